@@ -1,0 +1,205 @@
+//! What a run says while it works: the one stream that becomes the log file, the terminal and what each
+//! door shows its host.
+//!
+//! A step never prints. It emits [`Event`]s into [`Events`]; the pipeline and the door attach the sinks.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// The steps of the pipeline, in order. Each is one substatus of the status document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Find out what the machine is.
+    Detect,
+    /// Decide what is to be installed.
+    Plan,
+    /// Have every file at hand and verified.
+    Stage,
+    /// Let the package manager install.
+    Install,
+    /// Make the edits around the packages.
+    Configure,
+    /// Prove the result.
+    Verify,
+    /// Say what happened.
+    Report,
+}
+
+impl Step {
+    /// The step's name in logs and status documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Detect => "detect",
+            Self::Plan => "plan",
+            Self::Stage => "stage",
+            Self::Install => "install",
+            Self::Configure => "configure",
+            Self::Verify => "verify",
+            Self::Report => "report",
+        }
+    }
+}
+
+/// How much a message matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// The course of a normal run.
+    Info,
+    /// Somebody should know, but the run goes on.
+    Warn,
+    /// The run ends because of this.
+    Error,
+}
+
+/// What happened at one moment of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A message for people and logs.
+    Message(Level, String),
+    /// A long job moved on. `done` and `total` are bytes.
+    Progress {
+        /// What is being moved, e.g. a file's name.
+        label: String,
+        /// Bytes so far.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+}
+
+/// One thing a run has to say.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// When it was said.
+    pub time: SystemTime,
+    /// The step that was at work.
+    pub step: Step,
+    /// What was said.
+    pub what: What,
+}
+
+impl Event {
+    /// The line of the log file, `2026-11-20T10:11:12Z INFO  install: …`; none for progress.
+    pub fn log_line(&self) -> Option<String> {
+        let What::Message(level, text) = &self.what else { return None };
+        let level = match level {
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+        };
+        let time = humantime::format_rfc3339_seconds(self.time);
+        Some(format!("{time} {level:<5} {}: {}", self.step.name(), text.trim_end()))
+    }
+}
+
+/// Receives events as they happen, from any thread.
+pub type Sink = Box<dyn FnMut(&Event) + Send>;
+
+/// The stream itself: cheap to clone, shared by everything that takes part in one run.
+#[derive(Clone)]
+pub struct Events {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    step: Step,
+    sinks: Vec<Sink>,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("step", &self.shared().step).finish_non_exhaustive()
+    }
+}
+
+impl Events {
+    /// A stream that goes to one sink.
+    pub fn to(sink: Sink) -> Self {
+        Self { shared: Arc::new(Mutex::new(Shared { step: Step::Detect, sinks: vec![sink] })) }
+    }
+
+    /// A stream nobody listens to.
+    pub fn silent() -> Self {
+        Self::to(Box::new(|_| {}))
+    }
+
+    /// Adds a sink; it hears what is said from now on.
+    pub fn attach(&self, sink: Sink) {
+        self.shared().sinks.push(sink);
+    }
+
+    /// Says which step is at work from now on.
+    pub fn enter(&self, step: Step) {
+        self.shared().step = step;
+    }
+
+    /// The step at work.
+    pub fn step(&self) -> Step {
+        self.shared().step
+    }
+
+    /// Says something about the normal course of the run.
+    pub fn info(&self, text: impl Into<String>) {
+        self.emit(What::Message(Level::Info, text.into()));
+    }
+
+    /// Says something somebody should look at.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(What::Message(Level::Warn, text.into()));
+    }
+
+    /// Says why the run ends.
+    pub fn error(&self, text: impl Into<String>) {
+        self.emit(What::Message(Level::Error, text.into()));
+    }
+
+    /// Says how far a long job is, in bytes.
+    pub fn progress(&self, label: &str, done: u64, total: u64) {
+        self.emit(What::Progress { label: label.to_owned(), done, total });
+    }
+
+    fn emit(&self, what: What) {
+        let mut shared = self.shared();
+        let event = Event { time: SystemTime::now(), step: shared.step, what };
+        for sink in &mut shared.sinks {
+            sink(&event);
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // A sink that panicked must not silence the run that has to report it.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_has_time_level_and_step() {
+        let event = Event {
+            time: SystemTime::UNIX_EPOCH,
+            step: Step::Install,
+            what: What::Message(Level::Info, "ten packages\n".into()),
+        };
+        assert_eq!(event.log_line().unwrap(), "1970-01-01T00:00:00Z INFO  install: ten packages");
+    }
+
+    #[test]
+    fn every_sink_hears_every_event_in_order() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let events = Events::silent();
+        let ear = Arc::clone(&heard);
+        events.attach(Box::new(move |event| ear.lock().unwrap().push(event.log_line().unwrap_or_default())));
+        events.enter(Step::Verify);
+        events.info("one");
+        events.error("two");
+        let heard = heard.lock().unwrap();
+        assert!(
+            heard[0].ends_with("INFO  verify: one") && heard[1].ends_with("ERROR verify: two"),
+            "{heard:?}"
+        );
+    }
+}

@@ -1,0 +1,6 @@
+//! ofedctl makes InfiniBand work on Azure HPC VMs.
+
+pub mod events;
+pub mod outcome;
+pub mod settings;
+pub mod target;

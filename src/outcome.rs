@@ -1,0 +1,330 @@
+//! What a run can end in: one [`Reason`] for every ending, its exit code, and what to do next.
+//!
+//! `ofedctl explain`, the README's table and the status document are all made from this file. The exit
+//! codes are those the `InfiniBandDriverLinux` VM extension documents (azure-compute-docs,
+//! hpc-compute-infiniband-linux.md); the reasons are this project's own stable tokens.
+
+use std::fmt;
+
+/// A process exit code. Nothing but these seven leaves the process, whichever door was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum ExitCode {
+    /// Done, or already right.
+    Success = 0,
+    /// The call or its settings are wrong.
+    Usage = 1,
+    /// Not a Hyper-V guest: no VMBus.
+    NoVmbus = 10,
+    /// The hardware is not there.
+    NoDevice = 11,
+    /// No driver for this image.
+    Unsupported = 12,
+    /// The VM size has no SR-IOV InfiniBand.
+    SizeNotRdma = 13,
+    /// It was possible, and it failed.
+    Failed = 14,
+}
+
+impl ExitCode {
+    /// Every exit code, in ascending order.
+    pub const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Usage,
+        Self::NoVmbus,
+        Self::NoDevice,
+        Self::Unsupported,
+        Self::SizeNotRdma,
+        Self::Failed,
+    ];
+
+    /// The number the process exits with.
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// One line on when this code is returned.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "done, or already right, or nothing to do",
+            Self::Usage => "the call or its settings are wrong",
+            Self::NoVmbus => {
+                "no Hyper-V VMBus: Linux Integration Services are missing, or this is not an Azure VM"
+            }
+            Self::NoDevice => "the size should have InfiniBand, but no Mellanox InfiniBand function came",
+            Self::Unsupported => "no driver for this image: distribution, version, kernel or architecture",
+            Self::SizeNotRdma => "the VM size is known and has no SR-IOV InfiniBand",
+            Self::Failed => "it was possible, and it failed",
+        }
+    }
+}
+
+impl From<ExitCode> for std::process::ExitCode {
+    fn from(code: ExitCode) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// Declares [`Reason`] as one table, so that a reason cannot exist without its code, meaning and remedy.
+macro_rules! reasons {
+    ($($variant:ident $token:literal $code:ident $meaning:literal, $remedy:literal;)+) => {
+        /// Why a run ended as it did. The token is stable: it appears in status documents, JSON and logs.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $meaning] $variant,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the README's table.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The stable token, e.g. `digest-mismatch`.
+            pub const fn token(self) -> &'static str {
+                match self { $(Self::$variant => $token),+ }
+            }
+
+            /// The exit code a run with this reason ends with.
+            pub const fn exit_code(self) -> ExitCode {
+                match self { $(Self::$variant => ExitCode::$code),+ }
+            }
+
+            /// What happened, in one sentence fragment.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning),+ }
+            }
+
+            /// What to do next, in one sentence.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    Installed "installed" Success
+        "the driver was installed and proven", "Nothing to do.";
+    AlreadyInstalled "already-installed" Success
+        "the machine is already as planned; nothing was changed", "Nothing to do.";
+    RebootRequired "reboot-required" Success
+        "installed, but the running kernel still holds other modules", "Reboot, then run `ofedctl verify`.";
+    Verified "verified" Success
+        "every check passed", "Nothing to do.";
+    Planned "planned" Success
+        "a driver exists for this target", "Run `ofedctl stage`, then `ofedctl bake` or `ofedctl install`.";
+    Staged "staged" Success
+        "the cache holds everything the target needs", "Run `ofedctl bake --offline` with this cache.";
+    Listed "listed" Success
+        "the command's result was printed", "Nothing to do.";
+
+    Usage "usage" Usage
+        "the command line is wrong", "See `ofedctl --help`, or `--help` after the command.";
+    BadSettings "bad-settings" Usage
+        "a settings file or value is wrong", "Correct the named key; `ofedctl explain settings` lists all keys.";
+    NotRoot "not-root" Usage
+        "this command changes a system and needs root", "Run it again as root, for example with sudo.";
+    BadRoot "bad-root" Usage
+        "the given root is not a Linux root", "Give a directory that holds an unpacked distribution.";
+    ToolMissing "tool-missing" Usage
+        "a program this command needs is not on this machine", "Install the named program and run again.";
+
+    NoVmbus "no-vmbus" NoVmbus
+        "no Hyper-V VMBus on this machine", "Run it on an Azure VM; to prepare an image elsewhere, use `ofedctl bake`.";
+
+    SizeNotRdma "size-not-rdma" SizeNotRdma
+        "this VM size has no InfiniBand", "Choose a size with an `r` in its feature letters, such as Standard_HB120rs_v3.";
+    SizeLegacyNd "size-legacy-nd" SizeNotRdma
+        "this VM size has Network Direct, not SR-IOV InfiniBand", "Move to an SR-IOV size: HB, HC, HX, NCv3 or ND.";
+
+    NoIbDevice "no-ib-device" NoDevice
+        "no Mellanox InfiniBand function was offered to this VM", "Stop (deallocate) and start the VM; if it stays, report it to Azure support.";
+
+    ImageUnsupported "image-unsupported" Unsupported
+        "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
+    KernelUnsupported "kernel-unsupported" Unsupported
+        "no driver for this kernel", "Install a kernel with InfiniBand modules (on Debian: linux-image-amd64, not the cloud flavour).";
+
+    DigestMismatch "digest-mismatch" Failed
+        "a file is not what its digest says", "Run `ofedctl cache verify`, remove what it names with `cache gc`, and stage again.";
+    CacheMissing "cache-missing" Failed
+        "the cache does not hold what this target needs", "Run `ofedctl stage` for this target on a machine with a network.";
+    CacheUnreadable "cache-unreadable" Failed
+        "the cache is not a readable OCI image layout", "Give the folder that `ofedctl stage` filled, or import an exported file again.";
+    DownloadFailed "download-failed" Failed
+        "a file could not be downloaded", "Check the named address, proxy and certificate settings; run again to resume.";
+    ResolveFailed "resolve-failed" Failed
+        "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
+    PackageManager "package-manager" Failed
+        "the package manager failed", "Read the quoted lines and the named log, repair the cause, and run again.";
+    LockTimeout "lock-timeout" Failed
+        "another program held a lock for too long", "Wait for the named program to end, or raise `deadline`.";
+    NoSpace "no-space" Failed
+        "a file system is full", "Free space on the named file system and run again.";
+    VerifyFailed "verify-failed" Failed
+        "the result is not as planned", "Read the failed checks; run `ofedctl bake` or `install` again to repair.";
+    NeverRun "never-run" Failed
+        "there is no earlier outcome to show", "Run `ofedctl bake` or `ofedctl install` first.";
+    DeadlineExceeded "deadline-exceeded" Failed
+        "the run took longer than its deadline", "Look at the named log for what hung; raise `deadline` if it was only slow.";
+    Interrupted "interrupted" Failed
+        "the run was stopped by a signal", "Run the same command again: it continues where it stopped.";
+    Internal "internal" Failed
+        "something failed that has no reason of its own", "Report it with the log /var/log/azure/ib-vmext-status.";
+}
+
+impl Reason {
+    /// Looks a reason up by its token.
+    pub fn from_token(token: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.token() == token)
+    }
+
+    /// An error with this reason and its own message.
+    pub fn error(self, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Failure { reason: self, message: message.into() })
+    }
+
+    /// The reason an error carries, or the one its I/O cause implies, or [`Reason::Internal`].
+    pub fn of(error: &anyhow::Error) -> Self {
+        // A full disk explains itself better than whatever gave up because of it.
+        let full = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|io| {
+            matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+        });
+        if full {
+            return Self::NoSpace;
+        }
+        error.downcast_ref::<Failure>().map_or(Self::Internal, |failure| failure.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+/// A reason with its message, as it travels inside an [`anyhow::Error`].
+#[derive(Debug)]
+struct Failure {
+    reason: Reason,
+    message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Gives an error a reason where it is first understood.
+pub trait Because<T> {
+    /// Adds a message and, unless the error already has one, a reason: the one nearest the cause stays.
+    fn because(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
+    fn because(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let error = error.into();
+            if error.downcast_ref::<Failure>().is_some() {
+                error.context(message())
+            } else {
+                error.context(Failure { reason, message: message() })
+            }
+        })
+    }
+}
+
+/// How a run ended: what a door turns into its host's language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The stable reason.
+    pub reason: Reason,
+    /// One line of what happened, with the names and numbers of this run.
+    pub message: String,
+}
+
+impl Outcome {
+    /// An outcome with its message.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// The exit code of this outcome.
+    pub const fn exit_code(&self) -> ExitCode {
+        self.reason.exit_code()
+    }
+
+    /// Whether the run ended well.
+    pub fn is_success(&self) -> bool {
+        self.exit_code() == ExitCode::Success
+    }
+}
+
+impl From<&anyhow::Error> for Outcome {
+    fn from(error: &anyhow::Error) -> Self {
+        Self::new(Reason::of(error), format!("{error:#}"))
+    }
+}
+
+/// The table of codes and reasons as Markdown: the README holds exactly this text.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| code | reason | what happened | what to do next |\n|---|---|---|---|\n");
+    for reason in Reason::ALL {
+        let row = format!(
+            "| {} | `{}` | {} | {} |\n",
+            reason.exit_code().number(),
+            reason.token(),
+            reason.meaning(),
+            reason.remedy()
+        );
+        table.push_str(&row);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn tokens_are_unique_lower_case_words() {
+        let mut seen = std::collections::BTreeSet::new();
+        for reason in Reason::ALL {
+            assert!(seen.insert(reason.token()), "`{reason}` stands twice");
+            assert!(reason.token().chars().all(|c| c.is_ascii_lowercase() || c == '-'), "{reason}");
+            assert_eq!(Reason::from_token(reason.token()), Some(*reason));
+        }
+    }
+
+    #[test]
+    fn every_code_has_a_reason() {
+        for code in ExitCode::ALL {
+            assert!(Reason::ALL.iter().any(|reason| reason.exit_code() == code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_reason_nearest_the_cause_survives_any_context() {
+        let error = Err::<(), _>(Reason::DigestMismatch.error("blob differs"))
+            .because(Reason::PackageManager, || "installing".to_owned())
+            .context("baking")
+            .unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+        assert_eq!(format!("{error:#}"), "baking: installing: blob differs");
+    }
+
+    #[test]
+    fn a_full_disk_is_no_space_whoever_met_it() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Err::<(), _>(full).because(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::NoSpace);
+    }
+
+    #[test]
+    fn an_error_without_a_reason_is_internal() {
+        assert_eq!(Reason::of(&anyhow::anyhow!("odd")), Reason::Internal);
+    }
+}

@@ -1,0 +1,263 @@
+//! What a user may ask for: the one [`Settings`] every door builds and the pipeline obeys.
+//!
+//! Layers lie over each other key by key: defaults, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`,
+//! the door, the command line. `settings.schema.json` beside this file is their JSON Schema.
+
+use crate::outcome::Reason;
+use crate::target::Nic;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_yaml::{Mapping, Value};
+use std::fmt;
+
+/// Where the settings of a machine live, inside its root.
+pub const CONFIG_FILE: &str = "/etc/ofedctl/config.yaml";
+/// Further settings files, read in the order of their names.
+pub const CONFIG_DIR: &str = "/etc/ofedctl/config.d";
+/// The JSON Schema of [`Settings`], as shipped.
+pub const SCHEMA: &str = include_str!("settings.schema.json");
+/// A settings file larger than this is refused; it is a mistake, or an attack on a parser that runs as root.
+const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// Which driver to install.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum DriverChoice {
+    /// The one that fits the adapter, distribution, kernel and architecture best.
+    #[default]
+    Auto,
+    /// The distribution's own kernel modules and rdma-core.
+    Inbox,
+}
+
+impl DriverChoice {
+    /// The name used in settings and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Inbox => "inbox",
+        }
+    }
+}
+
+/// Everything a user may set. Every key means the same at every door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Which driver to install.
+    pub driver: DriverChoice,
+    /// The cache: a folder, or a file made by `ofedctl cache export`.
+    pub cache: String,
+    /// Use nothing but the cache; package managers then run without any network interface.
+    pub offline: bool,
+    /// The VM size to prepare for, such as `Standard_HB120rs_v3`. Found out when not set.
+    pub vm_size: Option<String>,
+    /// The adapter generation, where the VM size does not tell it.
+    pub nic: Option<Nic>,
+    /// The kernels that must have working modules, as `uname -r` prints them. All installed ones when empty.
+    pub kernels: Vec<String>,
+    /// How long to wait on a live VM for a late InfiniBand function, in seconds. Baking never waits.
+    pub wait_for_device: u64,
+    /// How long one run may take in all, in seconds.
+    pub deadline: u64,
+    /// How long to wait for another program's package manager lock, in seconds.
+    pub lock_timeout: u64,
+    /// Load `ib_ipoib` at boot, so that every port gets a network interface.
+    pub ipoib: bool,
+    /// Let every user lock memory without limit, as RDMA programs need.
+    pub memlock: bool,
+    /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
+    pub proxy: Option<String>,
+    /// A PEM file with certificate authorities to trust beside the system's, for downloads.
+    pub ca_file: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            driver: DriverChoice::Auto,
+            cache: "/var/cache/ofedctl".to_owned(),
+            offline: false,
+            vm_size: None,
+            nic: None,
+            kernels: Vec::new(),
+            // waagent itself waits up to 120 s for /sys/class/infiniband (azurelinuxagent/pa/rdma/rdma.py).
+            wait_for_device: 120,
+            // Azure gives up on an extension after 90 minutes; say why before it does.
+            deadline: 80 * 60,
+            lock_timeout: 600,
+            ipoib: true,
+            memlock: true,
+            proxy: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// One source of settings that has been checked on its own, so that its errors name it.
+#[derive(Debug, Clone, Default)]
+pub struct Layer(Mapping);
+
+impl Layer {
+    /// Reads a YAML (or JSON) text. `source` names it in errors, usually its path.
+    pub fn parse(source: &str, text: &str) -> Result<Self> {
+        let problem = |line: Option<usize>, what: &dyn fmt::Display| {
+            let place = line.map_or_else(|| format!("`{source}`"), |line| format!("`{source}` line {line}"));
+            Reason::BadSettings.error(format!("{place}: {what}"))
+        };
+        if text.len() > MAX_FILE_BYTES {
+            return Err(problem(None, &"larger than 1 MiB"));
+        }
+        let value: Value = serde_yaml::from_str(text).map_err(|error| {
+            let line = error.location().map(|at| at.line());
+            problem(line, &without_location(&error))
+        })?;
+        let mapping = match value {
+            Value::Null => Mapping::new(),
+            Value::Mapping(mapping) => mapping,
+            _ => return Err(problem(Some(1), &"settings are `key: value` lines")),
+        };
+        let mut layer = Self::default();
+        for (key, value) in mapping {
+            let Value::String(key) = key else {
+                return Err(problem(None, &"a key is not a word"));
+            };
+            layer.set(&key, value).map_err(|what| problem(line_of(text, &key), &what))?;
+        }
+        Ok(layer)
+    }
+
+    /// Sets one key; null unsets it. The error says what is wrong, for the caller to say where.
+    pub fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
+        if !keys().iter().any(|known| known == key) {
+            return Err(unknown_key(key));
+        }
+        let key = Value::String(key.to_owned());
+        if value.is_null() {
+            self.0.remove(&key);
+            return Ok(());
+        }
+        let mut alone = Mapping::new();
+        alone.insert(key.clone(), value.clone());
+        serde_yaml::from_value::<Settings>(Value::Mapping(alone)).map_err(|error| {
+            format!("key `{}`: {}", key.as_str().unwrap_or_default(), without_location(&error))
+        })?;
+        self.0.insert(key, value);
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Lays the layers over the defaults, later over earlier.
+    pub fn from_layers(layers: impl IntoIterator<Item = Layer>) -> Result<Self> {
+        let mut all = Mapping::new();
+        for layer in layers {
+            all.extend(layer.0);
+        }
+        serde_yaml::from_value(Value::Mapping(all))
+            .map_err(|error| Reason::BadSettings.error(error.to_string()))
+    }
+}
+
+/// Every key, in the order of the struct.
+pub fn keys() -> Vec<String> {
+    match serde_yaml::to_value(Settings::default()) {
+        Ok(Value::Mapping(mapping)) => {
+            mapping.keys().filter_map(|key| key.as_str().map(str::to_owned)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn unknown_key(key: &str) -> String {
+    let known = keys();
+    let near = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.7);
+    match near {
+        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
+        None => format!("unknown key `{key}`; the keys are {}", known.join(", ")),
+    }
+}
+
+/// The settings are flat, so the line of a key is the one that begins with it.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let begins = |line: &str| {
+        let line = line.trim_start_matches([' ', '{', '"', '\'', ',']);
+        line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    };
+    text.lines().position(begins).map(|index| index + 1)
+}
+
+/// The place is said once, in front, and not again as a line and column of a fragment.
+fn without_location(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().trim_start_matches(". ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Settings> {
+        Settings::from_layers([Layer::parse("/etc/ofedctl/config.yaml", text)?])
+    }
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_struct() {
+        let made = schemars::schema_for!(Settings);
+        let made = serde_json::to_string_pretty(&made).unwrap() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/settings.schema.json"), &made).unwrap();
+        }
+        assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
+    }
+
+    #[test]
+    fn an_empty_file_is_all_defaults() {
+        assert_eq!(load("").unwrap(), Settings::default());
+        assert_eq!(load("driver:\n").unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn later_layers_lie_over_earlier_ones_key_by_key() {
+        let first = Layer::parse("a", "driver: inbox\nipoib: false\n").unwrap();
+        let second = Layer::parse("b", "{\"ipoib\": true, \"deadline\": 60}").unwrap();
+        let settings = Settings::from_layers([first, second]).unwrap();
+        assert_eq!((settings.driver, settings.ipoib, settings.deadline), (DriverChoice::Inbox, true, 60));
+    }
+
+    #[test]
+    fn a_wrong_key_is_named_with_file_line_and_the_nearest_right_one() {
+        let error = load("# mine\noffline: true\ndrivr: inbox\n").unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        let wanted = "`/etc/ofedctl/config.yaml` line 3: unknown key `drivr`; did you mean `driver`?";
+        assert_eq!(error.to_string(), wanted);
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_file_line_and_key() {
+        let error = load("offline: perhaps\n").unwrap_err().to_string();
+        assert!(error.starts_with("`/etc/ofedctl/config.yaml` line 1: key `offline`: "), "{error}");
+        let error = load("driver: inbox\nnic: cx4\n").unwrap_err().to_string();
+        assert!(error.contains("line 2: key `nic`") && error.contains("cx5"), "{error}");
+    }
+
+    #[test]
+    fn broken_yaml_is_named_with_its_line() {
+        let error = load("driver: inbox\n  kernels: [\n").unwrap_err().to_string();
+        assert!(error.starts_with("`/etc/ofedctl/config.yaml` line "), "{error}");
+        assert!(load("- driver\n").unwrap_err().to_string().contains("`key: value` lines"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in ".{0,200}") {
+            let _ = load(&text);
+        }
+    }
+}

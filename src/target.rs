@@ -1,0 +1,246 @@
+//! The plain words of the field: what a driver is chosen for, and which drivers there are.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A processor architecture, named as the kernel names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 64-bit x86.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit Arm.
+    Aarch64,
+}
+
+impl Arch {
+    /// The kernel's name, `uname -m`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// dpkg's name, which is also the OCI name (`GOARCH`).
+    pub const fn debian(self) -> &'static str {
+        match self {
+            Self::X86_64 => "amd64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// The architecture this program was built for.
+    pub const fn of_this_program() -> Self {
+        if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Arch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "x86_64" | "amd64" => Ok(Self::X86_64),
+            "aarch64" | "arm64" => Ok(Self::Aarch64),
+            other => Err(format!("`{other}` is not an architecture: use x86_64 or aarch64")),
+        }
+    }
+}
+
+/// What distributions have in common: their package manager and where they keep things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// apt and dpkg.
+    Debian,
+    /// dnf or yum, and rpm.
+    Rhel,
+    /// zypper and rpm.
+    Suse,
+    /// tdnf and rpm.
+    Azure,
+    /// None this program knows.
+    Other,
+}
+
+/// A distribution and its version, written as one word: `debian12`, `ubuntu22.04`, `rhel8.6`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Distro {
+    /// The `ID` of os-release, except that Azure Linux is `azurelinux` and Mariner is `mariner`.
+    pub id: String,
+    /// The most exact version known: `22.04`, `8.6`, `12`.
+    pub version: String,
+}
+
+impl Distro {
+    /// A distribution by id and version.
+    pub fn new(id: impl Into<String>, version: impl Into<String>) -> Self {
+        Self { id: id.into(), version: version.into() }
+    }
+
+    /// The family, by id.
+    pub fn family(&self) -> Family {
+        match self.id.as_str() {
+            "debian" | "ubuntu" => Family::Debian,
+            "rhel" | "centos" | "almalinux" | "rocky" | "ol" => Family::Rhel,
+            "sles" => Family::Suse,
+            "azurelinux" | "mariner" => Family::Azure,
+            _ => Family::Other,
+        }
+    }
+}
+
+impl fmt::Display for Distro {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.id, self.version)
+    }
+}
+
+impl FromStr for Distro {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| c.is_ascii_digit()).unwrap_or(text.len());
+        let (id, version) = text.split_at(digits);
+        let well_formed = !id.is_empty()
+            && id.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c == '_')
+            && version.chars().all(|c| c.is_ascii_digit() || c == '.');
+        if well_formed && !version.is_empty() {
+            Ok(Self::new(id, version))
+        } else {
+            Err(format!("`{text}` is not a distribution and version, such as debian12 or ubuntu22.04"))
+        }
+    }
+}
+
+impl From<Distro> for String {
+    fn from(distro: Distro) -> Self {
+        distro.to_string()
+    }
+}
+
+impl TryFrom<String> for Distro {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// A generation of Mellanox/NVIDIA `ConnectX` adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum Nic {
+    /// ConnectX-3 Pro (mlx4).
+    #[serde(rename = "cx3-pro")]
+    Cx3Pro,
+    /// ConnectX-5.
+    #[serde(rename = "cx5")]
+    Cx5,
+    /// ConnectX-6.
+    #[serde(rename = "cx6")]
+    Cx6,
+    /// ConnectX-7.
+    #[serde(rename = "cx7")]
+    Cx7,
+    /// ConnectX-8.
+    #[serde(rename = "cx8")]
+    Cx8,
+}
+
+impl Nic {
+    /// Every generation, oldest first.
+    pub const ALL: [Self; 5] = [Self::Cx3Pro, Self::Cx5, Self::Cx6, Self::Cx7, Self::Cx8];
+
+    /// The name used in settings and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cx3Pro => "cx3-pro",
+            Self::Cx5 => "cx5",
+            Self::Cx6 => "cx6",
+            Self::Cx7 => "cx7",
+            Self::Cx8 => "cx8",
+        }
+    }
+
+    /// The kernel driver of this generation's virtual functions.
+    pub const fn kernel_driver(self) -> &'static str {
+        match self {
+            Self::Cx3Pro => "mlx4",
+            Self::Cx5 | Self::Cx6 | Self::Cx7 | Self::Cx8 => "mlx5",
+        }
+    }
+}
+
+impl fmt::Display for Nic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Nic {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|nic| nic.name() == text).ok_or_else(|| {
+            format!("`{text}` is not an adapter generation: use cx3-pro, cx5, cx6, cx7 or cx8")
+        })
+    }
+}
+
+/// Where a driver comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// The distribution's own kernel modules and rdma-core.
+    Inbox,
+}
+
+impl Driver {
+    /// The name used in settings, bundles and receipts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_distribution_is_one_word() {
+        let distro: Distro = "ubuntu22.04".parse().unwrap();
+        assert_eq!((distro.id.as_str(), distro.version.as_str()), ("ubuntu", "22.04"));
+        assert_eq!(distro.family(), Family::Debian);
+        for wrong in ["", "12", "debian", "Debian12", "debian 12", "debian12b"] {
+            assert!(wrong.parse::<Distro>().is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_distribution_reads_back_as_it_was_written(id in "[a-z]{2,10}", version in "[0-9]{1,2}(\\.[0-9]{1,2})?") {
+            let distro = Distro::new(id, version);
+            prop_assert_eq!(distro.to_string().parse::<Distro>(), Ok(distro));
+        }
+    }
+}
