@@ -1,0 +1,309 @@
+//! Files of a root, by absolute path as the system in it would name them.
+//!
+//! Every path is resolved inside the root, links included, as a chroot would: a hostile link can lead to
+//! another file of the same root, never out of it. Writes appear whole under their final name or not at all.
+
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use pathrs::flags::{OpenFlags, RenameFlags};
+use std::fs::{File, Metadata, Permissions};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Larger files than this are not configuration or metadata, and are never read whole.
+const MAX_READ_BYTES: u64 = 256 << 20;
+
+/// An open root.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    dir: pathrs::Root,
+}
+
+/// A file's content with what must be kept when it is written again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Permission bits, e.g. `0o644`.
+    pub mode: u32,
+    /// Owner's number.
+    pub uid: u32,
+    /// Group's number.
+    pub gid: u32,
+}
+
+impl Root {
+    /// Opens a folder as a root.
+    pub fn open(path: &Path) -> Result<Self> {
+        let wrong = || format!("cannot use `{}` as a root", path.display());
+        let path = path.canonicalize().because(Reason::BadRoot, wrong)?;
+        let dir = pathrs::Root::open(&path).because(Reason::BadRoot, wrong)?;
+        Ok(Self { path, dir })
+    }
+
+    /// The root's own path on this machine.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this is the root of the running system.
+    pub fn is_slash(&self) -> bool {
+        self.path == Path::new("/")
+    }
+
+    /// A regular file's bytes; none when it does not exist or is not a regular file.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        let Some((file, metadata)) = self.open_file(path)? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20));
+        // sysfs says 4096 for every size, so the limit is on what is read.
+        file.take(MAX_READ_BYTES).read_to_end(&mut bytes).with_context(|| self.cannot("read", path))?;
+        Ok(Some(bytes))
+    }
+
+    /// A file as text; invalid UTF-8 is replaced, because no file of a system is worth a panic.
+    pub fn read_text(&self, path: &str) -> Result<Option<String>> {
+        let bytes = self.read(path)?;
+        Ok(bytes.map(|bytes| match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        }))
+    }
+
+    /// A small file's first line without white space around it, as sysfs attributes are read; none when the
+    /// file is missing, unreadable or empty.
+    pub fn attribute(&self, path: &str) -> Option<String> {
+        let text = self.read_text(path).ok().flatten()?;
+        let line = text.lines().next()?.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    }
+
+    /// A file with its permissions and owner; none when it does not exist.
+    pub fn content(&self, path: &str) -> Result<Option<Content>> {
+        let Some((mut file, metadata)) = self.open_file(path)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).with_context(|| self.cannot("read", path))?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        Ok(Some(Content { bytes, mode, uid: metadata.uid(), gid: metadata.gid() }))
+    }
+
+    /// Opens a regular file for reading; none when it does not exist or is something else.
+    pub fn open_file(&self, path: &str) -> Result<Option<(File, Metadata)>> {
+        // Without O_NONBLOCK a FIFO in a hostile root would hang the run at open.
+        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK;
+        let file = match self.dir.open_subpath(path, flags) {
+            Ok(file) => file,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(error).with_context(|| self.cannot("open", path)),
+        };
+        let metadata = file.metadata().with_context(|| self.cannot("open", path))?;
+        Ok(metadata.is_file().then_some((file, metadata)))
+    }
+
+    /// What a path is, links followed inside the root; none when it does not exist.
+    pub fn metadata(&self, path: &str) -> Option<Metadata> {
+        let handle = self.dir.resolve(path).ok()?;
+        std::fs::metadata(fd_path(&handle)).ok()
+    }
+
+    /// Whether a path exists, links followed inside the root.
+    pub fn exists(&self, path: &str) -> bool {
+        self.dir.resolve(path).is_ok()
+    }
+
+    /// Whether a path is a folder.
+    pub fn is_dir(&self, path: &str) -> bool {
+        self.metadata(path).is_some_and(|metadata| metadata.is_dir())
+    }
+
+    /// Where a link points, as written in it; none when it is not a link.
+    pub fn link_target(&self, path: &str) -> Option<PathBuf> {
+        self.dir.readlink(path).ok()
+    }
+
+    /// The names in a folder, sorted; none at all when it does not exist. Names that are not UTF-8 are left out.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let Ok(handle) = self.dir.resolve(path) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(fd_path(&handle)) else { return Vec::new() };
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The path of an existing folder on this machine that cannot be redirected by links: through its open
+    /// descriptor. Valid as long as the returned handle lives.
+    pub fn pin(&self, path: &str) -> Result<(pathrs::Handle, PathBuf)> {
+        let handle = self.dir.resolve(path).with_context(|| self.cannot("open", path))?;
+        let pinned = fd_path(&handle);
+        Ok((handle, pinned))
+    }
+
+    /// Makes a folder and those above it. Existing ones stay as they are.
+    pub fn make_dirs(&self, path: &str, mode: u32) -> Result<()> {
+        self.dir
+            .mkdir_all(path, &Permissions::from_mode(mode))
+            .map(drop)
+            .with_context(|| self.cannot("make the folder", path))
+    }
+
+    /// Writes a file whole: into a temporary neighbour, synced, renamed, and the folder synced.
+    pub fn write(&self, path: &str, content: &Content) -> Result<()> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        self.make_dirs(if folder.is_empty() { "/" } else { folder }, 0o755)?;
+        // One writer at a time holds the run lock, so a fixed name lets the next run clear what a killed one left.
+        let temporary = format!("{folder}/.{name}.ofedctl-new");
+        self.remove_file(&temporary)?;
+        let doing = || self.cannot("write", path);
+        let permissions = Permissions::from_mode(content.mode);
+        let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
+        let mut file = self.dir.create_file(&temporary, flags, &permissions).with_context(doing)?;
+        let result = (|| {
+            file.write_all(&content.bytes)?;
+            if nix::unistd::geteuid().is_root() {
+                std::os::unix::fs::fchown(&file, Some(content.uid), Some(content.gid))?;
+            }
+            // Once more, because create_file is subject to the umask.
+            file.set_permissions(permissions)?;
+            file.sync_all()
+        })();
+        if let Err(error) = result {
+            let _ = self.remove_file(&temporary);
+            return Err(error).with_context(doing);
+        }
+        self.dir.rename(&temporary, path, RenameFlags::empty()).with_context(doing)?;
+        self.sync_dir(folder)
+    }
+
+    /// Writes a text file that root owns and everybody may read.
+    pub fn write_text(&self, path: &str, text: &str) -> Result<()> {
+        self.write(path, &Content { bytes: text.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 })
+    }
+
+    /// Opens a file for appending, made with its folders where missing.
+    pub fn append(&self, path: &str, mode: u32) -> Result<File> {
+        let (folder, _) = path.rsplit_once('/').unwrap_or(("", path));
+        self.make_dirs(if folder.is_empty() { "/" } else { folder }, 0o755)?;
+        let flags = OpenFlags::O_WRONLY | OpenFlags::O_APPEND | OpenFlags::O_NONBLOCK;
+        self.dir
+            .create_file(path, flags | OpenFlags::O_NOFOLLOW, &Permissions::from_mode(mode))
+            .with_context(|| self.cannot("open", path))
+    }
+
+    /// Removes a file; one that does not exist is fine.
+    pub fn remove_file(&self, path: &str) -> Result<()> {
+        match self.dir.remove_file(path) {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| self.cannot("remove", path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes an empty folder; one that is missing or not empty stays as it is.
+    pub fn remove_empty_dir(&self, path: &str) {
+        let _ = self.dir.remove_dir(path);
+    }
+
+    /// Removes a folder with all it holds; one that does not exist is fine.
+    pub fn remove_all(&self, path: &str) -> Result<()> {
+        match self.dir.remove_all(path) {
+            Err(error) if !is_missing(&error) => Err(error).with_context(|| self.cannot("remove", path)),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_dir(&self, path: &str) -> Result<()> {
+        let path = if path.is_empty() { "/" } else { path };
+        let dir = self.dir.open_subpath(path, OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY);
+        dir.with_context(|| self.cannot("open", path))?.sync_all().with_context(|| self.cannot("sync", path))
+    }
+
+    fn cannot(&self, verb: &str, path: &str) -> String {
+        if self.is_slash() {
+            format!("cannot {verb} `{path}`")
+        } else {
+            format!("cannot {verb} `{path}` in `{}`", self.path.display())
+        }
+    }
+}
+
+fn is_missing(error: &pathrs::error::Error) -> bool {
+    use pathrs::error::ErrorKind;
+    const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
+    const ENOTDIR: i32 = nix::errno::Errno::ENOTDIR as i32;
+    matches!(error.kind(), ErrorKind::OsError(Some(ENOENT | ENOTDIR)))
+}
+
+fn fd_path(handle: &pathrs::Handle) -> PathBuf {
+    use std::os::fd::AsFd;
+    PathBuf::from(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn root() -> (tempfile::TempDir, Root) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        (dir, root)
+    }
+
+    fn text(text: &str) -> Content {
+        Content { bytes: text.as_bytes().to_vec(), mode: 0o600, uid: 0, gid: 0 }
+    }
+
+    #[test]
+    fn links_stay_inside_the_root() {
+        let (dir, root) = root();
+        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
+        symlink("/etc/real", dir.path().join("etc/absolute")).unwrap();
+        symlink("../../../../etc/real", dir.path().join("etc/climbing")).unwrap();
+        std::fs::write(dir.path().join("etc/real"), "inside").unwrap();
+        for name in ["/etc/absolute", "/etc/climbing"] {
+            assert_eq!(root.read_text(name).unwrap().unwrap(), "inside", "{name}");
+        }
+        symlink("/etc/passwd", dir.path().join("etc/outside")).unwrap();
+        assert_eq!(root.read("/etc/outside").unwrap(), None);
+    }
+
+    #[test]
+    fn a_write_through_a_linked_folder_stays_inside_the_root() {
+        let outside = tempfile::tempdir().unwrap();
+        let (dir, root) = root();
+        symlink(outside.path(), dir.path().join("etc")).unwrap();
+        let _ = root.write("/etc/file", &text("x"));
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_write_replaces_whole_and_leaves_nothing_beside() {
+        let (dir, root) = root();
+        root.write("/a/b/file", &text("one")).unwrap();
+        std::fs::write(dir.path().join("a/b/.file.ofedctl-new"), "left by a killed run").unwrap();
+        root.write("/a/b/file", &text("two")).unwrap();
+        assert_eq!(root.list("/a/b"), ["file"]);
+        assert_eq!(root.content("/a/b/file").unwrap().unwrap().bytes, b"two");
+        assert_eq!(root.metadata("/a/b/file").unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_pipe_in_a_root_does_not_hang_the_reader() {
+        let (dir, root) = root();
+        nix::unistd::mkfifo(&dir.path().join("pipe"), nix::sys::stat::Mode::from_bits_truncate(0o644))
+            .unwrap();
+        assert_eq!(root.read("/pipe").unwrap(), None);
+        assert_eq!(root.attribute("/pipe"), None);
+    }
+
+    #[test]
+    fn what_is_missing_is_none_and_not_an_error() {
+        let (_dir, root) = root();
+        assert_eq!(root.read("/no/such").unwrap(), None);
+        assert!(root.list("/no").is_empty() && !root.exists("/no"));
+        root.remove_file("/no/such").unwrap();
+        root.remove_all("/no").unwrap();
+    }
+}

@@ -1,0 +1,69 @@
+//! The machine, or the unpacked image, that a run works on: the only door to files, processes, clock and signals.
+//!
+//! A [`Host`] is passed by reference to whatever touches the system. Its root may be `/` or any folder; no
+//! function above this floor opens a path of the target or starts a program by itself.
+
+pub mod fs;
+pub mod inside;
+pub mod journal;
+pub mod lock;
+pub mod run;
+pub mod stop;
+
+use crate::events::Events;
+use crate::outcome::Reason;
+use anyhow::Result;
+use fs::Root;
+use std::path::Path;
+use stop::Stop;
+
+/// Where this program keeps its state, inside the root.
+pub const STATE_DIR: &str = "/var/lib/ofedctl";
+/// The log that every door appends to: the path of the live `InfiniBandDriverLinux` extension.
+pub const LOG_FILE: &str = "/var/log/azure/ib-vmext-status";
+/// Full output of child programs.
+pub const CHILD_LOG_DIR: &str = "/var/log/azure/ofedctl";
+
+/// A system to work on, and the run that works on it.
+#[derive(Debug)]
+pub struct Host {
+    /// Its files.
+    pub root: Root,
+    /// What the run says.
+    pub events: Events,
+    /// When the run must end.
+    pub stop: Stop,
+}
+
+impl Host {
+    /// Opens a root. `path` must be a folder that exists.
+    pub fn open(path: &Path, events: Events, stop: Stop) -> Result<Self> {
+        Ok(Self { root: Root::open(path)?, events, stop })
+    }
+
+    /// Whether this is the running system and not an image's root.
+    pub fn is_running_system(&self) -> bool {
+        self.root.is_slash()
+    }
+
+    /// Refuses to go on unless this process may change the system.
+    pub fn require_superuser(&self) -> Result<()> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(());
+        }
+        Err(Reason::NotRoot.error(format!("changing `{}` needs root", self.root.path().display())))
+    }
+
+    /// Sends every message of the run to the log file too, from now on.
+    pub fn open_log(&self) -> Result<()> {
+        use std::io::Write;
+        let mut file = self.root.append(LOG_FILE, 0o644)?;
+        self.events.attach(Box::new(move |event| {
+            if let Some(line) = event.log_line() {
+                // A full disk must not end a run that could still undo its work.
+                let _ = writeln!(file, "{line}");
+            }
+        }));
+        Ok(())
+    }
+}

@@ -1,0 +1,257 @@
+//! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
+
+use super::inside::{self, Sandbox};
+use super::{CHILD_LOG_DIR, Host};
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long a child may go on after a signal, so that a package transaction can end in order.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often a waiting run looks whether it must stop.
+const POLL: Duration = Duration::from_millis(100);
+/// How much of a child's output is quoted in an error.
+const TAIL_LINES: usize = 12;
+const TAIL_BYTES: u64 = 16 << 10;
+
+/// A program to run.
+#[derive(Debug, Clone)]
+pub struct Cmd {
+    program: String,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    inside: Option<Sandbox>,
+    captured: bool,
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The program and its arguments, as one would type them.
+    pub command: String,
+    /// Its exit code; 128 and the signal's number when a signal ended it.
+    pub code: i32,
+    /// Its standard output, when it was asked for.
+    pub stdout: String,
+    /// The last lines it printed.
+    pub tail: String,
+    /// Where all it printed is kept, inside the root.
+    pub log: Option<String>,
+}
+
+impl Cmd {
+    /// A program by name, found in the usual system folders.
+    pub fn new(program: &str) -> Self {
+        let program = program.to_owned();
+        Self { program, args: Vec::new(), env: Vec::new(), inside: None, captured: false }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of the program's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Runs it inside a root, in namespaces of its own.
+    #[must_use]
+    pub fn inside(mut self, sandbox: Sandbox) -> Self {
+        self.inside = Some(sandbox);
+        self
+    }
+
+    /// Keeps its standard output for the caller instead of logging it.
+    #[must_use]
+    pub fn captured(mut self) -> Self {
+        self.captured = true;
+        self
+    }
+
+    /// The command as one would type it.
+    pub fn display(&self) -> String {
+        let quoted = |word: &String| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%~".contains(c);
+            if !word.is_empty() && word.chars().all(plain) { word.clone() } else { format!("'{word}'") }
+        };
+        std::iter::once(&self.program).chain(&self.args).map(quoted).collect::<Vec<_>>().join(" ")
+    }
+
+    fn expression(&self) -> Result<duct::Expression> {
+        let expression = match &self.inside {
+            None => duct::cmd(&self.program, &self.args),
+            Some(sandbox) => {
+                let (program, args) = inside::wrap(sandbox, &self.program, &self.args)?;
+                duct::cmd(program, args)
+            }
+        };
+        // What the program finds around it must not depend on who called us.
+        let mut env = vec![
+            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
+            ("HOME".to_owned(), "/root".to_owned()),
+            ("LC_ALL".to_owned(), "C".to_owned()),
+            ("TERM".to_owned(), "dumb".to_owned()),
+            ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
+            ("NEEDRESTART_MODE".to_owned(), "a".to_owned()),
+        ];
+        env.extend(self.env.iter().cloned());
+        Ok(expression.full_env(env).stdin_null().unchecked())
+    }
+}
+
+impl Finished {
+    /// An error with the program's last words, unless it ended well.
+    pub fn check(self, reason: Reason, doing: &str) -> Result<Self> {
+        if self.code == 0 { Ok(self) } else { Err(self.error(reason, doing)) }
+    }
+
+    /// An error with the program's last words.
+    pub fn error(&self, reason: Reason, doing: &str) -> anyhow::Error {
+        let log = self.log.as_ref().map(|log| format!(" (all of it in `{log}`)")).unwrap_or_default();
+        let program = self.command.split(' ').next().unwrap_or_default();
+        let said = if self.tail.is_empty() { "nothing".to_owned() } else { self.tail.clone() };
+        reason.error(format!("{doing}: `{program}` ended with {} and said{log}: {said}", self.code))
+    }
+}
+
+impl Host {
+    /// Runs a program to its end. An error means it could not be started or had to be stopped.
+    pub fn run(&self, cmd: &Cmd) -> Result<Finished> {
+        self.stop.check()?;
+        let command = cmd.display();
+        let starting = || format!("cannot start `{command}`");
+        let (mut output, log) = self.child_output(&cmd.program)?;
+        let expression = cmd.expression()?;
+        let expression = if cmd.captured {
+            expression.stdout_capture().stderr_file(output.try_clone().with_context(starting)?)
+        } else {
+            expression.stderr_to_stdout().stdout_file(output.try_clone().with_context(starting)?)
+        };
+        let handle = expression.start().map_err(|error| {
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let reason = if missing { Reason::ToolMissing } else { Reason::Internal };
+            reason.error(format!("{}: {error}", starting()))
+        })?;
+        self.wait(&handle, &command)?;
+        let ended = handle.into_output().with_context(starting)?;
+        let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
+        let tail = tail(&mut output).unwrap_or_default();
+        let code = ended.status.code().unwrap_or_else(|| 128 + ended.status.signal().unwrap_or(0));
+        Ok(Finished { command, code, stdout, tail, log })
+    }
+
+    fn wait(&self, handle: &duct::Handle, command: &str) -> Result<()> {
+        let mut give_up = None;
+        loop {
+            if handle.wait_timeout(POLL).with_context(|| format!("cannot wait for `{command}`"))?.is_some() {
+                return Ok(());
+            }
+            let Err(stop) = self.stop.check() else { continue };
+            let grace = if self.stop.is_signalled() { GRACE } else { Duration::ZERO };
+            let give_up = *give_up.get_or_insert_with(|| Instant::now() + grace);
+            if Instant::now() >= give_up {
+                // Kills the namespace with all that is in it; see `inside`.
+                let _ = handle.kill();
+                return Err(stop.context(format!("`{command}` was stopped")));
+            }
+        }
+    }
+
+    /// Where a child's output goes: a file of its own among the root's logs while this run keeps a log
+    /// there, else a temporary file.
+    fn child_output(&self, program: &str) -> Result<(File, Option<String>)> {
+        let doing = "cannot make a log for a child program";
+        if !self.root.is_dir(CHILD_LOG_DIR) {
+            return Ok((tempfile::tempfile().context(doing)?, None));
+        }
+        let name = PathBuf::from(program);
+        let name = name.file_name().unwrap_or_default().to_string_lossy();
+        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
+        let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
+        self.root.append(&log, 0o600)?;
+        // Appended to by the child, read back by us.
+        let (_folder, pinned) = self.root.pin(&log)?;
+        let file = File::options().read(true).append(true).open(pinned).context(doing)?;
+        Ok((file, Some(log)))
+    }
+}
+
+/// The last lines of a log, on one line each joined by ` | `, as an error message needs them.
+fn tail(file: &mut File) -> Result<String> {
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+    let mut bytes = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Events;
+    use crate::host::stop::Stop;
+    use std::path::Path;
+
+    fn host(stop: Stop) -> Host {
+        Host::open(Path::new("/"), Events::silent(), stop).unwrap()
+    }
+
+    #[test]
+    fn a_failing_program_is_quoted_with_its_last_lines() {
+        let cmd = Cmd::new("sh").args(["-c", "echo first; echo last >&2; exit 3"]);
+        let finished = host(Stop::never()).run(&cmd).unwrap();
+        assert_eq!((finished.code, finished.tail.as_str()), (3, "first | last"));
+        let error = finished.check(Reason::PackageManager, "installing").unwrap_err();
+        assert_eq!(error.to_string(), "installing: `sh` ended with 3 and said: first | last");
+    }
+
+    #[test]
+    fn a_child_sees_a_clean_environment_and_no_input() {
+        let cmd = Cmd::new("sh")
+            .args(["-c", "cat; echo $LC_ALL ${CARGO-unset} $MINE"])
+            .env("MINE", "yes")
+            .captured();
+        assert_eq!(host(Stop::never()).run(&cmd).unwrap().stdout, "C unset yes\n");
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = host(Stop::never()).run(&Cmd::new("no-such-program")).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::ToolMissing);
+        assert!(error.to_string().contains("no-such-program"), "{error}");
+    }
+
+    #[test]
+    fn a_hanging_child_ends_at_the_deadline() {
+        let started = Instant::now();
+        let stop = Stop::never().within(Duration::from_millis(300));
+        let error = host(stop).run(&Cmd::new("sleep").arg("60")).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        assert!(started.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it() {
+        let cmd = Cmd::new("apt-get").args(["-o", "Dpkg::Options::=--force-confold", "install", "a b"]);
+        assert_eq!(cmd.display(), "apt-get -o Dpkg::Options::=--force-confold install 'a b'");
+    }
+}

@@ -1,0 +1,69 @@
+//! When a run must end before it is done: a signal, or its deadline.
+//!
+//! A signal only sets a flag; whoever loops or waits asks [`Stop::check`] and unwinds in order, so that
+//! every way out undoes its half-work and leaves a terminal status.
+
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Shared by everything that takes part in one run.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    signalled: Arc<AtomicBool>,
+    deadline: Option<Instant>,
+}
+
+impl Stop {
+    /// Listens for SIGINT, SIGTERM and SIGHUP from now on.
+    pub fn on_signals() -> Result<Self> {
+        let signalled = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register(signal, Arc::clone(&signalled))
+                .context("cannot listen for signals")?;
+        }
+        Ok(Self { signalled, deadline: None })
+    }
+
+    /// Never stops.
+    pub fn never() -> Self {
+        Self { signalled: Arc::default(), deadline: None }
+    }
+
+    /// The same, but also stopping after `limit` from now.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { signalled: Arc::clone(&self.signalled), deadline: Instant::now().checked_add(limit) }
+    }
+
+    /// Whether a signal came.
+    pub fn is_signalled(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed)
+    }
+
+    /// An error when the run must end.
+    pub fn check(&self) -> Result<()> {
+        if self.is_signalled() {
+            return Err(Reason::Interrupted.error("stopped by a signal"));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Reason::DeadlineExceeded.error("the run's deadline has passed"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passed_deadline_ends_the_run_with_its_own_reason() {
+        let error = Stop::never().within(Duration::ZERO).check().unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        Stop::never().within(Duration::from_secs(60)).check().unwrap();
+    }
+}
