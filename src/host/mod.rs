@@ -4,6 +4,7 @@
 //! function above this floor opens a path of the target or starts a program by itself.
 
 pub mod fs;
+pub mod http;
 pub mod inside;
 pub mod journal;
 pub mod lock;

@@ -1,0 +1,165 @@
+//! Which distribution this is, exactly, and which kernels it has.
+
+use crate::host::fs::Root;
+use crate::target::{Arch, Distro};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// A root's operating system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Os {
+    /// Distribution and its most exact version.
+    pub distro: Option<Distro>,
+    /// The distribution's own name for itself.
+    pub name: Option<String>,
+    /// The architecture its programs are built for.
+    pub arch: Option<Arch>,
+    /// The kernels whose modules are installed, oldest first.
+    pub kernels: Vec<String>,
+    /// The kernel that runs; only on a running system.
+    pub running_kernel: Option<String>,
+}
+
+/// Reads the operating system of a root.
+pub fn read(root: &Root) -> Os {
+    let release = ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| root.read_text(path).ok().flatten())
+        .map(|text| parse_os_release(&text))
+        .unwrap_or_default();
+    // CentOS 7's os-release says only `7`; the minor version decides which driver fits.
+    let centos = root.attribute("/etc/centos-release");
+    Os {
+        distro: distro(&release, centos.as_deref()),
+        name: release.get("PRETTY_NAME").cloned(),
+        arch: arch(root),
+        kernels: kernels(root),
+        running_kernel: root.attribute("/proc/sys/kernel/osrelease"),
+    }
+}
+
+fn parse_os_release(text: &str) -> HashMap<String, String> {
+    let pair = |line: &str| {
+        let (key, value) = line.trim().split_once('=')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        (!key.starts_with('#')).then(|| (key.to_owned(), value.to_owned()))
+    };
+    text.lines().filter_map(pair).collect()
+}
+
+fn distro(release: &HashMap<String, String>, centos_release: Option<&str>) -> Option<Distro> {
+    let id = match release.get("ID")?.as_str() {
+        "sles_sap" | "sle_hpc" | "sle-hpc" => "sles",
+        "oracle" => "ol",
+        id => id,
+    };
+    let mut version = release.get("VERSION_ID").cloned().unwrap_or_default();
+    if id == "centos" && !version.contains('.') {
+        version = centos_release.and_then(minor_version).unwrap_or(version);
+    }
+    if matches!(id, "azurelinux" | "mariner") {
+        // 3.0 is all the 3.x there is: updates do not change VERSION_ID.
+        version.truncate(version.find('.').unwrap_or(version.len()));
+    }
+    format!("{id}{version}").parse().ok()
+}
+
+/// `CentOS Linux release 7.6.1810 (Core)` is 7.6.
+fn minor_version(centos_release: &str) -> Option<String> {
+    let number =
+        centos_release.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut parts = number.split('.');
+    Some(format!("{}.{}", parts.next()?, parts.next()?))
+}
+
+/// The architecture: as the running kernel or a captured tree says, else by the shell's ELF header.
+fn arch(root: &Root) -> Option<Arch> {
+    // Present from kernel 6.1 on.
+    if let Some(named) = root.attribute("/proc/sys/kernel/arch") {
+        return named.parse().ok();
+    }
+    ["/bin/sh", "/usr/bin/env", "/usr/bin/true"].iter().find_map(|path| elf_machine(root, path))
+}
+
+fn elf_machine(root: &Root, path: &str) -> Option<Arch> {
+    use std::io::Read;
+    let (mut file, _) = root.open_file(path).ok()??;
+    let mut header = [0; 20];
+    file.read_exact(&mut header).ok()?;
+    if header[..4] != *b"\x7fELF" {
+        return None;
+    }
+    // e_machine: EM_X86_64 is 62, EM_AARCH64 is 183 (the ELF specification).
+    match u16::from_le_bytes([header[18], header[19]]) {
+        62 => Some(Arch::X86_64),
+        183 => Some(Arch::Aarch64),
+        _ => None,
+    }
+}
+
+fn kernels(root: &Root) -> Vec<String> {
+    let has_modules = |kernel: &String| {
+        ["modules.dep", "modules.builtin", "kernel"]
+            .iter()
+            .any(|name| root.exists(&format!("/lib/modules/{kernel}/{name}")))
+    };
+    let mut kernels: Vec<String> = root.list("/lib/modules").into_iter().filter(has_modules).collect();
+    kernels.sort_by(|a, b| natural(a).cmp(&natural(b)));
+    kernels
+}
+
+/// Numbers compare as numbers: 6.1.0-9 comes before 6.1.0-10.
+fn natural(text: &str) -> Vec<(u64, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let words = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (word, after) = after.split_at(words);
+        parts.push((number.parse().unwrap_or(u64::MAX), word));
+        rest = after;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn distro_of(release: &str, centos: Option<&str>) -> String {
+        distro(&parse_os_release(release), centos)
+            .map_or_else(|| "unknown".to_owned(), |distro| distro.to_string())
+    }
+
+    #[test]
+    fn every_distribution_names_itself_its_own_way() {
+        let table = [
+            ("ID=debian\nVERSION_ID=\"12\"\n", None, "debian12"),
+            ("ID=ubuntu\nVERSION_ID=\"22.04\"\n", None, "ubuntu22.04"),
+            ("ID=\"centos\"\nVERSION_ID=\"7\"\n", Some("CentOS Linux release 7.6.1810 (Core) "), "centos7.6"),
+            ("ID=\"rhel\"\nVERSION_ID=\"8.2\"\n", None, "rhel8.2"),
+            ("ID=azurelinux\nVERSION_ID=\"3.0\"\n", None, "azurelinux3"),
+            ("ID=\"sles\"\nVERSION_ID=\"15.4\"\n", None, "sles15.4"),
+            ("# nothing\nVERSION_ID=1\n", None, "unknown"),
+        ];
+        for (release, centos, wanted) in table {
+            assert_eq!(distro_of(release, centos), wanted);
+        }
+    }
+
+    #[test]
+    fn kernels_are_in_the_order_they_came_out() {
+        let mut kernels = ["6.1.0-10-amd64", "5.10.0-1-amd64", "6.1.0-9-amd64"];
+        kernels.sort_by(|a, b| natural(a).cmp(&natural(b)));
+        assert_eq!(kernels, ["5.10.0-1-amd64", "6.1.0-9-amd64", "6.1.0-10-amd64"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_the_readers_panic(text in "(ID=|VERSION_ID=|[a-z0-9.\"é \n]){0,40}") {
+            distro(&parse_os_release(&text), Some(&text));
+            natural(&text);
+        }
+    }
+}

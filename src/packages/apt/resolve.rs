@@ -1,0 +1,202 @@
+//! What would have to be fetched for a target: asked of apt, in a state of its own.
+
+use super::super::{Base, Download, Question, Resolution, dpkg};
+use super::sources;
+use crate::host::Host;
+use crate::host::run::Cmd;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Resolves `question` with apt of this machine, the target's sources and keys, and the target's installed set.
+pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Resolution> {
+    let scratch =
+        tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
+    let apt = Isolated::prepare(scratch.path(), question)?;
+    host.events.info(format!("asking apt about {} packages", question.packages.len()));
+    let update = host.run(&apt.cmd("apt-get").arg("update"))?;
+    if update.tail.contains("W: ") || update.tail.contains("E: ") {
+        host.events.warn(format!("apt-get update said: {}", update.tail));
+    }
+    update.check(Reason::ResolveFailed, "reading the target's package sources")?;
+
+    let doing = format!("resolving {}", question.packages.join(" "));
+    let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
+    let printed =
+        host.run(&install.args(question.packages).captured())?.check(Reason::ResolveFailed, &doing)?;
+    let downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
+    let index = index(host, &apt, &downloads)?;
+    Ok(Resolution { downloads, index, proxy: apt.proxy(host) })
+}
+
+/// apt with everything it reads and writes in one private folder.
+struct Isolated {
+    options: Vec<String>,
+}
+
+impl Isolated {
+    fn prepare(scratch: &Path, question: &Question) -> Result<Self> {
+        let preparing = || format!("cannot prepare `{}`", scratch.display());
+        // apt drops privileges for some helpers; they read keys and sources from here.
+        fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
+        for folder in ["state/lists/partial", "cache/archives/partial", "etc"] {
+            fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
+        }
+        sources::copy(question.sources, &scratch.join("etc"), &scratch.join("keys"))?;
+        let status = scratch.join("status");
+        fs::write(&status, installed_set(question)?).with_context(preparing)?;
+        let architecture = question.arch.debian();
+        let show = |path: PathBuf| path.display().to_string();
+        let options = [
+            format!("Dir::Etc={}", show(scratch.join("etc"))),
+            format!("Dir::State={}", show(scratch.join("state"))),
+            format!("Dir::State::status={}", show(status)),
+            format!("Dir::Cache={}", show(scratch.join("cache"))),
+            format!("APT::Architecture={architecture}"),
+            "APT::Architectures::=".to_owned(),
+            format!("APT::Architectures::={architecture}"),
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::ForceHash=SHA256".to_owned(),
+            "Acquire::Languages=none".to_owned(),
+            "Acquire::Retries=3".to_owned(),
+        ];
+        Ok(Self { options: options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect() })
+    }
+
+    fn cmd(&self, program: &str) -> Cmd {
+        Cmd::new(program).args(self.options.iter().cloned())
+    }
+
+    /// The machine's proxy for apt, because a repository that apt reaches may not be reachable without it.
+    fn proxy(&self, host: &Host) -> Option<String> {
+        let asked = host
+            .run(&self.cmd("apt-config").args(["shell", "PROXY", "Acquire::http::Proxy"]).captured())
+            .ok()?;
+        let value = asked.stdout.trim().strip_prefix("PROXY='")?.strip_suffix('\'')?;
+        (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
+    }
+}
+
+fn installed_set(question: &Question) -> Result<Vec<u8>> {
+    match question.base {
+        Base::Empty => Ok(Vec::new()),
+        Base::Root => question
+            .sources
+            .read(dpkg::STATUS)?
+            .ok_or_else(|| Reason::BadRoot.error(format!("there is no `{}` in the root", dpkg::STATUS))),
+        Base::StatusFile(path) => {
+            fs::read(path).because(Reason::Usage, || format!("cannot read `{}`", path.display()))
+        }
+    }
+}
+
+/// One line of `apt-get --print-uris`: `'URI' FILE SIZE SHA256:HASH`.
+fn parse_uri(line: &str) -> Option<Result<Download>> {
+    let (url, rest) = line.strip_prefix('\'')?.split_once('\'')?;
+    let parsed = || {
+        let mut words = rest.split_whitespace();
+        let mut parts = words.next()?.split('_');
+        let name = format!("{}={}", parts.next()?, percent_decoded(parts.next()?)?);
+        let size = words.next()?.parse().ok()?;
+        let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
+        let file = percent_decoded(url.rsplit('/').next()?)?;
+        Some(Download { url: url.to_owned(), name, file, size, sha256 })
+    };
+    Some(parsed().ok_or_else(|| {
+        // Without a SHA-256 from signed metadata a file is not fit to be installed by root.
+        Reason::ResolveFailed.error(format!("apt names no SHA-256 for `{}`", line.trim()))
+    }))
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first == b'%' {
+            let digits = std::str::from_utf8(after.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// The index of a flat repository: apt's own stanzas, each pointing to its plain file name.
+fn index(host: &Host, apt: &Isolated, downloads: &[Download]) -> Result<String> {
+    if downloads.is_empty() {
+        return Ok(String::new());
+    }
+    let names = downloads.iter().map(|download| download.name.clone());
+    let shown = host
+        .run(&apt.cmd("apt-cache").arg("show").args(names).captured())?
+        .check(Reason::ResolveFailed, "reading the packages' descriptions")?;
+    let wanted: HashMap<&str, &str> =
+        downloads.iter().map(|d| (d.sha256.as_str(), d.file.as_str())).collect();
+    let mut stanzas: HashMap<&str, String> = HashMap::new();
+    for stanza in shown.stdout.split("\n\n") {
+        let Some(sha256) = stanza.lines().find_map(|line| line.strip_prefix("SHA256: ")) else { continue };
+        if let Some((sha256, file)) = wanted.get_key_value(sha256.trim()) {
+            stanzas.entry(sha256).or_insert_with(|| with_file_name(stanza, file));
+        }
+    }
+    // In the order of the downloads, so that the same answer makes the same index.
+    let found = downloads.iter().map(|download| {
+        stanzas.get(download.sha256.as_str()).map(String::as_str).ok_or_else(|| {
+            Reason::ResolveFailed.error(format!("apt has no description of `{}`", download.file))
+        })
+    });
+    Ok(found.collect::<Result<Vec<_>>>()?.join("\n"))
+}
+
+fn with_file_name(stanza: &str, file: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("Filename: ") {
+        Some(_) => format!("Filename: ./{file}\n"),
+        None => format!("{line}\n"),
+    };
+    stanza.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_printed_uri_becomes_a_download_with_its_plain_name() {
+        let line = "'http://deb.example/pool/libstdc%2b%2b6_12.2.0-14_amd64.deb' libstdc++6_12.2.0-14_amd64.deb 613044 SHA256:ab12";
+        let download = parse_uri(line).unwrap().unwrap();
+        assert_eq!((download.file.as_str(), download.size), ("libstdc++6_12.2.0-14_amd64.deb", 613_044));
+        assert_eq!(download.sha256, "ab12");
+        let line = "'http://deb.example/p/perl_5.36-1_amd64.deb' perl_1%3a5.36-1_amd64.deb 1 SHA256:ab";
+        assert_eq!(parse_uri(line).unwrap().unwrap().name, "perl=1:5.36-1");
+    }
+
+    #[test]
+    fn a_file_without_a_sha256_is_refused() {
+        let error =
+            parse_uri("'http://deb.example/a_1_amd64.deb' a_1_amd64.deb 10 MD5Sum:ab").unwrap().unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+        assert!(parse_uri("Reading package lists...").is_none());
+    }
+
+    #[test]
+    fn an_index_stanza_points_to_the_plain_file() {
+        let stanza = "Package: a\nFilename: pool/main/a/a_1_amd64.deb\nSize: 1";
+        assert_eq!(
+            with_file_name(stanza, "a_1_amd64.deb"),
+            "Package: a\nFilename: ./a_1_amd64.deb\nSize: 1\n"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_reader_panic(line in "'?[ -~é%']{0,80}") {
+            let _ = parse_uri(&line);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! dpkg's database, read as the text it is, and dpkg's own check of installed files.
+
+use super::Installed;
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::inside::Sandbox;
+use crate::host::run::Cmd;
+use crate::outcome::Reason;
+use anyhow::Result;
+
+/// dpkg's database of packages.
+pub(super) const STATUS: &str = "/var/lib/dpkg/status";
+/// Transactions that dpkg has begun and not yet merged into [`STATUS`].
+const UPDATES: &str = "/var/lib/dpkg/updates";
+
+/// What dpkg's database says is installed.
+pub(super) fn installed(root: &Root) -> Result<Installed> {
+    let mut installed = root.read_text(STATUS)?.map(|text| parse(&text)).unwrap_or_default();
+    if !root.list(UPDATES).is_empty() && installed.broken.is_empty() {
+        installed.broken.push("dpkg".to_owned());
+    }
+    Ok(installed)
+}
+
+fn parse(text: &str) -> Installed {
+    let mut installed = Installed::default();
+    for stanza in text.split("\n\n") {
+        let (mut name, mut version, mut state) = (None, None, None);
+        for line in stanza.lines() {
+            // Continuation lines of long fields begin with a space and never match.
+            if let Some(value) = line.strip_prefix("Package: ") {
+                name = Some(value.trim());
+            } else if let Some(value) = line.strip_prefix("Version: ") {
+                version = Some(value.trim());
+            } else if let Some(value) = line.strip_prefix("Status: ") {
+                state = value.split_whitespace().next_back();
+            }
+        }
+        let (Some(name), Some(state)) = (name, state) else { continue };
+        match (state, version) {
+            ("installed", Some(version)) => {
+                installed.versions.insert(name.to_owned(), version.to_owned());
+            }
+            ("not-installed" | "config-files", _) => {}
+            _ => installed.broken.push(name.to_owned()),
+        }
+    }
+    installed
+}
+
+/// `dpkg --verify`, which compares every file with its digest at packaging time.
+pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut cmd = Cmd::new("dpkg").arg("--verify").args(packages).captured();
+    if !host.is_running_system() {
+        let root = host.root.path().to_owned();
+        cmd = cmd.inside(Sandbox { root, offline: true, sealed: true, views: Vec::new() });
+    }
+    let finished = host.run(&cmd)?;
+    // dpkg ends with 1 when it lists differences; only silence is an error then.
+    if finished.code != 0 && finished.stdout.trim().is_empty() {
+        return Err(finished.error(Reason::PackageManager, "verifying the installed packages"));
+    }
+    Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
+}
+
+/// Lines are `??5?????? c /etc/x` or `missing   c /etc/x`; a `c` marks a configuration file.
+fn is_damage(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next().is_some() && words.next().is_some_and(|word| word != "c")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAMPLE: &str = "\
+Package: rdma-core
+Status: install ok installed
+Architecture: amd64
+Version: 44.0-2
+Description: RDMA core userspace infrastructure and documentation
+ Version: not this one
+
+Package: old
+Status: deinstall ok config-files
+Version: 1
+
+Package: torn
+Status: install reinstreq half-installed
+Version: 2
+";
+
+    #[test]
+    fn only_complete_packages_count_and_torn_ones_are_named() {
+        let installed = parse(SAMPLE);
+        assert_eq!(
+            installed.versions.into_iter().collect::<Vec<_>>(),
+            [("rdma-core".into(), "44.0-2".into())]
+        );
+        assert_eq!(installed.broken, ["torn"]);
+    }
+
+    #[test]
+    fn a_changed_configuration_file_is_no_damage() {
+        assert!(is_damage("??5??????   /usr/bin/ibstat"));
+        assert!(is_damage("missing     /usr/bin/ibstat"));
+        assert!(!is_damage("??5?????? c /etc/rdma/modules/rdma.conf"));
+        assert!(!is_damage(""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_database_makes_the_reader_panic(text in "(Package: |Status: |Version: |[a-z \n]){0,60}") {
+            parse(&text);
+        }
+    }
+}

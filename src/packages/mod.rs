@@ -1,0 +1,193 @@
+//! Package managers: the one place that knows how each resolves, installs from a local repository, lists and
+//! verifies. They resolve packages; this program never does.
+
+pub mod apt;
+pub mod dpkg;
+
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::inside::Sandbox;
+use crate::target::{Arch, Distro, Family};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A package manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// apt and dpkg: Debian and Ubuntu.
+    Apt,
+}
+
+/// Where a local repository appears inside a root while packages are installed from it.
+pub const REPOSITORY: &str = "/run/ofedctl/repo";
+/// Where the blobs appear that the repository's files link to.
+pub const BLOBS: &str = "/run/ofedctl/blobs";
+
+/// What is installed, by package name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Versions of the packages that are completely installed.
+    pub versions: BTreeMap<String, String>,
+    /// Packages left half-done by an interrupted transaction.
+    pub broken: Vec<String>,
+}
+
+/// The state of the target that packages are resolved against.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// What a root has installed.
+    Root,
+    /// What a package database file of another machine says (for apt: its `/var/lib/dpkg/status`).
+    StatusFile(PathBuf),
+    /// Nothing: resolves to the complete closure.
+    Empty,
+}
+
+/// A question for a resolver.
+#[derive(Debug)]
+pub struct Question<'a> {
+    /// Whose package sources, keys and preferences are used.
+    pub sources: &'a Root,
+    /// What is already there.
+    pub base: &'a Base,
+    /// The target's architecture.
+    pub arch: Arch,
+    /// The packages that are wanted.
+    pub packages: &'a [String],
+}
+
+/// One package file to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// Where it is.
+    pub url: String,
+    /// The package and its exact version, as the manager takes it.
+    pub name: String,
+    /// Its plain file name.
+    pub file: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256 in hex, from the repository's signed metadata.
+    pub sha256: String,
+}
+
+/// A resolver's answer.
+#[derive(Debug, Default)]
+pub struct Resolution {
+    /// Everything that has to be installed, dependencies included, minus what is there.
+    pub downloads: Vec<Download>,
+    /// The index of a flat repository with exactly these files.
+    pub index: String,
+    /// The proxy that the machine's package manager is configured with.
+    pub proxy: Option<String>,
+}
+
+/// A folder laid out as a local repository, and what must be visible inside the root for it to work.
+#[derive(Debug)]
+pub struct LocalRepository {
+    /// The folder that appears as [`REPOSITORY`].
+    pub folder: PathBuf,
+    /// The folder that appears as [`BLOBS`].
+    pub blobs: PathBuf,
+}
+
+/// How packages are to be installed.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    /// Where they come from, and nowhere else.
+    pub repository: &'a LocalRepository,
+    /// The packages that are wanted.
+    pub packages: &'a [String],
+    /// Without any network interface.
+    pub offline: bool,
+    /// Nothing may be started or reach the running system: an image is being made.
+    pub sealed: bool,
+    /// How long to wait for another package manager's lock.
+    pub patience: Duration,
+}
+
+impl Manager {
+    /// The package manager of a distribution, if this program knows it.
+    pub fn of(distro: &Distro) -> Option<Self> {
+        match distro.family() {
+            Family::Debian => Some(Self::Apt),
+            Family::Rhel | Family::Suse | Family::Azure | Family::Other => None,
+        }
+    }
+
+    /// The name of the index file of its local repositories, which is also its title in a bundle.
+    pub const fn index_name(self) -> &'static str {
+        match self {
+            Self::Apt => apt::INDEX,
+        }
+    }
+
+    /// What is installed in a root, read from its database without running anything.
+    pub fn installed(self, root: &Root) -> Result<Installed> {
+        match self {
+            Self::Apt => dpkg::installed(root),
+        }
+    }
+
+    /// Asks the resolver what would have to be fetched; nothing of the target or of this machine is changed.
+    pub fn resolve(self, host: &Host, question: &Question) -> Result<Resolution> {
+        match self {
+            Self::Apt => apt::resolve::resolve(host, question),
+        }
+    }
+
+    /// Completes `folder`, which holds the index and the packages, to a repository the manager can use.
+    pub fn lay_out(self, folder: &Path) -> Result<()> {
+        match self {
+            Self::Apt => apt::install::lay_out(folder),
+        }
+    }
+
+    /// Waits until no other package manager works on the root.
+    pub fn wait_for_locks(self, host: &Host, patience: Duration) -> Result<()> {
+        match self {
+            Self::Apt => host.wait_for_package_locks(&apt::LOCKS, patience),
+        }
+    }
+
+    /// Finishes what an interrupted transaction left.
+    pub fn repair(self, host: &Host, transaction: &Transaction) -> Result<()> {
+        match self {
+            Self::Apt => apt::install::repair(host, transaction),
+        }
+    }
+
+    /// Installs from the local repository. An incomplete repository is found out before anything is changed
+    /// and ends in [`crate::outcome::Reason::CacheMissing`].
+    pub fn install(self, host: &Host, transaction: &Transaction) -> Result<()> {
+        match self {
+            Self::Apt => apt::install::install(host, transaction),
+        }
+    }
+
+    /// Compares installed files with what the packages brought; one line for each that differs.
+    /// Configuration files may differ.
+    pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        match self {
+            Self::Apt => dpkg::verify(host, packages),
+        }
+    }
+}
+
+impl Transaction<'_> {
+    fn sandbox(&self, host: &Host) -> Sandbox {
+        Sandbox {
+            root: host.root.path().to_owned(),
+            offline: self.offline,
+            sealed: self.sealed,
+            views: vec![
+                (self.repository.folder.clone(), REPOSITORY.to_owned()),
+                (self.repository.blobs.clone(), BLOBS.to_owned()),
+            ],
+        }
+    }
+}

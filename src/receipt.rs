@@ -1,0 +1,78 @@
+//! The receipt: what is installed and from what, so that later runs, users and `uninstall` know.
+
+use crate::host::fs::Root;
+use crate::host::journal::Change;
+use crate::plan_document::Plan;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where it is kept, inside the root.
+pub const RECEIPT: &str = "/var/lib/ofedctl/receipt.json";
+
+/// One thing that was looked at after the work, and how it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was checked, e.g. `module mlx5_ib for 6.1.0-31-amd64`.
+    pub name: String,
+    /// Whether it is as planned.
+    pub ok: bool,
+    /// What was found.
+    pub found: String,
+}
+
+/// What was done to a root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Version of this document's form.
+    pub schema_version: u32,
+    /// The program that wrote it, e.g. `ofedctl 0.1.0`.
+    pub made_by: String,
+    /// The door it came through, e.g. `shell`.
+    pub door: String,
+    /// The VM it was made on, where one is known. None in an image baked elsewhere.
+    pub vm_id: Option<String>,
+    /// When the run began, RFC 3339.
+    pub started: String,
+    /// When it ended, RFC 3339.
+    pub finished: String,
+    /// The plan that was carried out.
+    pub plan: Plan,
+    /// The bundle the files came from, as `sha256:…`.
+    pub bundle: Option<String>,
+    /// Versions of the planned packages and of all those that came with them.
+    pub packages: BTreeMap<String, String>,
+    /// The files that were edited, with what was there before.
+    pub changes: Vec<Change>,
+    /// What was checked at the end.
+    pub checks: Vec<Check>,
+}
+
+impl Receipt {
+    /// Reads a root's receipt; none when there is none, or one this version cannot read.
+    pub fn load(root: &Root) -> Result<Option<Self>> {
+        let text = root.read_text(RECEIPT)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    /// Writes it into the root.
+    pub fn save(&self, root: &Root) -> Result<()> {
+        let text = serde_json::to_string_pretty(self).context("cannot write the receipt")?;
+        root.write_text(RECEIPT, &(text + "\n"))
+    }
+
+    /// Takes over what an earlier receipt knows of files and packages that this run found already in place.
+    pub fn continue_from(&mut self, earlier: &Self) {
+        let mut changes = earlier.changes.clone();
+        for change in std::mem::take(&mut self.changes) {
+            // The oldest copy of a file is the one to put back.
+            if !changes.iter().any(|known| known.path == change.path) {
+                changes.push(change);
+            }
+        }
+        self.changes = changes;
+        for (name, version) in &earlier.packages {
+            self.packages.entry(name.clone()).or_insert_with(|| version.clone());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The last step, and the one that runs beside all others: keeps the status document true while a run works.
+
+use crate::events::Step;
+use crate::host::Host;
+use crate::outcome::{Outcome, Reason};
+use crate::status::{State, StatusDocument, verdict};
+use anyhow::Result;
+
+/// The report of one run. Dropped before [`Report::end`] it still ends terminal, so that no way out of a run
+/// leaves a status that says it is at work.
+#[derive(Debug)]
+pub struct Report<'h> {
+    host: &'h Host,
+    document: StatusDocument,
+    ended: bool,
+}
+
+impl<'h> Report<'h> {
+    /// Begins the report of a run. Nothing is written before a step is announced with [`Report::publish`].
+    pub fn begin(host: &'h Host, operation: &str) -> Self {
+        Self { host, document: StatusDocument::begin(operation), ended: false }
+    }
+
+    /// A step begins.
+    pub fn enter(&mut self, step: Step) {
+        self.host.events.enter(step);
+        self.document.set_step(step, State::Transitioning, 0, "at work");
+    }
+
+    /// The step at work ended well.
+    pub fn done(&mut self, message: &str) {
+        self.host.events.info(message);
+        self.document.set_step(self.host.events.step(), State::Success, 0, message);
+    }
+
+    /// Writes the document as it stands. A status that cannot be written ends no run: the log says it too.
+    pub fn publish(&self) {
+        if let Err(error) = self.document.save(&self.host.root) {
+            self.host.events.warn(format!("the status document was not written: {error:#}"));
+        }
+    }
+
+    /// Says how the run ended, in the log and in the document.
+    pub fn end(mut self, outcome: &Outcome) {
+        self.write_end(outcome);
+    }
+
+    fn write_end(&mut self, outcome: &Outcome) {
+        self.ended = true;
+        if outcome.is_success() {
+            self.enter(Step::Report);
+            self.done(&verdict(outcome));
+        } else {
+            // The step at work is the one that failed.
+            let step = self.host.events.step();
+            self.document.set_step(step, State::Error, outcome.exit_code().number(), &outcome.message);
+            self.host.events.error(verdict(outcome));
+        }
+        self.document.end(outcome);
+        self.publish();
+    }
+}
+
+impl Drop for Report<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.write_end(&Outcome::new(Reason::Internal, "the run ended without saying how"));
+        }
+    }
+}
+
+/// Runs the steps of a run and reports how they ended, whichever way that was.
+pub fn reported(host: &Host, operation: &str, steps: impl FnOnce(&mut Report) -> Result<Outcome>) -> Outcome {
+    let mut report = Report::begin(host, operation);
+    let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error));
+    report.end(&outcome);
+    outcome
+}

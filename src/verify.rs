@@ -1,0 +1,83 @@
+//! The proving step: compares a root with its plan, and says for each thing looked at how it is.
+
+use crate::facts::modules::{self, Module};
+use crate::host::Host;
+use crate::packages::{Installed, Manager};
+use crate::plan_document::Plan;
+use crate::receipt::{Check, Receipt};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// What can be seen in files alone: quick enough for every boot.
+pub fn look(
+    host: &Host,
+    plan: &Plan,
+    installed: &Installed,
+    recorded: Option<&Receipt>,
+) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    let none = BTreeMap::new();
+    let recorded = recorded.map_or(&none, |receipt| &receipt.packages);
+    checks.extend(plan.packages.iter().map(|name| package(name, installed, recorded.get(name))));
+    for kernel in &plan.target.kernels {
+        let found = modules::find(&host.root, kernel, &plan.modules);
+        checks.extend(plan.modules.iter().zip(found).map(|(name, found)| module(name, kernel, found)));
+    }
+    for edit in &plan.edits {
+        let current = host.root.read_text(edit.path())?;
+        let ok = edit.apply(current.as_deref()).is_none();
+        let found = if ok { "as planned" } else { "not as planned" };
+        checks.push(Check { name: format!("file {}", edit.path()), ok, found: found.to_owned() });
+    }
+    Ok(checks)
+}
+
+/// Everything: also compares every installed file of the recorded packages with its digest.
+pub fn prove(
+    host: &Host,
+    manager: Manager,
+    plan: &Plan,
+    recorded: &BTreeMap<String, String>,
+) -> Result<Vec<Check>> {
+    let installed = manager.installed(&host.root)?;
+    let mut checks = look(host, plan, &installed, None)?;
+    let drifted = recorded.iter().filter(|(name, version)| installed.versions.get(*name) != Some(*version));
+    checks.extend(drifted.map(|(name, version)| package(name, &installed, Some(version))));
+    let names: Vec<String> =
+        recorded.keys().filter(|name| installed.versions.contains_key(*name)).cloned().collect();
+    let damage = manager.verify(host, &names)?;
+    let found = if damage.is_empty() { "as packaged".to_owned() } else { damage.join("; ") };
+    checks.push(Check { name: format!("files of {} packages", names.len()), ok: damage.is_empty(), found });
+    Ok(checks)
+}
+
+/// The checks that failed, as one line.
+pub fn failures(checks: &[Check]) -> Option<String> {
+    let failed: Vec<String> = checks
+        .iter()
+        .filter(|check| !check.ok)
+        .map(|check| format!("{}: {}", check.name, check.found))
+        .collect();
+    (!failed.is_empty()).then(|| failed.join("; "))
+}
+
+fn package(name: &str, installed: &Installed, recorded: Option<&String>) -> Check {
+    let version = installed.versions.get(name);
+    let (ok, found) = match (version, recorded) {
+        (None, _) => (false, "not installed".to_owned()),
+        (Some(version), Some(wanted)) if version != wanted => {
+            (false, format!("{version} instead of {wanted}"))
+        }
+        (Some(version), _) => (true, version.clone()),
+    };
+    Check { name: format!("package {name}"), ok, found }
+}
+
+fn module(name: &str, kernel: &str, found: Module) -> Check {
+    let (ok, found) = match found {
+        Module::File(path) => (true, path),
+        Module::BuiltIn => (true, "built in".to_owned()),
+        Module::Missing => (false, "missing".to_owned()),
+    };
+    Check { name: format!("module {name} for {kernel}"), ok, found }
+}
