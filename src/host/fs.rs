@@ -213,6 +213,12 @@ impl Root {
         }
     }
 
+    /// Writes everything the root's file system still holds back to the disk.
+    pub fn sync(&self) -> Result<()> {
+        let dir = File::open(&self.path).with_context(|| self.cannot("open", "/"))?;
+        nix::unistd::syncfs(dir).with_context(|| self.cannot("sync", "/"))
+    }
+
     fn sync_dir(&self, path: &str) -> Result<()> {
         let path = if path.is_empty() { "/" } else { path };
         let dir = self.dir.open_subpath(path, OpenFlags::O_RDONLY | OpenFlags::O_DIRECTORY);

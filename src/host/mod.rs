@@ -10,12 +10,16 @@ pub mod journal;
 pub mod lock;
 pub mod run;
 pub mod stop;
+pub mod unpack;
 
 use crate::events::Events;
 use crate::outcome::Reason;
 use anyhow::Result;
 use fs::Root;
+use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use stop::Stop;
 
 /// Where this program keeps its state, inside the root.
@@ -34,12 +38,14 @@ pub struct Host {
     pub events: Events,
     /// When the run must end.
     pub stop: Stop,
+    /// Whether this run keeps its log inside the root.
+    logged: AtomicBool,
 }
 
 impl Host {
     /// Opens a root. `path` must be a folder that exists.
     pub fn open(path: &Path, events: Events, stop: Stop) -> Result<Self> {
-        Ok(Self { root: Root::open(path)?, events, stop })
+        Ok(Self { root: Root::open(path)?, events, stop, logged: AtomicBool::new(false) })
     }
 
     /// Whether this is the running system and not an image's root.
@@ -55,9 +61,16 @@ impl Host {
         Err(Reason::NotRoot.error(format!("changing `{}` needs root", self.root.path().display())))
     }
 
-    /// Sends every message of the run to the log file too, from now on.
+    /// The same, ending at the latest after `limit` from now.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.stop = self.stop.within(limit);
+        self
+    }
+
+    /// Keeps a log of the run inside the root, from now on: every message, and what child programs print.
     pub fn open_log(&self) -> Result<()> {
-        use std::io::Write;
+        self.root.make_dirs(CHILD_LOG_DIR, 0o755)?;
         let mut file = self.root.append(LOG_FILE, 0o644)?;
         self.events.attach(Box::new(move |event| {
             if let Some(line) = event.log_line() {
@@ -65,6 +78,7 @@ impl Host {
                 let _ = writeln!(file, "{line}");
             }
         }));
+        self.logged.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

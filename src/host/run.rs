@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a child may go on after a signal, so that a package transaction can end in order.
@@ -178,7 +179,7 @@ impl Host {
     /// there, else a temporary file.
     fn child_output(&self, program: &str) -> Result<(File, Option<String>)> {
         let doing = "cannot make a log for a child program";
-        if !self.root.is_dir(CHILD_LOG_DIR) {
+        if !self.logged.load(Ordering::Relaxed) {
             return Ok((tempfile::tempfile().context(doing)?, None));
         }
         let name = PathBuf::from(program);
