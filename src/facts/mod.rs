@@ -3,11 +3,14 @@
 //! Every loader takes a [`Host`](crate::host::Host) and reads a few small files of its root; what is missing is
 //! unknown, never an error. The parsers beside them take text, so that they can be tried without a machine.
 
+pub mod compute;
 pub mod modules;
 pub mod os;
 pub mod pci;
 pub mod rdma;
 pub mod secure_boot;
+pub mod vm_size;
+pub mod vm_size_table;
 pub mod vmbus;
 
 #[cfg(test)]
