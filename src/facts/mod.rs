@@ -4,6 +4,7 @@
 //! unknown, never an error. The parsers beside them take text, so that they can be tried without a machine.
 
 pub mod compute;
+pub mod imds;
 pub mod modules;
 pub mod os;
 pub mod pci;
