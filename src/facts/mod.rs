@@ -3,9 +3,11 @@
 //! Every loader takes a [`Host`](crate::host::Host) and reads a few small files of its root; what is missing is
 //! unknown, never an error. The parsers beside them take text, so that they can be tried without a machine.
 
+pub mod azure;
 pub mod compute;
 pub mod imds;
 pub mod modules;
+pub mod ofed;
 pub mod os;
 pub mod pci;
 pub mod rdma;
