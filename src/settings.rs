@@ -6,6 +6,7 @@
 use crate::outcome::Reason;
 use crate::target::Nic;
 use anyhow::Result;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 use std::fmt;
@@ -27,6 +28,10 @@ pub enum DriverChoice {
     /// The one that fits the adapter, distribution, kernel and architecture best.
     #[default]
     Auto,
+    /// The vendor's `MLNX_OFED`.
+    MlnxOfed,
+    /// The vendor's DOCA-Host, profile `doca-ofed`.
+    Doca,
     /// The distribution's own kernel modules and rdma-core.
     Inbox,
 }
@@ -36,6 +41,8 @@ impl DriverChoice {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::MlnxOfed => "mlnx_ofed",
+            Self::Doca => "doca",
             Self::Inbox => "inbox",
         }
     }
@@ -103,28 +110,17 @@ pub struct Layer(Mapping);
 impl Layer {
     /// Reads a YAML (or JSON) text. `source` names it in errors, usually its path.
     pub fn parse(source: &str, text: &str) -> Result<Self> {
-        let problem = |line: Option<usize>, what: &dyn fmt::Display| {
-            let place = line.map_or_else(|| format!("`{source}`"), |line| format!("`{source}` line {line}"));
-            Reason::BadSettings.error(format!("{place}: {what}"))
-        };
-        if text.len() > MAX_FILE_BYTES {
-            return Err(problem(None, &"larger than 1 MiB"));
-        }
-        let value: Value = serde_yaml::from_str(text).map_err(|error| {
-            let line = error.location().map(|at| at.line());
-            problem(line, &without_location(&error))
-        })?;
-        let mapping = match value {
+        let mapping = match read_yaml(source, text)? {
             Value::Null => Mapping::new(),
             Value::Mapping(mapping) => mapping,
-            _ => return Err(problem(Some(1), &"settings are `key: value` lines")),
+            _ => return Err(problem(source, Some(1), &"settings are `key: value` lines")),
         };
         let mut layer = Self::default();
         for (key, value) in mapping {
             let Value::String(key) = key else {
-                return Err(problem(None, &"a key is not a word"));
+                return Err(problem(source, None, &"a key is not a word"));
             };
-            layer.set(&key, value).map_err(|what| problem(line_of(text, &key), &what))?;
+            layer.set(&key, value).map_err(|what| problem(source, line_of(text, &key), &what))?;
         }
         Ok(layer)
     }
@@ -159,6 +155,23 @@ impl Settings {
         serde_yaml::from_value(Value::Mapping(all))
             .map_err(|error| Reason::BadSettings.error(error.to_string()))
     }
+}
+
+/// Reads a YAML (or JSON) text a user wrote. `source` names it in errors, usually its path.
+pub(crate) fn read_yaml<T: DeserializeOwned>(source: &str, text: &str) -> Result<T> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(problem(source, None, &"larger than 1 MiB"));
+    }
+    serde_yaml::from_str(text).map_err(|error| {
+        let line = error.location().map(|at| at.line());
+        problem(source, line, &without_location(&error))
+    })
+}
+
+/// An error that says where in which text something is wrong.
+pub(crate) fn problem(source: &str, line: Option<usize>, what: &dyn fmt::Display) -> anyhow::Error {
+    let place = line.map_or_else(|| format!("`{source}`"), |line| format!("`{source}` line {line}"));
+    Reason::BadSettings.error(format!("{place}: {what}"))
 }
 
 /// Every key, in the order of the struct.

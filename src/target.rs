@@ -98,6 +98,12 @@ impl Distro {
             _ => Family::Other,
         }
     }
+
+    /// Whether `other` is this distribution or a more exactly named version of it: `rhel9` covers `rhel9.6`.
+    pub fn covers(&self, other: &Self) -> bool {
+        let rest = other.version.strip_prefix(&self.version);
+        self.id == other.id && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 impl fmt::Display for Distro {
@@ -202,6 +208,10 @@ impl FromStr for Nic {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Driver {
+    /// The vendor's `MLNX_OFED`: a tgz with its own installer.
+    MlnxOfed,
+    /// The vendor's DOCA-Host: a package that brings a local repository, and `doca-ofed` from it.
+    Doca,
     /// The distribution's own kernel modules and rdma-core.
     Inbox,
 }
@@ -210,6 +220,8 @@ impl Driver {
     /// The name used in settings, bundles and receipts.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::MlnxOfed => "mlnx_ofed",
+            Self::Doca => "doca",
             Self::Inbox => "inbox",
         }
     }
@@ -234,6 +246,17 @@ mod tests {
         for wrong in ["", "12", "debian", "Debian12", "debian 12", "debian12b"] {
             assert!(wrong.parse::<Distro>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_shorter_version_covers_the_longer_ones() {
+        let covers = |short: &str, long: &str| {
+            short.parse::<Distro>().unwrap().covers(&long.parse::<Distro>().unwrap())
+        };
+        assert!(
+            covers("rhel9", "rhel9.6") && covers("rhel9.6", "rhel9.6") && covers("mariner2", "mariner2.0")
+        );
+        assert!(!covers("rhel8.1", "rhel8.10") && !covers("rhel9.6", "rhel9") && !covers("rhel9", "rocky9"));
     }
 
     proptest! {
