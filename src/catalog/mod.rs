@@ -1,0 +1,218 @@
+//! The catalogue: which vendor package installs on which distribution, for which adapters, and from where.
+//!
+//! The data is `catalog.yaml` beside this file; no distribution, version or adapter is decided on in code.
+//! This file holds its form and answers the one question asked of it, [`Catalog::candidates`].
+
+pub mod names;
+pub mod versions;
+
+use crate::settings;
+use crate::target::{Arch, Distro, Driver, Nic};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use versions::Version;
+
+/// The catalogue this program was built with.
+pub const EMBEDDED: &str = include_str!("catalog.yaml");
+/// How errors name it.
+const EMBEDDED_NAME: &str = "built-in catalog.yaml";
+/// The one form there is.
+const SCHEMA_VERSION: u32 = 1;
+
+/// A whole catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalog {
+    /// The form of the file: 1.
+    pub schema_version: u32,
+    /// The release lines, by name.
+    pub lines: BTreeMap<String, Line>,
+    /// Where packages of a distribution install, if not just there.
+    #[serde(default)]
+    pub compatible: BTreeMap<Distro, Vec<Distro>>,
+    /// The vendor's packages.
+    #[serde(default)]
+    pub drivers: Vec<Row>,
+    /// The distributions whose own RDMA stack can be used.
+    #[serde(default)]
+    pub inbox: Vec<Inbox>,
+}
+
+/// What all packages of one release line share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The driver.
+    pub driver: Driver,
+    /// What the versions of the line begin with: `5.8`.
+    pub release: String,
+    /// For DOCA, the OFED release inside: `25.10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ofed: Option<String>,
+    /// The adapter generations it drives.
+    pub nics: Vec<Nic>,
+    /// Whether it is maintained for long.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lts: bool,
+    /// The month its support ends, `2027-10`, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_of_life: Option<String>,
+    /// The first kernel it does not build for, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_below: Option<Version>,
+}
+
+/// One vendor package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// The driver it brings.
+    pub driver: Driver,
+    /// Its version.
+    pub version: Version,
+    /// The name of its release line.
+    pub line: String,
+    /// The distribution it was built for. Ask [`Catalog::serves`] where it installs.
+    pub distro: Distro,
+    /// The architecture.
+    pub arch: Arch,
+    /// Its address; a bare file name where it is not public.
+    pub url: String,
+    /// Its SHA-256 in hexadecimal, where anybody published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Other addresses of the same file name. Only the digest says that it is the same file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
+    /// The vendor's online package repository of the same release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    /// The kernel headers it is to be built with, where mirrors no longer have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_devel: Option<KernelDevel>,
+    /// What to know before choosing it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A kernel-devel package.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelDevel {
+    /// The kernel, as `uname -r` prints it.
+    pub version: String,
+    /// Where the package is, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+/// Distributions whose own RDMA stack can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Inbox {
+    /// The distributions.
+    pub distros: Vec<Distro>,
+    /// The architectures.
+    pub arch: Vec<Arch>,
+    /// The adapter generations their kernels drive.
+    pub nics: Vec<Nic>,
+    /// The packages to ask their package manager for.
+    pub packages: Vec<String>,
+}
+
+impl Catalog {
+    /// The catalogue this program was built with. It is read when asked for, not before.
+    pub fn embedded() -> Result<Self> {
+        Self::parse(EMBEDDED_NAME, EMBEDDED)
+    }
+
+    /// Reads a catalogue. `source` names it in errors, usually its path.
+    pub fn parse(source: &str, text: &str) -> Result<Self> {
+        // A line or table named twice would silently lose one of them; only the untyped reading sees that.
+        settings::read_yaml::<Value>(source, text)?;
+        let catalog: Self = settings::read_yaml(source, text)?;
+        if catalog.schema_version != SCHEMA_VERSION {
+            let what = format!("schema_version {} is not {SCHEMA_VERSION}", catalog.schema_version);
+            let line =
+                text.lines().position(|line| line.starts_with("schema_version")).map(|index| index + 1);
+            return Err(settings::problem(source, line, &what));
+        }
+        Ok(catalog)
+    }
+
+    /// The packages that install on this distribution and drive this adapter, newest first.
+    ///
+    /// "Newest" is by OFED release, so that DOCA-Host 3.2 (OFED 25.10) comes before `MLNX_OFED` 24.10. Of one
+    /// release DOCA comes first, for the vendor has moved there; of one version, rows with a digest, then https.
+    pub fn candidates(&self, distro: &Distro, arch: Arch, nic: Nic) -> Vec<&Row> {
+        let fits = |row: &&Row| {
+            row.arch == arch
+                && self.line(row).is_some_and(|line| line.nics.contains(&nic))
+                && self.serves(row).iter().any(|served| served.covers(distro))
+        };
+        let mut rows: Vec<&Row> = self.drivers.iter().filter(fits).collect();
+        rows.sort_by_cached_key(|&row| Reverse(self.rank(row)));
+        rows
+    }
+
+    /// The release line of a row. A row of an unknown line is never a candidate.
+    pub fn line(&self, row: &Row) -> Option<&Line> {
+        self.lines.get(&row.line)
+    }
+
+    /// The distributions a row installs on.
+    pub fn serves<'a>(&'a self, row: &'a Row) -> &'a [Distro] {
+        self.compatible.get(&row.distro).map_or(std::slice::from_ref(&row.distro), Vec::as_slice)
+    }
+
+    /// The distribution's own stack, where it drives this adapter.
+    pub fn inbox(&self, distro: &Distro, arch: Arch, nic: Nic) -> Option<&Inbox> {
+        self.inbox.iter().find(|inbox| {
+            inbox.arch.contains(&arch)
+                && inbox.nics.contains(&nic)
+                && inbox.distros.iter().any(|served| served.covers(distro))
+        })
+    }
+
+    /// The higher, the sooner chosen.
+    fn rank<'a>(&'a self, row: &'a Row) -> impl Ord + use<'a> {
+        let ofed = self.line(row).map(|line| Version::new(line.ofed_release()));
+        let is_doca = row.driver == Driver::Doca;
+        (ofed, is_doca, &row.version, row.sha256.is_some(), row.url.starts_with("https:"))
+    }
+}
+
+impl Line {
+    /// The OFED release of the line, which orders lines of both drivers.
+    pub fn ofed_release(&self) -> &str {
+        self.ofed.as_deref().unwrap_or(&self.release)
+    }
+
+    /// Whether it builds for a kernel (as `uname -r` prints it), as far as is known.
+    pub fn builds_for(&self, kernel: &str) -> bool {
+        self.kernel_below.as_ref().is_none_or(|limit| Version::new(kernel) < *limit)
+    }
+}
+
+impl Row {
+    /// The name of the file.
+    pub fn file_name(&self) -> &str {
+        names::file_name(&self.url)
+    }
+
+    /// Whether it can be downloaded at all; if not, the user must have the file.
+    pub fn is_public(&self) -> bool {
+        self.url.contains("://")
+    }
+
+    /// Where it can be downloaded, best first. What comes must match the digest, from wherever it comes.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.url).filter(|_| self.is_public()).chain(&self.mirrors).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests;
