@@ -3,6 +3,8 @@
 //! The data is `catalog.yaml` beside this file; no distribution, version or adapter is decided on in code.
 //! This file holds its form and answers the one question asked of it, [`Catalog::candidates`].
 
+pub mod check;
+pub mod coverage;
 pub mod names;
 pub mod versions;
 
@@ -158,7 +160,7 @@ impl Catalog {
         rows
     }
 
-    /// The release line of a row. A row of an unknown line is never a candidate.
+    /// The release line of a row. A row of an unknown line is never a candidate; [`check::check`] finds it.
     pub fn line(&self, row: &Row) -> Option<&Line> {
         self.lines.get(&row.line)
     }

@@ -1,0 +1,187 @@
+//! `catalog list`: what is chosen for which distribution and adapter.
+
+use super::versions::Version;
+use super::{Catalog, Row};
+use crate::target::{Arch, Distro, Driver, Nic};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// The table distribution x adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Coverage {
+    /// The form of this value: 1.
+    pub schema_version: u32,
+    /// One row per distribution and architecture that has anything.
+    pub rows: Vec<CoverageRow>,
+}
+
+/// What there is for one distribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CoverageRow {
+    /// The distribution; a shorter version stands for those of its releases that have no row.
+    pub distro: Distro,
+    /// The architecture.
+    pub arch: Arch,
+    /// The best driver for each adapter that has one.
+    pub nics: BTreeMap<Nic, Cell>,
+}
+
+/// The best driver for one distribution and adapter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Cell {
+    /// The driver.
+    pub driver: Driver,
+    /// Its version, unless the distribution brings it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Whether staging needs a digest from the user, because none is published.
+    pub needs_sha256: bool,
+    /// Whether the distribution's own stack would do as well.
+    pub inbox: bool,
+}
+
+impl Coverage {
+    /// The coverage of a catalogue.
+    pub fn of(catalog: &Catalog) -> Self {
+        let mut distros: Vec<&Distro> = catalog.drivers.iter().flat_map(|row| catalog.serves(row)).collect();
+        distros.extend(catalog.inbox.iter().flat_map(|inbox| &inbox.distros));
+        distros.sort_by_cached_key(|distro| (&distro.id, Version::new(&*distro.version)));
+        distros.dedup();
+        let mut rows: Vec<CoverageRow> = Vec::new();
+        for distro in distros {
+            for arch in [Arch::X86_64, Arch::Aarch64] {
+                let row = row(catalog, distro, arch);
+                // `rhel9` comes before `rhel9.6`, and says it all where both have the same.
+                let said = |before: &CoverageRow| {
+                    before.distro.covers(distro) && before.arch == arch && before.nics == row.nics
+                };
+                if !row.nics.is_empty() && !rows.iter().any(said) {
+                    rows.push(row);
+                }
+            }
+        }
+        Self { schema_version: 1, rows }
+    }
+
+    /// The table for a terminal.
+    pub fn to_text(&self) -> String {
+        let table = self.table();
+        let mut widths = Vec::new();
+        for cells in &table {
+            widths.resize(cells.len(), 0);
+            for (width, cell) in widths.iter_mut().zip(cells) {
+                *width = cell.len().max(*width);
+            }
+        }
+        let mut text = String::new();
+        for cells in &table {
+            let mut line = String::new();
+            for (cell, width) in cells.iter().zip(&widths) {
+                let _ = write!(line, "{cell:width$}  ");
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text + "\n* no published digest: staging needs --sha256\n"
+    }
+
+    /// The table for a Markdown page.
+    pub fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        for (index, cells) in self.table().iter().enumerate() {
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+            if index == 0 {
+                let _ = writeln!(text, "|{}", " --- |".repeat(cells.len()));
+            }
+        }
+        text + "\n\\* no published digest: staging needs `--sha256`\n"
+    }
+
+    fn table(&self) -> Vec<Vec<String>> {
+        let mut table = vec![vec!["distribution".to_owned(), "arch".to_owned()]];
+        table[0].extend(Nic::ALL.map(|nic| nic.name().to_owned()));
+        for row in &self.rows {
+            let mut cells = vec![row.distro.to_string(), row.arch.to_string()];
+            cells.extend(Nic::ALL.map(|nic| row.nics.get(&nic).map_or_else(|| "-".to_owned(), Cell::words)));
+            table.push(cells);
+        }
+        table
+    }
+}
+
+impl Cell {
+    fn words(&self) -> String {
+        let star = if self.needs_sha256 { "*" } else { "" };
+        self.version
+            .as_ref()
+            .map_or_else(|| self.driver.to_string(), |version| format!("{} {version}{star}", self.driver))
+    }
+}
+
+fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
+    let cell = |nic| {
+        let inbox = catalog.inbox(distro, arch, nic).is_some();
+        let best: Option<&Row> =
+            catalog.candidates(distro, arch, nic).into_iter().find(|row| row.is_public());
+        match best {
+            Some(row) => Some(Cell {
+                driver: row.driver,
+                version: Some(row.version.clone()),
+                needs_sha256: row.sha256.is_none(),
+                inbox,
+            }),
+            None => {
+                inbox.then_some(Cell { driver: Driver::Inbox, version: None, needs_sha256: false, inbox })
+            }
+        }
+    };
+    let nics = Nic::ALL.into_iter().filter_map(|nic| Some((nic, cell(nic)?))).collect();
+    CoverageRow { distro: distro.clone(), arch, nics }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "schema_version: 1
+lines:
+  4.9-lts: {driver: mlnx_ofed, release: '4.9', nics: [cx3-pro, cx5], lts: true}
+compatible:
+  rhel8.2: [rhel8.2, centos8.2]
+drivers:
+  - {driver: mlnx_ofed, version: 4.9-4.1.7.0, line: 4.9-lts, distro: rhel8.2, arch: x86_64,
+     url: 'https://example.com/MLNX_OFED_LINUX-4.9-4.1.7.0-rhel8.2-x86_64.tgz'}
+inbox:
+  - {distros: [rhel8, debian12], arch: [x86_64], nics: [cx5, cx6], packages: [rdma-core]}
+";
+
+    #[test]
+    fn the_table_shows_the_best_of_each() {
+        let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
+        let want = "\
+distribution  arch    cx3-pro                 cx5                     cx6    cx7  cx8
+centos8.2     x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  -      -    -
+debian12      x86_64  -                       inbox                   inbox  -    -
+rhel8         x86_64  -                       inbox                   inbox  -    -
+rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -    -
+
+* no published digest: staging needs --sha256
+";
+        assert_eq!(coverage.to_text(), want);
+        let markdown = coverage.to_markdown();
+        assert!(
+            markdown.starts_with("| distribution | arch | cx3-pro | cx5 | cx6 | cx7 | cx8 |\n| --- | --- |")
+        );
+        assert!(markdown.contains("| debian12 | x86_64 | - | inbox | inbox | - | - |\n"), "{markdown}");
+    }
+
+    #[test]
+    fn the_value_has_adapters_as_keys() {
+        let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
+        let value = serde_json::to_value(&coverage).unwrap();
+        let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": true, "inbox": true});
+        assert_eq!(value["rows"][3]["nics"]["cx5"], want);
+        assert_eq!(value["schema_version"], 1);
+    }
+}
