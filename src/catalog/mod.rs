@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod coverage;
+pub mod import;
 pub mod names;
 pub mod versions;
 
