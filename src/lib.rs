@@ -1,5 +1,6 @@
 //! ofedctl makes InfiniBand work on Azure HPC VMs.
 
+pub mod cache;
 pub mod catalog;
 pub mod configure;
 pub mod edit;

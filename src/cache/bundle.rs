@@ -1,0 +1,207 @@
+//! A bundle: everything one target needs, as one OCI manifest with a layer per file.
+
+use super::blob::Blob;
+use super::digest::Digest;
+use crate::outcome::Reason;
+use crate::target::{Arch, Distro, Driver};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// The artifact type of a bundle's manifest.
+pub const BUNDLE_TYPE: &str = "application/vnd.ofedctl.bundle.v1";
+/// The media type of a Debian package.
+pub const DEB_TYPE: &str = "application/vnd.ofedctl.package.deb.v1";
+/// The media type of the `Packages` index that makes a bundle's files a flat apt repository.
+pub const APT_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.apt.v1";
+/// The media type of a file as the driver's vendor made it.
+pub const VENDOR_TYPE: &str = "application/vnd.ofedctl.vendor.v1";
+/// The annotation of a layer that holds its file name; `oras pull` writes files by it.
+pub(super) const TITLE: &str = "org.opencontainers.image.title";
+
+/// What a bundle serves and what is to be done with it: the `ofedctl` member of its config.
+///
+/// Members this program does not know are passed over, so that bundles of later versions can be used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleConfig {
+    /// The version of this document, 1.
+    pub schema_version: u32,
+    /// Where the driver comes from.
+    pub driver: Driver,
+    /// The driver's version; none where the distribution decides it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_version: Option<String>,
+    /// The distribution it was resolved for.
+    pub distro: Distro,
+    /// The architecture it was resolved for.
+    pub arch: Arch,
+    /// The kernels it brings modules for, or was resolved for.
+    #[serde(default)]
+    pub kernels: Vec<String>,
+    /// What is to be asked of the package manager.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// The package repository that the bundle's files make up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// The program that made it, e.g. `ofedctl 0.1.0`.
+    #[serde(default)]
+    pub made_by: String,
+}
+
+/// A package repository made of a bundle's files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// Which package manager reads it.
+    pub kind: RepositoryKind,
+    /// The title of the file that holds its index.
+    pub index: String,
+}
+
+/// The kinds of package repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RepositoryKind {
+    /// A flat apt repository.
+    Apt,
+}
+
+/// One file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BundleFile {
+    /// Its name.
+    pub title: String,
+    /// What it is.
+    pub media_type: String,
+    /// Its bytes.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+}
+
+/// A bundle as it lies in a cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Bundle {
+    /// What it is called in its cache.
+    pub tag: String,
+    /// The digest of its manifest, which stands for all of it.
+    pub digest: Digest,
+    /// The bytes of all its blobs, shared or not.
+    pub size_in_all: u64,
+    /// When it was made, in RFC 3339.
+    pub created: String,
+    /// What it serves.
+    pub config: BundleConfig,
+    /// Its files, by title.
+    pub files: Vec<BundleFile>,
+    /// Its config blob.
+    #[serde(skip)]
+    pub(super) config_blob: Blob,
+    /// The size of its manifest.
+    #[serde(skip)]
+    pub(super) manifest_size: u64,
+}
+
+impl Bundle {
+    /// A file by its name.
+    pub fn file(&self, title: &str) -> Option<&BundleFile> {
+        self.files.iter().find(|file| file.title == title)
+    }
+}
+
+/// Checks that titles can be file names of one folder, and that the repository's index is among them.
+pub(super) fn check_files(files: &[BundleFile], repository: Option<&Repository>) -> Result<()> {
+    let mut titles = BTreeSet::new();
+    for file in files {
+        let title = &file.title;
+        if !is_file_name(title) {
+            let message = format!("the title `{}` is not a plain file name", title.escape_default());
+            return Err(Reason::CacheUnreadable.error(message));
+        }
+        if !titles.insert(title.as_str()) {
+            return Err(Reason::CacheUnreadable.error(format!("the title `{title}` stands twice")));
+        }
+    }
+    match repository {
+        Some(repository) if !titles.contains(repository.index.as_str()) => {
+            let index = repository.index.escape_default();
+            Err(Reason::CacheUnreadable
+                .error(format!("the repository's index `{index}` is not among the files")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Titles become file names below a folder of ours: they must not lead out of it.
+fn is_file_name(title: &str) -> bool {
+    !matches!(title, "" | "." | "..")
+        && title.len() <= 255
+        && !title.chars().any(|c| c == '/' || c.is_control())
+}
+
+/// Checks that a tag is one every registry takes.
+pub(super) fn check_tag(tag: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    let well_formed = tag.len() <= 128 && tag.chars().all(plain) && !tag.starts_with(['.', '-']);
+    if well_formed && !tag.is_empty() {
+        return Ok(());
+    }
+    let tag = tag.escape_default();
+    Err(Reason::Usage.error(format!("`{tag}` is not a tag: use up to 128 letters, digits, `_`, `.` and `-`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::config;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn file(title: &str) -> BundleFile {
+        BundleFile { title: title.into(), media_type: DEB_TYPE.into(), digest: Digest::of(b"x"), size: 1 }
+    }
+
+    #[test]
+    fn a_title_that_is_not_a_plain_file_name_is_refused() {
+        for title in ["", ".", "..", "a/b", "/etc/passwd", "../x", "a\nb", "a\0", &"x".repeat(256)] {
+            let error = check_files(&[file(title)], None).unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{title:?}");
+        }
+        check_files(&[file("a..b_1.0+x~y_amd64.deb"), file("Packages")], None).unwrap();
+        assert!(check_files(&[file("a"), file("a")], None).is_err());
+    }
+
+    #[test]
+    fn a_repository_without_its_index_is_refused() {
+        let repository = Repository { kind: RepositoryKind::Apt, index: "Packages".into() };
+        assert!(check_files(&[file("a.deb")], Some(&repository)).is_err());
+        check_files(&[file("Packages")], Some(&repository)).unwrap();
+    }
+
+    #[test]
+    fn members_of_later_versions_are_passed_over() {
+        let mut value = serde_json::to_value(config()).unwrap();
+        value["schema_version"] = 2.into();
+        value["invented_later"] = serde_json::json!({"a": [1]});
+        let read: BundleConfig = serde_json::from_value(value).unwrap();
+        assert_eq!(read, BundleConfig { schema_version: 2, ..config() });
+    }
+
+    #[test]
+    fn a_tag_no_registry_takes_is_refused() {
+        for tag in ["", ".a", "-a", "a/b", "a:b", "a b", &"x".repeat(129)] {
+            assert_eq!(Reason::of(&check_tag(tag).unwrap_err()), Reason::Usage, "{tag}");
+        }
+        check_tag("inbox-debian12-amd64_6.1.0-25").unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn no_title_leads_out_of_a_folder(title in any::<String>()) {
+            if is_file_name(&title) {
+                let path = std::path::Path::new("/folder").join(&title);
+                prop_assert_eq!(path.parent(), Some(std::path::Path::new("/folder")));
+                prop_assert_eq!(path.file_name().unwrap().to_str(), Some(title.as_str()));
+            }
+        }
+    }
+}

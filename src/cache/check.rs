@@ -1,0 +1,284 @@
+//! Proving a cache: which blobs there must be, and which of them are not what they should be.
+
+use super::Cache;
+use super::bundle::Bundle;
+use super::digest::Digest;
+use super::hash::Job;
+use super::layout;
+use super::read::Found;
+use super::refs::{References, Referred};
+use crate::host::Host;
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a check of a cache found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The blobs that were looked at.
+    pub blobs: usize,
+    /// The bytes that were hashed.
+    pub bytes: u64,
+    /// What is wrong, by digest.
+    pub damaged: Vec<Damage>,
+    /// Blobs that no bundle or image refers to; `gc` removes them.
+    pub unreferenced: Vec<Digest>,
+}
+
+/// A blob that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// What it is called.
+    pub digest: Digest,
+    /// What is wrong with it.
+    pub problem: Problem,
+    /// The bundles that need it.
+    pub bundles: Vec<String>,
+    /// Its file name in those bundles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// What can be wrong with a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// It is not there.
+    Missing,
+    /// It is shorter than its descriptor says.
+    Truncated,
+    /// It is longer than its descriptor says.
+    TooLong,
+    /// Its bytes are not those of its digest.
+    Digest,
+    /// It cannot be read from the disk.
+    Unreadable,
+    /// Its bytes are right, but they are not the document they must be.
+    Malformed,
+}
+
+impl Report {
+    /// Whether nothing is damaged.
+    pub fn is_sound(&self) -> bool {
+        self.damaged.is_empty()
+    }
+}
+
+impl Cache {
+    /// Hashes the blobs of some bundles, or all there are, those of other tools included.
+    ///
+    /// Damage is part of the report; an error means that the check itself could not be made.
+    pub fn verify(&self, host: &Host, only: Option<&[Bundle]>) -> Result<Report> {
+        let index = layout::read_index(&self.dir)?;
+        let mut unreferenced = Vec::new();
+        let mut malformed = Vec::new();
+        let wanted = if let Some(bundles) = only {
+            blobs_of(bundles)
+        } else {
+            let references = References::of(self, index.manifests());
+            // Blobs of an entry that cannot be followed would look as if nobody needed them.
+            if references.unread.is_empty() {
+                unreferenced = self.stored()?;
+                unreferenced.retain(|digest| !references.blobs.contains_key(digest));
+            }
+            malformed =
+                references.unread.iter().filter_map(|unread| layout::digest_of(&unread.entry).ok()).collect();
+            for entry in index.manifests() {
+                if matches!(self.find(entry), Err(_) | Ok(Found::Strange(_))) {
+                    malformed.extend(layout::digest_of(entry));
+                }
+            }
+            references.blobs
+        };
+        let (mut damaged, jobs) = self.presence(&wanted, &unreferenced);
+        let blobs = damaged.len() + jobs.len();
+        let bytes = jobs.iter().map(|job| job.size).sum();
+        let problems = self.hash_all(host, jobs, bytes)?;
+        damaged.extend(problems);
+        // A document that is damaged, or needs one that is, cannot be understood either; that is said once.
+        let known: BTreeSet<Digest> = damaged.iter().map(|(digest, _)| *digest).collect();
+        let known_tags: BTreeSet<&String> = known
+            .iter()
+            .filter_map(|digest| wanted.get(digest))
+            .flat_map(|referred| &referred.tags)
+            .collect();
+        for digest in malformed.into_iter().collect::<BTreeSet<_>>() {
+            let explained =
+                wanted.get(&digest).is_some_and(|it| it.tags.iter().any(|tag| known_tags.contains(tag)));
+            if !explained {
+                damaged.push((digest, Problem::Malformed));
+            }
+        }
+        damaged.sort_unstable_by_key(|(digest, _)| *digest);
+        let damaged =
+            damaged.into_iter().map(|(digest, problem)| describe(digest, problem, &wanted)).collect();
+        Ok(Report { blobs, bytes, damaged, unreferenced })
+    }
+
+    /// The blobs on the disk, by digest. Files with other names are none.
+    pub(super) fn stored(&self) -> Result<Vec<Digest>> {
+        let blobs = self.blobs_dir();
+        let doing = || format!("cannot list `{}`", blobs.display());
+        let mut stored = Vec::new();
+        for entry in std::fs::read_dir(&blobs).with_context(doing)? {
+            let name = entry.with_context(doing)?.file_name();
+            stored.extend(name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+        }
+        stored.sort_unstable();
+        Ok(stored)
+    }
+
+    /// Finds what is missing or of a wrong size without reading it; the rest is to be hashed.
+    fn presence(
+        &self,
+        wanted: &BTreeMap<Digest, Referred>,
+        unreferenced: &[Digest],
+    ) -> (Vec<(Digest, Problem)>, Vec<Job>) {
+        let mut damaged = Vec::new();
+        let mut jobs = Vec::new();
+        for (digest, referred) in wanted {
+            match self.size_of(digest) {
+                None => damaged.push((*digest, Problem::Missing)),
+                Some(size) if size < referred.size => damaged.push((*digest, Problem::Truncated)),
+                Some(size) if size > referred.size => damaged.push((*digest, Problem::TooLong)),
+                Some(size) => jobs.push(Job { digest: *digest, size }),
+            }
+        }
+        for digest in unreferenced {
+            match self.size_of(digest) {
+                None => damaged.push((*digest, Problem::Unreadable)),
+                Some(size) => jobs.push(Job { digest: *digest, size }),
+            }
+        }
+        (damaged, jobs)
+    }
+}
+
+fn blobs_of(bundles: &[Bundle]) -> BTreeMap<Digest, Referred> {
+    let mut blobs: BTreeMap<Digest, Referred> = BTreeMap::new();
+    for bundle in bundles {
+        let files = bundle.files.iter().map(|file| (file.digest, file.size, Some(file.title.clone())));
+        let documents = [
+            (bundle.digest, bundle.manifest_size, None),
+            (bundle.config_blob.digest, bundle.config_blob.size, None),
+        ];
+        for (digest, size, title) in files.chain(documents) {
+            let referred = blobs.entry(digest).or_default();
+            referred.size = size;
+            referred.tags.insert(bundle.tag.clone());
+            referred.title = referred.title.take().or(title);
+        }
+    }
+    blobs
+}
+
+fn describe(digest: Digest, problem: Problem, wanted: &BTreeMap<Digest, Referred>) -> Damage {
+    let referred = wanted.get(&digest).cloned().unwrap_or_default();
+    Damage { digest, problem, bundles: referred.tags.into_iter().collect(), title: referred.title }
+}
+
+impl From<&Damage> for anyhow::Error {
+    fn from(damage: &Damage) -> Self {
+        let what = match damage.problem {
+            Problem::Missing => "is missing",
+            Problem::Truncated => "is cut short",
+            Problem::TooLong => "is too long",
+            Problem::Digest => "is not what its digest says",
+            Problem::Unreadable => "cannot be read",
+            Problem::Malformed => "is not the document it must be",
+        };
+        let title = damage.title.as_ref().map(|title| format!(" (`{title}`)")).unwrap_or_default();
+        let reason =
+            if damage.problem == Problem::Missing { Reason::CacheMissing } else { Reason::DigestMismatch };
+        reason.error(format!("the blob `{}`{title} {what}", damage.digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Lab, flip_a_bit};
+    use super::*;
+    use crate::events::Events;
+    use crate::host::stop::Stop;
+    use std::time::Duration;
+
+    #[test]
+    fn a_sound_cache_is_hashed_whole() {
+        let lab = Lab::new();
+        let bundle = lab.publish("one", &[("a.deb", b"aa"), ("b.deb", b"b")]);
+        let report = lab.cache.verify(&lab.host, None).unwrap();
+        assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+        assert_eq!((report.blobs, report.bytes), (4, bundle.size_in_all));
+    }
+
+    #[test]
+    fn every_kind_of_damage_is_found_and_named() {
+        let lab = Lab::new();
+        let files: [(&str, &[u8]); 4] =
+            [("flipped", b"aaaa"), ("short", b"bbbb"), ("long", b"cccc"), ("gone", b"dddd")];
+        lab.publish("one", &files);
+        let path = |bytes: &[u8]| lab.cache.blob_path(&Digest::of(bytes));
+        flip_a_bit(&path(b"aaaa"));
+        std::fs::write(path(b"bbbb"), "b").unwrap();
+        std::fs::write(path(b"cccc"), "ccccc").unwrap();
+        std::fs::remove_file(path(b"dddd")).unwrap();
+        let report = lab.cache.verify(&lab.host, None).unwrap();
+        let mut found: Vec<_> =
+            report.damaged.iter().map(|it| (it.title.as_deref().unwrap(), it.problem)).collect();
+        found.sort_by_key(|(title, _)| *title);
+        let expected = [
+            ("flipped", Problem::Digest),
+            ("gone", Problem::Missing),
+            ("long", Problem::TooLong),
+            ("short", Problem::Truncated),
+        ];
+        assert_eq!(found, expected);
+        assert!(report.damaged.iter().all(|damage| damage.bundles == ["one"]));
+        let only = lab.cache.bundles().unwrap();
+        assert_eq!(lab.cache.verify(&lab.host, Some(&only)).unwrap().damaged, report.damaged);
+    }
+
+    #[test]
+    fn a_damaged_document_is_reported_once_and_does_not_end_the_check() {
+        let lab = Lab::new();
+        let one = lab.publish("one", &[("a.deb", b"a")]);
+        let two = lab.publish("two", &[("b.deb", b"b")]);
+        flip_a_bit(&lab.cache.blob_path(&one.digest));
+        flip_a_bit(&lab.cache.blob_path(&two.config_blob.digest));
+        let report = lab.cache.verify(&lab.host, None).unwrap();
+        let mut found: Vec<_> =
+            report.damaged.iter().map(|it| (it.bundles[0].as_str(), it.problem)).collect();
+        found.sort_unstable_by_key(|(tag, _)| *tag);
+        assert_eq!(found, [("one", Problem::Digest), ("two", Problem::Digest)]);
+        assert!(report.unreferenced.is_empty(), "what a damaged manifest needs looks unneeded");
+    }
+
+    #[test]
+    fn a_config_that_is_no_bundle_config_is_malformed() {
+        let lab = Lab::new();
+        lab.publish_strange("later");
+        let report = lab.cache.verify(&lab.host, None).unwrap();
+        assert_eq!(report.damaged.iter().map(|it| it.problem).collect::<Vec<_>>(), [Problem::Malformed]);
+    }
+
+    #[test]
+    fn blobs_nobody_needs_are_listed_and_hashed_all_the_same() {
+        let lab = Lab::new();
+        let lost = lab.writer().put(b"lost").unwrap().digest;
+        let report = lab.cache.verify(&lab.host, None).unwrap();
+        assert_eq!((report.unreferenced.as_slice(), report.bytes), ([lost].as_slice(), 4));
+        flip_a_bit(&lab.cache.blob_path(&lost));
+        assert_eq!(lab.cache.verify(&lab.host, None).unwrap().damaged[0].problem, Problem::Digest);
+    }
+
+    #[test]
+    fn a_check_ends_when_the_run_must() {
+        let lab = Lab::new();
+        lab.publish("one", &[("a.deb", b"a")]);
+        let stop = Stop::never().within(Duration::ZERO);
+        let host = Host::open(lab.dir.path(), Events::silent(), stop).unwrap();
+        let error = lab.cache.verify(&host, None).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+    }
+}

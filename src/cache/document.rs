@@ -1,0 +1,135 @@
+//! The two documents of a bundle, its manifest and its config, written and read.
+//!
+//! The manifest's config is a real OCI image config with this program's document beside it. With a media type
+//! of our own there, plain `skopeo inspect` (1.9.3) refuses the manifest; so it works, shows the labels, and any
+//! registry takes it. What makes it a bundle is its artifact type.
+
+use super::blob::Blob;
+use super::bundle::{self, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, TITLE};
+use super::digest::Digest;
+use super::layout;
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use oci_spec::image::{Descriptor, ImageManifest, ImageManifestBuilder, MediaType};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// The config blob.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Image {
+    created: String,
+    architecture: String,
+    os: String,
+    config: ImageRuntime,
+    rootfs: ImageRootfs,
+    ofedctl: BundleConfig,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ImageRuntime {
+    #[serde(rename = "Labels", default)]
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ImageRootfs {
+    #[serde(rename = "type")]
+    kind: String,
+    diff_ids: Vec<Digest>,
+}
+
+/// The two documents of a bundle, as bytes.
+#[derive(Debug)]
+pub(super) struct Documents {
+    pub(super) config: Vec<u8>,
+    pub(super) manifest: Vec<u8>,
+}
+
+impl Documents {
+    /// Writes the documents. The same arguments give the same bytes.
+    pub(super) fn of(config: &BundleConfig, created: &str, files: &[BundleFile]) -> Result<Self> {
+        let mut labels = BTreeMap::new();
+        for (name, value) in [
+            ("driver", config.driver.to_string()),
+            ("driver-version", config.driver_version.clone().unwrap_or_default()),
+            ("distro", config.distro.to_string()),
+            ("arch", config.arch.to_string()),
+            ("kernels", config.kernels.join(" ")),
+            ("made-by", config.made_by.clone()),
+        ] {
+            if !value.is_empty() {
+                labels.insert(format!("dev.ofedctl.{name}"), value);
+            }
+        }
+        let diff_ids = files.iter().map(|file| file.digest).collect();
+        let image = layout::canonical(&Image {
+            created: created.to_owned(),
+            architecture: config.arch.debian().to_owned(),
+            os: "linux".to_owned(),
+            config: ImageRuntime { labels },
+            rootfs: ImageRootfs { kind: "layers".to_owned(), diff_ids },
+            ofedctl: config.clone(),
+        })?;
+        let descriptor = descriptor(
+            MediaType::ImageConfig,
+            &Blob { digest: Digest::of(&image), size: image.len() as u64 },
+        )?;
+        let layers = files.iter().map(layer).collect::<Result<Vec<_>>>()?;
+        let manifest = ImageManifestBuilder::default()
+            .schema_version(2_u32)
+            .media_type(MediaType::ImageManifest)
+            .artifact_type(MediaType::from(BUNDLE_TYPE))
+            .config(descriptor)
+            .layers(layers)
+            .build()
+            .context("cannot write a bundle's manifest")?;
+        Ok(Self { config: image, manifest: layout::canonical(&manifest)? })
+    }
+}
+
+/// A descriptor of a blob.
+pub(super) fn descriptor(media_type: MediaType, blob: &Blob) -> Result<Descriptor> {
+    let digest = oci_spec::image::Digest::try_from(blob.digest.to_string())
+        .with_context(|| format!("cannot describe the blob `{}`", blob.digest))?;
+    Ok(Descriptor::new(media_type, blob.size, digest))
+}
+
+fn layer(file: &BundleFile) -> Result<Descriptor> {
+    let blob = Blob { digest: file.digest, size: file.size };
+    let mut layer = descriptor(MediaType::from(file.media_type.as_str()), &blob)?;
+    layer.set_annotations(Some(HashMap::from([(TITLE.to_owned(), file.title.clone())])));
+    Ok(layer)
+}
+
+/// Puts a bundle together from its verified documents.
+pub(super) fn assemble(
+    tag: &str,
+    manifest_blob: Blob,
+    manifest: &ImageManifest,
+    image: Image,
+) -> Result<Bundle> {
+    let files = manifest.layers().iter().map(file_of).collect::<Result<Vec<_>>>()?;
+    bundle::check_files(&files, image.ofedctl.repository.as_ref())?;
+    let config_blob = Blob { digest: layout::digest_of(manifest.config())?, size: manifest.config().size() };
+    let size_in_all = files
+        .iter()
+        .fold(manifest_blob.size.saturating_add(config_blob.size), |sum, file| sum.saturating_add(file.size));
+    Ok(Bundle {
+        tag: tag.to_owned(),
+        digest: manifest_blob.digest,
+        size_in_all,
+        created: image.created,
+        config: image.ofedctl,
+        files,
+        config_blob,
+        manifest_size: manifest_blob.size,
+    })
+}
+
+fn file_of(layer: &Descriptor) -> Result<BundleFile> {
+    let digest = layout::digest_of(layer)?;
+    let title = layer.annotations().as_ref().and_then(|annotations| annotations.get(TITLE)).cloned();
+    let title =
+        title.ok_or_else(|| Reason::CacheUnreadable.error(format!("the layer `{digest}` has no title")))?;
+    Ok(BundleFile { title, media_type: layer.media_type().to_string(), digest, size: layer.size() })
+}

@@ -1,0 +1,178 @@
+//! The two documents of an OCI image layout, `oci-layout` and `index.json`, read and written whole.
+
+use super::digest::Digest;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use oci_spec::image::{Descriptor, ImageIndex, MediaType, OciLayout};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use tempfile::NamedTempFile;
+
+/// The folder of the blobs.
+pub(super) const BLOBS: &str = "blobs/sha256";
+/// The document that makes a folder a layout.
+pub(super) const LAYOUT: &str = "oci-layout";
+/// The document that lists the manifests.
+pub(super) const INDEX: &str = "index.json";
+/// What the names of unfinished files begin with.
+pub(super) const UNFINISHED: &str = ".new-";
+/// The annotation of an index entry that holds its tag.
+pub(super) const TAG: &str = "org.opencontainers.image.ref.name";
+/// Larger documents are not read; registries draw the line for manifests there too.
+pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
+
+/// Makes an empty layout, or completes one that was being made; what is there stays as it is.
+pub(super) fn create(dir: &Path) -> Result<()> {
+    let doing = || format!("cannot make the cache `{}`", dir.display());
+    if !dir.exists() {
+        std::fs::create_dir_all(dir).with_context(doing)?;
+        // Whatever the umask: the cache of an image is read by whoever looks into it.
+        std::fs::set_permissions(dir, Permissions::from_mode(0o755)).with_context(doing)?;
+    }
+    for folder in ["blobs", BLOBS] {
+        let path = dir.join(folder);
+        match DirBuilder::new().mode(0o755).create(&path) {
+            Ok(()) => {
+                std::fs::set_permissions(&path, Permissions::from_mode(0o755)).with_context(doing)?;
+            }
+            Err(_) if path.is_dir() => {}
+            Err(error) => return Err(error).with_context(doing),
+        }
+    }
+    // The file that makes it a layout comes last. Neither replaces one that another process has just made.
+    let index = canonical(&ImageIndex::default())?;
+    let layout = canonical(&serde_json::json!({ "imageLayoutVersion": "1.0.0" }))?;
+    for (name, bytes) in [(INDEX, index), (LAYOUT, layout)] {
+        let path = dir.join(name);
+        if path.exists() {
+            continue;
+        }
+        let file = write_unfinished(dir, &bytes).with_context(doing)?;
+        match file.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(error.error).with_context(doing);
+            }
+            _ => sync_dir(dir).with_context(doing)?,
+        }
+    }
+    Ok(())
+}
+
+/// Checks that a folder is a layout of a version this program knows.
+pub(super) fn check_version(dir: &Path) -> Result<()> {
+    let path = dir.join(LAYOUT);
+    let wrong = || format!("`{}` is not an OCI image layout", dir.display());
+    let bytes = read_small(&path).because(Reason::CacheUnreadable, wrong)?;
+    check_layout(&bytes, &path.display().to_string()).context(wrong())
+}
+
+/// Checks the bytes of an `oci-layout` document.
+pub(super) fn check_layout(bytes: &[u8], name: &str) -> Result<()> {
+    let layout: OciLayout = parse(bytes, name)?;
+    let version = layout.image_layout_version();
+    if version.split('.').next() == Some("1") {
+        return Ok(());
+    }
+    let version = version.escape_default();
+    Err(Reason::CacheUnreadable.error(format!("`{name}` has the unknown layout version `{version}`")))
+}
+
+/// Reads the index of a layout.
+pub(super) fn read_index(dir: &Path) -> Result<ImageIndex> {
+    let path = dir.join(INDEX);
+    let name = path.display().to_string();
+    let bytes = read_small(&path).because(Reason::CacheUnreadable, || format!("cannot read `{name}`"))?;
+    parse(&bytes, &name)
+}
+
+/// Replaces the index: it is the old one or the new one at any moment, also after a power cut.
+pub(super) fn write_index(dir: &Path, mut index: ImageIndex) -> Result<()> {
+    index.set_media_type(Some(MediaType::ImageIndex));
+    let path = dir.join(INDEX);
+    let doing = || format!("cannot write `{}`", path.display());
+    // What the index will name must be on the disk before it.
+    sync_dir(&dir.join(BLOBS)).with_context(doing)?;
+    let file = write_unfinished(dir, &canonical(&index)?).with_context(doing)?;
+    file.persist(&path).map_err(|error| error.error).with_context(doing)?;
+    sync_dir(dir).with_context(doing)
+}
+
+/// Changes the entries of an index.
+pub(super) fn edit<T>(index: &mut ImageIndex, change: impl FnOnce(&mut Vec<Descriptor>) -> T) -> T {
+    let mut entries = index.manifests().clone();
+    let result = change(&mut entries);
+    index.set_manifests(entries);
+    result
+}
+
+/// A document as JSON with sorted members, so that the same document always has the same digest.
+pub(super) fn canonical<T: Serialize>(document: &T) -> Result<Vec<u8>> {
+    let doing = "cannot write a document of the cache";
+    let mut value = serde_json::to_value(document).context(doing)?;
+    value.sort_all_objects();
+    serde_json::to_vec(&value).context(doing)
+}
+
+/// Reads a document; `name` is for the error.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T> {
+    serde_json::from_slice(bytes).because(Reason::CacheUnreadable, || format!("cannot understand `{name}`"))
+}
+
+/// The tag of an index entry. Tools may leave it out; such an entry goes by its digest.
+pub(super) fn tag_of(entry: &Descriptor) -> String {
+    let tag = entry.annotations().as_ref().and_then(|annotations| annotations.get(TAG));
+    tag.cloned().unwrap_or_else(|| entry.digest().to_string())
+}
+
+/// The digest a descriptor points to, if it is one this program can check.
+pub(super) fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
+    let digest = descriptor.digest().to_string().parse::<Digest>();
+    digest.map_err(|wrong| Reason::CacheUnreadable.error(wrong))
+}
+
+/// Opens a regular file for reading.
+pub(super) fn open_regular(path: &Path) -> std::io::Result<(File, u64)> {
+    // A pipe or a link in a cache is not ours, and must neither hang nor lead the reader away.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        return Ok((file, metadata.len()));
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"))
+}
+
+/// Makes a folder's entries durable.
+pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// A new file under a temporary name, which is gone again unless it is renamed.
+pub(super) fn unfinished(dir: &Path) -> std::io::Result<NamedTempFile> {
+    let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    Ok(file)
+}
+
+fn write_unfinished(dir: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut file = unfinished(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+fn read_small(path: &Path) -> Result<Vec<u8>> {
+    let (file, _) = open_regular(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_DOCUMENT_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("cannot read `{}`", path.display()))?;
+    if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(Reason::CacheUnreadable.error(format!("`{}` is too large", path.display())));
+    }
+    Ok(bytes)
+}

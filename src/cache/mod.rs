@@ -1,0 +1,137 @@
+//! The cache: an OCI image layout on this machine, whose manifests are bundles.
+//!
+//! Everything a target needs lies here under its digest, so targets share files and nothing is used unverified.
+//! Any number of readers need no lock, because a file appears whole or not at all; the one [`Writer`] holds a lock.
+
+mod blob;
+mod bundle;
+mod check;
+mod digest;
+mod document;
+mod gc;
+mod hash;
+mod layout;
+mod pass;
+mod read;
+mod refs;
+#[cfg(test)]
+mod testing;
+mod write;
+
+pub use blob::{Blob, BlobReader, BlobWriter};
+pub use bundle::{
+    APT_INDEX_TYPE, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, DEB_TYPE, Repository, RepositoryKind,
+    VENDOR_TYPE,
+};
+pub use check::{Damage, Problem, Report};
+pub use digest::{Digest, Hasher};
+pub use gc::Freed;
+pub use write::Writer;
+
+use crate::outcome::Reason;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// A cache that exists.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+impl Cache {
+    /// Opens a cache. Writes nothing, so it may lie on a read-only file system.
+    pub fn open(dir: &Path) -> Result<Self> {
+        match std::fs::metadata(dir) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                return Err(Reason::CacheUnreadable.error(format!("`{}` is not a folder", dir.display())));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Reason::CacheMissing.error(format!("there is no cache at `{}`", dir.display())));
+            }
+            Err(error) => {
+                let message = format!("cannot open the cache `{}`: {error}", dir.display());
+                return Err(Reason::CacheUnreadable.error(message));
+            }
+        }
+        let cache = Self { dir: dir.to_owned() };
+        layout::check_version(&cache.dir)?;
+        layout::read_index(&cache.dir)?;
+        Ok(cache)
+    }
+
+    /// Opens a cache, made empty with the folders above it where missing.
+    pub fn open_or_create(dir: &Path) -> Result<Self> {
+        layout::create(dir)?;
+        Self::open(dir)
+    }
+
+    /// The folder it lies in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where a blob lies, whether or not it is there.
+    pub fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.blobs_dir().join(digest.hex())
+    }
+
+    /// Whether a blob is there. Says nothing about its bytes: see [`Cache::verify`].
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.size_of(digest).is_some()
+    }
+
+    fn blobs_dir(&self) -> PathBuf {
+        self.dir.join(layout::BLOBS)
+    }
+
+    fn size_of(&self, digest: &Digest) -> Option<u64> {
+        let metadata = std::fs::symlink_metadata(self.blob_path(digest)).ok()?;
+        metadata.is_file().then_some(metadata.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Lab;
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_missing_folder_and_a_folder_that_is_no_cache_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = Cache::open(&dir.path().join("none")).unwrap_err();
+        assert_eq!(Reason::of(&missing), Reason::CacheMissing);
+        let empty = Cache::open(dir.path()).unwrap_err();
+        assert_eq!(Reason::of(&empty), Reason::CacheUnreadable);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "opening wrote something");
+    }
+
+    #[test]
+    fn a_broken_index_and_an_unknown_layout_version_are_unreadable() {
+        for (name, text) in [
+            ("index.json", "{\"manifests\":"),
+            ("oci-layout", "{}"),
+            ("oci-layout", "{\"imageLayoutVersion\":\"2.0.0\"}"),
+        ] {
+            let lab = Lab::new();
+            std::fs::write(lab.cache.dir().join(name), text).unwrap();
+            let error = Cache::open(lab.cache.dir()).unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{error:#}");
+            assert!(format!("{error:#}").contains(name), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn creating_again_keeps_what_is_there_and_everybody_may_read_it() {
+        let lab = Lab::new();
+        lab.publish("one", &[("a.deb", b"a")]);
+        let cache = Cache::open_or_create(lab.cache.dir()).unwrap();
+        assert_eq!(cache.bundles().unwrap().len(), 1);
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(cache.dir()), 0o755);
+        assert_eq!(mode(&cache.blobs_dir()), 0o755);
+        assert_eq!(mode(&cache.dir().join("index.json")), 0o644);
+        assert_eq!(mode(&cache.blob_path(&Digest::of(b"a"))), 0o644);
+    }
+}

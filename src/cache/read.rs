@@ -1,0 +1,169 @@
+//! Reading a cache: bundles from their verified documents, and blobs with their digest checked on the way.
+
+use super::Cache;
+use super::blob::{Blob, BlobReader};
+use super::bundle::{BUNDLE_TYPE, Bundle};
+use super::digest::Digest;
+use super::document::{self, Image};
+use super::layout::{self, MAX_DOCUMENT_BYTES};
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde::Deserialize;
+use std::io::Read;
+
+/// What an index entry turned out to be.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// A bundle.
+    Bundle(Box<Bundle>),
+    /// A bundle whose config, though intact, is not one this version understands.
+    Strange(anyhow::Error),
+    /// Something else that shares the layout.
+    Foreign,
+}
+
+impl Cache {
+    /// The bundles of this cache, in the order of its index.
+    ///
+    /// Manifests that are not bundles are passed over, and so are bundles that only a later version of this
+    /// program understands: a shared cache stays usable for all. Damage is an error.
+    pub fn bundles(&self) -> Result<Vec<Bundle>> {
+        let mut bundles = Vec::new();
+        for entry in layout::read_index(&self.dir)?.manifests() {
+            if let Found::Bundle(bundle) = self.find(entry)? {
+                bundles.push(*bundle);
+            }
+        }
+        Ok(bundles)
+    }
+
+    /// A bundle by its tag.
+    pub fn bundle(&self, tag: &str) -> Result<Option<Bundle>> {
+        let index = layout::read_index(&self.dir)?;
+        let Some(entry) = index.manifests().iter().find(|entry| layout::tag_of(entry) == tag) else {
+            return Ok(None);
+        };
+        match self.find(entry)? {
+            Found::Bundle(bundle) => Ok(Some(*bundle)),
+            Found::Strange(error) => Err(error),
+            Found::Foreign => Ok(None),
+        }
+    }
+
+    /// Opens a blob for reading. Its bytes count only once [`BlobReader::finish`] says so.
+    pub fn blob(&self, digest: &Digest) -> Result<BlobReader> {
+        BlobReader::open(&self.blob_path(digest), digest)
+    }
+
+    /// A blob that is a document, read whole and verified.
+    pub(super) fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let mut blob = self.blob(digest)?;
+        if blob.size() > MAX_DOCUMENT_BYTES {
+            return Err(Reason::CacheUnreadable.error(format!("the document `{digest}` is too large")));
+        }
+        let mut bytes = Vec::new();
+        blob.read_to_end(&mut bytes).with_context(|| format!("cannot read the blob `{digest}`"))?;
+        blob.finish()?;
+        Ok(bytes)
+    }
+
+    /// Follows an index entry.
+    pub(super) fn find(&self, entry: &Descriptor) -> Result<Found> {
+        let declared = entry.artifact_type().as_ref().map(ToString::to_string);
+        let may_be_ours = declared.is_none_or(|kind| kind == BUNDLE_TYPE);
+        if *entry.media_type() != MediaType::ImageManifest || !may_be_ours {
+            return Ok(Found::Foreign);
+        }
+        let tag = layout::tag_of(entry);
+        self.read_manifest(&tag, entry)
+            .with_context(|| format!("cannot read `{}` in the cache", tag.escape_default()))
+    }
+
+    fn read_manifest(&self, tag: &str, entry: &Descriptor) -> Result<Found> {
+        /// Tools that copy manifests drop the artifact type from the index; this is where it always is.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Kind {
+            artifact_type: Option<String>,
+        }
+        let digest = layout::digest_of(entry)?;
+        let bytes = self.document(&digest)?;
+        let name = digest.to_string();
+        if layout::parse::<Kind>(&bytes, &name)?.artifact_type.as_deref() != Some(BUNDLE_TYPE) {
+            return Ok(Found::Foreign);
+        }
+        let manifest: ImageManifest = layout::parse(&bytes, &name)?;
+        let config = layout::digest_of(manifest.config())?;
+        let image: Image = match layout::parse(&self.document(&config)?, &config.to_string()) {
+            Ok(image) => image,
+            Err(error) => {
+                let error =
+                    error.context(format!("`{tag}` is of a later version of this program, or damaged"));
+                return Ok(Found::Strange(error));
+            }
+        };
+        let blob = Blob { digest, size: bytes.len() as u64 };
+        Ok(Found::Bundle(Box::new(document::assemble(tag, blob, &manifest, image)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Lab, flip_a_bit};
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_in_any_document_is_found_by_reading() {
+        for document in ["manifest", "config"] {
+            let lab = Lab::new();
+            let bundle = lab.publish("one", &[("a.deb", b"a")]);
+            let digest = if document == "manifest" { bundle.digest } else { bundle.config_blob.digest };
+            flip_a_bit(&lab.cache.blob_path(&digest));
+            let error = lab.cache.bundles().unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+            let message = format!("{error:#}");
+            assert!(message.contains("`one`") && message.contains(&digest.hex()), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_file_is_found_by_reading_it_to_its_end() {
+        let lab = Lab::new();
+        let bundle = lab.publish("one", &[("a.deb", b"package")]);
+        let digest = bundle.file("a.deb").unwrap().digest;
+        lab.cache.blob(&digest).unwrap().finish().unwrap();
+        flip_a_bit(&lab.cache.blob_path(&digest));
+        let error = lab.cache.blob(&digest).unwrap().finish().unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+    }
+
+    #[test]
+    fn a_missing_blob_is_named() {
+        let lab = Lab::new();
+        let error = lab.cache.blob(&Digest::of(b"none")).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::CacheMissing);
+        assert!(error.to_string().contains(&Digest::of(b"none").hex()), "{error}");
+    }
+
+    #[test]
+    fn what_is_not_a_bundle_is_passed_over() {
+        let lab = Lab::new();
+        lab.publish("one", &[("a.deb", b"a")]);
+        lab.add_foreign("image", true);
+        lab.add_foreign("untyped", false);
+        let tags: Vec<String> = lab.cache.bundles().unwrap().into_iter().map(|bundle| bundle.tag).collect();
+        assert_eq!(tags, ["one"]);
+        assert_eq!(lab.cache.bundle("image").unwrap(), None);
+    }
+
+    #[test]
+    fn a_bundle_of_a_later_version_hides_no_other() {
+        let lab = Lab::new();
+        lab.publish("one", &[("a.deb", b"a")]);
+        lab.publish_strange("later");
+        assert_eq!(lab.cache.bundles().unwrap().len(), 1);
+        let error = lab.cache.bundle("later").unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{error:#}");
+    }
+}
