@@ -3,13 +3,17 @@
 //! Everything a target needs lies here under its digest, so targets share files and nothing is used unverified.
 //! Any number of readers need no lock, because a file appears whole or not at all; the one [`Writer`] holds a lock.
 
+#[cfg(test)]
+mod archive_tests;
 mod blob;
 mod bundle;
 mod check;
 mod digest;
 mod document;
+mod export;
 mod gc;
 mod hash;
+mod import;
 mod layout;
 mod pass;
 mod read;
@@ -25,7 +29,9 @@ pub use bundle::{
 };
 pub use check::{Damage, Problem, Report};
 pub use digest::{Digest, Hasher};
+pub use export::Exported;
 pub use gc::Freed;
+pub use import::Imported;
 pub use write::Writer;
 
 use crate::outcome::Reason;

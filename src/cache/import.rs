@@ -1,0 +1,191 @@
+//! Bundles out of an OCI archive, as `export` and `skopeo copy … oci-archive:…` write it.
+//!
+//! What comes in is not trusted: only the members of a layout are taken, every blob is verified before it has
+//! its name, and the index is merged when all that it needs is there. Read once, in flat memory.
+
+use super::bundle::Bundle;
+use super::digest::{Digest, Hasher};
+use super::layout::{self, MAX_DOCUMENT_BYTES};
+use super::pass::Pass;
+use super::read::Found;
+use super::write::Writer;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use oci_spec::image::ImageIndex;
+use serde::Serialize;
+use std::io::{Read, Write};
+use std::path::Path;
+use tar::EntryType;
+
+/// Extended headers of other writers hold a time stamp or two.
+const MAX_EXTENDED_BYTES: u64 = 64 << 10;
+
+/// What an import brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Imported {
+    /// The bundles of the file.
+    pub bundles: Vec<Bundle>,
+    /// How many of its blobs were new.
+    pub new_blobs: usize,
+}
+
+impl Writer<'_> {
+    /// Takes in the bundles of a file that `export`, or `skopeo copy … oci-archive:…`, made.
+    pub fn import(&mut self, path: &Path) -> Result<Imported> {
+        let doing = || format!("cannot import `{}`", path.display());
+        let (file, size) = layout::open_regular(path).because(Reason::CacheUnreadable, doing)?;
+        self.import_stream(file, size).with_context(doing)
+    }
+
+    /// The same from any source that is read once. `total` is how many bytes it should have, for progress.
+    ///
+    /// Blobs that came before a failure stay: they are verified, and the next import skips them.
+    pub fn import_stream(&mut self, archive: impl Read, total: u64) -> Result<Imported> {
+        let pass = Pass::begin(self.host, "importing bundles", total);
+        let mut incoming = Incoming::default();
+        let mut tar = tar::Archive::new(archive);
+        let broken = || "it is not a whole tar archive".to_owned();
+        // Raw, because what extended headers say must not be believed, nor held in memory, before it is looked at.
+        for member in tar.entries().because(Reason::CacheUnreadable, broken)?.raw(true) {
+            let mut member = member.because(Reason::CacheUnreadable, broken)?;
+            self.take_member(&mut member, &pass, &mut incoming)?;
+        }
+        self.merge_incoming(incoming)
+    }
+
+    fn take_member<R: Read>(
+        &self,
+        member: &mut tar::Entry<'_, R>,
+        pass: &Pass,
+        incoming: &mut Incoming,
+    ) -> Result<()> {
+        let raw = member.path_bytes().into_owned();
+        let shown = raw.escape_ascii().to_string();
+        let refused = |why: &str| Err(Reason::CacheUnreadable.error(format!("the member `{shown}` {why}")));
+        let name = str::from_utf8(&raw).unwrap_or_default();
+        let name = name.strip_prefix("./").unwrap_or(name);
+        let size = member
+            .header()
+            .entry_size()
+            .because(Reason::CacheUnreadable, || format!("the member `{shown}`"))?;
+        match member.header().entry_type() {
+            EntryType::Directory
+                if matches!(name.trim_end_matches('/'), "" | "." | "blobs" | "blobs/sha256") =>
+            {
+                return Ok(());
+            }
+            EntryType::XHeader | EntryType::XGlobalHeader => {
+                let bytes = small(member, size, MAX_EXTENDED_BYTES)?;
+                return if is_harmless(&bytes) { Ok(()) } else { refused("redefines the one after it") };
+            }
+            EntryType::Regular => {}
+            _ => return refused("is neither a regular file nor a folder of an OCI image layout"),
+        }
+        let slot = match name {
+            layout::INDEX => &mut incoming.index,
+            layout::LAYOUT => &mut incoming.layout,
+            _ => {
+                let digest = name.strip_prefix("blobs/sha256/").map(Digest::from_hex);
+                let Some(Ok(digest)) = digest else { return refused("is not part of an OCI image layout") };
+                let new = self.take_blob(member, pass, &digest, size)?;
+                incoming.new_blobs += usize::from(new);
+                return Ok(());
+            }
+        };
+        if slot.is_some() {
+            return refused("stands twice");
+        }
+        *slot = Some(small(member, size, MAX_DOCUMENT_BYTES)?);
+        Ok(())
+    }
+
+    /// Stores a blob, or only hashes it when it is there. Returns whether it is new.
+    fn take_blob(&self, member: &mut impl Read, pass: &Pass, digest: &Digest, size: u64) -> Result<bool> {
+        let doing = || format!("cannot take in the blob `{digest}`");
+        let cut_short = |found| {
+            let message = format!("the blob `{digest}` is cut short: {found} of {size} bytes");
+            Err(Reason::DigestMismatch.error(message))
+        };
+        if self.cache.size_of(digest) == Some(size) {
+            let mut hasher = Hasher::default();
+            let found = pass
+                .over(member, |bytes| {
+                    hasher.update(bytes);
+                    Ok(())
+                })
+                .with_context(doing)?;
+            let (actual, _) = hasher.finish();
+            return match actual == *digest {
+                true => Ok(false),
+                false if found < size => cut_short(found),
+                false => {
+                    Err(Reason::DigestMismatch
+                        .error(format!("expected the blob `{digest}`, found `{actual}`")))
+                }
+            };
+        }
+        let mut blob = self.blob(Some(digest))?;
+        let found = pass.over(member, |bytes| blob.write_all(bytes)).with_context(doing)?;
+        if found < size {
+            return cut_short(found);
+        }
+        blob.finish()?;
+        Ok(true)
+    }
+
+    fn merge_incoming(&mut self, incoming: Incoming) -> Result<Imported> {
+        let missing = |name: &str| Reason::CacheUnreadable.error(format!("it has no `{name}`"));
+        layout::check_layout(&incoming.layout.ok_or_else(|| missing(layout::LAYOUT))?, layout::LAYOUT)?;
+        let index: ImageIndex =
+            layout::parse(&incoming.index.ok_or_else(|| missing(layout::INDEX))?, layout::INDEX)?;
+        let mut bundles = Vec::new();
+        let mut entries = Vec::new();
+        for entry in index.manifests() {
+            let bundle = match self.cache.find(entry)? {
+                Found::Bundle(bundle) => *bundle,
+                Found::Strange(error) => return Err(error),
+                Found::Foreign => continue,
+            };
+            if let Some(file) =
+                bundle.files.iter().find(|file| self.cache.size_of(&file.digest) != Some(file.size))
+            {
+                let message = format!("the bundle `{}` comes without its file `{}`", bundle.tag, file.title);
+                return Err(Reason::CacheMissing.error(message));
+            }
+            entries.push(entry.clone());
+            bundles.push(bundle);
+        }
+        if bundles.is_empty() {
+            return Err(Reason::CacheMissing.error("it holds no bundle"));
+        }
+        self.merge(entries)?;
+        Ok(Imported { bundles, new_blobs: incoming.new_blobs })
+    }
+}
+
+/// What is gathered while an archive streams by.
+#[derive(Debug, Default)]
+struct Incoming {
+    layout: Option<Vec<u8>>,
+    index: Option<Vec<u8>>,
+    new_blobs: usize,
+}
+
+fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {
+    if size > limit {
+        return Err(Reason::CacheUnreadable.error(format!("a document of {size} bytes is too large")));
+    }
+    let mut bytes = Vec::new();
+    member.read_to_end(&mut bytes).because(Reason::CacheUnreadable, || "it is cut short".to_owned())?;
+    if bytes.len() as u64 == size {
+        return Ok(bytes);
+    }
+    Err(Reason::CacheUnreadable.error("it is cut short"))
+}
+
+/// Whether extended headers say nothing about names, sizes or links.
+fn is_harmless(extended: &[u8]) -> bool {
+    let plain = ["mtime", "atime", "ctime", "uid", "gid", "uname", "gname", "comment"];
+    tar::PaxExtensions::new(extended)
+        .all(|record| record.is_ok_and(|record| record.key().is_ok_and(|key| plain.contains(&key))))
+}
