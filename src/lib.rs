@@ -1,18 +1,36 @@
 //! ofedctl makes InfiniBand work on Azure HPC VMs.
+//!
+//! A file imports only from floors below its own:
+//!
+//! ```text
+//! 6  main                                                     parse, run, exit
+//! 5  cli                                                      how each host talks
+//! 4  pipeline                                                 the one order of steps
+//! 3  detect plan stage install configure verify report        the steps; none imports another
+//! 2  cache catalog facts packages receipt status              what the steps know and read
+//! 1  host                                                     files, programs, network, locks, signals
+//! 0  outcome events settings target edit plan_document        plain data
+//! ```
 
 pub mod cache;
 pub mod catalog;
+pub mod cli;
 pub mod configure;
+pub mod detect;
 pub mod edit;
 pub mod events;
 pub mod facts;
 pub mod host;
+pub mod install;
 pub mod outcome;
 pub mod packages;
+pub mod pipeline;
+pub mod plan;
 pub mod plan_document;
 pub mod receipt;
 pub mod report;
 pub mod settings;
+pub mod stage;
 pub mod status;
 pub mod target;
 pub mod verify;

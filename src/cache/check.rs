@@ -12,6 +12,7 @@ use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// What a check of a cache found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -56,6 +57,23 @@ pub enum Problem {
     Unreadable,
     /// Its bytes are right, but they are not the document they must be.
     Malformed,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problem = match self.problem {
+            Problem::Missing => "is missing",
+            Problem::Truncated => "is cut short",
+            Problem::TooLong => "is too long",
+            Problem::Digest => "is not what its digest says",
+            Problem::Unreadable => "cannot be read",
+            Problem::Malformed => "is not the document it must be",
+        };
+        match &self.title {
+            Some(title) => write!(f, "`{title}` ({}) {problem}", self.digest),
+            None => write!(f, "{} {problem}", self.digest),
+        }
+    }
 }
 
 impl Report {

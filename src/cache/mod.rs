@@ -87,7 +87,8 @@ impl Cache {
         self.size_of(digest).is_some()
     }
 
-    fn blobs_dir(&self) -> PathBuf {
+    /// The folder its blobs lie in, each named by its digest in hex.
+    pub fn blobs_dir(&self) -> PathBuf {
         self.dir.join(layout::BLOBS)
     }
 

@@ -16,6 +16,57 @@ pub mod vm_size;
 pub mod vm_size_table;
 pub mod vmbus;
 
+use crate::target::Arch;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The kernel modules that detection looks for: the adapters' and the RDMA stack's.
+pub const MODULES: [&str; 8] =
+    ["mlx4_core", "mlx4_ib", "mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib"];
+
+/// Everything detection found about one root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Version of this document's form.
+    pub schema_version: u32,
+    /// Distribution, architecture and kernels.
+    pub os: os::Os,
+    /// For each installed kernel, which of [`MODULES`] it does not have.
+    pub missing_modules: BTreeMap<String, BTreeSet<String>>,
+    /// Versions of the installed packages that make up an RDMA stack.
+    pub packages: BTreeMap<String, String>,
+    /// The Hyper-V bus; none when this is no Hyper-V guest, or an image's root.
+    pub vmbus: Option<vmbus::Vmbus>,
+    /// What the platform says of the VM.
+    pub compute: compute::Compute,
+    /// Mellanox and MANA PCI functions, in the order of their domains.
+    pub functions: Vec<pci::PciFunction>,
+    /// The verbs devices that a driver has brought up.
+    pub verbs: Vec<rdma::VerbsDevice>,
+    /// The RDMA modules the running kernel has loaded.
+    pub loaded: Vec<rdma::LoadedModule>,
+    /// Whether the firmware lets only signed modules in.
+    pub secure_boot: secure_boot::SecureBoot,
+    /// The Azure VM agent, where one is installed.
+    pub waagent: Option<azure::Waagent>,
+    /// The marker of Azure's HPC images.
+    pub hpc_image: Option<azure::HpcImage>,
+    /// A vendor's driver, where one is installed.
+    pub ofed: Option<ofed::Ofed>,
+}
+
+impl Facts {
+    /// The facts in one line.
+    pub fn summary(&self) -> String {
+        let os = &self.os;
+        let distro =
+            os.distro.as_ref().map_or_else(|| "unknown distribution".to_owned(), ToString::to_string);
+        let arch = os.arch.map_or("unknown architecture", Arch::name);
+        let kernels = if os.kernels.is_empty() { "no kernel".to_owned() } else { os.kernels.join(", ") };
+        format!("{distro} {arch}; kernels: {kernels}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::events::Events;

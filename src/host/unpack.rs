@@ -173,11 +173,11 @@ fn make_file(root: &pathrs::Root, path: &Path, mode: u32) -> Result<File> {
     let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
     let permissions = Permissions::from_mode(mode);
     // Archives need not list a folder before what is in it.
-    let made = root.create_file(path, flags, &permissions).or_else(|_| {
+    let opened = root.create_file(path, flags, &permissions).or_else(|_| {
         make_parent(root, path)?;
         root.create_file(path, flags, &permissions).map_err(anyhow::Error::from)
     });
-    made.with_context(|| format!("`{}`", path.display()))
+    opened.with_context(|| format!("`{}`", path.display()))
 }
 
 fn copy(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> io::Result<()> {

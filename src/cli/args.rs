@@ -1,0 +1,263 @@
+//! The command line, as clap reads it.
+
+use crate::outcome::Reason;
+use crate::plan::Described;
+use crate::settings::Layer;
+use crate::target::{Arch, Distro};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use serde_yaml::Value;
+use std::path::PathBuf;
+
+/// Makes InfiniBand work on Azure HPC VMs: picks, installs and proves the right driver, offline.
+#[derive(Debug, Parser)]
+#[command(name = "ofedctl", version, max_term_width = 80, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 usage, 10 no VMBus, 11 no device, 12 no driver for\nthis image, 13 size without InfiniBand, 14 failed; see `ofedctl explain`."
+)]
+pub(super) struct Cli {
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Say only what went wrong
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what this machine, or an image's root, is
+    Detect(DetectArgs),
+    /// Show what would be installed and why; touches nothing
+    Plan(PlanArgs),
+    /// Fill the cache for a target; the one command that needs a network
+    Stage(StageArgs),
+    /// Make an image's root right, from the cache
+    Bake(BakeArgs),
+    /// Prove that a root is as its receipt says
+    Verify(RootArgs),
+    /// Show how the last run ended
+    Status(RootArgs),
+    /// Look after a cache
+    Cache(CacheArgs),
+    /// Explain an exit code, a reason, or the settings
+    Explain {
+        /// An exit code, a reason such as `cache-missing`, or `settings`
+        what: Option<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// A root to look at.
+#[derive(Debug, Args)]
+pub(super) struct RootArgs {
+    /// The root to work on
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    pub(super) root: PathBuf,
+}
+
+/// Arguments of `detect`.
+#[derive(Debug, Args)]
+pub(super) struct DetectArgs {
+    /// The root to look at
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// An image's root; without it, what is described, or this machine
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// The target
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Settings
+    #[command(flatten)]
+    pub(super) set: SetArgs,
+}
+
+/// Arguments of `stage`.
+#[derive(Debug, Args)]
+pub(super) struct StageArgs {
+    /// The target's root: its package sources, keys and installed packages
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: Option<PathBuf>,
+    /// Take package sources and keys from this root instead
+    #[arg(long, value_name = "DIR")]
+    pub(super) sources: Option<PathBuf>,
+    /// The target's package database, such as a /var/lib/dpkg/status
+    #[arg(long, value_name = "FILE")]
+    pub(super) status_file: Option<PathBuf>,
+    /// The cache to fill
+    #[command(flatten)]
+    pub(super) cache: CacheArg,
+    /// The target
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Settings
+    #[command(flatten)]
+    pub(super) set: SetArgs,
+}
+
+/// Arguments of `bake`.
+#[derive(Debug, Args)]
+pub(super) struct BakeArgs {
+    /// The image's root; `/` when run inside the build VM
+    #[arg(long, value_name = "DIR")]
+    pub(super) root: PathBuf,
+    /// Use nothing but the cache; package managers get no network interface
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// The cache to install from
+    #[command(flatten)]
+    pub(super) cache: CacheArg,
+    /// The target
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Settings
+    #[command(flatten)]
+    pub(super) set: SetArgs,
+}
+
+/// Where the cache is.
+#[derive(Debug, Args)]
+pub(super) struct CacheArg {
+    /// The cache's folder [default: /var/cache/ofedctl]
+    #[arg(long, value_name = "DIR")]
+    pub(super) cache: Option<String>,
+}
+
+/// A target, described instead of detected.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Target")]
+pub(super) struct TargetArgs {
+    /// VM size, such as `Standard_HB120rs_v3`
+    #[arg(long, value_name = "SIZE")]
+    pub(super) vm_size: Option<String>,
+    /// Adapter: cx3-pro, cx5, cx6, cx7 or cx8
+    #[arg(long, value_name = "NIC")]
+    pub(super) nic: Option<String>,
+    /// Distribution and version, such as debian12
+    #[arg(long, value_name = "DISTRO")]
+    pub(super) distro: Option<Distro>,
+    /// Architecture: `x86_64` or aarch64
+    #[arg(long, value_name = "ARCH")]
+    pub(super) arch: Option<Arch>,
+    /// A kernel, as `uname -r` prints it; may be given more than once
+    #[arg(long, value_name = "KERNEL")]
+    pub(super) kernel: Vec<String>,
+    /// Driver: auto or inbox
+    #[arg(long, value_name = "DRIVER")]
+    pub(super) driver: Option<String>,
+}
+
+/// Any setting.
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// Set any key that `ofedctl explain settings` lists
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// The cache's folder
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/ofedctl", global = true)]
+    pub(super) cache: PathBuf,
+    /// What to do with it
+    #[command(subcommand)]
+    pub(super) verb: CacheVerb,
+}
+
+/// What can be done with a cache.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheVerb {
+    /// List the bundles
+    List,
+    /// Compare every file with its digest
+    Verify,
+    /// Write bundles to one file (an OCI archive)
+    Export {
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The bundles; all when none is named
+        tags: Vec<String>,
+    },
+    /// Read bundles from a file made by `export`, skopeo or oras
+    Import {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Remove what no bundle needs
+    Gc {
+        /// Remove damaged files too, so that `stage` fetches them again
+        #[arg(long)]
+        damaged: bool,
+        /// Remove these bundles first
+        #[arg(long = "remove", value_name = "TAG")]
+        remove: Vec<String>,
+    },
+}
+
+impl TargetArgs {
+    /// The part of the target that is not a setting.
+    pub(super) fn described(&self) -> Described {
+        Described { distro: self.distro.clone(), arch: self.arch }
+    }
+
+    /// Whether anything is described, so that this machine must not be looked at.
+    pub(super) fn is_given(&self) -> bool {
+        self.distro.is_some()
+            || self.arch.is_some()
+            || self.vm_size.is_some()
+            || self.nic.is_some()
+            || !self.kernel.is_empty()
+    }
+}
+
+/// The settings given on the command line, as the last layer.
+pub(super) fn layer(
+    target: &TargetArgs,
+    set: &SetArgs,
+    cache: Option<&CacheArg>,
+    offline: bool,
+) -> Result<Layer> {
+    let word = |text: &String| Value::String(text.clone());
+    let mut given = Vec::new();
+    for pair in &set.set {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Reason::Usage.error(format!("`--set {pair}`: write `--set KEY=VALUE`")))?;
+        let value = serde_yaml::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        given.push(("--set", key, value));
+    }
+    given.extend(target.vm_size.iter().map(|size| ("--vm-size", "vm_size", word(size))));
+    given.extend(target.nic.iter().map(|nic| ("--nic", "nic", word(nic))));
+    given.extend(target.driver.iter().map(|driver| ("--driver", "driver", word(driver))));
+    if !target.kernel.is_empty() {
+        given.push(("--kernel", "kernels", Value::Sequence(target.kernel.iter().map(word).collect())));
+    }
+    given.extend(cache.and_then(|arg| arg.cache.as_ref()).map(|cache| ("--cache", "cache", word(cache))));
+    if offline {
+        given.push(("--offline", "offline", Value::Bool(true)));
+    }
+    let mut layer = Layer::default();
+    for (flag, key, value) in given {
+        layer.set(key, value).map_err(|what| Reason::Usage.error(format!("{flag}: {what}")))?;
+    }
+    Ok(layer)
+}

@@ -1,0 +1,204 @@
+//! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
+
+use super::args::{
+    BakeArgs, CacheArg, DetectArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
+};
+use super::{Answer, outcome_json, terminal};
+use crate::events::{Events, Step};
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::stop::Stop;
+use crate::outcome::{Outcome, Reason};
+use crate::packages::Base;
+use crate::pipeline::{self, Job, Moment};
+use crate::receipt::{Check, Receipt};
+use crate::settings::{CONFIG_DIR, CONFIG_FILE, Layer, Settings};
+use crate::stage::{self, Against};
+use crate::status::{StatusDocument, verdict};
+use crate::verify::failures;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// What every command gets beside its own arguments.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) quiet: bool,
+    pub(super) stop: &'a Stop,
+}
+
+impl Call<'_> {
+    pub(super) fn host(&self, root: &Path) -> Result<Host> {
+        Host::open(root, Events::to(terminal::sink(self.quiet)), self.stop.clone())
+    }
+}
+
+pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
+    let facts = crate::detect::detect(&call.host(&args.root.root)?)?;
+    let mut text = String::new();
+    let os = &facts.os;
+    let _ = writeln!(text, "{:<10} {}", "system", os.name.as_deref().unwrap_or("unknown"));
+    let _ = writeln!(text, "{:<10} {}", "known as", facts.summary());
+    for (kernel, missing) in &facts.missing_modules {
+        let missing = missing.iter().cloned().collect::<Vec<_>>().join(" ");
+        let has =
+            if missing.is_empty() { "all InfiniBand modules".to_owned() } else { format!("no {missing}") };
+        let _ = writeln!(text, "{:<10} {kernel}: {has}", "kernel");
+    }
+    for (name, version) in &facts.packages {
+        let _ = writeln!(text, "{:<10} {name} {version}", "package");
+    }
+    Ok(Answer::listed(text, to_json(&facts)?))
+}
+
+pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
+    let host = match &args.root {
+        Some(root) => Some(call.host(root)?),
+        // What is described is not looked up on the machine that happens to run this.
+        None if args.target.is_given() => None,
+        None => Some(call.host(Path::new("/"))?),
+    };
+    let settings = settings(host.as_ref(), layer(&args.target, &args.set, None, false)?)?;
+    let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), &settings)?;
+    let outcome = Outcome::new(Reason::Planned, plan.driver_name());
+    Ok(Answer { outcome, text: plan.to_text(), json: to_json(&plan)? })
+}
+
+pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
+    let target = args.root.as_deref().map(|root| call.host(root)).transpose()?;
+    let here = call.host(Path::new("/"))?;
+    let host = target.as_ref().unwrap_or(&here);
+    let settings = given(host, &args.target, &args.set, &args.cache, false)?;
+    let host = call.host(host.root.path())?.within(Duration::from_secs(settings.deadline));
+    host.events.enter(Step::Plan);
+    let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), &settings)?;
+    host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
+    host.events.enter(Step::Stage);
+    let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
+    let base = match (&args.status_file, &args.root) {
+        (Some(file), _) => Base::StatusFile(file.clone()),
+        (None, Some(_)) => Base::Root,
+        (None, None) => Base::Empty,
+    };
+    let sources = elsewhere.as_ref().unwrap_or(&host.root);
+    refuse_foreign_sources(sources, &plan.target.distro, args)?;
+    let staged =
+        stage::fill(&host, Path::new(&settings.cache), &plan, &Against { sources, base }, &settings)?;
+    let bundle = &staged.bundle;
+    let message = format!(
+        "bundle {}: {} files, {} bytes; {} files, {} bytes downloaded",
+        bundle.tag,
+        bundle.files.len(),
+        bundle.size_in_all,
+        staged.downloaded,
+        staged.downloaded_bytes
+    );
+    let outcome = Outcome::new(Reason::Staged, message);
+    let mut json = outcome_json(&outcome);
+    json["bundle"] = to_json(bundle)?;
+    json["downloaded"] = json!({"files": staged.downloaded, "bytes": staged.downloaded_bytes});
+    Ok(Answer { text: format!("{}\n", verdict(&outcome)), outcome, json })
+}
+
+/// Without a root the sources of this machine are used, which serve only its own distribution.
+fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: &StageArgs) -> Result<()> {
+    let theirs = crate::facts::os::read(sources).distro;
+    if args.sources.is_some() || theirs.as_ref() == Some(distro) {
+        return Ok(());
+    }
+    let theirs = theirs.map_or_else(|| "an unknown distribution".to_owned(), |distro| distro.to_string());
+    Err(Reason::Usage.error(format!(
+        "the package sources of `{}` are for {theirs}, not {distro}: give --root or --sources",
+        sources.path().display()
+    )))
+}
+
+pub(super) fn bake(call: &Call, args: &BakeArgs) -> Result<Answer> {
+    let host = call.host(&args.root)?;
+    let settings = given(&host, &args.target, &args.set, &args.cache, args.offline)?;
+    let host = host.within(Duration::from_secs(settings.deadline));
+    let described = args.target.described();
+    let job =
+        Job { host: &host, settings: &settings, described: &described, moment: Moment::Bake, door: "shell" };
+    let outcome = pipeline::run(&job);
+    let mut json = outcome_json(&outcome);
+    let mut text = String::new();
+    if outcome.is_success() {
+        text = format!("{}\n", verdict(&outcome));
+        json["receipt"] = to_json(&Receipt::load(&host.root)?)?;
+    }
+    Ok(Answer { outcome, text, json })
+}
+
+pub(super) fn verify(call: &Call, args: &RootArgs) -> Result<Answer> {
+    let host = call.host(&args.root)?;
+    if !host.is_running_system() {
+        host.require_superuser()?;
+    }
+    let (receipt, checks) = pipeline::verify_only(&host)?;
+    let outcome = match failures(&checks) {
+        None => Outcome::new(
+            Reason::Verified,
+            format!("{}: {} checks passed", receipt.plan.driver_name(), checks.len()),
+        ),
+        Some(failed) => Outcome::new(Reason::VerifyFailed, failed),
+    };
+    let mut json = outcome_json(&outcome);
+    json["checks"] = to_json(&checks)?;
+    let mut text = checks.iter().map(line).collect::<String>();
+    if outcome.is_success() {
+        let _ = writeln!(text, "{}", verdict(&outcome));
+    }
+    Ok(Answer { outcome, text, json })
+}
+
+fn line(check: &Check) -> String {
+    let mark = if check.ok { "ok  " } else { "FAIL" };
+    format!("{mark} {:<44} {}\n", check.name, check.found)
+}
+
+pub(super) fn status(call: &Call, args: &RootArgs) -> Result<Answer> {
+    let host = call.host(&args.root)?;
+    let document = StatusDocument::load(&host.root)?.ok_or_else(|| {
+        Reason::NeverRun.error(format!("`{}` has no status document", host.root.path().display()))
+    })?;
+    Ok(Answer::listed(document.to_text(), to_json(&document)?))
+}
+
+/// The settings of a root, with the command line over them.
+fn given(
+    host: &Host,
+    target: &TargetArgs,
+    set: &SetArgs,
+    cache: &CacheArg,
+    offline: bool,
+) -> Result<Settings> {
+    settings(Some(host), layer(target, set, Some(cache), offline)?)
+}
+
+fn settings(host: Option<&Host>, command_line: Layer) -> Result<Settings> {
+    let mut layers = Vec::new();
+    if let Some(host) = host {
+        let further = host
+            .root
+            .list(CONFIG_DIR)
+            .into_iter()
+            .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "yaml"));
+        let files =
+            std::iter::once(CONFIG_FILE.to_owned()).chain(further.map(|name| format!("{CONFIG_DIR}/{name}")));
+        for path in files {
+            if let Some(text) = host.root.read_text(&path)? {
+                layers.push(Layer::parse(&path, &text)?);
+            }
+        }
+    }
+    layers.push(command_line);
+    Settings::from_layers(layers)
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).context("cannot write the result as JSON")
+}

@@ -1,0 +1,74 @@
+//! `ofedctl explain`: codes, reasons and settings in plain words.
+
+use crate::outcome::{ExitCode, Reason};
+use crate::settings::SCHEMA;
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// Explains one thing, or lists all reasons. Returns text and JSON.
+pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
+    let Some(what) = what else { return Ok(of(Reason::ALL)) };
+    if what == "settings" {
+        return settings();
+    }
+    if let Some(reason) = Reason::from_token(what) {
+        return Ok(of(&[reason]));
+    }
+    if let Some(code) = ExitCode::ALL.into_iter().find(|code| code.number().to_string() == what) {
+        let reasons: Vec<Reason> =
+            Reason::ALL.iter().copied().filter(|reason| reason.exit_code() == code).collect();
+        let (text, json) = of(&reasons);
+        return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
+    }
+    Err(Reason::Usage.error(format!("`{what}` is no exit code, no reason and not `settings`")))
+}
+
+fn of(reasons: &[Reason]) -> (String, Value) {
+    let mut text = String::new();
+    for reason in reasons {
+        let code = reason.exit_code().number();
+        let _ = writeln!(text, "{code:>2}  {reason}\n    {}\n    {}", reason.meaning(), reason.remedy());
+    }
+    let list: Vec<Value> = reasons
+        .iter()
+        .map(|reason| {
+            json!({
+                "reason": reason.token(),
+                "code": reason.exit_code().number(),
+                "meaning": reason.meaning(),
+                "remedy": reason.remedy(),
+            })
+        })
+        .collect();
+    (text, json!({"schema_version": 1, "reasons": list}))
+}
+
+/// The settings, from the schema that is shipped; as JSON it is the schema itself.
+fn settings() -> Result<(String, Value)> {
+    let schema: Value = serde_json::from_str(SCHEMA).context("cannot read the settings' schema")?;
+    let mut text = String::new();
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let default = match &property["default"] {
+            Value::Null => "none".to_owned(),
+            default => default.to_string(),
+        };
+        let says = property["description"].as_str().unwrap_or_default();
+        let _ = writeln!(text, "{key}\n    {says}\n    default: {default}");
+    }
+    Ok((text, schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_a_reason_and_the_settings_are_explained_and_nothing_else_is() {
+        assert!(explain(Some("14")).unwrap().0.contains("digest-mismatch"));
+        assert!(explain(Some("no-vmbus")).unwrap().0.starts_with("10  no-vmbus\n"));
+        assert!(explain(Some("settings")).unwrap().0.contains("wait_for_device\n"));
+        assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
+        assert_eq!(Reason::of(&explain(Some("2")).unwrap_err()), Reason::Usage);
+    }
+}

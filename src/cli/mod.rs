@@ -1,0 +1,120 @@
+//! The shell door: reads the command line, calls the pipeline, and says the outcome as text or JSON.
+
+mod args;
+mod cache;
+mod commands;
+mod explain;
+mod terminal;
+
+use crate::host::stop::Stop;
+use crate::outcome::{ExitCode, Outcome, Reason};
+use crate::status::verdict;
+use anyhow::Result;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+
+/// What a command has to say: its outcome, and what it prints.
+#[derive(Debug)]
+struct Answer {
+    outcome: Outcome,
+    text: String,
+    json: Value,
+}
+
+impl Answer {
+    /// A result that is there to be printed.
+    fn listed(text: String, json: Value) -> Self {
+        Self { outcome: Outcome::new(Reason::Listed, ""), text, json }
+    }
+}
+
+/// Runs one command line and returns the code to exit with. Prints everything there is to print.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
+    let answer = Stop::on_signals().and_then(|stop| dispatch(&cli, &stop)).unwrap_or_else(|error| {
+        let outcome = Outcome::from(&error);
+        let json = outcome_json(&outcome);
+        Answer { outcome, text: String::new(), json }
+    });
+    let printed = if cli.json {
+        terminal::result(&format!("{:#}\n", answer.json))
+    } else {
+        terminal::result(&answer.text)
+    };
+    let outcome = match printed {
+        Ok(()) => answer.outcome,
+        Err(error) => Outcome::new(Reason::Internal, format!("cannot write the result: {error}")),
+    };
+    if !outcome.is_success() {
+        terminal::say(&format!("ofedctl: {}", verdict(&outcome)));
+    }
+    outcome.exit_code()
+}
+
+fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
+    let call = commands::Call { quiet: cli.quiet, stop };
+    match &cli.command {
+        Command::Detect(args) => commands::detect(&call, args),
+        Command::Plan(args) => commands::plan(&call, args),
+        Command::Stage(args) => commands::stage(&call, args),
+        Command::Bake(args) => commands::bake(&call, args),
+        Command::Verify(args) => commands::verify(&call, args),
+        Command::Status(args) => commands::status(&call, args),
+        Command::Cache(args) => cache::cache(&call, args),
+        Command::Explain { what } => {
+            let (text, json) = explain::explain(what.as_deref())?;
+            Ok(Answer::listed(text, json))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "ofedctl", &mut script);
+            Ok(printed(&script))
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+            Ok(printed(&page))
+        }
+    }
+}
+
+fn printed(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    Answer::listed(text.clone(), json!({"schema_version": 1, "text": text}))
+}
+
+/// clap's refusal as one line, or the help that was asked for.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let text = error.to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = terminal::result(&text);
+        return ExitCode::Success;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        terminal::say(&text);
+        return ExitCode::Usage;
+    }
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ");
+    let message = said.strip_prefix("error: ").unwrap_or(&said);
+    terminal::say(&format!("ofedctl: {}", verdict(&Outcome::new(Reason::Usage, message))));
+    ExitCode::Usage
+}
+
+/// An outcome as every command's JSON has it.
+fn outcome_json(outcome: &Outcome) -> Value {
+    json!({
+        "schema_version": 1,
+        "reason": outcome.reason.token(),
+        "code": outcome.exit_code().number(),
+        "message": outcome.message,
+        "remedy": outcome.reason.remedy(),
+    })
+}

@@ -1,0 +1,236 @@
+//! The one order of steps: detect, plan, stage, install, configure, verify, report.
+//!
+//! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
+
+use crate::cache::{Bundle, Cache};
+use crate::catalog::Catalog;
+use crate::events::Step;
+use crate::facts::Facts;
+use crate::host::Host;
+use crate::host::journal::{self, Journal};
+use crate::install::{self, Manner};
+use crate::outcome::{Outcome, Reason};
+use crate::packages::Base;
+use crate::plan::{self, Described};
+use crate::plan_document::Plan;
+use crate::receipt::Receipt;
+use crate::report::{Report, reported};
+use crate::settings::Settings;
+use crate::stage::{self, Against};
+use crate::verify;
+use crate::{configure, detect};
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// When in a machine's life a run happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// An image is being made: no InfiniBand hardware is needed, and nothing may start.
+    Bake,
+}
+
+impl Moment {
+    /// The operation in the status document.
+    const fn operation(self) -> &'static str {
+        match self {
+            Self::Bake => "Bake",
+        }
+    }
+}
+
+/// One run on one root.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The root.
+    pub host: &'a Host,
+    /// What is wanted.
+    pub settings: &'a Settings,
+    /// What the user says of the target.
+    pub described: &'a Described,
+    /// When in the machine's life.
+    pub moment: Moment,
+    /// The door it came through, e.g. `shell`.
+    pub door: &'static str,
+}
+
+/// Makes a root right and reports it, whatever happens.
+pub fn run(job: &Job) -> Outcome {
+    let host = job.host;
+    // Before these hold there is nowhere to report to.
+    let ready = host.require_superuser().and_then(|()| {
+        let lock = host.lock_run(Duration::from_secs(job.settings.lock_timeout))?;
+        host.open_log()?;
+        Ok(lock)
+    });
+    match ready {
+        Err(error) => Outcome::from(&error),
+        Ok(_lock) => reported(host, job.moment.operation(), |report| steps(job, report)),
+    }
+}
+
+fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
+    let host = job.host;
+    let started = SystemTime::now();
+    report.enter(Step::Detect);
+    let died_in = journal::recover(host)?;
+    let facts = detect::detect(host)?;
+    report.done(&facts.summary());
+
+    report.enter(Step::Plan);
+    let target = plan::target(job.described, Some(&facts), job.settings)?;
+    let plan = plan::plan(target, Some(&facts), &Catalog::embedded()?, job.settings)?;
+    report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
+
+    let earlier = Receipt::load(&host.root)?;
+    if let (None, Some(receipt)) = (&died_in, &earlier)
+        && is_already_right(host, &plan, receipt)?
+    {
+        return Ok(Outcome::new(Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())));
+    }
+    report.publish();
+    let mut journal = Journal::begin(host)?;
+    let died_installing = died_in.as_deref() == Some(Step::Install.name());
+    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan, died_installing)?;
+
+    report.enter(Step::Configure);
+    journal.enter(Step::Configure)?;
+    let edited = configure::configure(host, &mut journal, &plan.edits)?;
+    report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
+    report.publish();
+
+    report.enter(Step::Verify);
+    journal.enter(Step::Verify)?;
+    let manager = stage::manager_of(&plan)?;
+    let checks = verify::prove(host, manager, &plan, &installed.packages)?;
+    if let Some(failed) = verify::failures(&checks) {
+        return Err(Reason::VerifyFailed.error(failed));
+    }
+    report.done(&format!("{} checks passed", checks.len()));
+
+    let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
+    let mut receipt = Receipt {
+        schema_version: 1,
+        made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
+        door: job.door.to_owned(),
+        vm_id: None,
+        started: rfc3339(started),
+        finished: rfc3339(SystemTime::now()),
+        plan,
+        bundle: Some(bundle.digest.to_string()),
+        packages: installed.packages,
+        changes: Vec::new(),
+        checks,
+    };
+    journal.commit(|changes| {
+        receipt.changes = changes.to_vec();
+        if let Some(earlier) = &earlier {
+            receipt.continue_from(earlier);
+        }
+        receipt.save(&host.root)
+    })?;
+    Ok(Outcome::new(Reason::Installed, message))
+}
+
+/// Whether the receipt is of this very plan and all that files can show still agrees with it.
+fn is_already_right(host: &Host, plan: &Plan, receipt: &Receipt) -> Result<bool> {
+    if receipt.plan != *plan {
+        return Ok(false);
+    }
+    let installed = stage::manager_of(plan)?.installed(&host.root)?;
+    let checks = verify::look(host, plan, &installed, Some(receipt))?;
+    Ok(installed.broken.is_empty() && verify::failures(&checks).is_none())
+}
+
+/// Stages and installs. The cache may hold several bundles for one target, resolved against different installed
+/// sets; one that turns out incomplete for this root changes nothing, and the next is tried.
+fn install_from_cache(
+    job: &Job,
+    report: &mut Report,
+    journal: &mut Journal,
+    plan: &Plan,
+    after_a_crash: bool,
+) -> Result<(Bundle, install::Installed)> {
+    let (host, settings) = (job.host, job.settings);
+    let manager = stage::manager_of(plan)?;
+    let manner = Manner {
+        offline: settings.offline,
+        sealed: job.moment == Moment::Bake,
+        after_a_crash,
+        patience: Duration::from_secs(settings.lock_timeout),
+    };
+    report.enter(Step::Stage);
+    let (cache, candidates) = bundles(job, plan)?;
+    let mut incomplete = None;
+    for bundle in candidates {
+        report.enter(Step::Stage);
+        journal.enter(Step::Stage)?;
+        stage::prove(host, &cache, &bundle)?;
+        report.done(&format!(
+            "bundle {}: {} files, {} bytes, verified",
+            bundle.tag,
+            bundle.files.len(),
+            bundle.size_in_all
+        ));
+        report.publish();
+        report.enter(Step::Install);
+        journal.enter(Step::Install)?;
+        match install::install(host, journal, manager, (&cache, &bundle), plan, manner) {
+            Ok(installed) => {
+                report.done(&format!("{} packages installed or upgraded", installed.changed));
+                report.publish();
+                return Ok((bundle, installed));
+            }
+            Err(error) if Reason::of(&error) == Reason::CacheMissing => {
+                host.events.warn(format!("bundle {} is incomplete for this root: {error:#}", bundle.tag));
+                incomplete = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(incomplete.unwrap_or_else(|| Reason::CacheMissing.error("the cache holds no bundle for this target")))
+}
+
+/// The bundles to try. With a network, a cache that has none is filled first.
+fn bundles(job: &Job, plan: &Plan) -> Result<(Cache, Vec<Bundle>)> {
+    let found = stage::open(job.settings).and_then(|cache| {
+        let bundles = stage::candidates(&cache, plan)?;
+        Ok((cache, bundles))
+    });
+    match found {
+        Err(error) if !job.settings.offline && Reason::of(&error) == Reason::CacheMissing => {
+            job.host.events.info("the cache does not serve this target yet; filling it");
+            let against = Against { sources: &job.host.root, base: Base::Root };
+            let dir = Path::new(&job.settings.cache);
+            let staged = stage::fill(job.host, dir, plan, &against, job.settings)?;
+            Ok((Cache::open(dir)?, vec![staged.bundle]))
+        }
+        found => found,
+    }
+}
+
+/// Detects, where there is a root to detect in, and plans. Changes nothing.
+pub fn plan_only(
+    host: Option<&Host>,
+    described: &Described,
+    settings: &Settings,
+) -> Result<(Option<Facts>, Plan)> {
+    let facts = host.map(detect::detect).transpose()?;
+    let target = plan::target(described, facts.as_ref(), settings)?;
+    let plan = plan::plan(target, facts.as_ref(), &Catalog::embedded()?, settings)?;
+    Ok((facts, plan))
+}
+
+/// Compares a root with its receipt, or says that there is none.
+pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<crate::receipt::Check>)> {
+    let receipt = Receipt::load(&host.root)?
+        .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
+    host.events.enter(Step::Verify);
+    let manager = stage::manager_of(&receipt.plan)?;
+    let checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
+    Ok((receipt, checks))
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}

@@ -1,0 +1,145 @@
+//! The third step: every file the plan needs, at hand and verified. Fills the cache with a network, or finds
+//! the bundle in it without one.
+
+mod fetch;
+
+use crate::cache::APT_INDEX_TYPE;
+use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind};
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::outcome::{Because, Reason};
+use crate::packages::{Base, Manager, Question};
+use crate::plan_document::Plan;
+use crate::settings::Settings;
+use anyhow::Result;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// What to resolve a plan against.
+#[derive(Debug)]
+pub struct Against<'a> {
+    /// The root whose package sources and keys are used.
+    pub sources: &'a Root,
+    /// What the target has installed.
+    pub base: Base,
+}
+
+/// What staging did.
+#[derive(Debug)]
+pub struct Staged {
+    /// The bundle that now serves the plan.
+    pub bundle: Bundle,
+    /// Files that were not in the cache before.
+    pub downloaded: usize,
+    /// Their bytes.
+    pub downloaded_bytes: u64,
+}
+
+/// Fills the cache at `dir` with all the plan needs and publishes it as a bundle.
+pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &Settings) -> Result<Staged> {
+    let manager = manager_of(plan)?;
+    let cache = Cache::open_or_create(dir)?;
+    let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
+    let question = Question {
+        sources: against.sources,
+        base: &against.base,
+        arch: plan.target.arch,
+        packages: &plan.packages,
+    };
+    let resolution = manager.resolve(host, &question)?;
+    let proxy = settings.proxy.as_deref().or(resolution.proxy.as_deref());
+    let way = crate::host::http::Way { proxy, ca_file: settings.ca_file.as_deref() };
+    let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, way)?;
+
+    let index = writer.put(resolution.index.as_bytes())?;
+    let mut files = fetched.files;
+    files.push(BundleFile {
+        title: manager.index_name().to_owned(),
+        media_type: APT_INDEX_TYPE.to_owned(),
+        digest: index.digest,
+        size: index.size,
+    });
+    let config = config(plan, manager);
+    let bundle = writer.publish(&tag(&config, &files), &config, SystemTime::now(), files)?;
+    Ok(Staged { bundle, downloaded: fetched.count, downloaded_bytes: fetched.bytes })
+}
+
+fn config(plan: &Plan, manager: Manager) -> BundleConfig {
+    let kind = match manager {
+        Manager::Apt => RepositoryKind::Apt,
+    };
+    BundleConfig {
+        schema_version: 1,
+        driver: plan.driver,
+        driver_version: plan.driver_version.clone(),
+        distro: plan.target.distro.clone(),
+        arch: plan.target.arch,
+        kernels: plan.target.kernels.clone(),
+        packages: plan.packages.clone(),
+        repository: Some(Repository { kind, index: manager.index_name().to_owned() }),
+        made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
+    }
+}
+
+/// A name that says what the bundle is for, and ends in what tells two bundles for one target apart: the same
+/// packages resolved against two installed sets are two bundles.
+fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
+    let mut digests: Vec<String> = files.iter().map(|file| file.digest.to_string()).collect();
+    digests.sort_unstable();
+    let content = Digest::of(format!("{:?}{}", config.kernels, digests.concat()).as_bytes()).hex();
+    let version = config.driver_version.as_deref().map(|version| format!("-{version}")).unwrap_or_default();
+    format!("{}{version}-{}-{}-{}", config.driver, config.distro, config.arch, &content[..12])
+}
+
+/// The bundles of a cache that may serve the plan, newest first; an error that names what is there when none does.
+pub fn candidates(cache: &Cache, plan: &Plan) -> Result<Vec<Bundle>> {
+    let all = cache.bundles()?;
+    let target = &plan.target;
+    let mut fitting: Vec<Bundle> = all
+        .iter()
+        .filter(|bundle| {
+            let config = &bundle.config;
+            config.driver == plan.driver
+                && config.driver_version == plan.driver_version
+                && config.distro == target.distro
+                && config.arch == target.arch
+                && plan.packages.iter().all(|package| config.packages.contains(package))
+        })
+        .cloned()
+        .collect();
+    fitting.sort_by(|a, b| b.created.cmp(&a.created));
+    if fitting.is_empty() {
+        let there = all.iter().map(|bundle| bundle.tag.as_str()).collect::<Vec<_>>().join(", ");
+        let there = if there.is_empty() { "no bundle at all".to_owned() } else { format!("only {there}") };
+        return Err(Reason::CacheMissing.error(format!(
+            "the cache `{}` has no bundle of {} for {} {}; it holds {there}",
+            cache.dir().display(),
+            plan.driver_name(),
+            target.distro,
+            target.arch
+        )));
+    }
+    Ok(fitting)
+}
+
+/// Verifies every file of a bundle, before anything is done with any of them.
+pub fn prove(host: &Host, cache: &Cache, bundle: &Bundle) -> Result<()> {
+    let report = cache.verify(host, Some(std::slice::from_ref(bundle)))?;
+    let Some(damage) = report.damaged.first() else { return Ok(()) };
+    let more = report.damaged.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    Err(Reason::DigestMismatch.error(format!("in the cache `{}`: {damage}{more}", cache.dir().display())))
+}
+
+/// The package manager of the plan's distribution.
+pub fn manager_of(plan: &Plan) -> Result<Manager> {
+    let distro = &plan.target.distro;
+    Manager::of(distro)
+        .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
+}
+
+/// Opens the cache the settings name.
+pub fn open(settings: &Settings) -> Result<Cache> {
+    Cache::open(Path::new(&settings.cache))
+        .because(Reason::CacheUnreadable, || "opening the cache".to_owned())
+}
