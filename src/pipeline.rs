@@ -17,27 +17,12 @@ use crate::receipt::Receipt;
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::stage::{self, Against};
+use crate::target::Moment;
 use crate::verify;
 use crate::{configure, detect};
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-
-/// When in a machine's life a run happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
-    /// An image is being made: no InfiniBand hardware is needed, and nothing may start.
-    Bake,
-}
-
-impl Moment {
-    /// The operation in the status document.
-    const fn operation(self) -> &'static str {
-        match self {
-            Self::Bake => "Bake",
-        }
-    }
-}
 
 /// One run on one root.
 #[derive(Debug)]
@@ -65,7 +50,7 @@ pub fn run(job: &Job) -> Outcome {
     });
     match ready {
         Err(error) => Outcome::from(&error),
-        Ok(_lock) => reported(host, job.moment.operation(), |report| steps(job, report)),
+        Ok(_lock) => reported(host, operation(job.moment), |report| steps(job, report)),
     }
 }
 
@@ -79,7 +64,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
 
     report.enter(Step::Plan);
     let target = plan::target(job.described, Some(&facts), job.settings)?;
-    let plan = plan::plan(target, Some(&facts), &Catalog::embedded()?, job.settings)?;
+    let plan = plan::plan(target, Some(&facts), job.moment, &Catalog::embedded()?, job.settings)?;
     report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
 
     let earlier = Receipt::load(&host.root)?;
@@ -213,11 +198,12 @@ fn bundles(job: &Job, plan: &Plan) -> Result<(Cache, Vec<Bundle>)> {
 pub fn plan_only(
     host: Option<&Host>,
     described: &Described,
+    moment: Moment,
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
     let facts = host.map(detect::detect).transpose()?;
     let target = plan::target(described, facts.as_ref(), settings)?;
-    let plan = plan::plan(target, facts.as_ref(), &Catalog::embedded()?, settings)?;
+    let plan = plan::plan(target, facts.as_ref(), moment, &Catalog::embedded()?, settings)?;
     Ok((facts, plan))
 }
 
@@ -229,6 +215,14 @@ pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<crate::receipt::Check>)>
     let manager = stage::manager_of(&receipt.plan)?;
     let checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
     Ok((receipt, checks))
+}
+
+/// The run's name in the status document.
+const fn operation(moment: Moment) -> &'static str {
+    match moment {
+        Moment::Bake => "Bake",
+        Moment::Live => "Install",
+    }
 }
 
 fn rfc3339(time: SystemTime) -> String {

@@ -6,7 +6,7 @@ use crate::facts::Facts;
 use crate::outcome::Reason;
 use crate::plan_document::{Plan, Target};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Driver, Nic};
+use crate::target::{Arch, Distro, Driver, Moment, Nic};
 use anyhow::Result;
 
 /// Planned for when nothing tells the adapter: every size that is still sold has an mlx5 adapter.
@@ -44,7 +44,18 @@ pub fn target(described: &Described, facts: Option<&Facts>, settings: &Settings)
 }
 
 /// Decides what is to be installed, or refuses with the reason.
-pub fn plan(target: Target, facts: Option<&Facts>, catalog: &Catalog, settings: &Settings) -> Result<Plan> {
+pub fn plan(
+    target: Target,
+    facts: Option<&Facts>,
+    moment: Moment,
+    catalog: &Catalog,
+    settings: &Settings,
+) -> Result<Plan> {
+    if let (Moment::Live, Some(facts)) = (moment, facts)
+        && facts.vmbus.is_none()
+    {
+        return Err(Reason::NoVmbus.error("there is no /sys/bus/vmbus on this machine"));
+    }
     let inbox = inbox(&target, catalog)?;
     let modules = modules(target.nic, settings);
     refuse_kernels_without(&modules, &target, facts)?;

@@ -38,6 +38,8 @@ pub(super) enum Command {
     Stage(StageArgs),
     /// Make an image's root right, from the cache
     Bake(BakeArgs),
+    /// Make this VM right, now; quick when it is right already
+    Install(InstallArgs),
     /// Prove that a root is as its receipt says
     Verify(RootArgs),
     /// Show how the last run ended
@@ -117,6 +119,23 @@ pub(super) struct BakeArgs {
     /// The image's root; `/` when run inside the build VM
     #[arg(long, value_name = "DIR")]
     pub(super) root: PathBuf,
+    /// Use nothing but the cache; package managers get no network interface
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// The cache to install from
+    #[command(flatten)]
+    pub(super) cache: CacheArg,
+    /// The target
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+    /// Settings
+    #[command(flatten)]
+    pub(super) set: SetArgs,
+}
+
+/// Arguments of `install`.
+#[derive(Debug, Args)]
+pub(super) struct InstallArgs {
     /// Use nothing but the cache; package managers get no network interface
     #[arg(long)]
     pub(super) offline: bool,

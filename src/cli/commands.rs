@@ -1,7 +1,7 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
 use super::args::{
-    BakeArgs, CacheArg, DetectArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
+    BakeArgs, CacheArg, DetectArgs, InstallArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
 };
 use super::{Answer, outcome_json, terminal};
 use crate::events::{Events, Step};
@@ -10,11 +10,13 @@ use crate::host::fs::Root;
 use crate::host::stop::Stop;
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
-use crate::pipeline::{self, Job, Moment};
+use crate::pipeline::{self, Job};
+use crate::plan::Described;
 use crate::receipt::{Check, Receipt};
 use crate::settings::{CONFIG_DIR, CONFIG_FILE, Layer, Settings};
 use crate::stage::{self, Against};
 use crate::status::{StatusDocument, verdict};
+use crate::target::Moment;
 use crate::verify::failures;
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -55,14 +57,14 @@ pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
 }
 
 pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
-    let host = match &args.root {
-        Some(root) => Some(call.host(root)?),
+    let (host, moment) = match &args.root {
+        Some(root) => (Some(call.host(root)?), Moment::Bake),
         // What is described is not looked up on the machine that happens to run this.
-        None if args.target.is_given() => None,
-        None => Some(call.host(Path::new("/"))?),
+        None if args.target.is_given() => (None, Moment::Bake),
+        None => (Some(call.host(Path::new("/"))?), Moment::Live),
     };
     let settings = settings(host.as_ref(), layer(&args.target, &args.set, None, false)?)?;
-    let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), &settings)?;
+    let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), moment, &settings)?;
     let outcome = Outcome::new(Reason::Planned, plan.driver_name());
     Ok(Answer { outcome, text: plan.to_text(), json: to_json(&plan)? })
 }
@@ -74,7 +76,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let settings = given(host, &args.target, &args.set, &args.cache, false)?;
     let host = call.host(host.root.path())?.within(Duration::from_secs(settings.deadline));
     host.events.enter(Step::Plan);
-    let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), &settings)?;
+    let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), Moment::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     host.events.enter(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
@@ -119,11 +121,18 @@ fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: 
 pub(super) fn bake(call: &Call, args: &BakeArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
     let settings = given(&host, &args.target, &args.set, &args.cache, args.offline)?;
+    run(host, &settings, &args.target.described(), Moment::Bake)
+}
+
+pub(super) fn install(call: &Call, args: &InstallArgs) -> Result<Answer> {
+    let host = call.host(Path::new("/"))?;
+    let settings = given(&host, &args.target, &args.set, &args.cache, args.offline)?;
+    run(host, &settings, &args.target.described(), Moment::Live)
+}
+
+fn run(host: Host, settings: &Settings, described: &Described, moment: Moment) -> Result<Answer> {
     let host = host.within(Duration::from_secs(settings.deadline));
-    let described = args.target.described();
-    let job =
-        Job { host: &host, settings: &settings, described: &described, moment: Moment::Bake, door: "shell" };
-    let outcome = pipeline::run(&job);
+    let outcome = pipeline::run(&Job { host: &host, settings, described, moment, door: "shell" });
     let mut json = outcome_json(&outcome);
     let mut text = String::new();
     if outcome.is_success() {

@@ -63,6 +63,7 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Plan(args) => commands::plan(&call, args),
         Command::Stage(args) => commands::stage(&call, args),
         Command::Bake(args) => commands::bake(&call, args),
+        Command::Install(args) => commands::install(&call, args),
         Command::Verify(args) => commands::verify(&call, args),
         Command::Status(args) => commands::status(&call, args),
         Command::Cache(args) => cache::cache(&call, args),
