@@ -3,16 +3,14 @@
 use crate::cache::{Bundle, Cache};
 use crate::host::Host;
 use crate::host::journal::Journal;
-use crate::outcome::{Because, Reason};
-use crate::packages::{LocalRepository, Manager, Transaction};
+use crate::outcome::Reason;
+use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// Asked by package scripts before they start a service (invoke-rc.d(8)): 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -51,10 +49,9 @@ pub fn install(
     plan: &Plan,
     manner: Manner,
 ) -> Result<Installed> {
-    let folder = lay_out(manager, cache, bundle)?;
-    let repository = LocalRepository { folder: folder.path().to_owned(), blobs: cache.blobs_dir() };
+    let blobs = cache.blobs_dir();
     let transaction = Transaction {
-        repository: &repository,
+        blobs: &blobs,
         packages: &plan.packages,
         offline: manner.offline,
         sealed: manner.sealed,
@@ -68,7 +65,10 @@ pub fn install(
     if manner.after_a_crash || !before.broken.is_empty() {
         manager.repair(host, &transaction)?;
     }
-    manager.install(host, &transaction)?;
+    lay_out(host, manager, cache, bundle)?;
+    let result = manager.install(host, &transaction);
+    host.root.remove_all(REPOSITORY)?;
+    result?;
     let mut packages = manager.installed(&host.root)?.versions;
     packages
         .retain(|name, version| before.versions.get(name) != Some(version) || plan.packages.contains(name));
@@ -78,28 +78,26 @@ pub fn install(
     Ok(Installed { packages, changed })
 }
 
-/// A folder with the bundle's index and a link for each of its packages to the blob, as both appear inside
+/// Lays the bundle out as a repository: its index, and for each package a link to the blob as it appears inside
 /// the root. Not one byte of a package is copied.
-fn lay_out(manager: Manager, cache: &Cache, bundle: &Bundle) -> Result<TempDir> {
-    let doing = "cannot lay out a local repository";
-    let folder = tempfile::Builder::new().prefix("ofedctl-repo-").tempdir().context(doing)?;
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).context(doing)?;
+fn lay_out(host: &Host, manager: Manager, cache: &Cache, bundle: &Bundle) -> Result<()> {
+    let root = &host.root;
+    // A run that was killed may have left one.
+    root.remove_all(REPOSITORY)?;
+    root.make_dirs(REPOSITORY, 0o755)?;
     let index = manager.index_name();
-    for file in &bundle.files {
-        let at = folder.path().join(&file.title);
-        if file.title == index {
-            let mut blob = cache.blob(&file.digest)?;
-            let mut copy = fs::File::create(&at).context(doing)?;
-            std::io::copy(&mut blob, &mut copy).context(doing)?;
-            blob.finish()?;
-            copy.flush().context(doing)?;
-        } else {
-            symlink(format!("../blobs/{}", file.digest.hex()), &at).context(doing)?;
-        }
+    let indexed = bundle.file(index);
+    let indexed = indexed.ok_or_else(|| {
+        Reason::CacheUnreadable.error(format!("the bundle `{}` has no `{index}`", bundle.tag))
+    })?;
+    let mut text = String::new();
+    let mut blob = cache.blob(&indexed.digest)?;
+    blob.read_to_string(&mut text).context("cannot read the index of the bundle")?;
+    blob.finish()?;
+    root.write_text(&format!("{REPOSITORY}/{index}"), &text)?;
+    for file in bundle.files.iter().filter(|file| file.title != index) {
+        let to = Path::new(BLOBS).join(file.digest.hex());
+        root.make_link(&format!("{REPOSITORY}/{}", file.title), &to)?;
     }
-    if bundle.file(index).is_none() {
-        return Err(Reason::CacheUnreadable.error(format!("the bundle `{}` has no `{index}`", bundle.tag)));
-    }
-    manager.lay_out(folder.path()).because(Reason::Internal, || doing.to_owned())?;
-    Ok(folder)
+    manager.lay_out(root)
 }

@@ -2,7 +2,7 @@
 //!
 //! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
 
-use crate::cache::{Bundle, Cache};
+use crate::cache::Bundle;
 use crate::catalog::Catalog;
 use crate::events::Step;
 use crate::facts::Facts;
@@ -16,7 +16,7 @@ use crate::plan_document::Plan;
 use crate::receipt::Receipt;
 use crate::report::{Report, reported};
 use crate::settings::Settings;
-use crate::stage::{self, Against};
+use crate::stage::{self, Against, Opened};
 use crate::target::Moment;
 use crate::verify;
 use crate::{configure, detect};
@@ -145,12 +145,13 @@ fn install_from_cache(
         patience: Duration::from_secs(settings.lock_timeout),
     };
     report.enter(Step::Stage);
-    let (cache, candidates) = bundles(job, plan)?;
+    let (opened, candidates) = bundles(job, plan)?;
+    let cache = &opened.cache;
     let mut incomplete = None;
     for bundle in candidates {
         report.enter(Step::Stage);
         journal.enter(Step::Stage)?;
-        stage::prove(host, &cache, &bundle)?;
+        stage::prove(host, cache, &bundle)?;
         report.done(&format!(
             "bundle {}: {} files, {} bytes, verified",
             bundle.tag,
@@ -160,7 +161,7 @@ fn install_from_cache(
         report.publish();
         report.enter(Step::Install);
         journal.enter(Step::Install)?;
-        match install::install(host, journal, manager, (&cache, &bundle), plan, manner) {
+        match install::install(host, journal, manager, (cache, &bundle), plan, manner) {
             Ok(installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
                 report.publish();
@@ -177,18 +178,19 @@ fn install_from_cache(
 }
 
 /// The bundles to try. With a network, a cache that has none is filled first.
-fn bundles(job: &Job, plan: &Plan) -> Result<(Cache, Vec<Bundle>)> {
-    let found = stage::open(job.settings).and_then(|cache| {
-        let bundles = stage::candidates(&cache, plan)?;
-        Ok((cache, bundles))
-    });
-    match found {
-        Err(error) if !job.settings.offline && Reason::of(&error) == Reason::CacheMissing => {
-            job.host.events.info("the cache does not serve this target yet; filling it");
-            let against = Against { sources: &job.host.root, base: Base::Root };
-            let dir = Path::new(&job.settings.cache);
-            let staged = stage::fill(job.host, dir, plan, &against, job.settings)?;
-            Ok((Cache::open(dir)?, vec![staged.bundle]))
+fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
+    let (host, settings) = (job.host, job.settings);
+    let find = || {
+        let opened = stage::open(host, settings)?;
+        let bundles = stage::candidates(&opened.cache, plan)?;
+        Ok((opened, bundles))
+    };
+    match find() {
+        Err(error) if !settings.offline && Reason::of(&error) == Reason::CacheMissing => {
+            host.events.info("the cache does not serve this target yet; filling it");
+            let against = Against { sources: &host.root, base: Base::Root };
+            stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;
+            find()
         }
         found => found,
     }

@@ -69,10 +69,8 @@ impl fmt::Display for Damage {
             Problem::Unreadable => "cannot be read",
             Problem::Malformed => "is not the document it must be",
         };
-        match &self.title {
-            Some(title) => write!(f, "`{title}` ({}) {problem}", self.digest),
-            None => write!(f, "{} {problem}", self.digest),
-        }
+        let title = self.title.as_ref().map(|title| format!(" (`{title}`)")).unwrap_or_default();
+        write!(f, "the blob `{}`{title} {problem}", self.digest)
     }
 }
 
@@ -198,18 +196,9 @@ fn describe(digest: Digest, problem: Problem, wanted: &BTreeMap<Digest, Referred
 
 impl From<&Damage> for anyhow::Error {
     fn from(damage: &Damage) -> Self {
-        let what = match damage.problem {
-            Problem::Missing => "is missing",
-            Problem::Truncated => "is cut short",
-            Problem::TooLong => "is too long",
-            Problem::Digest => "is not what its digest says",
-            Problem::Unreadable => "cannot be read",
-            Problem::Malformed => "is not the document it must be",
-        };
-        let title = damage.title.as_ref().map(|title| format!(" (`{title}`)")).unwrap_or_default();
         let reason =
             if damage.problem == Problem::Missing { Reason::CacheMissing } else { Reason::DigestMismatch };
-        reason.error(format!("the blob `{}`{title} {what}", damage.digest))
+        reason.error(damage.to_string())
     }
 }
 

@@ -182,6 +182,12 @@ impl Root {
         self.write(path, &Content { bytes: text.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 })
     }
 
+    /// Makes a symbolic link. Its folder must exist, and its own path must not.
+    pub fn make_link(&self, path: &str, to: &Path) -> Result<()> {
+        let link = pathrs::InodeType::Symlink(to.to_owned());
+        self.dir.create(path, &link).with_context(|| self.cannot("make the link", path))
+    }
+
     /// Opens a file for appending, made with its folders where missing.
     pub fn append(&self, path: &str, mode: u32) -> Result<File> {
         let (folder, _) = path.rsplit_once('/').unwrap_or(("", path));

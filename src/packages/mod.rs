@@ -22,9 +22,9 @@ pub enum Manager {
     Apt,
 }
 
-/// Where a local repository appears inside a root while packages are installed from it.
-pub const REPOSITORY: &str = "/run/ofedctl/repo";
-/// Where the blobs appear that the repository's files link to.
+/// Where a local repository lies inside a root while packages are installed from it.
+pub const REPOSITORY: &str = "/var/lib/ofedctl/repo";
+/// Where the cache's blobs, to which the repository's files link, appear inside the root meanwhile.
 pub const BLOBS: &str = "/run/ofedctl/blobs";
 
 /// What is installed, by package name.
@@ -86,20 +86,11 @@ pub struct Resolution {
     pub proxy: Option<String>,
 }
 
-/// A folder laid out as a local repository, and what must be visible inside the root for it to work.
-#[derive(Debug)]
-pub struct LocalRepository {
-    /// The folder that appears as [`REPOSITORY`].
-    pub folder: PathBuf,
-    /// The folder that appears as [`BLOBS`].
-    pub blobs: PathBuf,
-}
-
 /// How packages are to be installed.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    /// Where they come from, and nowhere else.
-    pub repository: &'a LocalRepository,
+    /// The folder of blobs that the files in [`REPOSITORY`] link to. They come from there and nowhere else.
+    pub blobs: &'a Path,
     /// The packages that are wanted.
     pub packages: &'a [String],
     /// Without any network interface.
@@ -140,10 +131,10 @@ impl Manager {
         }
     }
 
-    /// Completes `folder`, which holds the index and the packages, to a repository the manager can use.
-    pub fn lay_out(self, folder: &Path) -> Result<()> {
+    /// Completes [`REPOSITORY`], which holds the index and the packages, to one the manager can use.
+    pub fn lay_out(self, root: &Root) -> Result<()> {
         match self {
-            Self::Apt => apt::install::lay_out(folder),
+            Self::Apt => apt::install::lay_out(root),
         }
     }
 
@@ -184,10 +175,7 @@ impl Transaction<'_> {
             root: host.root.path().to_owned(),
             offline: self.offline,
             sealed: self.sealed,
-            views: vec![
-                (self.repository.folder.clone(), REPOSITORY.to_owned()),
-                (self.repository.blobs.clone(), BLOBS.to_owned()),
-            ],
+            views: vec![(self.blobs.to_owned(), BLOBS.to_owned())],
         }
     }
 }

@@ -7,13 +7,14 @@ use crate::cache::APT_INDEX_TYPE;
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind};
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::outcome::{Because, Reason};
+use crate::outcome::Reason;
 use crate::packages::{Base, Manager, Question};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
 
 /// What to resolve a plan against.
 #[derive(Debug)]
@@ -126,9 +127,11 @@ pub fn candidates(cache: &Cache, plan: &Plan) -> Result<Vec<Bundle>> {
 pub fn prove(host: &Host, cache: &Cache, bundle: &Bundle) -> Result<()> {
     let report = cache.verify(host, Some(std::slice::from_ref(bundle)))?;
     let Some(damage) = report.damaged.first() else { return Ok(()) };
-    let more = report.damaged.len() - 1;
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    Err(Reason::DigestMismatch.error(format!("in the cache `{}`: {damage}{more}", cache.dir().display())))
+    let more = match report.damaged.len() {
+        1 => String::new(),
+        damaged => format!(" and {} more are damaged", damaged - 1),
+    };
+    Err(anyhow::Error::from(damage).context(format!("in the cache `{}`{more}", cache.dir().display())))
 }
 
 /// The package manager of the plan's distribution.
@@ -138,8 +141,25 @@ pub fn manager_of(plan: &Plan) -> Result<Manager> {
         .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
 }
 
-/// Opens the cache the settings name.
-pub fn open(settings: &Settings) -> Result<Cache> {
-    Cache::open(Path::new(&settings.cache))
-        .because(Reason::CacheUnreadable, || "opening the cache".to_owned())
+/// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
+#[derive(Debug)]
+pub struct Opened {
+    /// The cache.
+    pub cache: Cache,
+    _unpacked: Option<TempDir>,
+}
+
+/// Opens the cache the settings name: a folder, or a file made by `cache export`.
+pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
+    let path = Path::new(&settings.cache);
+    if !path.is_file() {
+        return Ok(Opened { cache: Cache::open(path)?, _unpacked: None });
+    }
+    // Not /tmp, which may be memory.
+    let folder = tempfile::Builder::new().prefix("ofedctl-cache-").tempdir_in("/var/tmp");
+    let folder = folder.context("cannot make a folder to unpack the cache in")?;
+    host.events.info(format!("unpacking `{}`", path.display()));
+    let cache = Cache::open_or_create(folder.path())?;
+    cache.writer(host, Duration::from_secs(settings.lock_timeout))?.import(path)?;
+    Ok(Opened { cache, _unpacked: Some(folder) })
 }

@@ -1,25 +1,22 @@
 //! Installing with apt from a local repository, and from nothing else.
 //!
-//! Sources, lists and caches of the root are not used and not changed: a private `/run` holds the repository
-//! and everything apt writes on the way.
+//! Sources, lists and caches of the root are not used and not changed: a private `/run` holds
+//! the packages and everything apt writes on the way.
 
 use super::super::{REPOSITORY, Transaction};
 use crate::host::Host;
+use crate::host::fs::Root;
 use crate::host::run::Cmd;
-use crate::outcome::{Because, Reason};
+use crate::outcome::Reason;
 use anyhow::Result;
-use std::fs;
-use std::path::Path;
 
 /// Where apt keeps its lists and caches meanwhile, inside the root's private `/run`.
 const SCRATCH: &str = "/run/ofedctl/apt";
-const SOURCE_LIST: &str = "sources.list";
+const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
 
-pub(in super::super) fn lay_out(folder: &Path) -> Result<()> {
+pub(in super::super) fn lay_out(root: &Root) -> Result<()> {
     // The digests in the index are still checked by apt; the index itself was checked by us.
-    let line = format!("deb [trusted=yes] file:{REPOSITORY} ./\n");
-    fs::write(folder.join(SOURCE_LIST), line)
-        .because(Reason::Internal, || format!("cannot write to `{}`", folder.display()))
+    root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))
 }
 
 pub(in super::super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
@@ -53,10 +50,10 @@ fn classify(tail: &str) -> Reason {
     SIGNS.iter().find(|(sign, _)| tail.contains(sign)).map_or(Reason::PackageManager, |(_, reason)| *reason)
 }
 
-/// One shell inside the sandbox reads the repository and then installs: both need the same private `/run`.
+/// One shell inside the sandbox reads the repository's index and then installs: both need the same private `/run`.
 fn cmd(host: &Host, transaction: &Transaction) -> Cmd {
     let mut options = vec![
-        format!("Dir::Etc::sourcelist={REPOSITORY}/{SOURCE_LIST}"),
+        format!("Dir::Etc::sourcelist={SOURCE_LIST}"),
         "Dir::Etc::sourceparts=-".to_owned(),
         format!("Dir::State::lists={SCRATCH}/lists"),
         format!("Dir::Cache={SCRATCH}/cache"),
