@@ -3,6 +3,7 @@
 use crate::edit::Edit;
 use crate::host::Host;
 use crate::host::journal::Journal;
+use crate::host::run::Cmd;
 use anyhow::Result;
 
 /// Makes the edits that are still to be made. Returns the files that were changed.
@@ -18,4 +19,14 @@ pub fn configure(host: &Host, journal: &mut Journal, edits: &[Edit]) -> Result<V
         }
     }
     Ok(changed)
+}
+
+/// Loads the modules into the running kernel, which baking never does. Says whether it has them all now; a kernel
+/// that was replaced since it booted, for example, needs a reboot first.
+pub fn load_modules(host: &Host, modules: &[String]) -> Result<bool> {
+    let loaded = host.run(&Cmd::new("modprobe").arg("--all").args(modules))?;
+    if loaded.code != 0 {
+        host.events.warn(format!("modprobe said: {}", loaded.tail));
+    }
+    Ok(loaded.code == 0)
 }

@@ -107,7 +107,7 @@ reasons! {
     AlreadyInstalled "already-installed" Success
         "the machine is already as planned; nothing was changed", "Nothing to do.";
     RebootRequired "reboot-required" Success
-        "installed, but the running kernel still holds other modules", "Reboot, then run `ofedctl verify`.";
+        "installed, but the running kernel has not loaded the modules", "Reboot, then run `ofedctl verify`.";
     Verified "verified" Success
         "every check passed", "Nothing to do.";
     Planned "planned" Success
@@ -145,19 +145,19 @@ reasons! {
         "no driver for this kernel", "Install a kernel with InfiniBand modules (on Debian: linux-image-amd64, not the cloud flavour).";
 
     DigestMismatch "digest-mismatch" Failed
-        "a file is not what its digest says", "Run `ofedctl cache verify`, remove what it names with `cache gc`, and stage again.";
+        "a file is not what its digest says", "Run `ofedctl cache gc --damaged`, then stage again.";
     CacheMissing "cache-missing" Failed
         "the cache does not hold what this target needs", "Run `ofedctl stage` for this target on a machine with a network.";
     CacheUnreadable "cache-unreadable" Failed
         "the cache is not a readable OCI image layout", "Give the folder that `ofedctl stage` filled, or import an exported file again.";
     DownloadFailed "download-failed" Failed
-        "a file could not be downloaded", "Check the named address, proxy and certificate settings; run again to resume.";
+        "a file could not be downloaded", "Check the named address, proxy and certificate settings; what was fetched is kept for the next run.";
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
     PackageManager "package-manager" Failed
         "the package manager failed", "Read the quoted lines and the named log, repair the cause, and run again.";
     LockTimeout "lock-timeout" Failed
-        "another program held a lock for too long", "Wait for the named program to end, or raise `deadline`.";
+        "another program held a lock for too long", "Wait for the named program to end, or raise `lock_timeout`.";
     NoSpace "no-space" Failed
         "a file system is full", "Free space on the named file system and run again.";
     VerifyFailed "verify-failed" Failed

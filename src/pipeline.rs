@@ -81,6 +81,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
     let edited = configure::configure(host, &mut journal, &plan.edits)?;
+    let loaded = job.moment == Moment::Bake || configure::load_modules(host, &plan.modules)?;
     report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
     report.publish();
 
@@ -98,7 +99,8 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         schema_version: 1,
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
         door: job.door.to_owned(),
-        vm_id: None,
+        // An image must not carry the name of the machine it was made on.
+        vm_id: facts.compute.vm_id.filter(|_| job.moment == Moment::Live),
         started: rfc3339(started),
         finished: rfc3339(SystemTime::now()),
         plan,
@@ -114,7 +116,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         }
         receipt.save(&host.root)
     })?;
-    Ok(Outcome::new(Reason::Installed, message))
+    Ok(Outcome::new(if loaded { Reason::Installed } else { Reason::RebootRequired }, message))
 }
 
 /// Whether the receipt is of this very plan and all that files can show still agrees with it.
