@@ -1,0 +1,148 @@
+//! Staging and baking as a user does it, and looking at what came of it.
+
+use super::program::{self, Ran};
+use super::root::{self, Root};
+use super::status::{self, Status};
+use super::tree::{self, Difference, Tree};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A size with ConnectX-6.
+pub const VM_SIZE: &str = "Standard_HB120rs_v3";
+/// The steps of a run, each with its substatus.
+pub const STEPS: [&str; 7] = ["detect", "plan", "stage", "install", "configure", "verify", "report"];
+
+/// What packages make while they are installed, beside the files they bring.
+pub const MADE_BY_PACKAGES: &[(&str, &str)] = &[
+    ("var/lib/dpkg/", "dpkg's own database"),
+    ("var/lib/apt/extended_states", "which packages came only as dependencies"),
+    ("var/log/dpkg.log", "dpkg's log"),
+    ("var/log/apt", "apt's logs"),
+    ("var/cache/debconf/", "debconf's own database and scratch folder"),
+    ("etc/ld.so.cache", "ldconfig, for the new libraries"),
+    ("var/cache/ldconfig", "ldconfig, for the new libraries"),
+    ("etc/group", "rdma-core makes the group `rdma`"),
+    ("etc/gshadow", "rdma-core makes the group `rdma`"),
+    ("etc/rc", "links to init scripts, by update-rc.d"),
+    ("etc/systemd/system/", "units enabled by deb-systemd-helper"),
+    ("var/lib/systemd/deb-systemd-helper-", "what deb-systemd-helper enabled"),
+];
+
+/// The command line that bakes a root with the network cut.
+pub fn bake_args(root: &Root, cache: &Path) -> Vec<String> {
+    arguments("bake", root, &["--vm-size", VM_SIZE, "--offline", "--json", "--cache"], cache)
+}
+
+/// Bakes a root offline, where this process has no network either.
+pub fn bake(root: &Root, cache: &Path) -> Ran {
+    program::finish(program::program_without_network(&bake_args(root, cache)))
+}
+
+/// Fills a cache for a root from the sources that root has.
+pub fn stage(root: &Root, cache: &Path) -> Ran {
+    program::run(&arguments("stage", root, &["--vm-size", VM_SIZE, "--json", "--cache"], cache))
+}
+
+/// Runs `ofedctl COMMAND --root ROOT --json`.
+pub fn ask(command: &str, root: &Root) -> Ran {
+    program::run(&[command, "--json", "--root", root.path().to_str().unwrap()])
+}
+
+fn arguments(command: &str, root: &Root, options: &[&str], cache: &Path) -> Vec<String> {
+    let mut all = vec![command.to_owned(), "--root".to_owned(), root.path().display().to_string()];
+    all.extend(options.iter().map(|option| (*option).to_owned()));
+    all.push(cache.display().to_string());
+    all
+}
+
+/// A cache that holds what a fresh root of the suite needs. Staged once per test program; only to be read.
+pub fn staged(suite: &'static str) -> PathBuf {
+    static STAGED: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
+    staged
+        .entry(suite)
+        .or_insert_with(|| {
+            let folder = super::kept("test-caches");
+            let cache = folder.join(format!("{}-{suite}", env!("CARGO_CRATE_NAME")));
+            // Held until this test program ends: the folder is its own.
+            std::mem::forget(super::lock(&cache.with_extension("lock")));
+            let _ = std::fs::remove_dir_all(&cache);
+            let root = root::debian_root(suite);
+            stage(&root, &cache).expect(0, "staged");
+            cache
+        })
+        .clone()
+}
+
+/// A copy of the suite's cache, to be damaged.
+pub fn copy_of_staged(suite: &'static str, folder: &Path) -> PathBuf {
+    let copy = folder.join("cache");
+    let mut cp = std::process::Command::new("cp");
+    assert!(cp.arg("-a").arg(staged(suite)).arg(&copy).status().unwrap().success());
+    copy
+}
+
+/// The blobs of a cache with their sizes.
+pub fn blobs(cache: &Path) -> BTreeMap<String, u64> {
+    let folder = std::fs::read_dir(cache.join("blobs/sha256"));
+    let files = folder.map_or_else(|_| Vec::new(), |files| files.map(Result::unwrap).collect());
+    let described =
+        |file: &std::fs::DirEntry| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len());
+    files.iter().map(described).collect()
+}
+
+/// The root's status document, which must be valid.
+#[track_caller]
+pub fn status(root: &Root) -> Status {
+    let bytes =
+        std::fs::read(root.path().join("var/lib/ofedctl/status/0.status")).expect("a status document");
+    status::read(&bytes).unwrap_or_else(|broken| panic!("the status document {broken}"))
+}
+
+/// The root's receipt.
+pub fn receipt(root: &Root) -> Value {
+    serde_json::from_str(&root.read("var/lib/ofedctl/receipt.json")).expect("a receipt")
+}
+
+/// Whether a path is where this program keeps its state and its log.
+pub fn is_ours(path: &str) -> bool {
+    ["var/lib/ofedctl", "var/log/azure"].iter().any(|folder| Path::new(path).starts_with(folder))
+}
+
+/// Fails unless nothing but this program's state and log is different from before.
+#[track_caller]
+pub fn assert_untouched(root: &Root, before: &Tree) {
+    let touched = tree::diff(&before.clone().without(is_ours), &Tree::of(root.path()).without(is_ours));
+    assert!(touched.is_empty(), "the root was touched:\n{touched}");
+    assert_left_alone(root);
+}
+
+/// Fails when a mount or a process of a run is still there. The kernel needs a moment after a kill.
+#[track_caller]
+pub fn assert_left_alone(root: &Root) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let left = || (program::processes_in(root.path()), program::mounts_in(root.path()));
+    while left() != (Vec::new(), Vec::new()) {
+        assert!(Instant::now() < deadline, "processes and mounts are left: {:?}", left());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The changed paths that neither a package, nor a recorded edit, nor this program's state accounts for.
+pub fn unaccounted(root: &Root, difference: &Difference) -> Vec<String> {
+    let owned = tree::owned_by_packages(root.path());
+    let receipt = receipt(root);
+    let changes = receipt["changes"].as_array().expect("the receipt lists changes");
+    let mut edits: Vec<&str> = Vec::new();
+    for change in changes {
+        edits.push(change["path"].as_str().unwrap());
+        edits.extend(change["folders"].as_array().unwrap().iter().filter_map(Value::as_str));
+    }
+    let made = |path: &str| MADE_BY_PACKAGES.iter().any(|(start, _)| path.starts_with(start));
+    let edited = |path: &str| edits.iter().any(|edit| edit.trim_start_matches('/') == path);
+    let strange = |path: &&str| !owned.contains(*path) && !made(path) && !edited(path) && !is_ours(path);
+    difference.paths().filter(strange).map(str::to_owned).collect()
+}

@@ -1,0 +1,43 @@
+//! What the integration tests share: real roots, real packages, and the eyes to look at what a run did.
+//!
+//! Nothing here imitates a package manager, a root or a registry. What a test needs and the machine lacks is
+//! installed, or the test fails and says what to install; no test skips itself.
+#![allow(dead_code, unreachable_pub, missing_docs)]
+
+pub mod archive;
+pub mod deb;
+pub mod image;
+pub mod need;
+pub mod program;
+pub mod root;
+pub mod status;
+pub mod tree;
+pub mod web;
+
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Where tests put their files: on the disk that holds the build, never in a `/tmp` that may be memory.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("test-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+/// A folder for what is worth keeping between test runs.
+pub fn kept(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// SHA-256 in hex.
+pub fn sha256(bytes: &[u8]) -> String {
+    ofedctl::host::journal::hex(&Sha256::digest(bytes))
+}
+
+/// Holds a lock between test processes until the result is dropped.
+pub fn lock(path: &Path) -> File {
+    let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+    file.lock().unwrap();
+    file
+}

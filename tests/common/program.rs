@@ -1,0 +1,102 @@
+//! The real program, run as a user would run it, and what it left behind.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The program with arguments and a clean environment. Proxies pass, for machines that need one.
+pub fn program<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
+    clean(Command::new(env!("CARGO_BIN_EXE_ofedctl")), args)
+}
+
+/// The same, where no network interface exists but a dead loopback.
+pub fn program_without_network<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--net", env!("CARGO_BIN_EXE_ofedctl")]);
+    clean(unshare, args)
+}
+
+/// Runs the program to its end.
+pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
+    finish(program(args))
+}
+
+/// Runs a command to its end.
+pub fn finish(mut command: Command) -> Ran {
+    Ran::from(command.output().unwrap())
+}
+
+/// Starts a command whose end the test decides.
+pub fn start(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn clean<S: AsRef<std::ffi::OsStr>>(mut command: Command, args: &[S]) -> Command {
+    command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    for proxy in ["http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"] {
+        if let Some(value) = std::env::var_os(proxy) {
+            command.env(proxy, value);
+        }
+    }
+    command
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).expect("the program prints UTF-8");
+        // A shell's way to say that a signal ended it.
+        let code = output.status.code().unwrap_or_else(|| {
+            128 + std::os::unix::process::ExitStatusExt::signal(&output.status).unwrap_or_default()
+        });
+        Self { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Ran {
+    /// The result of a run with `--json`.
+    pub fn json(&self) -> Value {
+        let value: Value = serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("standard output is not one JSON value: {error}\n{self:?}"));
+        assert_eq!(value["schema_version"], 1, "{value}");
+        value
+    }
+
+    /// Why a run with `--json` ended as it did.
+    pub fn reason(&self) -> String {
+        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Fails unless the run ended with this code and, said in its JSON, for this reason.
+    #[track_caller]
+    pub fn expect(&self, code: i32, reason: &str) -> &Self {
+        assert_eq!((self.code, self.reason().as_str()), (code, reason), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// The processes that work in a folder or below it, by number.
+pub fn processes_in(folder: &Path) -> Vec<u32> {
+    let inside = |pid: &u32| {
+        let points_inside = |what: &str| {
+            std::fs::read_link(format!("/proc/{pid}/{what}")).is_ok_and(|at| at.starts_with(folder))
+        };
+        points_inside("root") || points_inside("cwd")
+    };
+    let numbers = std::fs::read_dir("/proc").unwrap();
+    numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(inside).collect()
+}
+
+/// The mount points at a folder or below it.
+pub fn mounts_in(folder: &Path) -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+    points.filter(|point| Path::new(point).starts_with(folder)).map(str::to_owned).collect()
+}

@@ -1,0 +1,114 @@
+//! Real Debian roots, made once per checkout and unpacked anew for every test.
+
+use super::{archive, need};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// What a cloud image has at least, with the kernel that has InfiniBand modules.
+const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// An unpacked root of its own; removed when dropped.
+#[derive(Debug)]
+pub struct Root {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// A fresh Debian root of a suite, such as `bookworm`.
+pub fn debian_root(suite: &str) -> Root {
+    let tar = debian_tar(suite);
+    let folder = super::scratch();
+    let path = folder.path().join("root");
+    unpack(&tar, &path);
+    Root { path, _folder: folder }
+}
+
+/// The packed root of a suite: made by mmdebstrap the first time anyone asks.
+pub fn debian_tar(suite: &str) -> PathBuf {
+    need::need_root();
+    need::need(&["mmdebstrap", "debian-archive-keyring"]);
+    let mut bootstrap = Command::new("mmdebstrap");
+    bootstrap.args(["--variant=minbase", "--format=tar", &format!("--keyring={KEYRING}")]);
+    bootstrap.arg(format!("--include={PACKAGES}"));
+    bootstrap.args(archive::options().iter().map(|option| format!("--aptopt={option}")));
+    let source = format!("deb {} {suite} main", archive::mirror());
+    let recipe = format!("{bootstrap:?} {source}");
+    let hash = &super::sha256(recipe.as_bytes())[..12];
+
+    let folder = super::kept("test-roots");
+    let tar = folder.join(format!("{suite}-{hash}.tar"));
+    let _lock = super::lock(&folder.join(format!("{suite}.lock")));
+    if !tar.exists() {
+        let unfinished = folder.join(format!("{suite}.unfinished"));
+        let made = bootstrap.arg(suite).arg(&unfinished).arg(source).stdin(Stdio::null()).output().unwrap();
+        assert!(made.status.success(), "{recipe}:\n{}", String::from_utf8_lossy(&made.stderr));
+        // Made by another recipe; nobody asks for them any more.
+        for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = old.file_name().unwrap().to_str().unwrap();
+            if name.starts_with(&format!("{suite}-")) {
+                std::fs::remove_file(old).unwrap();
+            }
+        }
+        std::fs::rename(unfinished, &tar).unwrap();
+    }
+    tar
+}
+
+/// Unpacks a packed root into a folder that does not exist yet.
+pub fn unpack(tar: &Path, into: &Path) {
+    std::fs::create_dir(into).unwrap();
+    let mut unpack = Command::new("tar");
+    unpack.args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]).arg(tar).arg("-C").arg(into);
+    assert!(unpack.status().unwrap().success(), "cannot unpack {}", tar.display());
+}
+
+impl Root {
+    /// The folder that is its `/`.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A folder beside it that lives as long, such as for a cache.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+
+    /// A file inside, as text; empty when there is none.
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.path.join(path)).unwrap_or_default()
+    }
+
+    /// Writes a file inside, with its folders.
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// The only source its apt has from now on, in place of Debian's archive, or beside it.
+    pub fn add_source(&self, line: &str) {
+        self.write("etc/apt/sources.list.d/test.list", &format!("{line}\n"));
+    }
+
+    /// Runs a program inside, with no network and without touching this machine.
+    pub fn inside(&self, program: &[&str]) -> Output {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--uts", "--ipc", "--pid", "--net", "--fork", "--kill-child", "sh", "-ec"]);
+        unshare.arg("mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"");
+        unshare.arg(&self.path).args(program).env_clear().env("LC_ALL", "C");
+        unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// What `dpkg --verify` finds wrong; empty when every installed file is as its package brought it.
+    pub fn dpkg_verify(&self) -> String {
+        let output = self.inside(&["dpkg", "--verify"]);
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The version of an installed package.
+    pub fn installed(&self, package: &str) -> Option<String> {
+        let output = self.inside(&["dpkg-query", "-W", "-f=${db:Status-Status} ${Version}", package]);
+        Some(String::from_utf8(output.stdout).unwrap().strip_prefix("installed ")?.to_owned())
+    }
+}
