@@ -1,0 +1,155 @@
+//! A clean Debian root becomes an image with InfiniBand, with no network, and every change is accounted for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::image::{self, STEPS};
+use common::program::{self, Ran};
+use common::root::{Root, debian_root};
+use common::tree::{self, Tree};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// Everything that must be true of one suite's bake, in the order a user would meet it.
+fn bakes_offline(suite: &'static str) {
+    let root = debian_root(suite);
+    // Someone else's, to be there again afterwards.
+    root.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n");
+    let cache = image::staged(suite);
+    let before = Tree::of(root.path());
+    assert_eq!(root.dpkg_verify(), "", "before the bake");
+
+    let ran = image::bake(&root, &cache);
+    ran.expect(0, "installed");
+    let baked = Tree::of(root.path());
+    assert_eq!(image::unaccounted(&root, &tree::diff(&before, &baked)), Vec::<String>::new());
+    assert_eq!(root.dpkg_verify(), "");
+    assert!(root.installed("rdma-core").is_some());
+    image::assert_left_alone(&root);
+
+    assert_reported(&root);
+    assert_eq!(image::status(&root).step_names(), STEPS);
+    image::ask("verify", &root).expect(0, "verified");
+    let status = image::ask("status", &root);
+    assert_eq!(status.code, 0, "{status:?}");
+
+    let before = Tree::of(root.path());
+    image::bake(&root, &cache).expect(0, "already-installed");
+    image::assert_untouched(&root, &before);
+    assert_reported(&root);
+}
+
+/// Status document, receipt and log say what design and agent want them to say.
+#[track_caller]
+fn assert_reported(root: &Root) {
+    let status = image::status(root);
+    assert_eq!((status.state.as_str(), status.code), ("success", 0), "{status:?}");
+    assert!(status.steps.iter().all(|(_, state, _)| state == "success"), "{status:?}");
+    let receipt = image::receipt(root);
+    assert_eq!(receipt["schema_version"], 1);
+    assert!(receipt["packages"]["rdma-core"].is_string(), "{receipt}");
+    assert!(receipt["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true), "{receipt}");
+    let log = root.read("var/log/azure/ib-vmext-status");
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        assert!(is_log_line(line), "not a line of the log's form: {line:?}");
+    }
+}
+
+/// `2026-11-20T10:11:12Z INFO  install: …`, or the indented rest of a message of several lines.
+fn is_log_line(line: &str) -> bool {
+    let Some((time, rest)) = line.split_at_checked(20) else { return false };
+    let time_is_one = humantime::parse_rfc3339(time).is_ok();
+    let level = [" INFO  ", " WARN  ", " ERROR "].iter().find_map(|level| rest.strip_prefix(level));
+    let step = level.and_then(|rest| rest.split_once(": ")).is_some_and(|(step, _)| STEPS.contains(&step));
+    time_is_one && step
+}
+
+#[test]
+fn a_debian_12_root_is_baked_offline_and_every_change_is_accounted_for() {
+    bakes_offline("bookworm");
+}
+
+#[test]
+fn a_debian_13_root_is_baked_offline_and_every_change_is_accounted_for() {
+    bakes_offline("trixie");
+}
+
+/// A bake that is at work in the step `install`; none when it ended before anyone could look.
+fn start_until_install(root: &Root, cache: &Path) -> Option<Child> {
+    let mut child = program::start(program::program(&image::bake_args(root, cache)));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !root.read("var/lib/ofedctl/journal.json").contains("\"step\": \"install\"") {
+        if child.try_wait().unwrap().is_some() {
+            return None;
+        }
+        assert!(Instant::now() < deadline, "the bake never came to its step `install`");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Some(child)
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+}
+
+/// What two runs that did the same may still differ in.
+fn is_of_the_moment(path: &str) -> bool {
+    let logs_and_times = ["var/log", "var/lib/ofedctl", "var/cache/ldconfig", "var/lib/dpkg/status-old"];
+    logs_and_times.iter().any(|start| Path::new(path).starts_with(start)) || path == "var/lib/dpkg/status"
+}
+
+/// dpkg keeps its records in the order of its work; only the records themselves count.
+fn records(root: &Root) -> BTreeSet<String> {
+    root.read("var/lib/dpkg/status").split("\n\n").map(|record| record.trim().to_owned()).collect()
+}
+
+#[test]
+fn a_bake_killed_again_and_again_ends_as_if_it_had_never_been() {
+    let cache = image::staged("trixie");
+    let calm = debian_root("trixie");
+    image::bake(&calm, &cache).expect(0, "installed");
+
+    let shaken = debian_root("trixie");
+    let mut kills = 0;
+    for patience in [0, 150, 400, 700] {
+        let Some(mut child) = start_until_install(&shaken, &cache) else { break };
+        std::thread::sleep(Duration::from_millis(patience));
+        signal(&child, Signal::SIGKILL);
+        child.wait().unwrap();
+        image::assert_left_alone(&shaken);
+        kills += 1;
+    }
+    assert!(kills > 0, "the bake was always faster than the test");
+    let ran = image::bake(&shaken, &cache);
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    let tree = |root: &Root| Tree::of(root.path()).without(is_of_the_moment);
+    let difference = tree::diff(&tree(&calm), &tree(&shaken));
+    assert!(difference.is_empty(), "after {kills} kills:\n{difference}");
+    assert_eq!(records(&calm), records(&shaken));
+    assert_eq!(shaken.dpkg_verify(), "");
+    let packages = |root: &Root| image::receipt(root)["packages"].clone();
+    assert_eq!(packages(&calm), packages(&shaken));
+    image::ask("verify", &shaken).expect(0, "verified");
+}
+
+#[test]
+fn a_bake_asked_to_stop_says_so_and_the_next_one_finishes() {
+    let cache = image::staged("trixie");
+    let root = debian_root("trixie");
+    let child = start_until_install(&root, &cache).expect("a bake at work");
+    signal(&child, Signal::SIGTERM);
+    Ran::from(child.wait_with_output().unwrap()).expect(14, "interrupted");
+    let status = image::status(&root);
+    assert_eq!((status.state.as_str(), status.code), ("error", 14));
+    assert!(status.message.starts_with("interrupted: "), "{}", status.message);
+    image::assert_left_alone(&root);
+    let ran = image::bake(&root, &cache);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    image::ask("verify", &root).expect(0, "verified");
+}

@@ -1,0 +1,151 @@
+//! What goes wrong with a bake is named by its reason, and what could not begin leaves the root as it was.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::deb::{Deb, Repository};
+use common::image;
+use common::need::need;
+use common::program::{self, Ran};
+use common::root::{Root, debian_root, debian_tar};
+use common::tree::Tree;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const SUITE: &str = "trixie";
+
+/// Bakes a root that must fail for this reason, and says so in its status document.
+#[track_caller]
+fn fails(root: &Root, cache: &Path, reason: &str) -> Ran {
+    let ran = image::bake(root, cache);
+    ran.expect(14, reason);
+    let status = image::status(root);
+    assert_eq!((status.state.as_str(), status.code), ("error", 14), "{status:?}");
+    assert!(status.message.starts_with(&format!("{reason}: ")), "{}", status.message);
+    ran
+}
+
+#[track_caller]
+fn fails_untouched(cache: &Path, reason: &str) {
+    let root = debian_root(SUITE);
+    let before = Tree::of(root.path());
+    fails(&root, cache, reason);
+    image::assert_untouched(&root, &before);
+}
+
+fn flip_a_bit(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_package_is_refused_and_nothing_is_touched() {
+    let folder = common::scratch();
+    let cache = image::copy_of_staged(SUITE, folder.path());
+    let blobs = image::blobs(&cache);
+    let largest = blobs.iter().max_by_key(|(_, size)| **size).unwrap().0;
+    flip_a_bit(&cache.join("blobs/sha256").join(largest));
+    fails_untouched(&cache, "digest-mismatch");
+}
+
+#[test]
+fn an_empty_cache_is_named_and_nothing_is_touched() {
+    let folder = common::scratch();
+    fails_untouched(folder.path(), "cache-missing");
+}
+
+#[test]
+fn a_cache_for_another_distribution_is_no_cache_for_this_one() {
+    fails_untouched(&image::staged("bookworm"), "cache-missing");
+}
+
+#[test]
+fn a_missing_blob_is_named_and_nothing_is_touched() {
+    let folder = common::scratch();
+    let cache = image::copy_of_staged(SUITE, folder.path());
+    let blobs = image::blobs(&cache);
+    let largest = blobs.iter().max_by_key(|(_, size)| **size).unwrap().0;
+    std::fs::remove_file(cache.join("blobs/sha256").join(largest)).unwrap();
+    fails_untouched(&cache, "cache-missing");
+}
+
+#[test]
+fn a_package_that_fetches_during_its_installation_fails_offline_and_only_there() {
+    let web = common::web::Web::serve(common::scratch().path());
+    let port = web.address().rsplit(':').next().unwrap().to_owned();
+    let postinst = format!(
+        "#!/bin/bash\nset -e\nexec 3<>/dev/tcp/127.0.0.1/{port}\nprintf 'GET /fetched HTTP/1.0\\r\\n\\r\\n' >&3\ncat <&3 >/dev/null\n"
+    );
+    let scripts = vec![("postinst", postinst.leak() as &str)];
+    let repository = Repository::of(&[Deb { name: "perftest", version: "99", scripts, ..Deb::default() }]);
+    let root = debian_root(SUITE);
+    root.add_source(&repository.source_line());
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+
+    fails(&root, &cache, "package-manager");
+    assert_eq!(web.requests(), Vec::<String>::new(), "the package reached the network");
+
+    // The same package with a network: it was the cut that failed it. Half-installed, it is also repaired.
+    let online: Vec<String> =
+        image::bake_args(&root, &cache).into_iter().filter(|arg| arg != "--offline").collect();
+    let ran = program::run(&online);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(web.requests(), ["/fetched"]);
+    assert_eq!(root.installed("perftest").unwrap(), "99");
+}
+
+#[test]
+fn a_package_manager_at_work_is_waited_for_and_then_named() {
+    need(&["python3"]);
+    let root = debian_root(SUITE);
+    root.write("etc/ofedctl/config.yaml", "lock_timeout: 1\n");
+    let before = Tree::of(root.path());
+    let script = "import fcntl, sys, time\nlock = open(sys.argv[1], 'r+')\nfcntl.lockf(lock, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(600)";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(root.path().join("var/lib/dpkg/lock-frontend")).stdout(Stdio::piped());
+    let mut holder = python.spawn().unwrap();
+    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+
+    fails(&root, &image::staged(SUITE), "lock-timeout");
+    let status = image::status(&root);
+    let named = format!("process {}", holder.id());
+    assert!(status.message.contains(&named) && status.message.contains("lock-frontend"), "{status:?}");
+    image::assert_untouched(&root, &before);
+
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    image::bake(&root, &image::staged(SUITE)).expect(0, "installed");
+}
+
+#[test]
+fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
+    let folder = common::scratch();
+    // The mount is private to this shell and ends with it, however it ends.
+    let script = r#"
+        disk=$1/disk tar=$2 program=$3 cache=$4 size=$5
+        mkdir "$disk"
+        mount -t tmpfs -o size=4g tmpfs "$disk"
+        tar --xattrs --numeric-owner -xpf "$tar" -C "$disk"
+        used=$(df --output=used -k "$disk" | tail -n 1)
+        bake() { "$program" bake --root "$disk" --vm-size "$size" --cache "$cache" --offline --json; }
+        mount -o remount,size=$((used + 3072))k "$disk"
+        bake >"$1/full.json" || echo $? >"$1/full.code"
+        mount -o remount,size=4g "$disk"
+        bake >"$1/room.json"
+    "#;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--net", "sh", "-euc", script, "sh"]).arg(folder.path());
+    unshare.arg(debian_tar(SUITE)).arg(env!("CARGO_BIN_EXE_ofedctl")).arg(image::staged(SUITE));
+    let ran = program::finish({
+        unshare.arg(image::VM_SIZE);
+        unshare
+    });
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    let full = Ran { code: read("full.code").trim().parse().unwrap_or(0), stdout: read("full.json"), ..ran };
+    full.expect(14, "no-space");
+}

@@ -1,0 +1,108 @@
+//! Staging fills a cache that real tools read, downloads nothing twice, and survives being killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::deb::{Deb, Repository};
+use common::image;
+use common::need::need;
+use common::program;
+use common::root::debian_root;
+use common::tree::Tree;
+use serde_json::Value;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+#[test]
+fn staging_twice_downloads_nothing_the_second_time() {
+    let repository = Repository::of(&[Deb { name: "perftest", version: "99", ..Deb::default() }]);
+    let root = debian_root("trixie");
+    root.add_source(&repository.source_line());
+    let cache = root.beside("cache");
+    let before = Tree::of(root.path());
+    image::stage(&root, &cache).expect(0, "staged");
+    image::assert_untouched(&root, &before);
+    let packages = || repository.web.requests().iter().filter(|path| path.contains("/perftest_")).count();
+    assert_eq!(packages(), 1);
+    let blobs = image::blobs(&cache);
+    image::stage(&root, &cache).expect(0, "staged");
+    assert_eq!(packages(), 1);
+    assert_eq!(image::blobs(&cache), blobs);
+}
+
+#[test]
+fn a_second_target_costs_only_the_blobs_that_differ() {
+    let root = debian_root("bookworm");
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    let first = image::blobs(&cache);
+    let path = |path: &std::path::Path| path.display().to_string();
+    let other = [
+        "stage",
+        "--json",
+        "--vm-size",
+        "Standard_ND96asr_v4",
+        "--root",
+        &path(root.path()),
+        "--cache",
+        &path(&cache),
+    ];
+    program::run(&other).expect(0, "staged");
+    let both = image::blobs(&cache);
+    let grown: u64 =
+        both.iter().filter(|(digest, _)| !first.contains_key(*digest)).map(|(_, size)| size).sum();
+    assert!(grown < 200_000, "the same packages for another size cost {grown} bytes");
+
+    let trixie = debian_root("trixie");
+    image::stage(&trixie, &cache).expect(0, "staged");
+    for root in [&root, &trixie] {
+        image::bake(root, &cache).expect(0, "installed");
+    }
+}
+
+#[test]
+fn a_killed_stage_leaves_a_cache_that_works() {
+    let root = debian_root("trixie");
+    let cache = root.beside("cache");
+    let mut args = image::bake_args(&root, &cache);
+    args[0] = "stage".to_owned();
+    args.retain(|arg| arg != "--offline");
+    let mut child = program::start(program::program(&args));
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while image::blobs(&cache).is_empty() && child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "staging never stored a blob");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    image::stage(&root, &cache).expect(0, "staged");
+    let verified = program::run(&["cache", "verify", "--cache", cache.to_str().unwrap()]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    image::bake(&root, &cache).expect(0, "installed");
+}
+
+#[test]
+fn skopeo_reads_and_copies_the_cache() {
+    need(&["skopeo"]);
+    let cache = image::staged("trixie");
+    let copy = common::scratch();
+    let index: Value = serde_json::from_slice(&std::fs::read(cache.join("index.json")).unwrap()).unwrap();
+    let manifests = index["manifests"].as_array().unwrap();
+    assert_eq!(manifests.len(), 1, "{index}");
+    let name = manifests[0]["annotations"]["org.opencontainers.image.ref.name"].as_str().expect("a name");
+    let here = format!("oci:{}:{name}", cache.display());
+    let skopeo = |args: &[&str]| {
+        let output = Command::new("skopeo").arg("--insecure-policy").args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let manifest: Value = serde_json::from_str(&skopeo(&["inspect", "--raw", &here])).unwrap();
+    assert_eq!(manifest["artifactType"], "application/vnd.ofedctl.bundle.v1");
+    let title = "org.opencontainers.image.title";
+    assert!(
+        manifest["layers"].as_array().unwrap().iter().all(|layer| layer["annotations"][title].is_string())
+    );
+    let there = copy.path().join("copy");
+    skopeo(&["copy", "--quiet", &here, &format!("oci:{}:{name}", there.display())]);
+    assert_eq!(image::blobs(&there), image::blobs(&cache));
+}
