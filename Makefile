@@ -1,0 +1,43 @@
+# ofedctl: `make` alone says what there is. Rust is the one thing to have beforehand (https://rustup.rs).
+
+MUSL := $(shell uname -m)-unknown-linux-musl
+SHIP := target/$(MUSL)/release/ofedctl
+# The budget of the shipped file, in bytes.
+MAX_SIZE := 8388608
+
+.DEFAULT_GOAL := help
+.PHONY: help build release lint test bench demo setup musl root
+
+help: ## Show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
+	cargo build --locked
+
+release: musl ## Build the one static file to ship, and check its size and that it needs no library
+	cargo build --locked --release --target $(MUSL)
+	@size=$$(stat -c %s $(SHIP)) && echo "$(SHIP): $$size bytes of at most $(MAX_SIZE)" && [ "$$size" -le $(MAX_SIZE) ]
+	@! readelf -ld $(SHIP) | grep -E 'INTERP|NEEDED' || { echo "$(SHIP) is not static"; exit 1; }
+
+lint: ## Check the form of the code and what the compiler's critic says of it
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test: root setup lint release ## Check, build and test everything, with real Debian roots (root; some minutes)
+	cargo test --locked
+
+bench: ## Measure the budgets, each side by side with the tool it is compared with
+	cargo bench --locked
+
+demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with the network cut, and prove it
+	@tests/demo.sh $(SHIP)
+
+setup: ## Install the Debian packages that tests and demo work with, where they are missing
+	@tests/setup.sh
+
+musl:
+	@[ -d "$$(rustc --print target-libdir --target $(MUSL))" ] || rustup target add $(MUSL) || \
+	  { echo "Rust's $(MUSL) target is missing and could not be added; with a network: rustup target add $(MUSL)"; exit 1; }
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "This makes Debian roots and namespaces and needs root: sudo -E env PATH=\"\$$PATH\" make $(MAKECMDGOALS)"; exit 1; }
