@@ -23,8 +23,6 @@ pub struct Manner {
     pub offline: bool,
     /// An image is being made: nothing may start or reach the running system.
     pub sealed: bool,
-    /// An earlier run died while packages were being installed.
-    pub after_a_crash: bool,
     /// How long to wait for another package manager.
     pub patience: Duration,
 }
@@ -61,19 +59,16 @@ pub fn install(
     if manner.sealed {
         journal.write_temporary(POLICY, POLICY_TEXT)?;
     }
-    let before = manager.installed(&host.root)?;
-    if manner.after_a_crash || !before.broken.is_empty() {
-        manager.repair(host, &transaction)?;
-    }
+    let now = manager.installed(&host.root)?;
+    let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
-    let result = manager.install(host, &transaction);
+    let repaired = if now.broken.is_empty() { Ok(()) } else { manager.repair(host, &transaction) };
+    let result = repaired.and_then(|()| manager.install(host, &transaction));
     host.root.remove_all(REPOSITORY)?;
     result?;
     let mut packages = manager.installed(&host.root)?.versions;
-    packages
-        .retain(|name, version| before.versions.get(name) != Some(version) || plan.packages.contains(name));
-    let changed =
-        packages.iter().filter(|(name, version)| before.versions.get(*name) != Some(*version)).count();
+    packages.retain(|name, version| before.get(name) != Some(version) || plan.packages.contains(name));
+    let changed = packages.iter().filter(|(name, version)| before.get(*name) != Some(*version)).count();
     host.root.sync()?;
     Ok(Installed { packages, changed })
 }

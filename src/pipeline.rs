@@ -44,6 +44,7 @@ pub fn run(job: &Job) -> Outcome {
     let host = job.host;
     // Before these hold there is nowhere to report to.
     let ready = host.require_superuser().and_then(|()| {
+        host.require_distribution()?;
         let lock = host.lock_run(Duration::from_secs(job.settings.lock_timeout))?;
         host.open_log()?;
         Ok(lock)
@@ -58,7 +59,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let host = job.host;
     let started = SystemTime::now();
     report.enter(Step::Detect);
-    let died_in = journal::recover(host)?;
+    let unfinished = journal::recover(host)?;
     let facts = detect::detect(host)?;
     report.done(&facts.summary());
 
@@ -68,15 +69,14 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
 
     let earlier = Receipt::load(&host.root)?;
-    if let (None, Some(receipt)) = (&died_in, &earlier)
+    if let (None, Some(receipt)) = (&unfinished, &earlier)
         && is_already_right(host, &plan, receipt)?
     {
         return Ok(Outcome::new(Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())));
     }
     report.publish();
-    let mut journal = Journal::begin(host)?;
-    let died_installing = died_in.as_deref() == Some(Step::Install.name());
-    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan, died_installing)?;
+    let mut journal = Journal::begin(host, unfinished)?;
+    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan)?;
 
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
@@ -136,14 +136,12 @@ fn install_from_cache(
     report: &mut Report,
     journal: &mut Journal,
     plan: &Plan,
-    after_a_crash: bool,
 ) -> Result<(Bundle, install::Installed)> {
     let (host, settings) = (job.host, job.settings);
     let manager = stage::manager_of(plan)?;
     let manner = Manner {
         offline: settings.offline,
         sealed: job.moment == Moment::Bake,
-        after_a_crash,
         patience: Duration::from_secs(settings.lock_timeout),
     };
     report.enter(Step::Stage);

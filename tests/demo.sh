@@ -36,7 +36,7 @@ apt-config dump | grep -E '^Acquire::(https?|Check-).*"[^"]+";$' >apt.conf || tr
 heading "A clean Debian 12 root, as it is before anyone thought of InfiniBand"
 quietly mmdebstrap --variant=minbase --include=linux-image-amd64,systemd-sysv,udev,kmod,ca-certificates,zstd \
 	--keyring=/usr/share/keyrings/debian-archive-keyring.gpg --aptopt="$work/apt.conf" \
-	bookworm root "deb ${mirror:-http://deb.debian.org/debian} bookworm main"
+	bookworm root ${mirror:+"deb $mirror bookworm main"}
 echo "$(du -sh root | cut -f1), $(find root/var/lib/dpkg/info -name '*.list' | wc -l) packages, made by mmdebstrap in $((took / 100)) s"
 
 heading "What would be done for a $size, and why"
@@ -47,7 +47,8 @@ shown . "$ofedctl" stage --root root --vm-size $size --cache cache
 echo "the cache is an OCI image layout of $(du -sh cache | cut -f1): $(cd cache && echo *)"
 
 heading "With the network cut: bake"
-unshare --net sh -c 'ip -brief link | sed "s/ *<.*//"; getent hosts deb.debian.org || echo "deb.debian.org cannot be reached"'
+archive=$(sed -nE 's|.*://([^/]+)/.*|\1|p' root/etc/apt/sources.list | head -n 1)
+unshare --net sh -c 'ip -brief link | sed "s/ *<.*//"; getent hosts "$0" || echo "the package archive cannot be reached"' "$archive"
 shown . unshare --net "$ofedctl" bake --root root --vm-size $size --cache cache --offline
 
 heading "Prove it, and read back how it went, as the VM agent would"

@@ -65,6 +65,11 @@ pub(super) fn create(dir: &Path) -> Result<()> {
 /// Checks that a folder is a layout of a version this program knows.
 pub(super) fn check_version(dir: &Path) -> Result<()> {
     let path = dir.join(LAYOUT);
+    let is_empty = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    if is_empty {
+        // Staging makes a cache of it.
+        return Err(Reason::CacheMissing.error(format!("there is no cache in `{}`", dir.display())));
+    }
     let wrong = || format!("`{}` is not an OCI image layout", dir.display());
     let bytes = read_small(&path).because(Reason::CacheUnreadable, wrong)?;
     check_layout(&bytes, &path.display().to_string()).context(wrong())

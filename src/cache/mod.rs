@@ -110,8 +110,11 @@ mod tests {
         let missing = Cache::open(&dir.path().join("none")).unwrap_err();
         assert_eq!(Reason::of(&missing), Reason::CacheMissing);
         let empty = Cache::open(dir.path()).unwrap_err();
-        assert_eq!(Reason::of(&empty), Reason::CacheUnreadable);
+        assert_eq!(Reason::of(&empty), Reason::CacheMissing);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "opening wrote something");
+        std::fs::write(dir.path().join("letter.txt"), "somebody's").unwrap();
+        let other = Cache::open(dir.path()).unwrap_err();
+        assert_eq!(Reason::of(&other), Reason::CacheUnreadable);
     }
 
     #[test]

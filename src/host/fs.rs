@@ -219,6 +219,13 @@ impl Root {
         }
     }
 
+    /// The room left on the root's file system, in bytes.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let found =
+            nix::sys::statvfs::statvfs(&self.path).with_context(|| self.cannot("ask the size of", "/"))?;
+        Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+    }
+
     /// Writes everything the root's file system still holds back to the disk.
     pub fn sync(&self) -> Result<()> {
         let dir = File::open(&self.path).with_context(|| self.cannot("open", "/"))?;

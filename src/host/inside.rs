@@ -29,7 +29,7 @@ pub struct Sandbox {
     pub root: PathBuf,
     /// No network interface at all.
     pub offline: bool,
-    /// Private process numbers and an empty `/run`: nothing of the running system can be reached or
+    /// Private process numbers, an empty `/run` and `/tmp`: nothing of the running system can be reached or
     /// started. Always on when the root is not `/`.
     pub sealed: bool,
     /// Folders of this machine shown read-only inside, as (folder, path inside). Made in a private `/run`.
@@ -133,6 +133,8 @@ fn prepare(root: &pathrs::Root, sandbox: &Sandbox) -> Result<()> {
         mount_in(root, "/proc", "proc", "")?;
         mount_in(root, "/run", "tmpfs", "mode=755")?;
         make_dir(root, "/run/lock")?;
+        // What a killed program leaves in /tmp must not become part of an image.
+        mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
     }
     if sandbox.is_another_root() {
         // A few harmless devices instead of the machine's disks. No /sys: an image must not be configured

@@ -10,6 +10,7 @@ use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 /// The journal of the run at work.
@@ -49,6 +50,16 @@ struct Record {
     started: String,
     step: String,
     changes: Vec<Change>,
+    /// What was installed before the first package was touched; kept over runs until one ends well, so that
+    /// the receipt knows every package that came, whichever run it came with.
+    packages_before: Option<BTreeMap<String, String>>,
+}
+
+/// What is known of a run that did not end well.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    /// The versions that were installed before it, when it had begun to install.
+    pub packages_before: Option<BTreeMap<String, String>>,
 }
 
 /// The journal of this run. Dropped without [`Journal::commit`], it undoes every change.
@@ -59,10 +70,10 @@ pub struct Journal<'h> {
     open: bool,
 }
 
-/// Undoes what a run that died has left. Returns the step it died in.
-pub fn recover(host: &Host) -> Result<Option<String>> {
+/// Undoes what a run that did not end well has left. None when there was no such run.
+pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     let Some(text) = host.root.read_text(JOURNAL)? else { return Ok(None) };
-    let record: Record = match serde_json::from_str(&text) {
+    let mut record: Record = match serde_json::from_str(&text) {
         Ok(record) => record,
         // Journals are renamed into place whole; a broken one was not written by us. Nothing can be undone by it.
         Err(error) => {
@@ -71,13 +82,22 @@ pub fn recover(host: &Host) -> Result<Option<String>> {
             return Ok(None);
         }
     };
-    host.events.warn(format!(
-        "a run started at {} died in step {}; undoing its half-work",
-        record.started, record.step
-    ));
+    host.events
+        .warn(format!("the run started at {} did not end well, in step {}", record.started, record.step));
     undo(&host.root, &record.changes)?;
-    host.root.remove_file(JOURNAL)?;
-    Ok(Some(record.step))
+    record.changes.clear();
+    close(&host.root, &record)?;
+    Ok(Some(Unfinished { packages_before: record.packages_before }))
+}
+
+/// Drops a journal whose changes are undone, unless packages were touched: those are for the next run to finish.
+fn close(root: &Root, record: &Record) -> Result<()> {
+    if record.packages_before.is_some() { save(root, record) } else { root.remove_file(JOURNAL) }
+}
+
+fn save(root: &Root, record: &Record) -> Result<()> {
+    let text = serde_json::to_string_pretty(record).context("cannot write the journal")?;
+    root.write_text(JOURNAL, &text).because(Reason::Internal, || "cannot keep the journal".to_owned())
 }
 
 /// Puts back what was there before, last change first.
@@ -102,14 +122,27 @@ pub fn undo(root: &Root, changes: &[Change]) -> Result<()> {
 }
 
 impl<'h> Journal<'h> {
-    /// Begins the journal of a run. A journal of an earlier run must have been dealt with by [`recover`].
-    pub fn begin(host: &'h Host) -> Result<Self> {
-        let started = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let record =
-            Record { schema_version: 1, started, step: Step::Stage.name().to_owned(), changes: Vec::new() };
-        let journal = Self { host, record, open: true };
-        journal.save()?;
-        Ok(journal)
+    /// Begins the journal of a run, which takes over what [`recover`] told of an earlier one.
+    pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
+        let record = Record {
+            schema_version: 1,
+            started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            step: Step::Stage.name().to_owned(),
+            changes: Vec::new(),
+            packages_before: unfinished.and_then(|unfinished| unfinished.packages_before),
+        };
+        save(&host.root, &record)?;
+        Ok(Self { host, record, open: true })
+    }
+
+    /// Notes what is installed before packages are touched, unless an earlier run did. Returns what was noted.
+    pub fn note_packages(&mut self, now: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+        if let Some(before) = &self.record.packages_before {
+            return Ok(before.clone());
+        }
+        self.record.packages_before = Some(now.clone());
+        self.save()?;
+        Ok(now.clone())
     }
 
     /// Notes which step is at work from now on.
@@ -161,11 +194,7 @@ impl<'h> Journal<'h> {
     }
 
     fn save(&self) -> Result<()> {
-        let text = serde_json::to_string_pretty(&self.record).context("cannot write the journal")?;
-        self.host
-            .root
-            .write_text(JOURNAL, &text)
-            .because(Reason::Internal, || "cannot keep the journal".to_owned())
+        save(&self.host.root, &self.record)
     }
 }
 
@@ -174,11 +203,11 @@ impl Drop for Journal<'_> {
         if !self.open {
             return;
         }
-        let undone =
-            undo(&self.host.root, &self.record.changes).and_then(|()| self.host.root.remove_file(JOURNAL));
+        let changes = std::mem::take(&mut self.record.changes);
+        let undone = undo(&self.host.root, &changes).and_then(|()| close(&self.host.root, &self.record));
         match undone {
-            Ok(()) if self.record.changes.is_empty() => {}
-            Ok(()) => self.host.events.info(format!("undid {} edits", self.record.changes.len())),
+            Ok(()) if changes.is_empty() => {}
+            Ok(()) => self.host.events.info(format!("undid {} edits", changes.len())),
             Err(error) => {
                 self.host.events.error(format!("could not undo every edit; the next run will: {error:#}"));
             }
@@ -241,7 +270,7 @@ mod tests {
     #[test]
     fn a_run_that_fails_leaves_every_file_as_it_was() {
         let (_dir, host) = host();
-        let mut journal = Journal::begin(&host).unwrap();
+        let mut journal = Journal::begin(&host, None).unwrap();
         edit(&mut journal);
         drop(journal);
         assert_untouched(&host);
@@ -250,19 +279,19 @@ mod tests {
     #[test]
     fn a_run_that_was_killed_is_undone_by_the_next() {
         let (_dir, host) = host();
-        let mut journal = Journal::begin(&host).unwrap();
+        let mut journal = Journal::begin(&host, None).unwrap();
         journal.enter(Step::Configure).unwrap();
         edit(&mut journal);
         std::mem::forget(journal);
-        assert_eq!(recover(&host).unwrap().as_deref(), Some("configure"));
+        assert!(recover(&host).unwrap().is_some());
         assert_untouched(&host);
-        assert_eq!(recover(&host).unwrap(), None);
+        assert!(recover(&host).unwrap().is_none());
     }
 
     #[test]
     fn a_run_that_ends_well_keeps_its_edits_and_drops_the_temporary_ones() {
         let (_dir, host) = host();
-        let mut journal = Journal::begin(&host).unwrap();
+        let mut journal = Journal::begin(&host, None).unwrap();
         edit(&mut journal);
         let mut lasting = Vec::new();
         journal
@@ -279,10 +308,26 @@ mod tests {
     }
 
     #[test]
+    fn what_was_installed_before_the_first_of_several_killed_runs_is_remembered() {
+        let (_dir, host) = host();
+        let versions = |version: &str| BTreeMap::from([("libc6".to_owned(), version.to_owned())]);
+        let mut first = Journal::begin(&host, None).unwrap();
+        first.note_packages(&versions("1")).unwrap();
+        std::mem::forget(first);
+        let mut second = Journal::begin(&host, recover(&host).unwrap()).unwrap();
+        assert_eq!(second.note_packages(&versions("2")).unwrap(), versions("1"));
+        drop(second);
+        let unfinished = recover(&host).unwrap().unwrap();
+        assert_eq!(unfinished.packages_before, Some(versions("1")));
+        Journal::begin(&host, Some(unfinished)).unwrap().commit(|_| Ok(())).unwrap();
+        assert!(!host.root.exists(JOURNAL));
+    }
+
+    #[test]
     fn a_broken_journal_does_not_stop_the_next_run() {
         let (_dir, host) = host();
         host.root.write_text(JOURNAL, "{\"half\":").unwrap();
-        assert_eq!(recover(&host).unwrap(), None);
+        assert!(recover(&host).unwrap().is_none());
         assert!(!host.root.exists(JOURNAL));
     }
 }

@@ -61,6 +61,14 @@ impl Host {
         Err(Reason::NotRoot.error(format!("changing `{}` needs root", self.root.path().display())))
     }
 
+    /// Refuses to work on a folder that holds no Linux distribution, before anything is written into it.
+    pub fn require_distribution(&self) -> Result<()> {
+        if ["/etc/os-release", "/usr/lib/os-release"].iter().any(|path| self.root.exists(path)) {
+            return Ok(());
+        }
+        Err(Reason::BadRoot.error(format!("`{}` holds no os-release", self.root.path().display())))
+    }
+
     /// The same, ending at the latest after `limit` from now.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {

@@ -2,13 +2,14 @@
 
 use std::process::Command;
 
-/// The address of Debian's main archive: this machine's own mirror, or Debian's on another distribution.
-pub fn mirror() -> String {
+/// The address of Debian's main archive on this machine's own mirror; none on another distribution, where
+/// mmdebstrap knows one.
+pub fn mirror() -> Option<String> {
     // Asks apt, which reads both forms of its source lists; this command does not touch the network.
     let uris = output("apt-get", &["--print-uris", "update"]);
     let archives = uris.lines().filter_map(|line| Some(line.strip_prefix('\'')?.split_once("/dists/")?.0));
     let mut debian = archives.filter(|uri| uri.starts_with("http") && uri.ends_with("/debian"));
-    debian.next().unwrap_or("http://deb.debian.org/debian").to_owned()
+    debian.next().map(str::to_owned)
 }
 
 /// How this machine reaches it (a proxy, a frozen mirror), as lines of apt's configuration.

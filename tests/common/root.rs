@@ -32,8 +32,8 @@ pub fn debian_tar(suite: &str) -> PathBuf {
     bootstrap.args(["--variant=minbase", "--format=tar", &format!("--keyring={KEYRING}")]);
     bootstrap.arg(format!("--include={PACKAGES}"));
     bootstrap.args(archive::options().iter().map(|option| format!("--aptopt={option}")));
-    let source = format!("deb {} {suite} main", archive::mirror());
-    let recipe = format!("{bootstrap:?} {source}");
+    let source = archive::mirror().map(|mirror| format!("deb {mirror} {suite} main"));
+    let recipe = format!("{bootstrap:?} {source:?}");
     let hash = &super::sha256(recipe.as_bytes())[..12];
 
     let folder = super::kept("test-roots");
@@ -41,7 +41,7 @@ pub fn debian_tar(suite: &str) -> PathBuf {
     let _lock = super::lock(&folder.join(format!("{suite}.lock")));
     if !tar.exists() {
         let unfinished = folder.join(format!("{suite}.unfinished"));
-        let made = bootstrap.arg(suite).arg(&unfinished).arg(source).stdin(Stdio::null()).output().unwrap();
+        let made = bootstrap.arg(suite).arg(&unfinished).args(source).stdin(Stdio::null()).output().unwrap();
         assert!(made.status.success(), "{recipe}:\n{}", String::from_utf8_lossy(&made.stderr));
         // Made by another recipe; nobody asks for them any more.
         for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {

@@ -12,23 +12,45 @@ use anyhow::Result;
 
 /// Where apt keeps its lists and caches meanwhile, inside the root's private `/run`.
 const SCRATCH: &str = "/run/ofedctl/apt";
+/// A package manager that failed with less room than this failed for want of it.
+const LITTLE_SPACE: u64 = 16 << 20;
 const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
+const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
 pub(in super::super) fn lay_out(root: &Root) -> Result<()> {
     // The digests in the index are still checked by apt; the index itself was checked by us.
-    root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))
+    root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))?;
+    let own: Vec<String> = own_places().iter().map(|(key, place)| format!("{key} \"{place}\";")).collect();
+    root.write_text(CONFIG, &(own.join("\n") + "\n"))
+}
+
+/// Where apt reads and writes meanwhile. Package scripts run helpers of apt too (debconf's dpkg-preconfigure);
+/// through [`CONFIG`] they keep out of the image's own caches.
+fn own_places() -> [(&'static str, String); 4] {
+    [
+        ("Dir::Etc::sourcelist", SOURCE_LIST.to_owned()),
+        ("Dir::Etc::sourceparts", "-".to_owned()),
+        ("Dir::State::lists", format!("{SCRATCH}/lists")),
+        ("Dir::Cache", format!("{SCRATCH}/cache")),
+    ]
 }
 
 pub(in super::super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
     let configure = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--configure", "--pending"]);
-    // What dpkg alone cannot finish, apt can with the packages at hand.
-    host.run(&configure.inside(transaction.sandbox(host))).map(drop)
+    host.run(&configure.inside(transaction.sandbox(host)))?;
+    // What dpkg alone cannot finish, apt can with the packages at hand; apt 3 does so only when asked for nothing
+    // else. What is still wrong after this, the installation will name.
+    host.run(&cmd(host, transaction, &[])).map(drop)
 }
 
 pub(in super::super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
-    let finished = host.run(&cmd(host, transaction))?;
-    let reason = classify(&finished.tail);
+    let finished = host.run(&cmd(host, transaction, transaction.packages))?;
+    let reason = match classify(&finished.tail) {
+        // With no room left, not even the log could be written to the end.
+        Reason::PackageManager if host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
+        reason => reason,
+    };
     finished.check(reason, &format!("installing {}", transaction.packages.join(" "))).map(drop)
 }
 
@@ -51,19 +73,17 @@ fn classify(tail: &str) -> Reason {
 }
 
 /// One shell inside the sandbox reads the repository's index and then installs: both need the same private `/run`.
-fn cmd(host: &Host, transaction: &Transaction) -> Cmd {
-    let mut options = vec![
-        format!("Dir::Etc::sourcelist={SOURCE_LIST}"),
-        "Dir::Etc::sourceparts=-".to_owned(),
-        format!("Dir::State::lists={SCRATCH}/lists"),
-        format!("Dir::Cache={SCRATCH}/cache"),
+fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
+    // Said twice, because what stands in the image's own apt.conf.d goes before a file of $APT_CONFIG.
+    let mut options: Vec<String> = own_places().iter().map(|(key, place)| format!("{key}={place}")).collect();
+    options.extend([
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Dpkg::Options::=--force-confdef".to_owned(),
         "Dpkg::Options::=--force-confold".to_owned(),
         "Dpkg::Use-Pty=0".to_owned(),
         format!("DPkg::Lock::Timeout={}", transaction.patience.as_secs()),
-    ];
+    ]);
     if transaction.sealed {
         // A run that dies is repaired by the next one, so one sync at the end serves as well as one per file.
         options.push("Dpkg::Options::=--force-unsafe-io".to_owned());
@@ -75,7 +95,8 @@ fn cmd(host: &Host, transaction: &Transaction) -> Cmd {
     );
     Cmd::new("/bin/sh")
         .args(["-c", &script, "apt-get", &options])
-        .args(transaction.packages)
+        .args(packages)
+        .env("APT_CONFIG", CONFIG)
         .inside(transaction.sandbox(host))
 }
 
