@@ -188,7 +188,7 @@ fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
     match find() {
         Err(error) if !settings.offline && Reason::of(&error) == Reason::CacheMissing => {
             host.events.info("the cache does not serve this target yet; filling it");
-            let against = Against { sources: &host.root, base: Base::Root };
+            let against = Against { sources: &host.root, base: Base::Root(&host.root) };
             stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;
             find()
         }

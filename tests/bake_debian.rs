@@ -153,3 +153,19 @@ fn a_bake_asked_to_stop_says_so_and_the_next_one_finishes() {
     assert_eq!(ran.code, 0, "{ran:?}");
     image::ask("verify", &root).expect(0, "verified");
 }
+
+#[test]
+fn a_build_vm_bakes_itself_with_the_same_command() {
+    let root = debian_root("bookworm");
+    std::fs::create_dir_all(root.path().join("srv")).unwrap();
+    image::copy_of_staged("bookworm", &root.path().join("srv"));
+    std::fs::copy(env!("CARGO_BIN_EXE_ofedctl"), root.path().join("srv/ofedctl")).unwrap();
+    let before = Tree::of(root.path());
+
+    let bake = ["/srv/ofedctl", "bake", "--root", "/", "--cache", "/srv/cache", "--offline", "--json"];
+    Ran::from(root.booted(&bake)).expect(0, "installed");
+    assert_eq!(image::unaccounted(&root, &tree::diff(&before, &Tree::of(root.path()))), Vec::<String>::new());
+    Ran::from(root.booted(&["/srv/ofedctl", "verify", "--json"])).expect(0, "verified");
+    image::assert_left_alone(&root);
+    Ran::from(root.booted(&bake)).expect(0, "already-installed");
+}

@@ -80,9 +80,9 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     host.events.enter(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
-    let base = match (&args.status_file, &args.root) {
+    let base = match (&args.status_file, &target) {
         (Some(file), _) => Base::StatusFile(file.clone()),
-        (None, Some(_)) => Base::Root,
+        (None, Some(target)) => Base::Root(&target.root),
         (None, None) => Base::Empty,
     };
     let sources = elsewhere.as_ref().unwrap_or(&host.root);

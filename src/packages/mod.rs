@@ -38,9 +38,9 @@ pub struct Installed {
 
 /// The state of the target that packages are resolved against.
 #[derive(Debug, Clone)]
-pub enum Base {
+pub enum Base<'a> {
     /// What a root has installed.
-    Root,
+    Root(&'a Root),
     /// What a package database file of another machine says (for apt: its `/var/lib/dpkg/status`).
     StatusFile(PathBuf),
     /// Nothing: resolves to the complete closure.
@@ -53,7 +53,7 @@ pub struct Question<'a> {
     /// Whose package sources, keys and preferences are used.
     pub sources: &'a Root,
     /// What is already there.
-    pub base: &'a Base,
+    pub base: &'a Base<'a>,
     /// The target's architecture.
     pub arch: Arch,
     /// The packages that are wanted.

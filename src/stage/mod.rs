@@ -22,7 +22,7 @@ pub struct Against<'a> {
     /// The root whose package sources and keys are used.
     pub sources: &'a Root,
     /// What the target has installed.
-    pub base: Base,
+    pub base: Base<'a>,
 }
 
 /// What staging did.

@@ -93,9 +93,29 @@ impl Root {
 
     /// Runs a program inside, with no network and without touching this machine.
     pub fn inside(&self, program: &[&str]) -> Output {
+        self.enter("mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"", program)
+    }
+
+    /// The same, where the root is a file system of its own with the devices of one, as in a VM.
+    pub fn booted(&self, program: &[&str]) -> Output {
+        let mounts = "mount --bind \"$0\" \"$0\"; cd \"$0\"; mount -t proc proc proc; mount --bind /dev dev";
+        self.enter(&format!("{mounts}; exec chroot . \"$@\""), program)
+    }
+
+    fn enter(&self, script: &str, program: &[&str]) -> Output {
         let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--uts", "--ipc", "--pid", "--net", "--fork", "--kill-child", "sh", "-ec"]);
-        unshare.arg("mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"");
+        unshare.args([
+            "--mount",
+            "--uts",
+            "--ipc",
+            "--pid",
+            "--net",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-ec",
+            script,
+        ]);
         unshare.arg(&self.path).args(program).env_clear().env("LC_ALL", "C");
         unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).output().unwrap()
     }

@@ -83,8 +83,7 @@ impl Isolated {
 fn installed_set(question: &Question) -> Result<Vec<u8>> {
     match question.base {
         Base::Empty => Ok(Vec::new()),
-        Base::Root => question
-            .sources
+        Base::Root(root) => root
             .read(dpkg::STATUS)?
             .ok_or_else(|| Reason::BadRoot.error(format!("there is no `{}` in the root", dpkg::STATUS))),
         Base::StatusFile(path) => {
@@ -103,7 +102,9 @@ fn parse_uri(line: &str) -> Option<Result<Download>> {
         let size = words.next()?.parse().ok()?;
         let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
         let file = percent_decoded(url.rsplit('/').next()?)?;
-        Some(Download { url: url.to_owned(), name, file, size, sha256 })
+        // A path is a path; only what goes over the network stays encoded.
+        let url = if url.starts_with("file:") { percent_decoded(url)? } else { url.to_owned() };
+        Some(Download { url, name, file, size, sha256 })
     };
     Some(parsed().ok_or_else(|| {
         // Without a SHA-256 from signed metadata a file is not fit to be installed by root.
