@@ -17,32 +17,32 @@ pub enum Module {
 
 /// Looks modules up by name for one kernel, in the order asked. Names use underscores, as lsmod prints them.
 pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
-    let index = |name: &str| {
-        root.read_text(&format!("/lib/modules/{kernel}/{name}")).ok().flatten().unwrap_or_default()
-    };
-    let (loadable, built_in) = (index("modules.dep"), index("modules.builtin"));
+    let index =
+        |name: &str| root.read(&format!("/lib/modules/{kernel}/{name}")).ok().flatten().unwrap_or_default();
     let mut found = vec![Module::Missing; names.len()];
-    for line in built_in.lines() {
+    for line in index("modules.builtin").split(|byte| *byte == b'\n') {
         if let Some(at) = position(names, line) {
             found[at] = Module::BuiltIn;
         }
     }
-    for line in loadable.lines() {
-        let path = line.split(':').next().unwrap_or_default();
+    // Half a megabyte on a stock kernel, read at every boot: looked through as bytes.
+    for line in index("modules.dep").split(|byte| *byte == b'\n') {
+        let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if let Some(at) = position(names, path) {
-            found[at] = Module::File(path.to_owned());
+            found[at] = Module::File(String::from_utf8_lossy(path).into_owned());
         }
     }
     found
 }
 
-fn position(names: &[String], path: &str) -> Option<usize> {
-    let file = path.rsplit('/').next()?;
-    let stem = file.split_once(".ko").map_or(file, |(stem, _)| stem);
-    names.iter().position(|name| {
-        name.len() == stem.len()
-            && name.bytes().zip(stem.bytes()).all(|(a, b)| a == b || (a == b'_' && b == b'-'))
-    })
+/// Which of the names a module file has: `…/mlx5_ib.ko.xz` has `mlx5_ib`, and dashes are underscores.
+fn position(names: &[String], path: &[u8]) -> Option<usize> {
+    let file = path.rsplit(|byte| *byte == b'/').next()?;
+    let stem = file.split(|byte| *byte == b'.').next()?;
+    let same = |name: &String| {
+        name.len() == stem.len() && name.bytes().zip(stem).all(|(a, b)| a == *b || (a == b'_' && *b == b'-'))
+    };
+    names.iter().position(same)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// Larger files than this are not configuration or metadata, and are never read whole.
 const MAX_READ_BYTES: u64 = 256 << 20;
+/// Memory is set aside for files up to this size; what a file says of its size is only a hint.
+const LIKELY_BYTES: usize = 8 << 20;
 
 /// An open root.
 #[derive(Debug)]
@@ -57,7 +59,9 @@ impl Root {
     /// A regular file's bytes; none when it does not exist or is not a regular file.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some((file, metadata)) = self.open_file(path)? else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(1 << 20));
+        // One byte more than its size, so that the read that finds the end needs no new memory.
+        let size = usize::try_from(metadata.len()).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(size.saturating_add(1).min(LIKELY_BYTES));
         // sysfs says 4096 for every size, so the limit is on what is read.
         file.take(MAX_READ_BYTES).read_to_end(&mut bytes).with_context(|| self.cannot("read", path))?;
         Ok(Some(bytes))
