@@ -60,7 +60,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let started = SystemTime::now();
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
-    let facts = detect::detect(host)?;
+    let facts = facts(host, job.moment, job.settings)?;
     report.done(&facts.summary());
 
     report.enter(Step::Plan);
@@ -196,6 +196,14 @@ fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
     }
 }
 
+/// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
+fn facts(host: &Host, moment: Moment, settings: &Settings) -> Result<Facts> {
+    match moment {
+        Moment::Bake => detect::detect(host),
+        Moment::Live => detect::detect_live(host, settings),
+    }
+}
+
 /// Detects, where there is a root to detect in, and plans. Changes nothing.
 pub fn plan_only(
     host: Option<&Host>,
@@ -203,7 +211,7 @@ pub fn plan_only(
     moment: Moment,
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
-    let facts = host.map(detect::detect).transpose()?;
+    let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
     let target = plan::target(described, facts.as_ref(), settings)?;
     let plan = plan::plan(target, facts.as_ref(), moment, &Catalog::embedded()?, settings)?;
     Ok((facts, plan))

@@ -3,6 +3,7 @@
 use crate::catalog::{Catalog, Inbox};
 use crate::edit::Edit;
 use crate::facts::Facts;
+use crate::facts::modules::Place;
 use crate::outcome::Reason;
 use crate::plan_document::{Plan, Target};
 use crate::settings::{DriverChoice, Settings};
@@ -116,13 +117,16 @@ fn boot_modules(settings: &Settings) -> Vec<&'static str> {
 fn refuse_kernels_without(modules: &[String], target: &Target, facts: Option<&Facts>) -> Result<()> {
     let Some(facts) = facts else { return Ok(()) };
     for kernel in &target.kernels {
-        let Some(missing) = facts.missing_modules.get(kernel) else {
+        let Some(places) = facts.modules.get(kernel) else {
             return Err(
                 Reason::KernelUnsupported.error(format!("the kernel {kernel} is not installed in this root"))
             );
         };
-        let lacking: Vec<_> =
-            modules.iter().filter(|module| missing.contains(*module)).map(String::as_str).collect();
+        let lacking: Vec<_> = modules
+            .iter()
+            .filter(|module| places.get(*module) == Some(&Place::Missing))
+            .map(String::as_str)
+            .collect();
         if !lacking.is_empty() {
             return Err(Reason::KernelUnsupported
                 .error(format!("the kernel {kernel} of this image has no {}", lacking.join(", "))));

@@ -74,6 +74,10 @@ pub(super) struct DetectArgs {
     /// The root to look at
     #[command(flatten)]
     pub(super) root: RootArgs,
+    /// Also copy the small text files that were read into this new folder, for a
+    /// bug report; `--root` reads it back. Nothing secret is copied
+    #[arg(long, value_name = "DIR")]
+    pub(super) capture: Option<PathBuf>,
 }
 
 /// Arguments of `plan`.

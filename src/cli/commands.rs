@@ -1,7 +1,7 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
 use super::args::{
-    BakeArgs, CacheArg, DetectArgs, InstallArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
+    BakeArgs, CacheArg, InstallArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
 };
 use super::{Answer, outcome_json, terminal};
 use crate::events::{Events, Step};
@@ -36,24 +36,6 @@ impl Call<'_> {
     pub(super) fn host(&self, root: &Path) -> Result<Host> {
         Host::open(root, Events::to(terminal::sink(self.quiet)), self.stop.clone())
     }
-}
-
-pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
-    let facts = crate::detect::detect(&call.host(&args.root.root)?)?;
-    let mut text = String::new();
-    let os = &facts.os;
-    let _ = writeln!(text, "{:<10} {}", "system", os.name.as_deref().unwrap_or("unknown"));
-    let _ = writeln!(text, "{:<10} {}", "known as", facts.summary());
-    for (kernel, missing) in &facts.missing_modules {
-        let missing = missing.iter().cloned().collect::<Vec<_>>().join(" ");
-        let has =
-            if missing.is_empty() { "all InfiniBand modules".to_owned() } else { format!("no {missing}") };
-        let _ = writeln!(text, "{:<10} {kernel}: {has}", "kernel");
-    }
-    for (name, version) in &facts.packages {
-        let _ = writeln!(text, "{:<10} {name} {version}", "package");
-    }
-    Ok(Answer::listed(text, to_json(&facts)?))
 }
 
 pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {

@@ -3,6 +3,7 @@
 mod args;
 mod cache;
 mod commands;
+mod detect;
 mod explain;
 mod terminal;
 
@@ -59,7 +60,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
     let call = commands::Call { quiet: cli.quiet, stop };
     match &cli.command {
-        Command::Detect(args) => commands::detect(&call, args),
+        Command::Detect(args) => detect::detect(&call, args),
         Command::Plan(args) => commands::plan(&call, args),
         Command::Stage(args) => commands::stage(&call, args),
         Command::Bake(args) => commands::bake(&call, args),

@@ -10,7 +10,7 @@ const WAAGENT_DIR: &str = "/var/lib/waagent";
 /// Written by Azure/azhpc-images, utils/utilities.sh; microsoft/lisa takes its presence for an HPC image, too.
 const COMPONENT_VERSIONS: &str = "/opt/azurehpc/component_versions.txt";
 /// The tag of every Azure VM's chassis (canonical/cloud-init, cloudinit/sources/azure/identity.py).
-const AZURE_CHASSIS: &str = "7783-7084-3265-9085-8269-3286-77";
+pub(crate) const AZURE_CHASSIS: &str = "7783-7084-3265-9085-8269-3286-77";
 
 /// How `OS.EnableRDMA` stands in the agent's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,11 +2,11 @@
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What cloud-init's Azure datasource keeps of the metadata service's answer, readable by everybody and written anew
 /// at each boot (canonical/cloud-init, cloudinit/sources/__init__.py).
-const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
+pub(crate) const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
 /// Where a VM size was learnt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,18 @@ impl Compute {
             offer: self.offer.or(other.offer),
             sku: self.sku.or(other.sku),
         }
+    }
+
+    /// The same as cloud-init would keep it, and nothing else.
+    pub(crate) fn to_instance_data(&self) -> Value {
+        let compute = json!({
+            "vmSize": self.vm_size,
+            "vmId": self.vm_id,
+            "publisher": self.publisher,
+            "offer": self.offer,
+            "sku": self.sku,
+        });
+        json!({"ds": {"meta_data": {"imds": {"compute": compute}}}})
     }
 
     /// Reads the metadata service's `compute` object.

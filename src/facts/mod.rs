@@ -18,7 +18,8 @@ pub mod vmbus;
 
 use crate::target::Arch;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// The kernel modules that detection looks for: the adapters' and the RDMA stack's.
 pub const MODULES: [&str; 8] =
@@ -31,10 +32,12 @@ pub struct Facts {
     pub schema_version: u32,
     /// Distribution, architecture and kernels.
     pub os: os::Os,
-    /// For each installed kernel, which of [`MODULES`] it does not have.
-    pub missing_modules: BTreeMap<String, BTreeSet<String>>,
+    /// For each installed kernel, where it has each of [`MODULES`].
+    pub modules: BTreeMap<String, BTreeMap<String, modules::Place>>,
     /// Versions of the installed packages that make up an RDMA stack.
     pub packages: BTreeMap<String, String>,
+    /// Whether the firmware says that this is an Azure VM.
+    pub azure: bool,
     /// The Hyper-V bus; none when this is no Hyper-V guest, or an image's root.
     pub vmbus: Option<vmbus::Vmbus>,
     /// What the platform says of the VM.
@@ -61,9 +64,22 @@ impl Facts {
         let os = &self.os;
         let distro =
             os.distro.as_ref().map_or_else(|| "unknown distribution".to_owned(), ToString::to_string);
-        let arch = os.arch.map_or("unknown architecture", Arch::name);
+        let mut text = format!("{distro} {}", os.arch.map_or("unknown architecture", Arch::name));
+        let _ = write!(text, "; {}", self.compute.vm_size.as_deref().unwrap_or("VM size unknown"));
+        let _ = write!(text, "; {}", self.adapters());
         let kernels = if os.kernels.is_empty() { "no kernel".to_owned() } else { os.kernels.join(", ") };
-        format!("{distro} {arch}; kernels: {kernels}")
+        let _ = write!(text, "; kernels: {kernels}");
+        text
+    }
+
+    /// The InfiniBand functions in a few words.
+    pub fn adapters(&self) -> String {
+        let count = pci::infiniband(&self.functions).count();
+        let functions = if count == 1 { "function" } else { "functions" };
+        match pci::generation_of(&self.functions) {
+            Some(nic) => format!("{count} InfiniBand {functions} ({nic})"),
+            None => format!("{count} InfiniBand {functions}"),
+        }
     }
 }
 

@@ -15,21 +15,48 @@ pub enum Module {
     Missing,
 }
 
+/// Whose a kernel's module is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// The kernel's own, a file.
+    Kernel,
+    /// The kernel's own and part of it, so that no other can ever be loaded (`CONFIG_MLX5_CORE=y`; seen in
+    /// Ubuntu's azure kernel 4.15.0-1041, microsoft/azure-linux-kernel issue 28).
+    BuiltIn,
+    /// Somebody else's: a vendor driver's. depmod prefers these to the kernel's own.
+    Added,
+    /// Nowhere.
+    Missing,
+}
+
+impl From<&Module> for Place {
+    fn from(module: &Module) -> Self {
+        match module {
+            Module::File(path) if path.starts_with("kernel/") => Self::Kernel,
+            Module::File(_) => Self::Added,
+            Module::BuiltIn => Self::BuiltIn,
+            Module::Missing => Self::Missing,
+        }
+    }
+}
+
 /// Looks modules up by name for one kernel, in the order asked. Names use underscores, as lsmod prints them.
 pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
     let index =
         |name: &str| root.read(&format!("/lib/modules/{kernel}/{name}")).ok().flatten().unwrap_or_default();
     let mut found = vec![Module::Missing; names.len()];
-    for line in index("modules.builtin").split(|byte| *byte == b'\n') {
-        if let Some(at) = position(names, line) {
-            found[at] = Module::BuiltIn;
-        }
-    }
     // Half a megabyte on a stock kernel, read at every boot: looked through as bytes.
     for line in index("modules.dep").split(|byte| *byte == b'\n') {
         let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if let Some(at) = position(names, path) {
             found[at] = Module::File(String::from_utf8_lossy(path).into_owned());
+        }
+    }
+    // Last, because a file beside a built-in module is never loaded.
+    for line in index("modules.builtin").split(|byte| *byte == b'\n') {
+        if let Some(at) = position(names, line) {
+            found[at] = Module::BuiltIn;
         }
     }
     found
@@ -66,5 +93,8 @@ mod tests {
         let found = find(&root, "6.1", &names);
         assert_eq!(found[0], Module::File("kernel/drivers/infiniband/hw/mlx5/mlx5_ib.ko.xz".into()));
         assert_eq!(found[1..], [Module::File("kernel/a-b.ko".into()), Module::BuiltIn, Module::Missing]);
+        let added = Module::File("updates/dkms/mlx5_core.ko".into());
+        let places = [&found[0], &found[2], &found[3], &added].map(Place::from);
+        assert_eq!(places, [Place::Kernel, Place::BuiltIn, Place::Missing, Place::Added]);
     }
 }

@@ -4,6 +4,7 @@
 //! in an image's root there may be nothing to run it with.
 
 use crate::host::Host;
+use crate::target::Driver;
 use serde::{Deserialize, Serialize};
 
 const OFED_INFO: &str = "/usr/bin/ofed_info";
@@ -30,6 +31,21 @@ pub struct Ofed {
     pub built_for: Option<String>,
     /// Whether its service `openibd`, which loads the modules at boot, is there.
     pub openibd: bool,
+    /// Whether this program installed it, by its receipt.
+    pub by_ofedctl: bool,
+}
+
+impl Ofed {
+    /// Which of the vendor's two drivers it is.
+    pub fn driver(&self) -> Driver {
+        let is_mlnx_ofed = self.release.as_deref().is_some_and(|release| release.starts_with(RELEASES[0]));
+        if self.doca_host.is_none() && is_mlnx_ofed { Driver::MlnxOfed } else { Driver::Doca }
+    }
+
+    /// The version as its driver counts: DOCA-Host's, or the OFED release.
+    pub fn driver_version(&self) -> Option<&str> {
+        self.doca_host.as_deref().or(self.version.as_deref())
+    }
 }
 
 /// Where a kernel's modules of one name are.
@@ -66,6 +82,7 @@ pub fn read(host: &Host) -> Option<Ofed> {
         dkms_sources: after("/usr/src", &["mlnx-ofed-kernel-", "mlnx-ofa_kernel-"]),
         built_for: text(INFINIBAND_INFO).and_then(|script| configured_kernel(&script)),
         openibd: OPENIBD.iter().any(|file| host.root.exists(file)),
+        by_ofedctl: false,
     };
     (ofed != Ofed::default()).then_some(ofed)
 }

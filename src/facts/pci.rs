@@ -7,6 +7,7 @@
 use crate::host::Host;
 use crate::target::Nic;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 const DEVICES: &str = "/sys/bus/pci/devices";
 const MELLANOX: u32 = 0x15b3;
@@ -29,6 +30,17 @@ pub enum PciKind {
     Mana,
 }
 
+impl PciKind {
+    /// The kind in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InfiniBand => "InfiniBand",
+            Self::AcceleratedNetworking => "Accelerated Networking, Ethernet",
+            Self::Mana => "MANA, Ethernet",
+        }
+    }
+}
+
 /// One network function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PciFunction {
@@ -46,6 +58,12 @@ pub struct PciFunction {
     pub generation: Option<Nic>,
 }
 
+impl fmt::Display for PciFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}:{} ({})", self.address, self.vendor, self.device, self.kind.name())
+    }
+}
+
 /// All network functions of the two vendors, in the order of their addresses. Azure derives the domain from the
 /// device's VMBus identity, so this order is the same at every boot, unlike the order of arrival.
 pub fn read(host: &Host) -> Vec<PciFunction> {
@@ -58,6 +76,13 @@ pub fn read(host: &Host) -> Vec<PciFunction> {
 /// Those that are InfiniBand.
 pub fn infiniband(functions: &[PciFunction]) -> impl Iterator<Item = &PciFunction> {
     functions.iter().filter(|function| function.kind == PciKind::InfiniBand)
+}
+
+/// The generation of the InfiniBand functions, where their device numbers tell it and agree.
+pub fn generation_of(functions: &[PciFunction]) -> Option<Nic> {
+    let mut generations = infiniband(functions).map(|function| function.generation);
+    let first = generations.next()??;
+    generations.all(|generation| generation == Some(first)).then_some(first)
 }
 
 fn function(host: &Host, address: String) -> Option<PciFunction> {

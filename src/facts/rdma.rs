@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const DEVICES: &str = "/sys/class/infiniband";
 
 /// The modules whose presence says something about a driver installation.
-const MODULES: [&str; 16] = [
+pub(crate) const MODULES: [&str; 16] = [
     "hv_network_direct",
     "ib_cm",
     "ib_core",

@@ -4,8 +4,11 @@
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 const DEVICES: &str = "/sys/bus/vmbus/devices";
+/// The driver of functions passed through; it has one link for each device it has taken over.
+const HV_PCI: &str = "/sys/bus/vmbus/drivers/hv_pci";
 
 /// `class_id` of a synthetic network adapter (Linux, include/linux/hyperv.h, `HV_NIC_GUID`).
 const NETVSC: &str = "f8615163-df3e-46c5-913f-f2d2f965ed0e";
@@ -26,6 +29,10 @@ pub struct Vmbus {
     pub netvsc: usize,
     /// How many are PCI functions passed through. None of them: the host offers no virtual function.
     pub pci_passthrough: usize,
+    /// How many devices there are of each `class_id`.
+    pub classes: BTreeMap<String, usize>,
+    /// How many PCI functions have been handed to the kernel, of those passed through.
+    pub pci_bound: usize,
     /// Whether this machine's RDMA adapter is the old paravirtual one, which no OFED can drive.
     pub network_direct: bool,
 }
@@ -37,12 +44,13 @@ pub fn read(host: &Host) -> Option<Vmbus> {
     if devices.is_empty() {
         return None;
     }
-    let classes: Vec<String> = devices
-        .iter()
-        .filter_map(|device| root.attribute(&format!("{DEVICES}/{device}/class_id")))
-        .map(|class| class_id(&class))
-        .collect();
-    let count = |wanted: &str| classes.iter().filter(|class| *class == wanted).count();
+    let mut classes = BTreeMap::new();
+    for device in &devices {
+        if let Some(class) = root.attribute(&format!("{DEVICES}/{device}/class_id")) {
+            *classes.entry(class_id(&class)).or_default() += 1;
+        }
+    }
+    let count = |wanted: &str| classes.get(wanted).copied().unwrap_or_default();
     let driver_at_work =
         || {
             root.exists("/dev/hvnd_rdma")
@@ -55,7 +63,9 @@ pub fn read(host: &Host) -> Option<Vmbus> {
         devices: devices.len(),
         netvsc: count(NETVSC),
         pci_passthrough: count(PCI_PASSTHROUGH),
+        pci_bound: root.list(HV_PCI).iter().filter(|name| devices.contains(name)).count(),
         network_direct: count(NETWORK_DIRECT) > 0 || driver_at_work(),
+        classes,
     })
 }
 

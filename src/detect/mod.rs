@@ -1,0 +1,156 @@
+//! The first step: puts together what can be read about a root, from its files alone; on a VM that runs it also asks
+//! the metadata service for what no file tells, and waits for a late adapter.
+
+pub mod capture;
+mod wait;
+
+use crate::facts::modules::Place;
+use crate::facts::{Facts, MODULES, azure, compute, imds, modules, ofed, os, pci, rdma, secure_boot, vmbus};
+use crate::host::Host;
+use crate::packages::Manager;
+use crate::receipt::RECEIPT;
+use crate::settings::Settings;
+use crate::target::Driver;
+use anyhow::Result;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Packages whose presence tells which RDMA stack is installed.
+const STACK: [&str; 6] = [
+    "rdma-core",
+    "libibverbs1",
+    "ibverbs-providers",
+    "infiniband-diags",
+    "mlnx-ofed-kernel-dkms",
+    "doca-ofed",
+];
+
+/// How long the metadata service may take; without it the hardware still says most of what counts.
+const IMDS_PATIENCE: Duration = Duration::from_secs(4);
+
+/// Reads a root's facts. Starts no program and uses no network.
+pub fn detect(host: &Host) -> Result<Facts> {
+    let os = os::read(&host.root);
+    Ok(Facts {
+        schema_version: 1,
+        modules: os.kernels.iter().map(|kernel| (kernel.clone(), places(host, kernel))).collect(),
+        packages: stack(host, &os)?,
+        azure: azure::is_azure(host),
+        vmbus: vmbus::read(host),
+        compute: compute::size_of(host, None),
+        functions: pci::read(host),
+        verbs: rdma::devices(host),
+        loaded: rdma::modules(host),
+        secure_boot: secure_boot::read(host),
+        waagent: azure::waagent(host),
+        hpc_image: azure::hpc_image(host),
+        ofed: vendor_driver(host),
+        os,
+    })
+}
+
+/// The same, and on the running system the VM's size from the metadata service where no file tells it.
+pub fn detect_with_size(host: &Host) -> Result<Facts> {
+    let mut facts = detect(host)?;
+    // Elsewhere than on a Hyper-V guest nobody answers at that address, and it may be anybody's.
+    if host.is_running_system() && facts.vmbus.is_some() && facts.compute.vm_size.is_none() {
+        ask(host, imds::ADDRESS, &mut facts);
+    }
+    Ok(facts)
+}
+
+/// The facts of a VM that runs: also waits for an InfiniBand function that should be there and is not yet.
+pub fn detect_live(host: &Host, settings: &Settings) -> Result<Facts> {
+    let facts = if settings.vm_size.is_some() { detect(host) } else { detect_with_size(host) }?;
+    wait::for_device(host, facts, settings)
+}
+
+fn ask(host: &Host, address: &str, facts: &mut Facts) {
+    match imds::fetch(address, IMDS_PATIENCE) {
+        Ok(compute) => facts.compute = std::mem::take(&mut facts.compute).or(compute),
+        Err(error) => host.events.info(format!("the VM size is not known: {error:#}")),
+    }
+}
+
+fn places(host: &Host, kernel: &str) -> BTreeMap<String, Place> {
+    let names = MODULES.map(str::to_owned);
+    let found = modules::find(&host.root, kernel, &names);
+    names.into_iter().zip(found.iter().map(Place::from)).collect()
+}
+
+fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
+    let Some(manager) = os.distro.as_ref().and_then(Manager::of) else { return Ok(BTreeMap::new()) };
+    let mut versions = manager.installed(&host.root)?.versions;
+    versions.retain(|name, _| STACK.contains(&name.as_str()));
+    Ok(versions)
+}
+
+fn vendor_driver(host: &Host) -> Option<ofed::Ofed> {
+    let mut found = ofed::read(host)?;
+    found.by_ofedctl = driver_of_receipt(host).is_some_and(|driver| driver != Driver::Inbox);
+    Some(found)
+}
+
+/// The driver of the receipt. Only this one field is read: a receipt of another version is a receipt, too.
+fn driver_of_receipt(host: &Host) -> Option<Driver> {
+    let receipt: Value = serde_json::from_str(&host.root.read_text(RECEIPT).ok()??).ok()?;
+    serde_json::from_value(receipt.pointer("/plan/driver")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Events;
+    use crate::host::stop::Stop;
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    fn host() -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+        (dir, host)
+    }
+
+    #[test]
+    fn an_empty_root_has_facts_too() {
+        let (_dir, host) = host();
+        let facts = detect(&host).unwrap();
+        assert!(facts.vmbus.is_none() && facts.functions.is_empty() && facts.ofed.is_none());
+        let summary = "unknown distribution unknown architecture; VM size unknown; 0 InfiniBand functions; \
+            kernels: no kernel";
+        assert_eq!(facts.summary(), summary);
+    }
+
+    #[test]
+    fn a_driver_of_our_own_is_known_by_the_receipt() {
+        let (_dir, host) = host();
+        host.root.write_text("/etc/init.d/openibd", "").unwrap();
+        assert!(!detect(&host).unwrap().ofed.unwrap().by_ofedctl);
+        for (driver, ours) in [("doca", true), ("mlnx_ofed", true), ("inbox", false), ("", false)] {
+            host.root.write_text(RECEIPT, &format!(r#"{{"plan": {{"driver": "{driver}"}}}}"#)).unwrap();
+            assert_eq!(detect(&host).unwrap().ofed.unwrap().by_ofedctl, ours, "{driver}");
+        }
+    }
+
+    #[test]
+    fn the_metadata_service_tells_the_size_or_nothing_is_lost() {
+        let (_dir, host) = host();
+        let mut facts = detect(&host).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            let body = r#"{"compute": {"vmSize": "Standard_HC44rs"}}"#;
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        });
+        ask(&host, &address, &mut facts);
+        server.join().unwrap();
+        assert_eq!(facts.compute.vm_size.as_deref(), Some("Standard_HC44rs"));
+        assert_eq!(facts.compute.source, Some(compute::Source::Imds));
+        let told = facts.clone();
+        ask(&host, &address, &mut facts);
+        assert_eq!(facts, told);
+    }
+}
