@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One edit. Making it twice is the same as making it once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "edit", rename_all = "kebab-case")]
 pub enum Edit {
     /// The file has exactly this content.

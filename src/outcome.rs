@@ -52,7 +52,9 @@ impl ExitCode {
                 "no Hyper-V VMBus: Linux Integration Services are missing, or this is not an Azure VM"
             }
             Self::NoDevice => "the size should have InfiniBand, but no Mellanox InfiniBand function came",
-            Self::Unsupported => "no driver for this image: distribution, version, kernel or architecture",
+            Self::Unsupported => {
+                "no driver for this image: distribution, version, kernel, architecture or Secure Boot"
+            }
             Self::SizeNotRdma => "the VM size is known and has no SR-IOV InfiniBand",
             Self::Failed => "it was possible, and it failed",
         }
@@ -143,6 +145,8 @@ reasons! {
         "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
     KernelUnsupported "kernel-unsupported" Unsupported
         "no driver for this kernel", "Install a kernel with InfiniBand modules (on Debian: linux-image-amd64, not the cloud flavour).";
+    SecureBoot "secure-boot" Unsupported
+        "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (--driver inbox).";
 
     DigestMismatch "digest-mismatch" Failed
         "a file is not what its digest says", "Run `ofedctl cache gc --damaged`, then stage again.";

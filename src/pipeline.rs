@@ -64,9 +64,13 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.done(&facts.summary());
 
     report.enter(Step::Plan);
-    let target = plan::target(job.described, Some(&facts), job.settings)?;
-    let plan = plan::plan(target, Some(&facts), job.moment, &Catalog::embedded()?, job.settings)?;
+    let catalog = Catalog::of(job.settings)?;
+    let plan = plan::plan(job.described, Some(&facts), job.moment, &catalog, job.settings)?;
     report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
+    if plan.present.is_some() {
+        return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
+    }
+    stage::manager_of(&plan)?;
 
     let earlier = Receipt::load(&host.root)?;
     if let (None, Some(receipt)) = (&unfinished, &earlier)
@@ -121,7 +125,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
 
 /// Whether the receipt is of this very plan and all that files can show still agrees with it.
 fn is_already_right(host: &Host, plan: &Plan, receipt: &Receipt) -> Result<bool> {
-    if receipt.plan != *plan {
+    if !receipt.plan.does_the_same(plan) {
         return Ok(false);
     }
     let installed = stage::manager_of(plan)?.installed(&host.root)?;
@@ -212,8 +216,7 @@ pub fn plan_only(
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
     let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
-    let target = plan::target(described, facts.as_ref(), settings)?;
-    let plan = plan::plan(target, facts.as_ref(), moment, &Catalog::embedded()?, settings)?;
+    let plan = plan::plan(described, facts.as_ref(), moment, &Catalog::of(settings)?, settings)?;
     Ok((facts, plan))
 }
 

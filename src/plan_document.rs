@@ -3,12 +3,16 @@
 //! It is complete: another program could carry it out with a package manager and a text editor.
 
 use crate::edit::Edit;
-use crate::target::{Arch, Distro, Driver, Nic};
+use crate::target::{Arch, Distro, Driver, KernelDevel, Nic};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write;
+use std::fmt::{self, Write};
+
+/// The JSON Schema of [`Plan`], as shipped.
+pub const SCHEMA: &str = include_str!("plan.schema.json");
 
 /// What a driver is wanted for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Target {
     /// Distribution and version.
     pub distro: Distro,
@@ -22,19 +26,49 @@ pub struct Target {
     pub nic: Option<Nic>,
 }
 
-/// A driver that was considered and not taken.
+/// Versions of a driver that were considered and not taken, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rejected {
     /// The driver.
     pub driver: Driver,
-    /// Its version, where it has one of its own.
-    pub version: Option<String>,
+    /// Its versions, newest first; none for the distribution's own.
+    pub versions: Vec<String>,
     /// Why not, in one line.
     pub why: String,
 }
 
+/// A vendor's package: one file to download, whole and verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Artifact {
+    /// Its file name.
+    pub file_name: String,
+    /// Its address.
+    pub url: String,
+    /// Other addresses of the same file.
+    pub mirrors: Vec<String>,
+    /// Its SHA-256 in hexadecimal, which whatever comes must match.
+    pub sha256: String,
+    /// The vendor's online package repository of the same release, where there is one.
+    pub repository: Option<String>,
+    /// The kernel headers it is to be built with, where the distribution's mirrors have dropped them.
+    pub kernel_devel: Option<KernelDevel>,
+}
+
+/// A vendor driver that the image holds already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Present {
+    /// What it calls itself, such as `MLNX_OFED_LINUX-5.8-1.0.1.1`.
+    pub release: String,
+    /// Whether the image is one of Azure's HPC images.
+    pub hpc_image: bool,
+}
+
 /// What is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Version of this document's form.
     pub schema_version: u32,
@@ -44,10 +78,14 @@ pub struct Plan {
     pub driver: Driver,
     /// Its version; none for the distribution's own.
     pub driver_version: Option<String>,
+    /// The driver that is there already, so that nothing is to be done.
+    pub present: Option<Present>,
     /// Why this one, in a few lines.
     pub why: Vec<String>,
     /// The others, and why not.
     pub rejected: Vec<Rejected>,
+    /// The vendor's package, for a vendor's driver.
+    pub artifact: Option<Artifact>,
     /// What the package manager is asked to install.
     pub packages: Vec<String>,
     /// The edits to make afterwards.
@@ -65,6 +103,16 @@ impl Plan {
         }
     }
 
+    /// Whether both ask for the same to be done. What is known of the machine, and the reasons, may differ: an image
+    /// is baked for a size that only the VM made from it knows.
+    pub fn does_the_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.target, &other.target);
+        (&ours.distro, ours.arch, &ours.kernels) == (&theirs.distro, theirs.arch, &theirs.kernels)
+            && (self.driver, &self.driver_version, &self.artifact)
+                == (other.driver, &other.driver_version, &other.artifact)
+            && (&self.packages, &self.edits, &self.modules) == (&other.packages, &other.edits, &other.modules)
+    }
+
     /// The plan in lines fit for a change request.
     pub fn to_text(&self) -> String {
         let target = &self.target;
@@ -75,21 +123,78 @@ impl Plan {
         let size = target.vm_size.as_deref().map(|size| format!(", {size}")).unwrap_or_default();
         let nic = target.nic.map(|nic| format!(", {nic}")).unwrap_or_default();
         line("target", &format!("{} {}{size}{nic}", target.distro, target.arch));
-        line("kernels", &target.kernels.join(" "));
+        if !target.kernels.is_empty() {
+            line("kernels", &target.kernels.join(" "));
+        }
         line("driver", &self.driver_name());
         for why in &self.why {
             line("  because", why);
         }
         for rejected in &self.rejected {
-            let version =
-                rejected.version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
-            line("  not", &format!("{}{version}: {}", rejected.driver, rejected.why));
+            line("  not", &rejected.to_string());
         }
-        line("install", &self.packages.join(" "));
+        if let Some(artifact) = &self.artifact {
+            line("download", &artifact.url);
+            for mirror in &artifact.mirrors {
+                line("  or", mirror);
+            }
+            line("  sha256", &artifact.sha256);
+            if let Some(devel) = &artifact.kernel_devel {
+                line("headers", &format!("kernel-devel {}", devel.url.as_ref().unwrap_or(&devel.version)));
+            }
+        }
+        if self.present.is_some() {
+            line("install", "nothing: it is there already");
+        } else if !self.packages.is_empty() {
+            line("install", &self.packages.join(" "));
+        }
         for edit in &self.edits {
             line("edit", &format!("{} ({})", edit.path(), edit.why()));
         }
         line("verify", &format!("modules {}", self.modules.join(" ")));
         text
+    }
+}
+
+/// How many versions a line names before it only counts them.
+const NAMED_VERSIONS: usize = 3;
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.driver)?;
+        let named = &self.versions[..self.versions.len().min(NAMED_VERSIONS)];
+        if !named.is_empty() {
+            write!(f, " {}", named.join(", "))?;
+        }
+        match self.versions.len() - named.len() {
+            0 => {}
+            more => write!(f, " and {more} more")?,
+        }
+        write!(f, ": {}", self.why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_schema_is_that_of_the_struct() {
+        let made = serde_json::to_string_pretty(&schemars::schema_for!(Plan)).unwrap() + "\n";
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan.schema.json"), &made).unwrap();
+        }
+        assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
+    }
+
+    #[test]
+    fn many_versions_are_counted() {
+        let rejected = |versions: &[&str]| {
+            let versions = versions.iter().map(|version| (*version).to_owned()).collect();
+            Rejected { driver: Driver::Doca, versions, why: "older".to_owned() }.to_string()
+        };
+        assert_eq!(rejected(&[]), "doca: older");
+        assert_eq!(rejected(&["3.2.1", "3.1.0", "3.0.0"]), "doca 3.2.1, 3.1.0, 3.0.0: older");
+        assert_eq!(rejected(&["5", "4", "3", "2", "1"]), "doca 5, 4, 3 and 2 more: older");
     }
 }

@@ -55,6 +55,12 @@ impl DriverChoice {
 pub struct Settings {
     /// Which driver to install.
     pub driver: DriverChoice,
+    /// The driver's version, or the release it must be of: `5.8-2.0.3.0` or `5.8`. The best one when not set.
+    pub driver_version: Option<String>,
+    /// The SHA-256 of the driver's package, for one whose digest nobody published. Needs `driver_version`.
+    pub sha256: Option<String>,
+    /// A file that takes the place of the built-in catalogue of drivers.
+    pub catalog: Option<String>,
     /// The cache: a folder, or a file made by `ofedctl cache export`.
     pub cache: String,
     /// Use nothing but the cache; package managers then run without any network interface.
@@ -85,6 +91,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             driver: DriverChoice::Auto,
+            driver_version: None,
+            sha256: None,
+            catalog: None,
             cache: "/var/cache/ofedctl".to_owned(),
             offline: false,
             vm_size: None,

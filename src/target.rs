@@ -16,6 +16,7 @@ pub enum Moment {
 
 /// A processor architecture, named as the kernel names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit x86.
@@ -84,6 +85,7 @@ pub enum Family {
 
 /// A distribution and its version, written as one word: `debian12`, `ubuntu22.04`, `rhel8.6`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(into = "String", try_from = "String")]
 pub struct Distro {
     /// The `ID` of os-release, except that Azure Linux is `azurelinux` and Mariner is `mariner`.
@@ -216,6 +218,7 @@ impl FromStr for Nic {
 
 /// Where a driver comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Driver {
     /// The vendor's `MLNX_OFED`: a tgz with its own installer.
@@ -241,6 +244,18 @@ impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// A kernel-devel package: the headers that modules are built with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct KernelDevel {
+    /// The kernel, as `uname -r` prints it.
+    pub version: String,
+    /// Where the package is, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 #[cfg(test)]

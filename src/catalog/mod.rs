@@ -9,13 +9,15 @@ pub mod import;
 pub mod names;
 pub mod versions;
 
-use crate::settings;
-use crate::target::{Arch, Distro, Driver, Nic};
+use crate::host;
+use crate::settings::{self, Settings};
+use crate::target::{Arch, Distro, Driver, KernelDevel, Nic};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::path::Path;
 use versions::Version;
 
 /// The catalogue this program was built with.
@@ -101,17 +103,6 @@ pub struct Row {
     pub note: Option<String>,
 }
 
-/// A kernel-devel package.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KernelDevel {
-    /// The kernel, as `uname -r` prints it.
-    pub version: String,
-    /// Where the package is, where known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
-}
-
 /// Distributions whose own RDMA stack can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,6 +121,14 @@ impl Catalog {
     /// The catalogue this program was built with. It is read when asked for, not before.
     pub fn embedded() -> Result<Self> {
         Self::parse(EMBEDDED_NAME, EMBEDDED)
+    }
+
+    /// The catalogue the settings name, or the one this program was built with.
+    pub fn of(settings: &Settings) -> Result<Self> {
+        match &settings.catalog {
+            Some(file) => Self::parse(file, &host::read_here(Path::new(file))?),
+            None => Self::embedded(),
+        }
     }
 
     /// Reads a catalogue. `source` names it in errors, usually its path.
@@ -159,6 +158,20 @@ impl Catalog {
         let mut rows: Vec<&Row> = self.drivers.iter().filter(fits).collect();
         rows.sort_by_cached_key(|&row| Reverse(self.rank(row)));
         rows
+    }
+
+    /// The packages that install on this distribution and drive all of these adapters, newest first.
+    pub fn candidates_for_all(&self, distro: &Distro, arch: Arch, nics: &[Nic]) -> Vec<&Row> {
+        let Some(nic) = nics.first() else { return Vec::new() };
+        let mut rows = self.candidates(distro, arch, *nic);
+        rows.retain(|row| self.line(row).is_some_and(|line| nics.iter().all(|nic| line.nics.contains(nic))));
+        rows
+    }
+
+    /// Puts rows that are newest first in the order in which they should be taken: long-term lines first
+    /// (azhpc-images tried a feature line of DOCA and went back), then the newest.
+    pub fn prefer(&self, rows: &mut [&Row]) {
+        rows.sort_by_key(|row| Reverse(self.line(row).is_some_and(|line| line.lts)));
     }
 
     /// The release line of a row. A row of an unknown line is never a candidate; [`check::check`] finds it.

@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use super::cache::CacheArgs;
 use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
@@ -48,7 +49,7 @@ pub(super) enum Command {
     Cache(CacheArgs),
     /// Explain an exit code, a reason, or the settings
     Explain {
-        /// An exit code, a reason such as `cache-missing`, or `settings`
+        /// An exit code, a reason such as `cache-missing`, `settings`, or `plan`
         what: Option<String>,
     },
     /// Print completions for a shell
@@ -181,9 +182,18 @@ pub(super) struct TargetArgs {
     /// A kernel, as `uname -r` prints it; may be given more than once
     #[arg(long, value_name = "KERNEL")]
     pub(super) kernel: Vec<String>,
-    /// Driver: auto or inbox
+    /// Driver: auto, `mlnx_ofed`, doca or inbox
     #[arg(long, value_name = "DRIVER")]
     pub(super) driver: Option<String>,
+    /// Its version, or the release it must be of, such as 5.8
+    #[arg(long, value_name = "VERSION")]
+    pub(super) driver_version: Option<String>,
+    /// The SHA-256 of its package, where nobody published one
+    #[arg(long, value_name = "HEX")]
+    pub(super) sha256: Option<String>,
+    /// A catalogue of drivers in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub(super) catalog: Option<String>,
 }
 
 /// Any setting.
@@ -192,48 +202,6 @@ pub(super) struct SetArgs {
     /// Set any key that `ofedctl explain settings` lists
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-}
-
-/// Arguments of `cache`.
-#[derive(Debug, Args)]
-pub(super) struct CacheArgs {
-    /// The cache's folder
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/ofedctl", global = true)]
-    pub(super) cache: PathBuf,
-    /// What to do with it
-    #[command(subcommand)]
-    pub(super) verb: CacheVerb,
-}
-
-/// What can be done with a cache.
-#[derive(Debug, Subcommand)]
-pub(super) enum CacheVerb {
-    /// List the bundles
-    List,
-    /// Compare every file with its digest
-    Verify,
-    /// Write bundles to one file (an OCI archive)
-    Export {
-        /// The file to write
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// The bundles; all when none is named
-        tags: Vec<String>,
-    },
-    /// Read bundles from a file made by `export`, skopeo or oras
-    Import {
-        /// The file to read
-        file: PathBuf,
-    },
-    /// Remove what no bundle needs
-    Gc {
-        /// Remove damaged files too, so that `stage` fetches them again
-        #[arg(long)]
-        damaged: bool,
-        /// Remove these bundles first
-        #[arg(long = "remove", value_name = "TAG")]
-        remove: Vec<String>,
-    },
 }
 
 impl TargetArgs {
@@ -271,6 +239,10 @@ pub(super) fn layer(
     given.extend(target.vm_size.iter().map(|size| ("--vm-size", "vm_size", word(size))));
     given.extend(target.nic.iter().map(|nic| ("--nic", "nic", word(nic))));
     given.extend(target.driver.iter().map(|driver| ("--driver", "driver", word(driver))));
+    let version = target.driver_version.iter();
+    given.extend(version.map(|version| ("--driver-version", "driver_version", word(version))));
+    given.extend(target.sha256.iter().map(|digest| ("--sha256", "sha256", word(digest))));
+    given.extend(target.catalog.iter().map(|file| ("--catalog", "catalog", word(file))));
     if !target.kernel.is_empty() {
         given.push(("--kernel", "kernels", Value::Sequence(target.kernel.iter().map(word).collect())));
     }

@@ -1,6 +1,5 @@
 //! `ofedctl cache`: looking after a cache.
 
-use super::args::{CacheArgs, CacheVerb};
 use super::commands::{Call, to_json};
 use super::{Answer, outcome_json};
 use crate::cache::{Cache, Writer};
@@ -8,10 +7,53 @@ use crate::host::Host;
 use crate::outcome::{Outcome, Reason};
 use crate::settings::Settings;
 use anyhow::Result;
+use clap::{Args, Subcommand};
 use serde_json::json;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// The cache's folder
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/ofedctl", global = true)]
+    pub(super) cache: PathBuf,
+    /// What to do with it
+    #[command(subcommand)]
+    pub(super) verb: CacheVerb,
+}
+
+/// What can be done with a cache.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheVerb {
+    /// List the bundles
+    List,
+    /// Compare every file with its digest
+    Verify,
+    /// Write bundles to one file (an OCI archive)
+    Export {
+        /// The file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// The bundles; all when none is named
+        tags: Vec<String>,
+    },
+    /// Read bundles from a file made by `export`, skopeo or oras
+    Import {
+        /// The file to read
+        file: PathBuf,
+    },
+    /// Remove what no bundle needs
+    Gc {
+        /// Remove damaged files too, so that `stage` fetches them again
+        #[arg(long)]
+        damaged: bool,
+        /// Remove these bundles first
+        #[arg(long = "remove", value_name = "TAG")]
+        remove: Vec<String>,
+    },
+}
 
 pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;

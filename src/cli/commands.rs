@@ -47,7 +47,10 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
     };
     let settings = settings(host.as_ref(), layer(&args.target, &args.set, None, false)?)?;
     let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), moment, &settings)?;
-    let outcome = Outcome::new(Reason::Planned, plan.driver_name());
+    let outcome = match &plan.present {
+        Some(present) => Outcome::new(Reason::AlreadyInstalled, present.release.clone()),
+        None => Outcome::new(Reason::Planned, plan.driver_name()),
+    };
     Ok(Answer { outcome, text: plan.to_text(), json: to_json(&plan)? })
 }
 
@@ -60,6 +63,14 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     host.events.enter(Step::Plan);
     let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), Moment::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
+    if plan.present.is_some() {
+        let outcome = Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "));
+        return Ok(Answer {
+            text: format!("{}\n", verdict(&outcome)),
+            json: outcome_json(&outcome),
+            outcome,
+        });
+    }
     host.events.enter(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
     let base = match (&args.status_file, &target) {

@@ -1,7 +1,7 @@
-//! `ofedctl explain`: codes, reasons and settings in plain words.
+//! `ofedctl explain`: codes, reasons, settings and the plan in plain words.
 
 use crate::outcome::{ExitCode, Reason};
-use crate::settings::SCHEMA;
+use crate::{plan_document, settings};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -9,8 +9,10 @@ use std::fmt::Write;
 /// Explains one thing, or lists all reasons. Returns text and JSON.
 pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     let Some(what) = what else { return Ok(of(Reason::ALL)) };
-    if what == "settings" {
-        return settings();
+    match what {
+        "settings" => return properties(settings::SCHEMA),
+        "plan" => return properties(plan_document::SCHEMA),
+        _ => {}
     }
     if let Some(reason) = Reason::from_token(what) {
         return Ok(of(&[reason]));
@@ -21,7 +23,8 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
         let (text, json) = of(&reasons);
         return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
     }
-    Err(Reason::Usage.error(format!("`{what}` is no exit code, no reason and not `settings`")))
+    Err(Reason::Usage
+        .error(format!("`{what}` is no exit code, no reason, and neither `settings` nor `plan`")))
 }
 
 fn of(reasons: &[Reason]) -> (String, Value) {
@@ -44,17 +47,20 @@ fn of(reasons: &[Reason]) -> (String, Value) {
     (text, json!({"schema_version": 1, "reasons": list}))
 }
 
-/// The settings, from the schema that is shipped; as JSON it is the schema itself.
-fn settings() -> Result<(String, Value)> {
-    let schema: Value = serde_json::from_str(SCHEMA).context("cannot read the settings' schema")?;
+/// The fields of a document, from the schema that is shipped; as JSON it is the schema itself.
+fn properties(schema: &str) -> Result<(String, Value)> {
+    let schema: Value = serde_json::from_str(schema).context("cannot read a schema of this program")?;
     let mut text = String::new();
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        let default = match &property["default"] {
-            Value::Null => "none".to_owned(),
-            default => default.to_string(),
-        };
         let says = property["description"].as_str().unwrap_or_default();
-        let _ = writeln!(text, "{key}\n    {says}\n    default: {default}");
+        let _ = writeln!(text, "{key}\n    {says}");
+        match property.get("default") {
+            None => {}
+            Some(Value::Null) => text.push_str("    default: none\n"),
+            Some(default) => {
+                let _ = writeln!(text, "    default: {default}");
+            }
+        }
     }
     Ok((text, schema))
 }
@@ -68,6 +74,7 @@ mod tests {
         assert!(explain(Some("14")).unwrap().0.contains("digest-mismatch"));
         assert!(explain(Some("no-vmbus")).unwrap().0.starts_with("10  no-vmbus\n"));
         assert!(explain(Some("settings")).unwrap().0.contains("wait_for_device\n"));
+        assert!(explain(Some("plan")).unwrap().0.contains("artifact\n"));
         assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
         assert_eq!(Reason::of(&explain(Some("2")).unwrap_err()), Reason::Usage);
     }

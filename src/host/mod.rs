@@ -13,8 +13,8 @@ pub mod stop;
 pub mod unpack;
 
 use crate::events::Events;
-use crate::outcome::Reason;
-use anyhow::Result;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
 use fs::Root;
 use std::io::Write;
 use std::path::Path;
@@ -28,6 +28,16 @@ pub const STATE_DIR: &str = "/var/lib/ofedctl";
 pub const LOG_FILE: &str = "/var/log/azure/ib-vmext-status";
 /// Full output of child programs.
 pub const CHILD_LOG_DIR: &str = "/var/log/azure/ofedctl";
+
+/// Reads a text file of this machine that the user names, whichever root is worked on.
+pub fn read_here(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).because(Reason::BadSettings, || format!("cannot read `{}`", path.display()))
+}
+
+/// Writes a text file of this machine that the user names.
+pub fn write_here(path: &Path, text: &str) -> Result<()> {
+    std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
 
 /// A system to work on, and the run that works on it.
 #[derive(Debug)]

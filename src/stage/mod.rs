@@ -11,6 +11,7 @@ use crate::outcome::Reason;
 use crate::packages::{Base, Manager, Question};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
+use crate::target::Driver;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -136,9 +137,22 @@ pub fn prove(host: &Host, cache: &Cache, bundle: &Bundle) -> Result<()> {
 
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
+    refuse_vendors(plan)?;
     let distro = &plan.target.distro;
     Manager::of(distro)
         .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
+}
+
+/// A vendor's driver is planned for, and cannot be staged or installed yet.
+fn refuse_vendors(plan: &Plan) -> Result<()> {
+    match plan.driver {
+        Driver::Inbox => Ok(()),
+        Driver::MlnxOfed | Driver::Doca => Err(Reason::ImageUnsupported.error(format!(
+            "{} is planned for {}, but this version of ofedctl only installs the distribution's own: --driver inbox",
+            plan.driver_name(),
+            plan.target.distro
+        ))),
+    }
 }
 
 /// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.

@@ -5,8 +5,7 @@
 //! `KernelDevelRPM`. It has no digests. The same file serves Windows.
 
 use super::{Entry, Import};
-use crate::catalog::KernelDevel;
-use crate::target::{Distro, Nic};
+use crate::target::{Distro, KernelDevel, Nic};
 use serde_json::Value;
 
 /// Reads it, if it is one.

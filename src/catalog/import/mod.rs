@@ -5,9 +5,9 @@ mod images;
 
 use super::names::{self, FileName};
 use super::versions::Version;
-use super::{Catalog, KernelDevel, Row};
+use super::{Catalog, Row};
 use crate::outcome::Reason;
-use crate::target::{Arch, Distro, Driver, Family, Nic};
+use crate::target::{Arch, Distro, Driver, Family, KernelDevel, Nic};
 use anyhow::Result;
 use serde_json::Value;
 use std::fmt::{Display, Write};

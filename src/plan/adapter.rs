@@ -1,0 +1,55 @@
+//! Which adapter generation a driver is wanted for, and who says so.
+
+use super::scene::Scene;
+use crate::facts::pci;
+use crate::target::Nic;
+
+/// What is planned for when nothing tells the adapter: the generations of all sizes that are sold today, best first
+/// all of them, else those that older distributions know.
+const USUAL: [&[Nic]; 2] = [&[Nic::Cx5, Nic::Cx6, Nic::Cx7], &[Nic::Cx5, Nic::Cx6]];
+
+/// The adapter.
+pub(super) struct Adapter {
+    /// Its generation, where anything tells it.
+    pub(super) nic: Option<Nic>,
+    /// Who says so, in one line.
+    pub(super) why: String,
+}
+
+impl Adapter {
+    /// Sets of generations that the driver must serve, the better one first.
+    pub(super) fn nics(&self) -> Vec<Vec<Nic>> {
+        match self.nic {
+            Some(nic) => vec![vec![nic]],
+            None => USUAL.map(<[Nic]>::to_vec).to_vec(),
+        }
+    }
+}
+
+/// The settings say it, else the hardware where its device number does, else the size.
+pub(super) fn of(scene: &Scene) -> Adapter {
+    let known = |nic: Nic, why: String| Adapter { nic: Some(nic), why };
+    if let Some(nic) = scene.settings.nic {
+        return known(nic, format!("the settings say that the adapter is {nic}"));
+    }
+    let functions = scene.live.map_or(&[][..], |facts| &facts.functions);
+    let size = scene.rdma_size().and_then(|size| Some((size.nic?, size.series.unwrap_or_default())));
+    let name = scene.vm_size.as_deref().unwrap_or_default();
+    if let (Some(nic), Some(function)) = (pci::generation_of(functions), pci::infiniband(functions).next()) {
+        let why = match size {
+            Some((by_name, series)) if by_name != nic => {
+                format!(
+                    "the adapter is {nic}: {function}, although {name} ({series}) has {by_name} by its name"
+                )
+            }
+            _ => format!("the adapter is {nic}: {function}"),
+        };
+        return known(nic, why);
+    }
+    // Functions whose number tells no generation are all of the mlx5 kind.
+    let fits = |nic: Nic| pci::infiniband(functions).next().is_none() || nic.kernel_driver() == "mlx5";
+    match size {
+        Some((nic, series)) if fits(nic) => known(nic, format!("the adapter of {name} ({series}) is {nic}")),
+        _ => Adapter { nic: None, why: "nothing tells which adapter it is for, so it must drive all usual ones (give --vm-size or --nic)".to_owned() },
+    }
+}

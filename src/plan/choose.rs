@@ -1,0 +1,204 @@
+//! Which driver: the vendor's best that can be used here, or the distribution's own.
+
+use super::vendor::{self, Judged};
+use crate::catalog::{Catalog, Inbox, Line, Row};
+use crate::facts::Facts;
+use crate::facts::modules::Place;
+use crate::outcome::Reason;
+use crate::plan_document::{Rejected, Target};
+use crate::settings::{DriverChoice, Settings};
+use crate::target::{Driver, Nic};
+use anyhow::Result;
+
+/// What a driver is wanted for.
+pub(super) struct Wish<'a> {
+    pub(super) target: &'a Target,
+    /// Sets of adapters; a driver must serve all of one set. The better set comes first.
+    pub(super) nics: &'a [Vec<Nic>],
+    /// The modules that must be there afterwards, the adapter's core module first.
+    pub(super) modules: &'a [String],
+    pub(super) facts: Option<&'a Facts>,
+    pub(super) secure_boot: bool,
+    pub(super) catalog: &'a Catalog,
+    pub(super) settings: &'a Settings,
+}
+
+/// What was chosen.
+pub(super) struct Choice<'a> {
+    pub(super) chosen: Chosen<'a>,
+    pub(super) why: Vec<String>,
+    pub(super) rejected: Vec<Rejected>,
+}
+
+/// A driver.
+pub(super) enum Chosen<'a> {
+    /// The distribution's own.
+    Inbox(&'a Inbox),
+    /// A vendor's package, with its digest.
+    Vendor(&'a Row, &'a str),
+}
+
+/// Why a driver cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Objection {
+    pub(super) reason: Reason,
+    pub(super) why: String,
+}
+
+impl Objection {
+    pub(super) fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into() }
+    }
+}
+
+/// Chooses, or refuses with what stands against each driver.
+pub(super) fn choose<'a>(wish: &Wish<'a>) -> Result<Choice<'a>> {
+    let mut refusal = None;
+    for nics in wish.nics {
+        match for_nics(wish, nics) {
+            Ok(choice) => return Ok(choice),
+            // The last set asks for least, so what stands against that counts.
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| Reason::Internal.error("no adapter to choose a driver for")))
+}
+
+fn for_nics<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Result<Choice<'a>> {
+    let settings = wish.settings;
+    let inbox = inbox(wish, nics);
+    if settings.driver == DriverChoice::Inbox {
+        let chosen = inbox.map_err(|objection| refusal(wish, nics, &[], Some(&objection)))?;
+        let why = [vec!["the settings ask for the distribution's own driver".to_owned()], has_modules(wish)];
+        return Ok(Choice { chosen: Chosen::Inbox(chosen), why: why.concat(), rejected: Vec::new() });
+    }
+    let judged = vendor::judge(wish, nics);
+    if let Some((row, sha256)) = vendor::best(&judged, settings) {
+        return Ok(vendors(wish, nics, &judged, (row, sha256), &inbox));
+    }
+    let named = is_named(settings);
+    match inbox {
+        Ok(inbox) if !named => Ok(distributions(wish, nics, inbox, &judged)),
+        Ok(_) => Err(refusal(wish, nics, &judged, None)),
+        Err(objection) => Err(refusal(wish, nics, &judged, Some(&objection).filter(|_| !named))),
+    }
+}
+
+/// Whether the settings leave no choice to the distribution's own driver.
+fn is_named(settings: &Settings) -> bool {
+    settings.driver != DriverChoice::Auto || settings.driver_version.is_some()
+}
+
+/// The vendor's driver, with its reasons.
+fn vendors<'a>(
+    wish: &Wish<'a>,
+    nics: &[Nic],
+    judged: &[Judged<'a>],
+    (row, sha256): (&'a Row, &'a str),
+    inbox: &Result<&'a Inbox, Objection>,
+) -> Choice<'a> {
+    let Target { distro, arch, .. } = wish.target;
+    let line = wish.catalog.line(row);
+    let lts = line.is_some_and(|line| line.lts);
+    let mut why = Vec::new();
+    if wish.settings.driver_version.is_some() {
+        why.push("the settings name it".to_owned());
+    } else {
+        let kind = if lts {
+            "newest usable long-term release"
+        } else {
+            "newest usable release, none being long-term,"
+        };
+        why.push(format!("the {kind} that drives {} on {distro} {arch}", names(nics)));
+    }
+    why.extend(line.map(|line| support(row, line)));
+    if row.sha256.is_none() {
+        why.push("its digest is the settings' word: nobody published one".to_owned());
+    }
+    why.extend(row.note.as_ref().map(|note| format!("to know: {note}")));
+    let mut rejected = vendor::rejected(judged, row);
+    let against_inbox = match inbox {
+        _ if is_named(wish.settings) => None,
+        Ok(_) => Some("taken where no vendor driver fits".to_owned()),
+        Err(objection) if objection.reason == Reason::KernelUnsupported => Some(objection.why.clone()),
+        Err(_) => None,
+    };
+    let inbox = |why| Rejected { driver: Driver::Inbox, versions: Vec::new(), why };
+    rejected.extend(against_inbox.map(inbox));
+    Choice { chosen: Chosen::Vendor(row, sha256), why, rejected }
+}
+
+/// The distribution's own driver, taken because no vendor's fits.
+fn distributions<'a>(wish: &Wish<'a>, nics: &[Nic], inbox: &'a Inbox, judged: &[Judged<'a>]) -> Choice<'a> {
+    let Target { distro, arch, .. } = wish.target;
+    let none =
+        if judged.is_empty() { "the catalogue has no vendor driver" } else { "no vendor driver can be used" };
+    let why =
+        vec![format!("{none} that drives {} on {distro} {arch}; the distribution's own does", names(nics))];
+    let why = [why, has_modules(wish)].concat();
+    Choice { chosen: Chosen::Inbox(inbox), why, rejected: vendor::objections(judged) }
+}
+
+fn support(row: &Row, line: &Line) -> String {
+    let kind = if line.lts {
+        "a long-term line; those go first, as azhpc-images went back to DOCA 3.2 from 3.3"
+    } else {
+        "a feature line"
+    };
+    let until = line.end_of_life.as_ref().map(|month| format!("; it is supported until {month}"));
+    let kernels = line.kernel_below.as_ref().map(|limit| format!("; it builds for kernels below {limit}"));
+    format!("its line, {}, is {kind}{}{}", row.line, until.unwrap_or_default(), kernels.unwrap_or_default())
+}
+
+fn has_modules(wish: &Wish) -> Vec<String> {
+    if wish.facts.is_none() {
+        return Vec::new();
+    }
+    let have = if wish.target.kernels.len() == 1 { "the kernel has" } else { "all kernels have" };
+    vec![format!("{have} the {} modules it needs", wish.modules.len())]
+}
+
+/// The distribution's own stack, if its kernels have the modules.
+fn inbox<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Result<&'a Inbox, Objection> {
+    let Target { distro, arch, .. } = wish.target;
+    let found = nics.first().and_then(|nic| wish.catalog.inbox(distro, *arch, *nic));
+    let found = found.filter(|inbox| nics.iter().all(|nic| inbox.nics.contains(nic))).ok_or_else(|| {
+        let why = format!("the catalogue knows of no driver of {distro}'s own for {}", names(nics));
+        Objection::new(Reason::ImageUnsupported, why)
+    })?;
+    for (kernel, modules) in wish.facts.iter().flat_map(|facts| &facts.modules) {
+        let missing = |module: &&String| modules.get(*module).is_none_or(|place| *place == Place::Missing);
+        let missing: Vec<&str> = wish.modules.iter().filter(missing).map(String::as_str).collect();
+        if wish.target.kernels.contains(kernel) && !missing.is_empty() {
+            let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
+            return Err(Objection::new(Reason::KernelUnsupported, why));
+        }
+    }
+    Ok(found)
+}
+
+/// Why nothing was chosen: the reason that one can do most about, and what stands against each driver.
+fn refusal(wish: &Wish, nics: &[Nic], judged: &[Judged], inbox: Option<&Objection>) -> anyhow::Error {
+    let Target { distro, arch, kernels, .. } = wish.target;
+    let objections = judged.iter().filter_map(|judged| judged.objection.as_ref()).chain(inbox);
+    let reasons: Vec<Reason> = objections.map(|objection| objection.reason).collect();
+    let by_weight = [Reason::BadSettings, Reason::SecureBoot, Reason::KernelUnsupported];
+    let reason =
+        by_weight.into_iter().find(|reason| reasons.contains(reason)).unwrap_or(Reason::ImageUnsupported);
+    let mut against: Vec<String> = vendor::objections(judged).iter().map(ToString::to_string).collect();
+    if against.is_empty() && wish.settings.driver != DriverChoice::Inbox {
+        against.push(vendor::none_there(wish, nics));
+    }
+    against.extend(inbox.map(|objection| format!("inbox: {}", objection.why)));
+    let on = if kernels.is_empty() { String::new() } else { format!(" with {}", kernels.join(", ")) };
+    let wanted = match wish.settings.driver {
+        DriverChoice::Auto => "driver".to_owned(),
+        driver => format!("{} driver", driver.name()),
+    };
+    let nics = names(nics);
+    reason.error(format!("no {wanted} for {nics} on {distro} {arch}{on}: {}", against.join("; ")))
+}
+
+pub(super) fn names(nics: &[Nic]) -> String {
+    nics.iter().map(|nic| nic.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,146 @@
+//! The deciding step: a pure function of what is described and seen, of catalogue and settings.
+//!
+//! It refuses in the order of the exit codes' table: what is wrong with the settings, then with the machine
+//! (`refuse`), then with the image (`choose`).
+
+mod adapter;
+mod choose;
+mod edits;
+mod present;
+mod refuse;
+mod scene;
+mod vendor;
+
+use crate::catalog::{Catalog, Row};
+use crate::facts::Facts;
+use crate::outcome::Reason;
+use crate::plan_document::{Artifact, Plan, Target};
+use crate::settings::{DriverChoice, Settings};
+use crate::target::{Arch, Distro, Driver, Moment, Nic};
+use anyhow::Result;
+use choose::{Choice, Chosen, Wish};
+use scene::Scene;
+
+/// What a user says of the target on the command line; it goes before what detection finds.
+#[derive(Debug, Clone, Default)]
+pub struct Described {
+    /// Distribution and version.
+    pub distro: Option<Distro>,
+    /// Architecture.
+    pub arch: Option<Arch>,
+}
+
+/// Decides what is to be installed, or refuses with the reason. `facts` are those of the root that is worked on, if
+/// there is one.
+pub fn plan(
+    described: &Described,
+    facts: Option<&Facts>,
+    moment: Moment,
+    catalog: &Catalog,
+    settings: &Settings,
+) -> Result<Plan> {
+    refuse_contradictions(settings)?;
+    let scene = Scene::new(facts, moment, settings);
+    refuse::machine(&scene)?;
+    let adapter = adapter::of(&scene);
+    let target = target(described, &scene, adapter.nic)?;
+    let modules = edits::modules(adapter.nic, settings);
+    if let Some(present) = present::look(&scene, &target)? {
+        return Ok(present::plan(present, target, modules));
+    }
+    let wish = Wish {
+        target: &target,
+        nics: &adapter.nics(),
+        modules: &modules,
+        facts,
+        secure_boot: scene.secure_boot(),
+        catalog,
+        settings,
+    };
+    let Choice { chosen, why, rejected } = choose::choose(&wish)?;
+    let (driver, driver_version, artifact, packages) = match chosen {
+        Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
+        Chosen::Vendor(row, sha256) => {
+            (row.driver, Some(row.version.to_string()), Some(artifact(row, sha256)), Vec::new())
+        }
+    };
+    Ok(Plan {
+        schema_version: 1,
+        driver,
+        driver_version,
+        present: None,
+        why: [why, vec![adapter.why]].concat(),
+        rejected,
+        artifact,
+        packages,
+        edits: edits::edits(settings),
+        modules,
+        target,
+    })
+}
+
+fn refuse_contradictions(settings: &Settings) -> Result<()> {
+    let Settings { driver, driver_version, sha256, .. } = settings;
+    let wrong = |what: &str| Err(Reason::BadSettings.error(what));
+    if *driver == DriverChoice::Inbox && driver_version.is_some() {
+        return wrong("`driver_version` goes with mlnx_ofed or doca: the distribution chooses its own");
+    }
+    let Some(sha256) = sha256 else { return Ok(()) };
+    if driver_version.is_none() {
+        return wrong("`sha256` needs `driver_version`, which says whose digest it is");
+    }
+    if sha256.len() != 64 || !sha256.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return wrong("`sha256` is not 64 hexadecimal digits");
+    }
+    Ok(())
+}
+
+fn artifact(row: &Row, sha256: &str) -> Artifact {
+    Artifact {
+        file_name: row.file_name().to_owned(),
+        url: row.url.clone(),
+        mirrors: row.mirrors.clone(),
+        sha256: sha256.to_ascii_lowercase(),
+        repository: row.repository.clone(),
+        kernel_devel: row.kernel_devel.clone(),
+    }
+}
+
+/// Puts together what a driver is wanted for.
+fn target(described: &Described, scene: &Scene, nic: Option<Nic>) -> Result<Target> {
+    let os = scene.facts.map(|facts| &facts.os);
+    let distro = described.distro.clone().or_else(|| os?.distro.clone()).ok_or_else(|| match os {
+        Some(_) => {
+            Reason::ImageUnsupported.error("this root does not say which distribution it is (no os-release)")
+        }
+        None => Reason::Usage.error("the target's distribution is not given: use --distro or --root"),
+    })?;
+    let of_size = scene.rdma_size().and_then(|size| size.arch);
+    let known = described.arch.or_else(|| os?.arch);
+    let arch = known.or(of_size).unwrap_or(Arch::of_this_program());
+    if let (None, Some(size), Some(of_size)) = (scene.live, &scene.vm_size, of_size)
+        && of_size != arch
+    {
+        let what = format!("{size} is {of_size}, but this image, {distro}, is {arch}");
+        return Err(Reason::ImageUnsupported.error(what));
+    }
+    let kernels = kernels(scene)?;
+    Ok(Target { distro, arch, kernels, vm_size: scene.vm_size.clone(), nic })
+}
+
+fn kernels(scene: &Scene) -> Result<Vec<String>> {
+    let wanted = &scene.settings.kernels;
+    let Some(facts) = scene.facts else { return Ok(wanted.clone()) };
+    let there = &facts.os.kernels;
+    let refuse = |what: String| Err(Reason::KernelUnsupported.error(what));
+    if there.is_empty() {
+        return refuse(
+            "no kernel is installed in this root, so there is nothing to have modules for".to_owned(),
+        );
+    }
+    if let Some(missing) = wanted.iter().find(|kernel| !there.contains(kernel)) {
+        let there = there.join(", ");
+        return refuse(format!("the kernel {missing} is not installed in this root; it has {there}"));
+    }
+    Ok(if wanted.is_empty() { there.clone() } else { wanted.clone() })
+}

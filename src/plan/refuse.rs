@@ -1,0 +1,69 @@
+//! What rules a machine out before its image is looked at: exit codes 10, 13 and 11, in this order.
+
+use super::scene::Scene;
+use crate::facts::vm_size::SizeVerdict;
+use crate::facts::vmbus::Vmbus;
+use crate::facts::{Facts, pci};
+use crate::outcome::Reason;
+use anyhow::Result;
+
+/// Refuses a machine that can have no InfiniBand. On a live machine the hardware goes before the size's name, which
+/// may be newer than the table, or of a size that has moved from Network Direct to SR-IOV during its life.
+pub(super) fn machine(scene: &Scene) -> Result<()> {
+    let Some(facts) = scene.live else { return size(scene, "") };
+    let seen = seen(facts);
+    let Some(vmbus) = &facts.vmbus else {
+        return Err(Reason::NoVmbus.error(format!("there is no VMBus here (/sys/bus/vmbus/devices); {seen}")));
+    };
+    if pci::infiniband(&facts.functions).next().is_some() {
+        return Ok(());
+    }
+    let name = scene.vm_size.as_deref();
+    if vmbus.network_direct {
+        let what = format!("{} offers Network Direct on the VMBus; {seen}", name.unwrap_or("this VM"));
+        return Err(Reason::SizeLegacyNd.error(what));
+    }
+    size(scene, &format!("; {seen}"))?;
+    let expected = match (name, scene.rdma_size().and_then(|size| size.hcas)) {
+        (Some(name), Some(1)) => format!("{name} should have an InfiniBand function, and has none"),
+        (Some(name), Some(count)) => format!("{name} should have {count} InfiniBand functions, and has none"),
+        (Some(name), None) => format!("{name} has no InfiniBand function"),
+        (None, _) => "this VM, of unknown size, has no InfiniBand function".to_owned(),
+    };
+    Err(Reason::NoIbDevice.error(format!("{expected}; {seen}")))
+}
+
+/// Refuses a size by its name, unless the user names the adapter: names newer than the table come every month.
+fn size(scene: &Scene, seen: &str) -> Result<()> {
+    if scene.settings.nic.is_some() {
+        return Ok(());
+    }
+    let name = scene.vm_size.as_deref().unwrap_or_default();
+    match scene.verdict() {
+        Some(SizeVerdict::NotRdma) => {
+            Err(Reason::SizeNotRdma.error(format!("{name} has no InfiniBand by its name{seen}")))
+        }
+        Some(SizeVerdict::LegacyNd { series }) => Err(Reason::SizeLegacyNd
+            .error(format!("{name}, of the {series} series, has Network Direct by its name{seen}"))),
+        Some(SizeVerdict::Rdma(_)) | None => Ok(()),
+    }
+}
+
+/// What was seen of the machine, in one line: what a reader needs to judge the refusal.
+fn seen(facts: &Facts) -> String {
+    let functions: Vec<String> = facts.functions.iter().map(ToString::to_string).collect();
+    let functions = if functions.is_empty() {
+        "no Mellanox or Microsoft network function".to_owned()
+    } else {
+        functions.join(", ")
+    };
+    let distro = facts.os.distro.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    let kernel = facts.os.running_kernel.as_deref().unwrap_or("unknown");
+    let bus = facts.vmbus.as_ref().map(|bus| format!("; VMBus: {}", classes(bus))).unwrap_or_default();
+    format!("seen: distribution {distro}, running kernel {kernel}; PCI: {functions}{bus}")
+}
+
+fn classes(bus: &Vmbus) -> String {
+    let counted = bus.classes.iter().map(|(class, count)| format!("{count} x {class}"));
+    counted.collect::<Vec<_>>().join(", ")
+}

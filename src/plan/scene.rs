@@ -1,0 +1,45 @@
+//! What counts at this moment: when baking, the machine that bakes is not the machine that is baked for, so neither
+//! its size nor its hardware says anything.
+
+use crate::facts::Facts;
+use crate::facts::secure_boot::SecureBoot;
+use crate::facts::vm_size::{RdmaSize, SizeVerdict, verdict};
+use crate::settings::Settings;
+use crate::target::Moment;
+
+/// Everything there is to decide by, except the catalogue.
+pub(super) struct Scene<'a> {
+    pub(super) settings: &'a Settings,
+    /// The root's facts.
+    pub(super) facts: Option<&'a Facts>,
+    /// The same, where the root is that of the machine the driver is for.
+    pub(super) live: Option<&'a Facts>,
+    /// The size of that machine.
+    pub(super) vm_size: Option<String>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(facts: Option<&'a Facts>, moment: Moment, settings: &'a Settings) -> Self {
+        let live = facts.filter(|_| moment == Moment::Live);
+        let vm_size = settings.vm_size.clone().or_else(|| live?.compute.vm_size.clone());
+        Self { settings, facts, live, vm_size }
+    }
+
+    /// What the size's name says.
+    pub(super) fn verdict(&self) -> Option<SizeVerdict> {
+        self.vm_size.as_deref().map(verdict)
+    }
+
+    /// What to expect of a size that has InfiniBand.
+    pub(super) fn rdma_size(&self) -> Option<RdmaSize> {
+        match self.verdict()? {
+            SizeVerdict::Rdma(size) => Some(size),
+            SizeVerdict::LegacyNd { .. } | SizeVerdict::NotRdma => None,
+        }
+    }
+
+    /// Whether the machine lets only signed modules in.
+    pub(super) fn secure_boot(&self) -> bool {
+        self.live.is_some_and(|facts| facts.secure_boot == SecureBoot::On)
+    }
+}

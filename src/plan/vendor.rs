@@ -1,0 +1,151 @@
+//! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
+
+use super::choose::{Objection, Wish, names};
+use crate::catalog::versions::Version;
+use crate::catalog::{Line, Row};
+use crate::facts::modules::Place;
+use crate::outcome::Reason;
+use crate::plan_document::Rejected;
+use crate::settings::{DriverChoice, Settings};
+use crate::target::{Driver, Nic};
+
+/// A package and what stands against it.
+pub(super) struct Judged<'a> {
+    pub(super) row: &'a Row,
+    /// How many newer ones there are.
+    age: usize,
+    pub(super) objection: Option<Objection>,
+}
+
+/// The packages that the settings leave to choose from, the preferred first.
+pub(super) fn judge<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Vec<Judged<'a>> {
+    let (target, settings) = (wish.target, wish.settings);
+    let mut rows = wish.catalog.candidates_for_all(&target.distro, target.arch, nics);
+    rows.retain(|row| is_wanted(row, settings));
+    let by_age = rows.clone();
+    if settings.driver_version.is_none() {
+        wish.catalog.prefer(&mut rows);
+    }
+    let age = |row: &Row| by_age.iter().position(|other| std::ptr::eq(*other, row)).unwrap_or_default();
+    rows.into_iter().map(|row| Judged { row, age: age(row), objection: objection(wish, row) }).collect()
+}
+
+fn is_wanted(row: &Row, settings: &Settings) -> bool {
+    let driver = match settings.driver {
+        DriverChoice::Auto => true,
+        DriverChoice::MlnxOfed => row.driver == Driver::MlnxOfed,
+        DriverChoice::Doca => row.driver == Driver::Doca,
+        DriverChoice::Inbox => false,
+    };
+    driver && settings.driver_version.as_deref().is_none_or(|version| row.version.is_of(version))
+}
+
+/// The preferred package that nothing stands against, with its digest.
+pub(super) fn best<'a>(judged: &[Judged<'a>], settings: &'a Settings) -> Option<(&'a Row, &'a str)> {
+    let row = judged.iter().find(|judged| judged.objection.is_none())?.row;
+    Some((row, row.sha256.as_deref().or(settings.sha256.as_deref())?))
+}
+
+/// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
+fn objection(wish: &Wish, row: &Row) -> Option<Objection> {
+    let line = wish.catalog.line(row)?;
+    if !row.is_public() {
+        return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
+    }
+    digest(row, wish.settings).or_else(|| kernels(wish, line)).or_else(|| {
+        let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
+        wish.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
+    })
+}
+
+fn digest(row: &Row, settings: &Settings) -> Option<Objection> {
+    match (&row.sha256, &settings.sha256) {
+        (Some(known), Some(given)) if !known.eq_ignore_ascii_case(given) => {
+            let why = format!("its digest is {known}, and not the given {given}");
+            Some(Objection::new(Reason::BadSettings, why))
+        }
+        (None, None) if settings.driver_version.is_some() => {
+            let why = "nobody published its digest: give it as `sha256`, too";
+            Some(Objection::new(Reason::ImageUnsupported, why))
+        }
+        (None, None) => {
+            let why = "nobody published its digest: it must be named by `driver_version` and `sha256`";
+            Some(Objection::new(Reason::ImageUnsupported, why))
+        }
+        _ => None,
+    }
+}
+
+fn kernels(wish: &Wish, line: &Line) -> Option<Objection> {
+    for kernel in &wish.target.kernels {
+        if let (false, Some(limit)) = (line.builds_for(kernel), &line.kernel_below) {
+            let why = format!("it builds for kernels below {limit}, and not for {kernel}");
+            return Some(Objection::new(Reason::KernelUnsupported, why));
+        }
+        let modules = wish.facts.and_then(|facts| facts.modules.get(kernel));
+        let built_in = |module: &&String| modules.is_some_and(|m| m.get(*module) == Some(&Place::BuiltIn));
+        if let Some(module) = wish.modules.iter().find(built_in) {
+            let why = format!("{module} is built into the kernel {kernel}, so that no other can be loaded");
+            return Some(Objection::new(Reason::KernelUnsupported, why));
+        }
+    }
+    None
+}
+
+/// The packages that something stands against, one entry for each driver and reason.
+pub(super) fn objections(judged: &[Judged]) -> Vec<Rejected> {
+    let said = judged.iter().filter_map(|judged| Some((judged.row, judged.objection.as_ref()?.why.clone())));
+    grouped(said)
+}
+
+/// The packages that were not chosen, one entry for each driver and reason.
+pub(super) fn rejected(judged: &[Judged], chosen: &Row) -> Vec<Rejected> {
+    let age = judged.iter().find(|judged| std::ptr::eq(judged.row, chosen)).map(|judged| judged.age);
+    let is_other =
+        |judged: &&Judged| (judged.row.driver, &judged.row.version) != (chosen.driver, &chosen.version);
+    let mut others: Vec<&Judged> = judged.iter().filter(is_other).collect();
+    others.sort_by_key(|judged| judged.age);
+    grouped(others.into_iter().map(|judged| {
+        let why = match &judged.objection {
+            Some(objection) => objection.why.clone(),
+            None if Some(judged.age) < age => "newer, but of a feature line".to_owned(),
+            None => "older".to_owned(),
+        };
+        (judged.row, why)
+    }))
+}
+
+fn grouped<'a>(said: impl Iterator<Item = (&'a Row, String)>) -> Vec<Rejected> {
+    let mut groups: Vec<Rejected> = Vec::new();
+    for (row, why) in said {
+        let version = row.version.to_string();
+        match groups.iter_mut().find(|group| group.driver == row.driver && group.why == why) {
+            Some(group) if group.versions.contains(&version) => {}
+            Some(group) => group.versions.push(version),
+            None => groups.push(Rejected { driver: row.driver, versions: vec![version], why }),
+        }
+    }
+    for group in &mut groups {
+        group.versions.sort_by(|a, b| Version::new(&**b).cmp(&Version::new(&**a)));
+    }
+    groups
+}
+
+/// That there is no such package at all.
+pub(super) fn none_there(wish: &Wish, nics: &[Nic]) -> String {
+    let Settings { driver, driver_version, .. } = wish.settings;
+    let name = match driver {
+        DriverChoice::Auto => "vendor driver",
+        named => named.name(),
+    };
+    let version = driver_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
+    let there = wish.catalog.candidates_for_all(&wish.target.distro, wish.target.arch, nics);
+    let mut there: Vec<String> = there.iter().map(|row| format!("{} {}", row.driver, row.version)).collect();
+    there.dedup();
+    let there = match there.len() {
+        0 => String::new(),
+        1..=4 => format!("; it has {}", there.join(", ")),
+        many => format!("; it has {} and {} more", there[..4].join(", "), many - 4),
+    };
+    format!("the catalogue has no {name}{version} that drives {}{there}", names(nics))
+}

@@ -1,0 +1,167 @@
+//! What the settings ask for is done, or refused in clear words; what an image holds already is left alone.
+
+use crate::machine::{CATALOG, machine, modules, planned, refused};
+use ofedctl::facts::Facts;
+use ofedctl::facts::azure::HpcImage;
+use ofedctl::facts::modules::Place;
+use ofedctl::facts::ofed::Ofed;
+use ofedctl::facts::rdma::LoadedModule;
+use ofedctl::facts::secure_boot::SecureBoot;
+use ofedctl::outcome::Reason;
+use ofedctl::plan::{Described, plan};
+use ofedctl::plan_document::Plan;
+use ofedctl::settings::{DriverChoice, Settings};
+use ofedctl::target::{Arch, Driver, Moment, Nic};
+
+const KERNEL: &str = "5.15.0-1074-azure";
+const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+
+fn wish(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -> Settings {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let (driver_version, sha256) = (text(version), text(sha256));
+    Settings { driver, driver_version, sha256, nic: Some(Nic::Cx6), ..Settings::default() }
+}
+
+fn on(distro: &str, settings: &Settings) -> anyhow::Result<Plan> {
+    let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
+    plan(&described, None, Moment::Bake, &CATALOG, settings)
+}
+
+#[test]
+fn a_named_driver_and_version_is_taken() {
+    for (distro, driver, version, taken) in [
+        ("ubuntu22.04", DriverChoice::Auto, None, "doca 3.2.2"),
+        ("ubuntu22.04", DriverChoice::Doca, None, "doca 3.2.2"),
+        ("ubuntu22.04", DriverChoice::Doca, Some("3.3.0"), "doca 3.3.0"),
+        ("ubuntu22.04", DriverChoice::Auto, Some("3.2"), "doca 3.2.2"),
+        ("ubuntu22.04", DriverChoice::Auto, Some("24.01"), "mlnx_ofed 24.01-0.3.3.1"),
+        ("ubuntu22.04", DriverChoice::Inbox, None, "inbox"),
+        ("debian12", DriverChoice::Auto, None, "inbox"),
+        ("rhel8.2", DriverChoice::Auto, None, "inbox"),
+        ("ubuntu18.04", DriverChoice::MlnxOfed, None, "mlnx_ofed 5.8-2.0.3.0"),
+    ] {
+        let plan = on(distro, &wish(driver, version, None)).unwrap();
+        assert_eq!(plan.driver_name(), taken, "{distro} {driver:?} {version:?}");
+        assert_eq!(plan.artifact.is_some(), plan.driver != Driver::Inbox);
+        assert_eq!(plan.packages.is_empty(), plan.driver != Driver::Inbox);
+        assert!(!plan.edits.is_empty() && !plan.why.is_empty());
+    }
+}
+
+#[test]
+fn a_named_driver_that_does_not_fit_is_refused() {
+    for (distro, driver, version, says) in [
+        ("debian12", DriverChoice::Doca, None, "no doca that drives cx6"),
+        ("ubuntu24.04", DriverChoice::MlnxOfed, None, "no mlnx_ofed"),
+        ("ubuntu22.04", DriverChoice::Auto, Some("9.9"), "no vendor driver 9.9"),
+        ("ubuntu22.04", DriverChoice::MlnxOfed, Some("3.2.2"), "it has doca 3.3.0"),
+        ("ubuntu16.04", DriverChoice::Inbox, None, "no driver of ubuntu16.04's own"),
+        ("rhel8.2", DriverChoice::Auto, Some("5.5-1.0.3.2"), "give it as `sha256`, too"),
+    ] {
+        let (reason, said) = refused(on(distro, &wish(driver, version, None)));
+        assert_eq!(reason, Reason::ImageUnsupported, "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn a_digest_goes_with_a_version_and_does_not_overrule_the_catalogue() {
+    let refusal = |settings: &Settings| refused(on("rhel8.2", settings));
+    for wrong in [
+        wish(DriverChoice::Auto, None, Some(DIGEST)),
+        wish(DriverChoice::Inbox, Some("5.5"), None),
+        wish(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some("abc")),
+    ] {
+        assert_eq!(refusal(&wrong).0, Reason::BadSettings, "{wrong:?}");
+    }
+    let plan = on("rhel8.2", &wish(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some(DIGEST))).unwrap();
+    assert_eq!(plan.artifact.as_ref().unwrap().sha256, DIGEST.to_lowercase());
+    assert!(plan.to_text().contains("its digest is the settings' word"), "{}", plan.to_text());
+    let (reason, said) = refused(on("ubuntu22.04", &wish(DriverChoice::Doca, Some("3.2.2"), Some(DIGEST))));
+    assert!(reason == Reason::BadSettings && said.contains("and not the given"), "{said}");
+}
+
+#[test]
+fn the_old_adapter_gets_the_old_line_while_kernels_let_it() {
+    let pro = |kernels: &[&str]| {
+        let kernels = kernels.iter().map(|kernel| (*kernel).to_owned()).collect();
+        on("ubuntu20.04", &Settings { nic: Some(Nic::Cx3Pro), kernels, ..Settings::default() }).unwrap()
+    };
+    assert_eq!(pro(&["5.4.0-1109-azure"]).driver_name(), "mlnx_ofed 4.9-6.0.6.0");
+    assert_eq!(pro(&["5.4.0-1109-azure"]).modules[..2], ["mlx4_core", "mlx4_ib"]);
+    let newer = pro(&["5.4.0-1109-azure", "5.15.0-1064-azure"]);
+    assert_eq!(newer.driver_name(), "inbox");
+    assert!(newer.to_text().contains("below 5.6, and not for 5.15.0-1064-azure"), "{}", newer.to_text());
+}
+
+#[test]
+fn with_no_adapter_known_the_driver_serves_all_usual_ones() {
+    let settings = Settings::default();
+    let plan = on("ubuntu22.04", &settings).unwrap();
+    assert!(
+        plan.target.nic.is_none() && plan.to_text().contains("drives cx5, cx6, cx7"),
+        "{}",
+        plan.to_text()
+    );
+    // Debian 11's own kernel is too old for the newest of them.
+    let plan = on("debian11", &settings).unwrap();
+    assert!(plan.driver == Driver::Inbox && plan.to_text().contains("give --vm-size or --nic"));
+}
+
+fn with_ofed(release: &str, doca_host: Option<&str>) -> Facts {
+    let mut facts = machine("ubuntu22.04", Arch::X86_64, KERNEL);
+    facts.modules.insert(KERNEL.to_owned(), modules(Place::Added));
+    facts.ofed = Some(Ofed {
+        release: Some(release.to_owned()),
+        version: release.split_once('-').map(|(_, version)| version.to_owned()),
+        doca_host: doca_host.map(str::to_owned),
+        ..Ofed::default()
+    });
+    facts
+}
+
+#[test]
+fn an_image_that_holds_a_driver_is_left_alone() {
+    let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
+    facts.hpc_image = Some(HpcImage::default());
+    // Even where the catalogue has nothing for it.
+    facts.os.distro = "fedora42".parse().ok();
+    for settings in [wish(DriverChoice::Auto, None, None), wish(DriverChoice::Doca, Some("3.2"), None)] {
+        let plan = planned(&facts, Moment::Live, &settings).unwrap();
+        assert_eq!((plan.driver_name().as_str(), plan.edits.len()), ("doca 3.2.1", 0));
+        let present = plan.present.unwrap();
+        assert!(present.hpc_image && present.release == "OFED-internal-25.10-1.7.1");
+    }
+    for settings in [
+        wish(DriverChoice::Inbox, None, None),
+        wish(DriverChoice::MlnxOfed, None, None),
+        wish(DriverChoice::Auto, Some("3.3"), None),
+    ] {
+        let (reason, said) = refused(planned(&facts, Moment::Live, &settings));
+        assert_eq!(reason, Reason::ImageUnsupported);
+        assert!(said.contains("OFED-internal-25.10-1.7.1 is installed: remove it first"), "{said}");
+    }
+}
+
+#[test]
+fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
+    let auto = wish(DriverChoice::Auto, None, None);
+    let mut ours = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
+    assert!(planned(&ours, Moment::Bake, &auto).unwrap().present.is_some());
+    ours.ofed.as_mut().unwrap().by_ofedctl = true;
+    assert!(planned(&ours, Moment::Bake, &auto).unwrap().present.is_none());
+    let mut stale = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
+    stale.os.kernels.push("6.8.0-1027-azure".to_owned());
+    stale.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
+    assert!(planned(&stale, Moment::Bake, &auto).unwrap().present.is_none());
+}
+
+#[test]
+fn a_driver_that_secure_boot_keeps_out_is_not_there() {
+    let auto = wish(DriverChoice::Auto, None, None);
+    let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
+    facts.secure_boot = SecureBoot::On;
+    assert_eq!(refused(planned(&facts, Moment::Live, &auto)).0, Reason::SecureBoot);
+    facts.loaded = vec![LoadedModule { name: "mlx5_core".to_owned(), version: None, srcversion: None }];
+    assert!(planned(&facts, Moment::Live, &auto).unwrap().present.is_some());
+}
