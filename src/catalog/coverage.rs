@@ -122,19 +122,19 @@ impl Cell {
 fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
     let cell = |nic| {
         let inbox = catalog.inbox(distro, arch, nic).is_some();
-        let best: Option<&Row> =
-            catalog.candidates(distro, arch, nic).into_iter().find(|row| row.is_public());
-        match best {
-            Some(row) => Some(Cell {
-                driver: row.driver,
-                version: Some(row.version.clone()),
-                needs_sha256: row.sha256.is_none(),
-                inbox,
-            }),
-            None => {
-                inbox.then_some(Cell { driver: Driver::Inbox, version: None, needs_sha256: false, inbox })
-            }
-        }
+        let mut rows = catalog.candidates(distro, arch, nic);
+        rows.retain(|row| row.is_public());
+        catalog.prefer(&mut rows);
+        let vendors = |row: &&Row| Cell {
+            driver: row.driver,
+            version: Some(row.version.clone()),
+            needs_sha256: row.sha256.is_none(),
+            inbox,
+        };
+        // In the order in which a plan takes them; one without a digest only when it is named.
+        let own = inbox.then_some(Cell { driver: Driver::Inbox, version: None, needs_sha256: false, inbox });
+        let taken = rows.iter().find(|row| row.sha256.is_some()).map(vendors);
+        taken.or(own).or_else(|| rows.first().map(vendors))
     };
     let nics = Nic::ALL.into_iter().filter_map(|nic| Some((nic, cell(nic)?))).collect();
     CoverageRow { distro: distro.clone(), arch, nics }
@@ -164,7 +164,7 @@ distribution  arch    cx3-pro                 cx5                     cx6    cx7
 centos8.2     x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  -      -    -
 debian12      x86_64  -                       inbox                   inbox  -    -
 rhel8         x86_64  -                       inbox                   inbox  -    -
-rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -    -
+rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  inbox                   inbox  -    -
 
 * no published digest: staging needs --sha256
 ";
@@ -180,8 +180,8 @@ rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -  
     fn the_value_has_adapters_as_keys() {
         let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
         let value = serde_json::to_value(&coverage).unwrap();
-        let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": true, "inbox": true});
-        assert_eq!(value["rows"][3]["nics"]["cx5"], want);
+        let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": true, "inbox": false});
+        assert_eq!(value["rows"][3]["nics"]["cx3-pro"], want);
         assert_eq!(value["schema_version"], 1);
     }
 }

@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 use super::cache::CacheArgs;
+use super::catalog::CatalogArgs;
 use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
@@ -47,6 +48,8 @@ pub(super) enum Command {
     Status(RootArgs),
     /// Look after a cache
     Cache(CacheArgs),
+    /// Show, check or import catalogues of drivers
+    Catalog(CatalogArgs),
     /// Explain an exit code, a reason, or the settings
     Explain {
         /// An exit code, a reason such as `cache-missing`, `settings`, or `plan`

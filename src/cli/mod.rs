@@ -2,6 +2,7 @@
 
 mod args;
 mod cache;
+mod catalog;
 mod commands;
 mod detect;
 mod explain;
@@ -68,6 +69,7 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Verify(args) => commands::verify(&call, args),
         Command::Status(args) => commands::status(&call, args),
         Command::Cache(args) => cache::cache(&call, args),
+        Command::Catalog(args) => catalog::catalog(&call, args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))
