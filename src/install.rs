@@ -2,7 +2,7 @@
 
 use crate::cache::{Bundle, Cache};
 use crate::host::Host;
-use crate::host::journal::Journal;
+use crate::host::journal::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
@@ -62,15 +62,36 @@ pub fn install(
     let now = manager.installed(&host.root)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
-    let repaired = if now.broken.is_empty() { Ok(()) } else { manager.repair(host, &transaction) };
-    let result = repaired.and_then(|()| manager.install(host, &transaction));
+    let transacted = transact(host, manager, &transaction, &before, !now.broken.is_empty());
     host.root.remove_all(REPOSITORY)?;
-    result?;
-    let mut packages = manager.installed(&host.root)?.versions;
-    packages.retain(|name, version| before.get(name) != Some(version) || plan.packages.contains(name));
-    let changed = packages.iter().filter(|(name, version)| before.get(*name) != Some(*version)).count();
+    let mut packages = transacted?;
+    let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
+    let changed = packages.iter().filter(|(name, version)| is_new(name, version)).count();
+    packages.retain(|name, version| is_new(name, version) || plan.packages.contains(name));
     host.root.sync()?;
     Ok(Installed { packages, changed })
+}
+
+/// Lets the manager do its work, and what an interrupted transaction left undone. Returns what is installed then.
+fn transact(
+    host: &Host,
+    manager: Manager,
+    transaction: &Transaction,
+    before: &PackagesBefore,
+    is_broken: bool,
+) -> Result<BTreeMap<String, String>> {
+    if is_broken {
+        manager.repair(host, transaction)?;
+    }
+    manager.install(host, transaction)?;
+    let after = manager.installed(&host.root)?.versions;
+    if before.noted_earlier {
+        let came_along =
+            |name: &&String| !before.versions.contains_key(*name) && !transaction.packages.contains(name);
+        let came_along: Vec<String> = after.keys().filter(came_along).cloned().collect();
+        manager.mark_as_dependencies(host, transaction, &came_along)?;
+    }
+    Ok(after)
 }
 
 /// Lays the bundle out as a repository: its index, and for each package a link to the blob as it appears inside

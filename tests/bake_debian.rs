@@ -100,12 +100,14 @@ fn signal(child: &Child, signal: Signal) {
 /// What two runs that did the same may still differ in.
 fn is_of_the_moment(path: &str) -> bool {
     let logs_and_times = ["var/log", "var/lib/ofedctl", "var/cache/ldconfig", "var/lib/dpkg/status-old"];
-    logs_and_times.iter().any(|start| Path::new(path).starts_with(start)) || path == "var/lib/dpkg/status"
+    logs_and_times.iter().any(|start| Path::new(path).starts_with(start)) || RECORDS.contains(&path)
 }
 
-/// dpkg keeps its records in the order of its work; only the records themselves count.
-fn records(root: &Root) -> BTreeSet<String> {
-    root.read("var/lib/dpkg/status").split("\n\n").map(|record| record.trim().to_owned()).collect()
+/// dpkg and apt keep their records in the order of their work; only the records themselves count.
+const RECORDS: [&str; 2] = ["var/lib/dpkg/status", "var/lib/apt/extended_states"];
+
+fn records(root: &Root) -> [BTreeSet<String>; 2] {
+    RECORDS.map(|path| root.read(path).split("\n\n").map(|record| record.trim().to_owned()).collect())
 }
 
 #[test]

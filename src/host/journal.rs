@@ -62,6 +62,15 @@ pub struct Unfinished {
     pub packages_before: Option<BTreeMap<String, String>>,
 }
 
+/// What was installed before the first package was touched.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PackagesBefore {
+    /// Versions by name.
+    pub versions: BTreeMap<String, String>,
+    /// An earlier run noted it, and may have installed a part since.
+    pub noted_earlier: bool,
+}
+
 /// The journal of this run. Dropped without [`Journal::commit`], it undoes every change.
 #[derive(Debug)]
 pub struct Journal<'h> {
@@ -135,14 +144,14 @@ impl<'h> Journal<'h> {
         Ok(Self { host, record, open: true })
     }
 
-    /// Notes what is installed before packages are touched, unless an earlier run did. Returns what was noted.
-    pub fn note_packages(&mut self, now: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-        if let Some(before) = &self.record.packages_before {
-            return Ok(before.clone());
+    /// Notes what is installed before packages are touched, unless an earlier run that did not end well did.
+    pub fn note_packages(&mut self, now: &BTreeMap<String, String>) -> Result<PackagesBefore> {
+        if let Some(versions) = self.record.packages_before.clone() {
+            return Ok(PackagesBefore { versions, noted_earlier: true });
         }
         self.record.packages_before = Some(now.clone());
         self.save()?;
-        Ok(now.clone())
+        Ok(PackagesBefore { versions: now.clone(), noted_earlier: false })
     }
 
     /// Notes which step is at work from now on.
@@ -315,7 +324,8 @@ mod tests {
         first.note_packages(&versions("1")).unwrap();
         std::mem::forget(first);
         let mut second = Journal::begin(&host, recover(&host).unwrap()).unwrap();
-        assert_eq!(second.note_packages(&versions("2")).unwrap(), versions("1"));
+        let before = second.note_packages(&versions("2")).unwrap();
+        assert_eq!(before, PackagesBefore { versions: versions("1"), noted_earlier: true });
         drop(second);
         let unfinished = recover(&host).unwrap().unwrap();
         assert_eq!(unfinished.packages_before, Some(versions("1")));

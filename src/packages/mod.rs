@@ -160,6 +160,19 @@ impl Manager {
         }
     }
 
+    /// Notes that packages came only because others need them. A transaction notes that at its end, so one that
+    /// was killed never did.
+    pub fn mark_as_dependencies(
+        self,
+        host: &Host,
+        transaction: &Transaction,
+        names: &[String],
+    ) -> Result<()> {
+        match self {
+            Self::Apt => apt::install::mark_as_dependencies(host, transaction, names),
+        }
+    }
+
     /// Compares installed files with what the packages brought; one line for each that differs.
     /// Configuration files may differ.
     pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {

@@ -54,6 +54,20 @@ pub(in super::super) fn install(host: &Host, transaction: &Transaction) -> Resul
     finished.check(reason, &format!("installing {}", transaction.packages.join(" "))).map(drop)
 }
 
+pub(in super::super) fn mark_as_dependencies(
+    host: &Host,
+    transaction: &Transaction,
+    names: &[String],
+) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let script = format!("mkdir -p {SCRATCH}/cache/archives/partial && exec apt-mark auto \"$@\"");
+    let mark = Cmd::new("/bin/sh").args(["-c", &script, "apt-mark"]).args(names).env("APT_CONFIG", CONFIG);
+    let finished = host.run(&mark.inside(transaction.sandbox(host)))?;
+    finished.check(Reason::PackageManager, "marking dependencies as such").map(drop)
+}
+
 /// What apt's last lines mean. apt resolves before it changes anything, so the first signs mean that the root
 /// is untouched.
 fn classify(tail: &str) -> Reason {
