@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
-use crate::receipt::Receipt;
+use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::stage::{self, Against, Opened};
@@ -64,40 +64,22 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.done(&facts.summary());
 
     report.enter(Step::Plan);
-    let catalog = Catalog::of(job.settings)?;
-    let plan = plan::plan(job.described, Some(&facts), job.moment, &catalog, job.settings)?;
+    let mut earlier = Receipt::load(&host.root)?;
+    let (question, plan) = answer(job, &facts, earlier.as_ref())?;
     report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
     if plan.present.is_some() {
         return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
     }
-    stage::manager_of(&plan)?;
-
-    let earlier = Receipt::load(&host.root)?;
-    if let (None, Some(receipt)) = (&unfinished, &earlier)
-        && is_already_right(host, &plan, receipt)?
-    {
+    if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
+        note_question(host, earlier.as_mut(), question);
         return Ok(Outcome::new(Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())));
     }
+
     report.publish();
     let mut journal = Journal::begin(host, unfinished)?;
     let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan)?;
-
-    report.enter(Step::Configure);
-    journal.enter(Step::Configure)?;
-    let edited = configure::configure(host, &mut journal, &plan.edits)?;
-    let loaded = job.moment == Moment::Bake || configure::load_modules(host, &plan.modules)?;
-    report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
-    report.publish();
-
-    report.enter(Step::Verify);
-    journal.enter(Step::Verify)?;
-    let manager = stage::manager_of(&plan)?;
-    let checks = verify::prove(host, manager, &plan, &installed.packages)?;
-    if let Some(failed) = verify::failures(&checks) {
-        return Err(Reason::VerifyFailed.error(failed));
-    }
-    report.done(&format!("{} checks passed", checks.len()));
-
+    let loaded = configured(job, report, &mut journal, &plan)?;
+    let checks = proven(host, report, &mut journal, &plan, &installed)?;
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
     let mut receipt = Receipt {
         schema_version: 1,
@@ -107,6 +89,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         vm_id: facts.compute.vm_id.filter(|_| job.moment == Moment::Live),
         started: rfc3339(started),
         finished: rfc3339(SystemTime::now()),
+        question,
         plan,
         bundle: Some(bundle.digest.to_string()),
         packages: installed.packages,
@@ -123,11 +106,63 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     Ok(Outcome::new(if loaded { Reason::Installed } else { Reason::RebootRequired }, message))
 }
 
-/// Whether the receipt is of this very plan and all that files can show still agrees with it.
-fn is_already_right(host: &Host, plan: &Plan, receipt: &Receipt) -> Result<bool> {
-    if !receipt.plan.does_the_same(plan) {
-        return Ok(false);
+/// The plan, and the question it answers: from the receipt when that was the question then too.
+fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
+    let (source, text) = Catalog::text(job.settings)?;
+    let question = plan::question(job.described, facts, job.moment, &text, job.settings)?;
+    if let Some(receipt) = earlier.filter(|receipt| receipt.question == question) {
+        return Ok((question, receipt.plan.clone()));
     }
+    let catalog = Catalog::parse(source, &text)?;
+    let plan = plan::plan(job.described, Some(facts), job.moment, &catalog, job.settings)?;
+    if plan.present.is_none() {
+        stage::manager_of(&plan)?;
+    }
+    Ok((question, plan))
+}
+
+/// A machine that was found right once is known by its question the next time, at the next boot for example.
+fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String) {
+    if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
+        receipt.question = question;
+        if let Err(error) = receipt.save(&host.root) {
+            host.events.warn(format!("the receipt was not renewed: {error:#}"));
+        }
+    }
+}
+
+/// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
+fn configured(job: &Job, report: &mut Report, journal: &mut Journal, plan: &Plan) -> Result<bool> {
+    report.enter(Step::Configure);
+    journal.enter(Step::Configure)?;
+    let edited = configure::configure(job.host, journal, &plan.edits)?;
+    let loaded = job.moment == Moment::Bake || configure::load_modules(job.host, &plan.modules)?;
+    report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
+    report.publish();
+    Ok(loaded)
+}
+
+/// Compares everything with the plan; what differs ends the run.
+fn proven(
+    host: &Host,
+    report: &mut Report,
+    journal: &mut Journal,
+    plan: &Plan,
+    installed: &install::Installed,
+) -> Result<Vec<Check>> {
+    report.enter(Step::Verify);
+    journal.enter(Step::Verify)?;
+    let checks = verify::prove(host, stage::manager_of(plan)?, plan, &installed.packages)?;
+    if let Some(failed) = verify::failures(&checks) {
+        return Err(Reason::VerifyFailed.error(failed));
+    }
+    report.done(&format!("{} checks passed", checks.len()));
+    Ok(checks)
+}
+
+/// Whether the receipt is of this very plan and all that files can show still agrees with it.
+fn is_already_right(host: &Host, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
+    let Some(receipt) = receipt.filter(|receipt| receipt.plan.does_the_same(plan)) else { return Ok(false) };
     let installed = stage::manager_of(plan)?.installed(&host.root)?;
     let checks = verify::look(host, plan, &installed, Some(receipt))?;
     Ok(installed.broken.is_empty() && verify::failures(&checks).is_none())
@@ -221,7 +256,7 @@ pub fn plan_only(
 }
 
 /// Compares a root with its receipt, or says that there is none.
-pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<crate::receipt::Check>)> {
+pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<Check>)> {
     let receipt = Receipt::load(&host.root)?
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
     host.events.enter(Step::Verify);

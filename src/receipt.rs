@@ -36,6 +36,8 @@ pub struct Receipt {
     pub started: String,
     /// When it ended, RFC 3339.
     pub finished: String,
+    /// Digest of all that the plan was made from.
+    pub question: String,
     /// The plan that was carried out.
     pub plan: Plan,
     /// The bundle the files came from, as `sha256:…`.

@@ -15,6 +15,7 @@ use crate::target::{Arch, Distro, Driver, KernelDevel, Nic};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -123,12 +124,18 @@ impl Catalog {
         Self::parse(EMBEDDED_NAME, EMBEDDED)
     }
 
+    /// The text of the catalogue the settings name, or of the one this program was built with, and its name.
+    pub fn text(settings: &Settings) -> Result<(&str, Cow<'static, str>)> {
+        match &settings.catalog {
+            Some(file) => Ok((file, Cow::Owned(host::read_here(Path::new(file))?))),
+            None => Ok((EMBEDDED_NAME, Cow::Borrowed(EMBEDDED))),
+        }
+    }
+
     /// The catalogue the settings name, or the one this program was built with.
     pub fn of(settings: &Settings) -> Result<Self> {
-        match &settings.catalog {
-            Some(file) => Self::parse(file, &host::read_here(Path::new(file))?),
-            None => Self::embedded(),
-        }
+        let (source, text) = Self::text(settings)?;
+        Self::parse(source, &text)
     }
 
     /// Reads a catalogue. `source` names it in errors, usually its path.

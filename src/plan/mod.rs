@@ -13,21 +13,40 @@ mod vendor;
 
 use crate::catalog::{Catalog, Row};
 use crate::facts::Facts;
+use crate::host::journal::hex;
 use crate::outcome::Reason;
 use crate::plan_document::{Artifact, Plan, Target};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Driver, Moment, Nic};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use choose::{Choice, Chosen, Wish};
 use scene::Scene;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 /// What a user says of the target on the command line; it goes before what detection finds.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Described {
     /// Distribution and version.
     pub distro: Option<Distro>,
     /// Architecture.
     pub arch: Option<Arch>,
+}
+
+/// Everything a plan is made from, as a digest. The plan is a pure function of it: the same question has the same
+/// answer, and need not be asked again at every boot, which is dear because of the catalogue.
+pub fn question(
+    described: &Described,
+    facts: &Facts,
+    moment: Moment,
+    catalog: &str,
+    settings: &Settings,
+) -> Result<String> {
+    let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
+    let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed);
+    let asked = (env!("CARGO_PKG_VERSION"), described, moment, settings, seen);
+    let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
+    Ok(hex(&Sha256::new().chain_update(catalog).chain_update(asked).finalize()))
 }
 
 /// Decides what is to be installed, or refuses with the reason. `facts` are those of the root that is worked on, if
