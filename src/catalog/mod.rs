@@ -63,6 +63,9 @@ pub struct Line {
     /// Whether it is maintained for long.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lts: bool,
+    /// Why it is taken before newer lines, where that has been found out by somebody's trouble.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred: Option<String>,
     /// The month its support ends, `2027-10`, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_of_life: Option<String>,
@@ -175,10 +178,10 @@ impl Catalog {
         rows
     }
 
-    /// Puts rows that are newest first in the order in which they should be taken: long-term lines first
-    /// (azhpc-images tried a feature line of DOCA and went back), then the newest.
+    /// Puts rows that are newest first in the order in which they should be taken: preferred lines first, then the
+    /// newest.
     pub fn prefer(&self, rows: &mut [&Row]) {
-        rows.sort_by_key(|row| Reverse(self.line(row).is_some_and(|line| line.lts)));
+        rows.sort_by_key(|row| self.line(row).is_none_or(|line| line.preferred.is_none()));
     }
 
     /// The release line of a row. A row of an unknown line is never a candidate; [`check::check`] finds it.

@@ -1,7 +1,7 @@
 //! Which distribution this is, exactly, and which kernels it has.
 
 use crate::host::fs::Root;
-use crate::target::{Arch, Distro};
+use crate::target::{Arch, Distro, Family};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -10,6 +10,8 @@ use std::collections::HashMap;
 pub struct Os {
     /// Distribution and its most exact version.
     pub distro: Option<Distro>,
+    /// What it has in common with others: its package manager.
+    pub family: Option<Family>,
     /// The distribution's own name for itself.
     pub name: Option<String>,
     /// The architecture its programs are built for.
@@ -29,8 +31,10 @@ pub fn read(root: &Root) -> Os {
         .unwrap_or_default();
     // CentOS 7's os-release says only `7`; the minor version decides which driver fits.
     let centos = root.attribute("/etc/centos-release");
+    let distro = distro(&release, centos.as_deref());
     Os {
-        distro: distro(&release, centos.as_deref()),
+        family: distro.as_ref().map(Distro::family),
+        distro,
         name: release.get("PRETTY_NAME").cloned(),
         arch: arch(root),
         kernels: kernels(root),

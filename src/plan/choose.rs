@@ -99,18 +99,16 @@ fn vendors<'a>(
 ) -> Choice<'a> {
     let Target { distro, arch, .. } = wish.target;
     let line = wish.catalog.line(row);
-    let lts = line.is_some_and(|line| line.lts);
-    let mut why = Vec::new();
-    if wish.settings.driver_version.is_some() {
-        why.push("the settings name it".to_owned());
+    let why_it = if wish.settings.driver_version.is_some() {
+        "the settings name it".to_owned()
     } else {
-        let kind = if lts {
-            "newest usable long-term release"
-        } else {
-            "newest usable release, none being long-term,"
+        let kind = match line.and_then(|line| line.preferred.as_ref()) {
+            Some(why) => format!("the newest usable release of a preferred line ({why})"),
+            None => "the newest usable release".to_owned(),
         };
-        why.push(format!("the {kind} that drives {} on {distro} {arch}", names(nics)));
-    }
+        format!("{kind} that drives {} on {distro} {arch}", names(nics))
+    };
+    let mut why = vec![why_it];
     why.extend(line.map(|line| support(row, line)));
     if row.sha256.is_none() {
         why.push("its digest is the settings' word: nobody published one".to_owned());
@@ -140,11 +138,7 @@ fn distributions<'a>(wish: &Wish<'a>, nics: &[Nic], inbox: &'a Inbox, judged: &[
 }
 
 fn support(row: &Row, line: &Line) -> String {
-    let kind = if line.lts {
-        "a long-term line; those go first, as azhpc-images went back to DOCA 3.2 from 3.3"
-    } else {
-        "a feature line"
-    };
+    let kind = if line.lts { "a long-term line" } else { "a feature line" };
     let until = line.end_of_life.as_ref().map(|month| format!("; it is supported until {month}"));
     let kernels = line.kernel_below.as_ref().map(|limit| format!("; it builds for kernels below {limit}"));
     format!("its line, {}, is {kind}{}{}", row.line, until.unwrap_or_default(), kernels.unwrap_or_default())

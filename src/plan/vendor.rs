@@ -108,7 +108,7 @@ pub(super) fn rejected(judged: &[Judged], chosen: &Row) -> Vec<Rejected> {
     grouped(others.into_iter().map(|judged| {
         let why = match &judged.objection {
             Some(objection) => objection.why.clone(),
-            None if Some(judged.age) < age => "newer, but of a feature line".to_owned(),
+            None if Some(judged.age) < age => "newer, but its line is not the preferred one".to_owned(),
             None => "older".to_owned(),
         };
         (judged.row, why)

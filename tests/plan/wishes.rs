@@ -38,7 +38,7 @@ fn a_named_driver_and_version_is_taken() {
         ("ubuntu22.04", DriverChoice::Inbox, None, "inbox"),
         ("debian12", DriverChoice::Auto, None, "inbox"),
         ("rhel8.2", DriverChoice::Auto, None, "inbox"),
-        ("ubuntu18.04", DriverChoice::MlnxOfed, None, "mlnx_ofed 5.8-2.0.3.0"),
+        ("ubuntu18.04", DriverChoice::MlnxOfed, None, "mlnx_ofed 23.04-1.1.3.0"),
     ] {
         let plan = on(distro, &wish(driver, version, None)).unwrap();
         assert_eq!(plan.driver_name(), taken, "{distro} {driver:?} {version:?}");
