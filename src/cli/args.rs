@@ -41,7 +41,7 @@ pub(super) enum Command {
     /// Make an image's root right, from the cache
     Bake(BakeArgs),
     /// Make this VM right, now; quick when it is right already
-    Install(InstallArgs),
+    Install(RunArgs),
     /// Prove that a root is as its receipt says
     Verify(RootArgs),
     /// Show how the last run ended
@@ -93,9 +93,6 @@ pub(super) struct PlanArgs {
     /// The target
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Settings
-    #[command(flatten)]
-    pub(super) set: SetArgs,
 }
 
 /// Arguments of `stage`.
@@ -116,9 +113,6 @@ pub(super) struct StageArgs {
     /// The target
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Settings
-    #[command(flatten)]
-    pub(super) set: SetArgs,
 }
 
 /// Arguments of `bake`.
@@ -127,23 +121,14 @@ pub(super) struct BakeArgs {
     /// The image's root; `/` when run inside the build VM
     #[arg(long, value_name = "DIR")]
     pub(super) root: PathBuf,
-    /// Use nothing but the cache; package managers get no network interface
-    #[arg(long)]
-    pub(super) offline: bool,
-    /// The cache to install from
+    /// What to install, and from where
     #[command(flatten)]
-    pub(super) cache: CacheArg,
-    /// The target
-    #[command(flatten)]
-    pub(super) target: TargetArgs,
-    /// Settings
-    #[command(flatten)]
-    pub(super) set: SetArgs,
+    pub(super) run: RunArgs,
 }
 
-/// Arguments of `install`.
+/// Arguments of whatever makes a root right; all there are for `install`.
 #[derive(Debug, Args)]
-pub(super) struct InstallArgs {
+pub(super) struct RunArgs {
     /// Use nothing but the cache; package managers get no network interface
     #[arg(long)]
     pub(super) offline: bool,
@@ -153,9 +138,6 @@ pub(super) struct InstallArgs {
     /// The target
     #[command(flatten)]
     pub(super) target: TargetArgs,
-    /// Settings
-    #[command(flatten)]
-    pub(super) set: SetArgs,
 }
 
 /// Where the cache is.
@@ -166,9 +148,9 @@ pub(super) struct CacheArg {
     pub(super) cache: Option<String>,
 }
 
-/// A target, described instead of detected.
+/// A target, described instead of detected, and what is wanted for it.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Target")]
+#[command(next_help_heading = "Target and settings")]
 pub(super) struct TargetArgs {
     /// VM size, such as `Standard_HB120rs_v3`
     #[arg(long, value_name = "SIZE")]
@@ -197,11 +179,6 @@ pub(super) struct TargetArgs {
     /// A catalogue of drivers in place of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(super) catalog: Option<String>,
-}
-
-/// Any setting.
-#[derive(Debug, Args)]
-pub(super) struct SetArgs {
     /// Set any key that `ofedctl explain settings` lists
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
@@ -224,15 +201,10 @@ impl TargetArgs {
 }
 
 /// The settings given on the command line, as the last layer.
-pub(super) fn layer(
-    target: &TargetArgs,
-    set: &SetArgs,
-    cache: Option<&CacheArg>,
-    offline: bool,
-) -> Result<Layer> {
+pub(super) fn layer(target: &TargetArgs, cache: Option<&CacheArg>, offline: bool) -> Result<Layer> {
     let word = |text: &String| Value::String(text.clone());
     let mut given = Vec::new();
-    for pair in &set.set {
+    for pair in &target.set {
         let (key, value) = pair
             .split_once('=')
             .ok_or_else(|| Reason::Usage.error(format!("`--set {pair}`: write `--set KEY=VALUE`")))?;

@@ -1,8 +1,6 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
-use super::args::{
-    BakeArgs, CacheArg, InstallArgs, PlanArgs, RootArgs, SetArgs, StageArgs, TargetArgs, layer,
-};
+use super::args::{BakeArgs, CacheArg, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer};
 use super::{Answer, outcome_json, terminal};
 use crate::events::{Events, Step};
 use crate::host::Host;
@@ -11,7 +9,6 @@ use crate::host::stop::Stop;
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
-use crate::plan::Described;
 use crate::receipt::{Check, Receipt};
 use crate::settings::{CONFIG_DIR, CONFIG_FILE, Layer, Settings};
 use crate::stage::{self, Against};
@@ -45,7 +42,7 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
         None if args.target.is_given() => (None, Moment::Bake),
         None => (Some(call.host(Path::new("/"))?), Moment::Live),
     };
-    let settings = settings(host.as_ref(), layer(&args.target, &args.set, None, false)?)?;
+    let settings = settings(host.as_ref(), layer(&args.target, None, false)?)?;
     let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), moment, &settings)?;
     let outcome = match &plan.present {
         Some(present) => Outcome::new(Reason::AlreadyInstalled, present.release.clone()),
@@ -58,7 +55,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let target = args.root.as_deref().map(|root| call.host(root)).transpose()?;
     let here = call.host(Path::new("/"))?;
     let host = target.as_ref().unwrap_or(&here);
-    let settings = given(host, &args.target, &args.set, &args.cache, false)?;
+    let settings = given(host, &args.target, &args.cache, false)?;
     let host = call.host(host.root.path())?.within(Duration::from_secs(settings.deadline));
     host.events.enter(Step::Plan);
     let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), Moment::Bake, &settings)?;
@@ -112,20 +109,19 @@ fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: 
 }
 
 pub(super) fn bake(call: &Call, args: &BakeArgs) -> Result<Answer> {
-    let host = call.host(&args.root)?;
-    let settings = given(&host, &args.target, &args.set, &args.cache, args.offline)?;
-    run(host, &settings, &args.target.described(), Moment::Bake)
+    run(call.host(&args.root)?, &args.run, Moment::Bake)
 }
 
-pub(super) fn install(call: &Call, args: &InstallArgs) -> Result<Answer> {
-    let host = call.host(Path::new("/"))?;
-    let settings = given(&host, &args.target, &args.set, &args.cache, args.offline)?;
-    run(host, &settings, &args.target.described(), Moment::Live)
+pub(super) fn install(call: &Call, args: &RunArgs) -> Result<Answer> {
+    run(call.host(Path::new("/"))?, args, Moment::Live)
 }
 
-fn run(host: Host, settings: &Settings, described: &Described, moment: Moment) -> Result<Answer> {
+fn run(host: Host, args: &RunArgs, moment: Moment) -> Result<Answer> {
+    let settings = given(&host, &args.target, &args.cache, args.offline)?;
     let host = host.within(Duration::from_secs(settings.deadline));
-    let outcome = pipeline::run(&Job { host: &host, settings, described, moment, door: "shell" });
+    let described = args.target.described();
+    let job = Job { host: &host, settings: &settings, described: &described, moment, door: "shell" };
+    let outcome = pipeline::run(&job);
     let mut json = outcome_json(&outcome);
     let mut text = String::new();
     if outcome.is_success() {
@@ -171,14 +167,8 @@ pub(super) fn status(call: &Call, args: &RootArgs) -> Result<Answer> {
 }
 
 /// The settings of a root, with the command line over them.
-fn given(
-    host: &Host,
-    target: &TargetArgs,
-    set: &SetArgs,
-    cache: &CacheArg,
-    offline: bool,
-) -> Result<Settings> {
-    settings(Some(host), layer(target, set, Some(cache), offline)?)
+fn given(host: &Host, target: &TargetArgs, cache: &CacheArg, offline: bool) -> Result<Settings> {
+    settings(Some(host), layer(target, Some(cache), offline)?)
 }
 
 fn settings(host: Option<&Host>, command_line: Layer) -> Result<Settings> {
