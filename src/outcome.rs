@@ -124,7 +124,7 @@ reasons! {
     BadSettings "bad-settings" Usage
         "a settings file or value is wrong", "Correct the named key; `ofedctl explain settings` lists all keys.";
     NotRoot "not-root" Usage
-        "this command changes a system and needs root", "Run it again as root, for example with sudo.";
+        "this command works inside a system and needs root", "Run it again as root, for example with sudo.";
     BadRoot "bad-root" Usage
         "the given root is not a Linux root", "Give a directory that holds an unpacked distribution.";
     ToolMissing "tool-missing" Usage

@@ -63,12 +63,12 @@ impl Host {
         self.root.is_slash()
     }
 
-    /// Refuses to go on unless this process may change the system.
+    /// Refuses to go on unless this process may change the system and run programs inside its root.
     pub fn require_superuser(&self) -> Result<()> {
         if nix::unistd::geteuid().is_root() {
             return Ok(());
         }
-        Err(Reason::NotRoot.error(format!("changing `{}` needs root", self.root.path().display())))
+        Err(Reason::NotRoot.error(format!("working inside `{}` needs root", self.root.path().display())))
     }
 
     /// Refuses to work on a folder that holds no Linux distribution, before anything is written into it.
