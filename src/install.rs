@@ -1,4 +1,5 @@
-//! The fourth step: lets the package manager install the plan's packages from one bundle of the cache.
+//! The fourth step: lets the package manager install the plan's packages from one bundle of the cache, or remove
+//! those that came with it.
 
 use crate::cache::{Bundle, Cache};
 use crate::host::Host;
@@ -6,8 +7,9 @@ use crate::host::journal::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
+use crate::target::Moment;
 use anyhow::{Context, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +36,8 @@ pub struct Installed {
     pub packages: BTreeMap<String, String>,
     /// How many were added or changed.
     pub changed: usize,
+    /// Those that were not there before at all.
+    pub added: BTreeSet<String>,
 }
 
 /// Installs the plan's packages from `bundle`.
@@ -68,8 +72,29 @@ pub fn install(
     let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
     let changed = packages.iter().filter(|(name, version)| is_new(name, version)).count();
     packages.retain(|name, version| is_new(name, version) || plan.packages.contains(name));
+    let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
-    Ok(Installed { packages, changed })
+    Ok(Installed { packages, changed, added })
+}
+
+/// Removes packages with their settings; one that something else needs is refused, and then all stay.
+pub fn remove(
+    host: &Host,
+    journal: &mut Journal,
+    manager: Manager,
+    packages: &[String],
+    (moment, patience): (Moment, Duration),
+) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    manager.wait_for_locks(host, patience)?;
+    let sealed = moment == Moment::Bake;
+    if sealed {
+        journal.write_temporary(POLICY, POLICY_TEXT)?;
+    }
+    manager.remove(host, packages, sealed)?;
+    host.root.sync()
 }
 
 /// Lets the manager do its work, and what an interrupted transaction left undone. Returns what is installed then.

@@ -110,6 +110,12 @@ reasons! {
         "the machine is already as planned; nothing was changed", "Nothing to do.";
     RebootRequired "reboot-required" Success
         "installed, but the running kernel has not loaded the modules", "Reboot, then run `ofedctl verify`.";
+    Uninstalled "uninstalled" Success
+        "the driver and the edits around it were removed", "Nothing to do.";
+    NotInstalled "not-installed" Success
+        "there is no receipt, so there is nothing to remove", "Nothing to do.";
+    Generalized "generalized" Success
+        "what belongs to this VM alone was removed", "Capture the image.";
     Verified "verified" Success
         "every check passed", "Nothing to do.";
     Planned "planned" Success

@@ -5,7 +5,7 @@ use crate::host::journal::Change;
 use crate::plan_document::Plan;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where it is kept, inside the root.
 pub const RECEIPT: &str = "/var/lib/ofedctl/receipt.json";
@@ -44,6 +44,8 @@ pub struct Receipt {
     pub bundle: Option<String>,
     /// Versions of the planned packages and of all those that came with them.
     pub packages: BTreeMap<String, String>,
+    /// Those of them that were not there before at all.
+    pub added: BTreeSet<String>,
     /// The files that were edited, with what was there before.
     pub changes: Vec<Change>,
     /// What was checked at the end.
@@ -73,6 +75,7 @@ impl Receipt {
             }
         }
         self.changes = changes;
+        self.added.extend(earlier.added.iter().cloned());
         for (name, version) in &earlier.packages {
             self.packages.entry(name.clone()).or_insert_with(|| version.clone());
         }

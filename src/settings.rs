@@ -52,6 +52,7 @@ impl DriverChoice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that users know by its name")]
 pub struct Settings {
     /// Which driver to install.
     pub driver: DriverChoice,
@@ -81,6 +82,8 @@ pub struct Settings {
     pub ipoib: bool,
     /// Let every user lock memory without limit, as RDMA programs need.
     pub memlock: bool,
+    /// Leave the cache in an image that is generalized.
+    pub keep_cache: bool,
     /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
     pub proxy: Option<String>,
     /// A PEM file with certificate authorities to trust beside the system's, for downloads.
@@ -106,6 +109,7 @@ impl Default for Settings {
             lock_timeout: 600,
             ipoib: true,
             memlock: true,
+            keep_cache: true,
             proxy: None,
             ca_file: None,
         }

@@ -171,3 +171,54 @@ fn a_build_vm_bakes_itself_with_the_same_command() {
     image::assert_left_alone(&root);
     Ran::from(root.booted(&bake)).expect(0, "already-installed");
 }
+
+#[test]
+fn what_was_baked_can_be_taken_out_again() {
+    let root = debian_root("bookworm");
+    root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
+    let before = Tree::of(root.path()).without(is_of_the_moment);
+    image::bake(&root, &image::staged("bookworm")).expect(0, "installed");
+    assert_eq!(root.read("etc/waagent.conf"), "OS.EnableRDMA=y\n");
+
+    image::ask("uninstall", &root).expect(0, "uninstalled");
+    let status = image::status(&root);
+    assert_eq!((status.state.as_str(), status.code), ("success", 0), "{status:?}");
+    let after = Tree::of(root.path()).without(is_of_the_moment);
+    // rdma-core makes a group and keeps it, as Debian's policy has it.
+    let groups = ["etc/group", "etc/group-", "etc/gshadow", "etc/gshadow-"];
+    let traces = [
+        "var/cache/debconf",
+        "var/lib/systemd/deb-systemd-helper",
+        "var/lib/dpkg/info/format",
+        "var/lib/dpkg/triggers",
+    ];
+    let left = |path: &&str| !groups.contains(path) && !traces.iter().any(|trace| path.starts_with(trace));
+    let difference = tree::diff(&before, &after);
+    assert_eq!(difference.paths().filter(left).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert!(root.installed("rdma-core").is_none());
+    image::ask("uninstall", &root).expect(0, "not-installed");
+}
+
+#[test]
+fn a_file_that_was_changed_after_the_bake_is_not_taken_back() {
+    let root = debian_root("bookworm");
+    root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
+    image::bake(&root, &image::staged("bookworm")).expect(0, "installed");
+    root.write("etc/waagent.conf", "OS.EnableRDMA=y\nResourceDisk.Format=y\n");
+    image::ask("uninstall", &root).expect(0, "uninstalled");
+    assert_eq!(root.read("etc/waagent.conf"), "OS.EnableRDMA=y\nResourceDisk.Format=y\n");
+    assert!(!root.path().join("etc/modules-load.d/ofedctl.conf").exists());
+}
+
+#[test]
+fn a_generalized_image_keeps_its_receipt_and_nothing_of_the_machine() {
+    let root = debian_root("bookworm");
+    let cache = image::staged("bookworm");
+    image::bake(&root, &cache).expect(0, "installed");
+    image::ask("generalize", &root).expect(0, "generalized");
+    assert!(!root.path().join("var/lib/ofedctl/status/0.status").exists());
+    assert!(!root.path().join("var/log/azure/ib-vmext-status").exists());
+    assert!(!root.path().join("var/log/azure/ofedctl").exists());
+    image::ask("verify", &root).expect(0, "verified");
+    image::bake(&root, &cache).expect(0, "already-installed");
+}

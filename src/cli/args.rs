@@ -46,6 +46,10 @@ pub(super) enum Command {
     Verify(RootArgs),
     /// Show how the last run ended
     Status(RootArgs),
+    /// Take out what was installed, and its edits
+    Uninstall(RootArgs),
+    /// Make a root safe to clone, before its image is captured
+    Generalize(RootArgs),
     /// Look after a cache
     Cache(CacheArgs),
     /// Show, check or import catalogues of drivers

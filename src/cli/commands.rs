@@ -131,6 +131,28 @@ fn run(host: Host, args: &RunArgs, moment: Moment) -> Result<Answer> {
     Ok(Answer { outcome, text, json })
 }
 
+pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
+    let host = call.host(&args.root)?;
+    let settings = settings(Some(&host), Layer::default())?;
+    let host = host.within(Duration::from_secs(settings.deadline));
+    // Of a root that is not this machine's, nothing may be stopped here.
+    let moment = if host.is_running_system() { Moment::Live } else { Moment::Bake };
+    Ok(said(pipeline::uninstall(&host, &settings, moment)))
+}
+
+pub(super) fn generalize(call: &Call, args: &RootArgs) -> Result<Answer> {
+    let host = call.host(&args.root)?;
+    let settings = settings(Some(&host), Layer::default())?;
+    pipeline::generalize(&host, &settings).map(said)
+}
+
+/// An answer that is nothing but its outcome.
+fn said(outcome: Outcome) -> Answer {
+    let text = if outcome.is_success() { format!("{}\n", verdict(&outcome)) } else { String::new() };
+    let json = outcome_json(&outcome);
+    Answer { outcome, text, json }
+}
+
 pub(super) fn verify(call: &Call, args: &RootArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
     if !host.is_running_system() {

@@ -68,6 +68,8 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Install(args) => commands::install(&call, args),
         Command::Verify(args) => commands::verify(&call, args),
         Command::Status(args) => commands::status(&call, args),
+        Command::Uninstall(args) => commands::uninstall(&call, args),
+        Command::Generalize(args) => commands::generalize(&call, args),
         Command::Cache(args) => cache::cache(&call, args),
         Command::Catalog(args) => catalog::catalog(&call, args),
         Command::Explain { what } => {

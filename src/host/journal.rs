@@ -109,6 +109,11 @@ fn save(root: &Root, record: &Record) -> Result<()> {
     root.write_text(JOURNAL, &text).because(Reason::Internal, || "cannot keep the journal".to_owned())
 }
 
+/// What a changed file held before, as text; none when it was not there.
+pub fn saved_text(root: &Root, change: &Change) -> Result<Option<String>> {
+    change.before.as_ref().map_or(Ok(None), |saved| root.read_text(&format!("{SAVED_DIR}/{}", saved.sha256)))
+}
+
 /// Puts back what was there before, last change first.
 pub fn undo(root: &Root, changes: &[Change]) -> Result<()> {
     for change in changes.iter().rev() {

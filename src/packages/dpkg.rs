@@ -66,6 +66,13 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
 }
 
+/// `dpkg --purge`, which unlike apt never removes more than it is told.
+pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let finished = host.run(&Cmd::new("dpkg").arg("--purge").args(packages).inside(sandbox))?;
+    finished.check(Reason::PackageManager, "removing packages").map(drop)
+}
+
 /// Lines are `??5?????? c /etc/x` or `missing   c /etc/x`; a `c` marks a configuration file.
 fn is_damage(line: &str) -> bool {
     let mut words = line.split_whitespace();

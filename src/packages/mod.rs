@@ -173,6 +173,13 @@ impl Manager {
         }
     }
 
+    /// Removes packages with their settings, in one transaction that refuses to break what others need.
+    pub fn remove(self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+        match self {
+            Self::Apt => dpkg::purge(host, packages, sealed),
+        }
+    }
+
     /// Compares installed files with what the packages brought; one line for each that differs.
     /// Configuration files may differ.
     pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {

@@ -2,6 +2,12 @@
 //!
 //! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
 
+mod generalize;
+mod uninstall;
+
+pub use generalize::generalize;
+pub use uninstall::uninstall;
+
 use crate::cache::Bundle;
 use crate::catalog::Catalog;
 use crate::events::Step;
@@ -41,17 +47,30 @@ pub struct Job<'a> {
 
 /// Makes a root right and reports it, whatever happens.
 pub fn run(job: &Job) -> Outcome {
-    let host = job.host;
+    let operation = match job.moment {
+        Moment::Bake => "Bake",
+        Moment::Live => "Install",
+    };
+    alone(job.host, job.settings, operation, |report| steps(job, report))
+}
+
+/// Runs `steps` as the only run on the root, with a log and a report in it.
+fn alone(
+    host: &Host,
+    settings: &Settings,
+    operation: &str,
+    steps: impl FnOnce(&mut Report) -> Result<Outcome>,
+) -> Outcome {
     // Before these hold there is nowhere to report to.
     let ready = host.require_superuser().and_then(|()| {
         host.require_distribution()?;
-        let lock = host.lock_run(Duration::from_secs(job.settings.lock_timeout))?;
+        let lock = host.lock_run(Duration::from_secs(settings.lock_timeout))?;
         host.open_log()?;
         Ok(lock)
     });
     match ready {
         Err(error) => Outcome::from(&error),
-        Ok(_lock) => reported(host, operation(job.moment), |report| steps(job, report)),
+        Ok(_lock) => reported(host, operation, steps),
     }
 }
 
@@ -93,6 +112,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         plan,
         bundle: Some(bundle.digest.to_string()),
         packages: installed.packages,
+        added: installed.added,
         changes: Vec::new(),
         checks,
     };
@@ -263,14 +283,6 @@ pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<Check>)> {
     let manager = stage::manager_of(&receipt.plan)?;
     let checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
     Ok((receipt, checks))
-}
-
-/// The run's name in the status document.
-const fn operation(moment: Moment) -> &'static str {
-    match moment {
-        Moment::Bake => "Bake",
-        Moment::Live => "Install",
-    }
 }
 
 fn rfc3339(time: SystemTime) -> String {
