@@ -70,7 +70,7 @@ fn make_archive(dir: &Path, archive: &Path) {
     let mut seed = 1;
     for package in 0..100 {
         let mut file = File::create(tree.join(format!("DEBS/{package}.deb"))).unwrap();
-        file.write_all(&noise(&mut seed, (PACKED_MIB << 20) / 200)).unwrap();
+        file.write_all(&noise(&mut seed, (PACKED_MIB << 20) * 3 / 400)).unwrap();
     }
     for source in 0..100 {
         let mut file = File::create(tree.join(format!("src/{source}.c"))).unwrap();

@@ -209,3 +209,8 @@ proptest! {
         prop_assert!(rows.is_sorted_by(|a, b| ofed(a) >= ofed(b)));
     }
 }
+
+#[test]
+fn the_built_in_catalogue_names_nothing_twice() {
+    Catalog::parse("catalog.yaml", EMBEDDED).unwrap();
+}
