@@ -145,6 +145,7 @@ fn a_bake_asked_to_stop_says_so_and_the_next_one_finishes() {
     let cache = image::staged("trixie");
     let root = debian_root("trixie");
     let child = start_until_install(&root, &cache).expect("a bake at work");
+    assert_eq!(image::status(&root).state, "transitioning");
     signal(&child, Signal::SIGTERM);
     Ran::from(child.wait_with_output().unwrap()).expect(14, "interrupted");
     let status = image::status(&root);

@@ -61,6 +61,25 @@ fn a_second_target_costs_only_the_blobs_that_differ() {
 }
 
 #[test]
+fn a_target_without_a_root_is_staged_from_its_sources_and_its_package_database() {
+    let root = debian_root("bookworm");
+    let path = |path: &std::path::Path| path.display().to_string();
+    let (cache, database) = (root.beside("cache"), root.path().join("var/lib/dpkg/status"));
+    let staged = |status_file: &[&str]| {
+        let described =
+            ["stage", "--json", "--distro", "debian12", "--sources", &path(root.path()), "--cache"];
+        let cache = path(&cache);
+        let arguments: Vec<&str> =
+            described.into_iter().chain([cache.as_str()]).chain(status_file.iter().copied()).collect();
+        program::run(&arguments).expect(0, "staged").json()["bundle"]["files"].as_array().unwrap().len()
+    };
+    let missing = staged(&["--status-file", &path(&database)]);
+    let closure = staged(&[]);
+    assert!(closure > missing + 20, "{missing} files for this root, {closure} for an empty one");
+    image::bake(&root, &cache).expect(0, "installed");
+}
+
+#[test]
 fn a_killed_stage_leaves_a_cache_that_works() {
     let root = debian_root("trixie");
     let cache = root.beside("cache");
