@@ -3,7 +3,7 @@
 use super::Cache;
 use super::bundle::Bundle;
 use super::digest::Digest;
-use super::hash::Job;
+use super::hash::{Job, Problem};
 use super::layout;
 use super::read::Found;
 use super::refs::{References, Referred};
@@ -39,24 +39,6 @@ pub struct Damage {
     /// Its file name in those bundles.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-}
-
-/// What can be wrong with a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Problem {
-    /// It is not there.
-    Missing,
-    /// It is shorter than its descriptor says.
-    Truncated,
-    /// It is longer than its descriptor says.
-    TooLong,
-    /// Its bytes are not those of its digest.
-    Digest,
-    /// It cannot be read from the disk.
-    Unreadable,
-    /// Its bytes are right, but they are not the document they must be.
-    Malformed,
 }
 
 impl fmt::Display for Damage {

@@ -1,6 +1,6 @@
 //! Giving space back: blobs nobody refers to, damaged ones when asked, and what killed writers left.
 
-use super::check::Problem;
+use super::hash::Problem;
 use super::layout;
 use super::refs::{References, is_declared_bundle};
 use super::write::Writer;

@@ -1,12 +1,12 @@
 //! Hashing many blobs on all processors, in the same memory whatever their sizes.
 
 use super::Cache;
-use super::check::Problem;
 use super::digest::{Digest, Hasher};
 use super::layout;
 use super::pass::Pass;
 use crate::host::Host;
 use anyhow::{Result, anyhow};
+use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Beyond this many, disks and not processors are what one waits for.
@@ -15,6 +15,24 @@ const MAX_THREADS: usize = 8;
 /// From this size on, another thread reads ahead: a bundle may be one vendor archive and little beside it, and
 /// then hashing that one blob is all the time there is.
 const AHEAD_FROM_BYTES: u64 = 32 << 20;
+
+/// What can be wrong with a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Problem {
+    /// It is not there.
+    Missing,
+    /// It is shorter than its descriptor says.
+    Truncated,
+    /// It is longer than its descriptor says.
+    TooLong,
+    /// Its bytes are not those of its digest.
+    Digest,
+    /// It cannot be read from the disk.
+    Unreadable,
+    /// Its bytes are right, but they are not the document they must be.
+    Malformed,
+}
 
 /// A blob to hash.
 #[derive(Debug)]

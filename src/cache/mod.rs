@@ -27,10 +27,11 @@ pub use bundle::{
     APT_INDEX_TYPE, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, DEB_TYPE, Repository, RepositoryKind,
     VENDOR_TYPE,
 };
-pub use check::{Damage, Problem, Report};
+pub use check::{Damage, Report};
 pub use digest::{Digest, Hasher};
 pub use export::Exported;
 pub use gc::Freed;
+pub use hash::Problem;
 pub use import::Imported;
 pub use write::Writer;
 

@@ -1,7 +1,6 @@
 //! `ofedctl cache`: looking after a cache.
 
-use super::commands::{Call, to_json};
-use super::{Answer, outcome_json};
+use super::answer::{Answer, Call, outcome_json, to_json};
 use crate::cache::{Cache, Writer};
 use crate::host::Host;
 use crate::outcome::{Outcome, Reason};

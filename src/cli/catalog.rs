@@ -1,7 +1,7 @@
 //! `ofedctl catalog`: what a catalogue covers, what is wrong with it, and catalogues made from others' lists.
 
-use super::commands::{Call, to_json};
-use super::{Answer, outcome_json, terminal};
+use super::answer::{Answer, Call, outcome_json, to_json};
+use super::terminal;
 use crate::catalog::Catalog;
 use crate::catalog::check::{self, Finding};
 use crate::catalog::coverage::Coverage;

@@ -1,11 +1,10 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
+use super::answer::{Answer, Call, outcome_json, said, to_json};
 use super::args::{BakeArgs, CacheArg, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer};
-use super::{Answer, outcome_json, terminal};
-use crate::events::{Events, Step};
+use crate::events::Step;
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::stop::Stop;
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
@@ -15,25 +14,11 @@ use crate::stage::{self, Against};
 use crate::status::{StatusDocument, verdict};
 use crate::target::Moment;
 use crate::verify::failures;
-use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::{Value, json};
+use anyhow::Result;
+use serde_json::json;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
-
-/// What every command gets beside its own arguments.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
-    pub(super) quiet: bool,
-    pub(super) stop: &'a Stop,
-}
-
-impl Call<'_> {
-    pub(super) fn host(&self, root: &Path) -> Result<Host> {
-        Host::open(root, Events::to(terminal::sink(self.quiet)), self.stop.clone())
-    }
-}
 
 pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
     let (host, moment) = match &args.root {
@@ -146,13 +131,6 @@ pub(super) fn generalize(call: &Call, args: &RootArgs) -> Result<Answer> {
     pipeline::generalize(&host, &settings).map(said)
 }
 
-/// An answer that is nothing but its outcome.
-fn said(outcome: Outcome) -> Answer {
-    let text = if outcome.is_success() { format!("{}\n", verdict(&outcome)) } else { String::new() };
-    let json = outcome_json(&outcome);
-    Answer { outcome, text, json }
-}
-
 pub(super) fn verify(call: &Call, args: &RootArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
     if !host.is_running_system() {
@@ -211,8 +189,4 @@ fn settings(host: Option<&Host>, command_line: Layer) -> Result<Settings> {
     }
     layers.push(command_line);
     Settings::from_layers(layers)
-}
-
-pub(super) fn to_json(value: &impl Serialize) -> Result<Value> {
-    serde_json::to_value(value).context("cannot write the result as JSON")
 }

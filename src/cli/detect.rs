@@ -1,8 +1,7 @@
 //! `ofedctl detect`: the facts as a table.
 
-use super::Answer;
+use super::answer::{Answer, Call, to_json};
 use super::args::DetectArgs;
-use super::commands::{Call, to_json};
 use crate::detect::{capture, detect_with_size};
 use crate::facts::Facts;
 use crate::facts::modules::Place;

@@ -1,5 +1,6 @@
 //! The shell door: reads the command line, calls the pipeline, and says the outcome as text or JSON.
 
+mod answer;
 mod args;
 mod cache;
 mod catalog;
@@ -11,26 +12,12 @@ mod terminal;
 use crate::host::stop::Stop;
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::status::verdict;
+use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
 use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::ffi::OsString;
-
-/// What a command has to say: its outcome, and what it prints.
-#[derive(Debug)]
-struct Answer {
-    outcome: Outcome,
-    text: String,
-    json: Value,
-}
-
-impl Answer {
-    /// A result that is there to be printed.
-    fn listed(text: String, json: Value) -> Self {
-        Self { outcome: Outcome::new(Reason::Listed, ""), text, json }
-    }
-}
 
 /// Runs one command line and returns the code to exit with. Prints everything there is to print.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -59,7 +46,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
-    let call = commands::Call { quiet: cli.quiet, stop };
+    let call = Call { quiet: cli.quiet, stop };
     match &cli.command {
         Command::Detect(args) => detect::detect(&call, args),
         Command::Plan(args) => commands::plan(&call, args),
@@ -112,15 +99,4 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
     let message = said.strip_prefix("error: ").unwrap_or(&said);
     terminal::say(&format!("ofedctl: {}", verdict(&Outcome::new(Reason::Usage, message))));
     ExitCode::Usage
-}
-
-/// An outcome as every command's JSON has it.
-fn outcome_json(outcome: &Outcome) -> Value {
-    json!({
-        "schema_version": 1,
-        "reason": outcome.reason.token(),
-        "code": outcome.exit_code().number(),
-        "message": outcome.message,
-        "remedy": outcome.reason.remedy(),
-    })
 }

@@ -1,27 +1,14 @@
 //! Which driver: the vendor's best that can be used here, or the distribution's own.
 
 use super::vendor::{self, Judged};
-use crate::catalog::{Catalog, Inbox, Line, Row};
-use crate::facts::Facts;
+use super::wish::{Objection, Wish, names};
+use crate::catalog::{Inbox, Line, Row};
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
 use crate::plan_document::{Rejected, Target};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Driver, Nic};
 use anyhow::Result;
-
-/// What a driver is wanted for.
-pub(super) struct Wish<'a> {
-    pub(super) target: &'a Target,
-    /// Sets of adapters; a driver must serve all of one set. The better set comes first.
-    pub(super) nics: &'a [Vec<Nic>],
-    /// The modules that must be there afterwards, the adapter's core module first.
-    pub(super) modules: &'a [String],
-    pub(super) facts: Option<&'a Facts>,
-    pub(super) secure_boot: bool,
-    pub(super) catalog: &'a Catalog,
-    pub(super) settings: &'a Settings,
-}
 
 /// What was chosen.
 pub(super) struct Choice<'a> {
@@ -36,19 +23,6 @@ pub(super) enum Chosen<'a> {
     Inbox(&'a Inbox),
     /// A vendor's package, with its digest.
     Vendor(&'a Row, &'a str),
-}
-
-/// Why a driver cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Objection {
-    pub(super) reason: Reason,
-    pub(super) why: String,
-}
-
-impl Objection {
-    pub(super) fn new(reason: Reason, why: impl Into<String>) -> Self {
-        Self { reason, why: why.into() }
-    }
 }
 
 /// Chooses, or refuses with what stands against each driver.
@@ -191,8 +165,4 @@ fn refusal(wish: &Wish, nics: &[Nic], judged: &[Judged], inbox: Option<&Objectio
     };
     let nics = names(nics);
     reason.error(format!("no {wanted} for {nics} on {distro} {arch}{on}: {}", against.join("; ")))
-}
-
-pub(super) fn names(nics: &[Nic]) -> String {
-    nics.iter().map(|nic| nic.name()).collect::<Vec<_>>().join(", ")
 }

@@ -10,6 +10,7 @@ mod present;
 mod refuse;
 mod scene;
 mod vendor;
+mod wish;
 
 use crate::catalog::{Catalog, Row};
 use crate::facts::Facts;
@@ -19,10 +20,11 @@ use crate::plan_document::{Artifact, Plan, Target};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Driver, Moment, Nic};
 use anyhow::{Context, Result};
-use choose::{Choice, Chosen, Wish};
+use choose::{Choice, Chosen};
 use scene::Scene;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use wish::Wish;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -1,6 +1,6 @@
 //! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
 
-use super::choose::{Objection, Wish, names};
+use super::wish::{Objection, Wish, names};
 use crate::catalog::versions::Version;
 use crate::catalog::{Line, Row};
 use crate::facts::modules::Place;

@@ -1,0 +1,63 @@
+//! What every command takes beside its own arguments, and what it gives back.
+
+use super::terminal;
+use crate::events::Events;
+use crate::host::Host;
+use crate::host::stop::Stop;
+use crate::outcome::{Outcome, Reason};
+use crate::status::verdict;
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What every command gets beside its own arguments.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) quiet: bool,
+    pub(super) stop: &'a Stop,
+}
+
+impl Call<'_> {
+    pub(super) fn host(&self, root: &Path) -> Result<Host> {
+        Host::open(root, Events::to(terminal::sink(self.quiet)), self.stop.clone())
+    }
+}
+
+/// What a command has to say: its outcome, and what it prints.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) text: String,
+    pub(super) json: Value,
+}
+
+impl Answer {
+    /// A result that is there to be printed.
+    pub(super) fn listed(text: String, json: Value) -> Self {
+        Self { outcome: Outcome::new(Reason::Listed, ""), text, json }
+    }
+}
+
+/// An answer that is nothing but its outcome.
+pub(super) fn said(outcome: Outcome) -> Answer {
+    let text = if outcome.is_success() { format!("{}\n", verdict(&outcome)) } else { String::new() };
+    let json = outcome_json(&outcome);
+    Answer { outcome, text, json }
+}
+
+/// An outcome as every command's JSON has it.
+pub(super) fn outcome_json(outcome: &Outcome) -> Value {
+    json!({
+        "schema_version": 1,
+        "reason": outcome.reason.token(),
+        "code": outcome.exit_code().number(),
+        "message": outcome.message,
+        "remedy": outcome.reason.remedy(),
+    })
+}
+
+/// A value as the JSON of a result.
+pub(super) fn to_json(value: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(value).context("cannot write the result as JSON")
+}
