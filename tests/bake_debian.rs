@@ -223,3 +223,33 @@ fn a_generalized_image_keeps_its_receipt_and_nothing_of_the_machine() {
     image::ask("verify", &root).expect(0, "verified");
     image::bake(&root, &cache).expect(0, "already-installed");
 }
+
+/// The hardware is a tree of the files that detection reads, modelled on the VM size; the kernel is this machine's,
+/// which has no modules in the root, so that a reboot is due.
+#[test]
+fn a_live_vm_installs_for_itself_and_says_that_a_reboot_is_due() {
+    let root = debian_root("bookworm");
+    let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04");
+    let mut cp = std::process::Command::new("cp");
+    cp.args(["-a", &format!("{machine}/sys"), &format!("{machine}/run")]).arg(root.path());
+    assert!(cp.status().unwrap().success());
+    std::fs::create_dir_all(root.path().join("srv")).unwrap();
+    image::copy_of_staged("bookworm", &root.path().join("srv"));
+    std::fs::copy(env!("CARGO_BIN_EXE_ofedctl"), root.path().join("srv/ofedctl")).unwrap();
+
+    let install = ["/srv/ofedctl", "install", "--cache", "/srv/cache", "--offline", "--json"];
+    let ran = Ran::from(root.booted(&install));
+    ran.expect(0, "reboot-required");
+    let receipt = image::receipt(&root);
+    assert_eq!(receipt["vm_id"], "71e9ccfe-ac09-50f2-a1d8-9f4d3f30a51d");
+    assert_eq!(receipt["plan"]["target"]["vm_size"], "Standard_HB120rs_v3");
+    assert_eq!(image::status(&root).state, "success");
+    assert!(root.installed("rdma-core").is_some());
+    Ran::from(root.booted(&install)).expect(0, "reboot-required");
+
+    std::fs::remove_dir_all(root.path().join("sys/bus/pci/devices")).unwrap();
+    Ran::from(root.booted(&[&install[..], &["--set", "wait_for_device=1"]].concat()))
+        .expect(11, "no-ib-device");
+    std::fs::remove_dir_all(root.path().join("sys/bus/vmbus")).unwrap();
+    Ran::from(root.booted(&install)).expect(10, "no-vmbus");
+}

@@ -91,7 +91,9 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     }
     if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
         note_question(host, earlier.as_mut(), question);
-        return Ok(Outcome::new(Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())));
+        let loaded = has_loaded(&facts, &plan) || is_loaded(job, &plan)?;
+        let reason = if loaded { Reason::AlreadyInstalled } else { Reason::RebootRequired };
+        return Ok(Outcome::new(reason, format!("{} is in place", plan.driver_name())));
     }
 
     report.publish();
@@ -151,12 +153,22 @@ fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String) {
     }
 }
 
+/// Whether the running kernel was seen to have every module of the plan.
+fn has_loaded(facts: &Facts, plan: &Plan) -> bool {
+    plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name))
+}
+
+/// Whether the running kernel, when there is one, has every module of the plan now.
+fn is_loaded(job: &Job, plan: &Plan) -> Result<bool> {
+    Ok(job.moment == Moment::Bake || configure::load_modules(job.host, &plan.modules)?)
+}
+
 /// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
 fn configured(job: &Job, report: &mut Report, journal: &mut Journal, plan: &Plan) -> Result<bool> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
     let edited = configure::configure(job.host, journal, &plan.edits)?;
-    let loaded = job.moment == Moment::Bake || configure::load_modules(job.host, &plan.modules)?;
+    let loaded = is_loaded(job, plan)?;
     report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
     report.publish();
     Ok(loaded)
