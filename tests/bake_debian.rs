@@ -201,6 +201,20 @@ fn what_was_baked_can_be_taken_out_again() {
 }
 
 #[test]
+fn what_a_killed_bake_began_must_be_finished_before_it_can_be_taken_out() {
+    let root = debian_root("trixie");
+    let mut child = start_until_install(&root, &image::staged("trixie")).expect("a bake at work");
+    // Once packages have been touched there is something that no receipt tells of.
+    while !root.read("var/lib/ofedctl/journal.json").contains("\"packages_before\": {") {
+        assert!(child.try_wait().unwrap().is_none(), "the bake ended before anyone could look");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, Signal::SIGKILL);
+    child.wait().unwrap();
+    image::ask("uninstall", &root).expect(14, "verify-failed");
+}
+
+#[test]
 fn a_file_that_was_changed_after_the_bake_is_not_taken_back() {
     let root = debian_root("bookworm");
     root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");

@@ -23,11 +23,15 @@ pub fn uninstall(host: &Host, settings: &Settings, moment: Moment) -> Outcome {
 fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) -> Result<Outcome> {
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
+    let root = host.root.path().display();
     let Some(receipt) = Receipt::load(&host.root)? else {
-        return Ok(Outcome::new(
-            Reason::NotInstalled,
-            format!("`{}` has no receipt", host.root.path().display()),
-        ));
+        return match &unfinished {
+            None => Ok(Outcome::new(Reason::NotInstalled, format!("`{root}` has no receipt"))),
+            // Which packages came with it, only the run that finishes it will have written down.
+            Some(_) => Err(Reason::VerifyFailed.error(format!(
+                "a run on `{root}` did not end well: let `bake` or `install` finish it first"
+            ))),
+        };
     };
     let manager = stage::manager_of(&receipt.plan)?;
     let installed = manager.installed(&host.root)?.versions;
