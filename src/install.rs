@@ -7,6 +7,7 @@ use crate::host::journal::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
+use crate::settings::Settings;
 use crate::target::Moment;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use std::time::Duration;
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
 
-/// How to install.
+/// How to install or remove.
 #[derive(Debug, Clone, Copy)]
 pub struct Manner {
     /// Without any network interface.
@@ -27,6 +28,17 @@ pub struct Manner {
     pub sealed: bool,
     /// How long to wait for another package manager.
     pub patience: Duration,
+}
+
+impl Manner {
+    /// As the settings ask and the moment allows.
+    pub fn of(settings: &Settings, moment: Moment) -> Self {
+        Self {
+            offline: settings.offline,
+            sealed: moment == Moment::Bake,
+            patience: Duration::from_secs(settings.lock_timeout),
+        }
+    }
 }
 
 /// What came with it.
@@ -59,10 +71,7 @@ pub fn install(
         sealed: manner.sealed,
         patience: manner.patience,
     };
-    manager.wait_for_locks(host, manner.patience)?;
-    if manner.sealed {
-        journal.write_temporary(POLICY, POLICY_TEXT)?;
-    }
+    begin(host, journal, manager, manner)?;
     let now = manager.installed(&host.root)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
@@ -83,18 +92,23 @@ pub fn remove(
     journal: &mut Journal,
     manager: Manager,
     packages: &[String],
-    (moment, patience): (Moment, Duration),
+    manner: Manner,
 ) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    manager.wait_for_locks(host, patience)?;
-    let sealed = moment == Moment::Bake;
-    if sealed {
+    begin(host, journal, manager, manner)?;
+    manager.remove(host, packages, manner.sealed)?;
+    host.root.sync()
+}
+
+/// Makes sure that nobody else works on the packages, and that in an image nothing will start.
+fn begin(host: &Host, journal: &mut Journal, manager: Manager, manner: Manner) -> Result<()> {
+    manager.wait_for_locks(host, manner.patience)?;
+    if manner.sealed {
         journal.write_temporary(POLICY, POLICY_TEXT)?;
     }
-    manager.remove(host, packages, sealed)?;
-    host.root.sync()
+    Ok(())
 }
 
 /// Lets the manager do its work, and what an interrupted transaction left undone. Returns what is installed then.

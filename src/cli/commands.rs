@@ -37,25 +37,20 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
 }
 
 pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
-    let target = args.root.as_deref().map(|root| call.host(root)).transpose()?;
-    let here = call.host(Path::new("/"))?;
-    let host = target.as_ref().unwrap_or(&here);
-    let settings = given(host, &args.target, &args.cache, false)?;
-    let host = call.host(host.root.path())?.within(Duration::from_secs(settings.deadline));
+    let host = call.host(args.root.as_deref().unwrap_or(Path::new("/")))?;
+    let settings = given(&host, &args.target, &args.cache, false)?;
+    let host = host.within(Duration::from_secs(settings.deadline));
+    // Without --root this machine lends its package sources, but it is not the target.
+    let target = args.root.as_ref().map(|_| &host);
     host.events.enter(Step::Plan);
-    let (_, plan) = pipeline::plan_only(target.as_ref(), &args.target.described(), Moment::Bake, &settings)?;
+    let (_, plan) = pipeline::plan_only(target, &args.target.described(), Moment::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     if plan.present.is_some() {
-        let outcome = Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "));
-        return Ok(Answer {
-            text: format!("{}\n", verdict(&outcome)),
-            json: outcome_json(&outcome),
-            outcome,
-        });
+        return Ok(said(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
     host.events.enter(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
-    let base = match (&args.status_file, &target) {
+    let base = match (&args.status_file, target) {
         (Some(file), _) => Base::StatusFile(file.clone()),
         (None, Some(target)) => Base::Root(&target.root),
         (None, None) => Base::Empty,

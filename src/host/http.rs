@@ -57,7 +57,8 @@ pub fn fetch<W: Write>(
     mut progress: impl FnMut(u64),
 ) -> Result<W> {
     let mut pause = FIRST_PAUSE;
-    for attempt in 1.. {
+    let mut attempt = 1;
+    loop {
         host.stop.check()?;
         let mut sink = open()?;
         match fetch_once(host, client, url, &mut sink, &mut progress) {
@@ -70,15 +71,10 @@ pub fn fetch<W: Write>(
                 host.events.warn(format!("{error:#}; trying again in {} ms", pause.as_millis()));
                 std::thread::sleep(pause);
                 pause *= 2;
+                attempt += 1;
             }
         }
     }
-    unreachable_end()
-}
-
-/// The loop above ends by returning; this names the impossible case as an error instead of a panic.
-fn unreachable_end<T>() -> Result<T> {
-    Err(Reason::Internal.error("a download ended without an answer"))
 }
 
 enum Trouble {

@@ -210,11 +210,7 @@ fn install_from_cache(
 ) -> Result<(Bundle, install::Installed)> {
     let (host, settings) = (job.host, job.settings);
     let manager = stage::manager_of(plan)?;
-    let manner = Manner {
-        offline: settings.offline,
-        sealed: job.moment == Moment::Bake,
-        patience: Duration::from_secs(settings.lock_timeout),
-    };
+    let manner = Manner::of(settings, job.moment);
     report.enter(Step::Stage);
     let (opened, candidates) = bundles(job, plan)?;
     let cache = &opened.cache;

@@ -5,7 +5,7 @@ use crate::configure;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::journal::{self, Journal, SAVED_DIR};
-use crate::install;
+use crate::install::{self, Manner};
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::{RECEIPT, Receipt};
 use crate::report::Report;
@@ -13,7 +13,6 @@ use crate::settings::Settings;
 use crate::stage;
 use crate::target::Moment;
 use anyhow::Result;
-use std::time::Duration;
 
 /// Brings a root back to where it was before the first run, as far as nobody has changed it since.
 pub fn uninstall(host: &Host, settings: &Settings, moment: Moment) -> Outcome {
@@ -43,8 +42,7 @@ fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) 
     // The packages first: when one is needed by something else, nothing has been changed yet.
     report.enter(Step::Install);
     let mut journal = Journal::begin(host, unfinished)?;
-    let patience = Duration::from_secs(settings.lock_timeout);
-    install::remove(host, &mut journal, manager, &packages, (moment, patience))?;
+    install::remove(host, &mut journal, manager, &packages, Manner::of(settings, moment))?;
     report.done(&format!("{} packages removed", packages.len()));
 
     report.enter(Step::Configure);

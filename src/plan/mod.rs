@@ -12,9 +12,9 @@ mod scene;
 mod vendor;
 mod wish;
 
+use crate::cache::Hasher;
 use crate::catalog::{Catalog, Row};
 use crate::facts::Facts;
-use crate::host::journal::hex;
 use crate::outcome::Reason;
 use crate::plan_document::{Artifact, Plan, Target};
 use crate::settings::{DriverChoice, Settings};
@@ -23,7 +23,6 @@ use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
 use scene::Scene;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use wish::Wish;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
@@ -48,7 +47,10 @@ pub fn question(
     let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed);
     let asked = (env!("CARGO_PKG_VERSION"), described, moment, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
-    Ok(hex(&Sha256::new().chain_update(catalog).chain_update(asked).finalize()))
+    let mut hasher = Hasher::default();
+    hasher.update(catalog.as_bytes());
+    hasher.update(&asked);
+    Ok(hasher.finish().0.hex())
 }
 
 /// Decides what is to be installed, or refuses with the reason. `facts` are those of the root that is worked on, if
