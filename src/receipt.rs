@@ -65,8 +65,9 @@ impl Receipt {
         root.write_text(RECEIPT, &(text + "\n"))
     }
 
-    /// Takes over what an earlier receipt knows of files and packages that this run found already in place.
-    pub fn continue_from(&mut self, earlier: &Self) {
+    /// Takes over what an earlier receipt knows of files and packages that this run found already in place. Of the
+    /// packages those count that are still installed, with the version they have now.
+    pub fn continue_from(&mut self, earlier: &Self, installed: &BTreeMap<String, String>) {
         let mut changes = earlier.changes.clone();
         for change in std::mem::take(&mut self.changes) {
             // The oldest copy of a file is the one to put back.
@@ -76,8 +77,10 @@ impl Receipt {
         }
         self.changes = changes;
         self.added.extend(earlier.added.iter().cloned());
-        for (name, version) in &earlier.packages {
-            self.packages.entry(name.clone()).or_insert_with(|| version.clone());
+        for name in earlier.packages.keys() {
+            if let Some(version) = installed.get(name) {
+                self.packages.insert(name.clone(), version.clone());
+            }
         }
     }
 }

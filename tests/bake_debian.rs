@@ -267,3 +267,21 @@ fn a_live_vm_installs_for_itself_and_says_that_a_reboot_is_due() {
     std::fs::remove_dir_all(root.path().join("sys/bus/vmbus")).unwrap();
     Ran::from(root.booted(&install)).expect(10, "no-vmbus");
 }
+
+#[test]
+fn a_package_that_was_upgraded_since_is_known_by_its_new_version_after_the_next_bake() {
+    let root = debian_root("bookworm");
+    let cache = image::staged("bookworm");
+    image::bake(&root, &cache).expect(0, "installed");
+    // As if the bake had brought an older one: the receipt is all that remembers.
+    let receipt = root.read("var/lib/ofedctl/receipt.json");
+    let now = image::receipt(&root)["packages"]["libibverbs1"].as_str().unwrap().to_owned();
+    let older = receipt.replace(&format!("\"libibverbs1\": \"{now}\""), "\"libibverbs1\": \"1\"");
+    assert_ne!(older, receipt);
+    root.write("var/lib/ofedctl/receipt.json", &older);
+    image::ask("verify", &root).expect(14, "verify-failed");
+
+    std::fs::remove_file(root.path().join("etc/modules-load.d/ofedctl.conf")).unwrap();
+    image::bake(&root, &cache).expect(0, "installed");
+    image::ask("verify", &root).expect(0, "verified");
+}

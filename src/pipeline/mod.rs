@@ -121,7 +121,8 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     journal.commit(|changes| {
         receipt.changes = changes.to_vec();
         if let Some(earlier) = &earlier {
-            receipt.continue_from(earlier);
+            let installed = stage::manager_of(&receipt.plan)?.installed(&host.root)?.versions;
+            receipt.continue_from(earlier, &installed);
         }
         receipt.save(&host.root)
     })?;
