@@ -101,15 +101,13 @@ fn driver_of_receipt(host: &Host) -> Option<Driver> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Events;
     use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
     fn host() -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
-        (dir, host)
+        on_an_empty_root(Stop::never())
     }
 
     #[test]

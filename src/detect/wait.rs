@@ -62,15 +62,14 @@ fn is_settled(host: &Host) -> bool {
 mod tests {
     use super::*;
     use crate::detect::detect;
-    use crate::events::Events;
     use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
     use crate::outcome::Reason;
 
     const CLASS: &str = "/sys/bus/vmbus/devices/one/class_id";
 
     fn host(stop: Stop) -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::open(dir.path(), Events::silent(), stop).unwrap();
+        let (dir, host) = on_an_empty_root(stop);
         host.root.write_text(CLASS, "{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}\n").unwrap();
         (dir, host)
     }

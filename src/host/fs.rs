@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use pathrs::flags::{OpenFlags, RenameFlags};
 use std::fs::{File, Metadata, Permissions};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -258,9 +258,9 @@ fn is_missing(error: &pathrs::error::Error) -> bool {
     matches!(error.kind(), ErrorKind::OsError(Some(ENOENT | ENOTDIR)))
 }
 
-fn fd_path(handle: &pathrs::Handle) -> PathBuf {
-    use std::os::fd::AsFd;
-    PathBuf::from(format!("/proc/self/fd/{}", handle.as_fd().as_raw_fd()))
+/// The path of something open, which no link can redirect any more.
+pub(super) fn fd_path(open: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", open.as_fd().as_raw_fd()))
 }
 
 #[cfg(test)]

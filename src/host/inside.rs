@@ -5,14 +5,13 @@
 //! program. Each asks the kernel to be killed with its parent, and the end of the first process ends the
 //! namespaces with everything in them: no mount and no process outlives a run, even one that was killed.
 
+use super::fs::{Root, fd_path};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
-use pathrs::flags::OpenFlags;
 use serde::{Deserialize, Serialize};
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,10 +98,10 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     if sandbox.is_another_root() {
         bind(&sandbox.root, &sandbox.root)?;
         // Resolved anew: the path now leads to the bound tree.
-        prepare(&open(&sandbox.root)?, &sandbox)?;
+        prepare(&Root::open(&sandbox.root)?, &sandbox)?;
         nix::unistd::chroot(&sandbox.root).context("cannot change the root")?;
     } else {
-        prepare(&open(&sandbox.root)?, &sandbox)?;
+        prepare(&Root::open(&sandbox.root)?, &sandbox)?;
     }
     nix::unistd::chdir("/").context("cannot enter the root")?;
     let mut command = Command::new(program);
@@ -117,11 +116,7 @@ fn die_with_parent() -> Result<()> {
     set_pdeathsig(Signal::SIGKILL).context("cannot ask to be killed with the parent")
 }
 
-fn open(root: &Path) -> Result<pathrs::Root> {
-    pathrs::Root::open(root).with_context(|| format!("cannot open `{}`", root.display()))
-}
-
-fn prepare(root: &pathrs::Root, sandbox: &Sandbox) -> Result<()> {
+fn prepare(root: &Root, sandbox: &Sandbox) -> Result<()> {
     // Opened before anything is mounted over them.
     let views = sandbox.views.iter().map(|(from, to)| {
         let opened =
@@ -132,7 +127,7 @@ fn prepare(root: &pathrs::Root, sandbox: &Sandbox) -> Result<()> {
     if sandbox.is_sealed() {
         mount_in(root, "/proc", "proc", "")?;
         mount_in(root, "/run", "tmpfs", "mode=755")?;
-        make_dir(root, "/run/lock")?;
+        root.make_dirs("/run/lock", 0o755)?;
         // What a killed program leaves in /tmp must not become part of an image.
         mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
     }
@@ -145,14 +140,12 @@ fn prepare(root: &pathrs::Root, sandbox: &Sandbox) -> Result<()> {
         }
         for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
         {
-            let kind = pathrs::InodeType::Symlink(PathBuf::from(to));
-            root.create(format!("/dev/{link}"), &kind)
-                .with_context(|| format!("cannot link `/dev/{link}`"))?;
+            root.make_link(&format!("/dev/{link}"), Path::new(to))?;
         }
     }
     for (from, to) in views {
         bind_in(root, &fd_path(&from), to, true)?;
-        let pinned = pin(root, to)?;
+        let pinned = root.pin(to)?;
         let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, &pinned.1, None::<&str>, read_only, None::<&str>)
             .with_context(|| format!("cannot make `{to}` read-only"))?;
@@ -161,15 +154,13 @@ fn prepare(root: &pathrs::Root, sandbox: &Sandbox) -> Result<()> {
 }
 
 /// Binds a file or folder of this machine to a path in the root, which is made where missing.
-fn bind_in(root: &pathrs::Root, from: &Path, to: &str, folder: bool) -> Result<()> {
+fn bind_in(root: &Root, from: &Path, to: &str, folder: bool) -> Result<()> {
     if folder {
-        make_dir(root, to)?;
-    } else if root.resolve(to).is_err() {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        root.create_file(to, OpenFlags::O_WRONLY, &permissions)
-            .with_context(|| format!("cannot make `{to}`"))?;
+        root.make_dirs(to, 0o755)?;
+    } else if !root.exists(to) {
+        root.append(to, 0o666)?;
     }
-    bind(from, &pin(root, to)?.1)
+    bind(from, &root.pin(to)?.1)
 }
 
 fn bind(from: &Path, to: &Path) -> Result<()> {
@@ -177,26 +168,10 @@ fn bind(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot show `{}` inside the root", from.display()))
 }
 
-fn mount_in(root: &pathrs::Root, path: &str, kind: &str, options: &str) -> Result<()> {
-    make_dir(root, path)?;
+fn mount_in(root: &Root, path: &str, kind: &str, options: &str) -> Result<()> {
+    root.make_dirs(path, 0o755)?;
     let flags = MsFlags::MS_NOSUID
         | if kind == "proc" { MsFlags::MS_NODEV | MsFlags::MS_NOEXEC } else { MsFlags::empty() };
-    mount(Some(kind), &pin(root, path)?.1, Some(kind), flags, Some(options))
+    mount(Some(kind), &root.pin(path)?.1, Some(kind), flags, Some(options))
         .with_context(|| format!("cannot mount {kind} on `{path}`"))
-}
-
-fn make_dir(root: &pathrs::Root, path: &str) -> Result<()> {
-    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    root.mkdir_all(path, &permissions).map(drop).with_context(|| format!("cannot make `{path}`"))
-}
-
-/// A path of the root that links cannot redirect any more: through its open descriptor.
-fn pin(root: &pathrs::Root, path: &str) -> Result<(pathrs::Handle, PathBuf)> {
-    let handle = root.resolve(path).with_context(|| format!("cannot open `{path}` in the root"))?;
-    let pinned = fd_path(&handle);
-    Ok((handle, pinned))
-}
-
-fn fd_path(open: &impl AsFd) -> PathBuf {
-    PathBuf::from(format!("/proc/self/fd/{}", open.as_fd().as_raw_fd()))
 }

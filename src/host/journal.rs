@@ -258,14 +258,12 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Events;
     use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
 
     fn host() -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("etc")).unwrap();
-        std::fs::write(dir.path().join("etc/waagent.conf"), "old\n").unwrap();
-        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+        let (dir, host) = on_an_empty_root(Stop::never());
+        host.root.write_text("/etc/waagent.conf", "old\n").unwrap();
         (dir, host)
     }
 

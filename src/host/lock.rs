@@ -148,13 +148,11 @@ fn name_of(pid: Option<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Events;
     use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
 
     fn host() -> (tempfile::TempDir, Host) {
-        let dir = tempfile::tempdir().unwrap();
-        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
-        (dir, host)
+        on_an_empty_root(Stop::never())
     }
 
     #[test]

@@ -100,3 +100,17 @@ impl Host {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::events::Events;
+    use crate::host::Host;
+    use crate::host::stop::Stop;
+
+    /// A host on an empty root of its own, which is there as long as the folder is.
+    pub(crate) fn on_an_empty_root(stop: Stop) -> (tempfile::TempDir, Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::open(dir.path(), Events::silent(), stop).unwrap();
+        (dir, host)
+    }
+}
