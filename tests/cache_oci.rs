@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
+use common::need::need;
 use ofedctl::cache::{
     APT_INDEX_TYPE, Blob, Bundle, BundleConfig, BundleFile, Cache, DEB_TYPE, Repository, RepositoryKind,
 };
@@ -52,10 +55,9 @@ fn lab() -> Lab {
 }
 
 fn skopeo(args: &[&str]) -> String {
+    need(&["skopeo"]);
     let all = ["--insecure-policy"].iter().chain(args);
-    duct::cmd("skopeo", all)
-        .read()
-        .unwrap_or_else(|error| panic!("skopeo {args:?}: {error} (it comes with the package `skopeo`)"))
+    duct::cmd("skopeo", all).read().unwrap_or_else(|error| panic!("skopeo {args:?}: {error}"))
 }
 
 fn oci(dir: &Path) -> String {
