@@ -3,11 +3,12 @@
 //! A file imports only from floors below its own:
 //!
 //! ```text
-//! 6  main                                                     parse, run, exit
-//! 5  cli                                                      how each host talks
+//! 7  main                                                     parse, run, exit
+//! 6  cli                                                      the shell's door, and the way to the others
+//! 5  doors                                                    how each other host talks
 //! 4  pipeline                                                 the one order of steps
 //! 3  detect plan stage install configure verify report        the steps; none imports another
-//! 2  cache catalog facts packages receipt status              what the steps know and read
+//! 2  cache catalog config facts packages receipt status       what the steps know and read
 //! 1  host                                                     files, programs, network, locks, signals
 //! 0  outcome events settings target edit plan_document        plain data
 //! ```
@@ -15,8 +16,10 @@
 pub mod cache;
 pub mod catalog;
 pub mod cli;
+pub mod config;
 pub mod configure;
 pub mod detect;
+pub mod doors;
 pub mod edit;
 pub mod events;
 pub mod facts;

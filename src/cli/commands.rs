@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Call, outcome_json, said, to_json};
 use super::args::{BakeArgs, CacheArg, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer};
+use crate::config;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -9,7 +10,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
 use crate::receipt::{Check, Receipt};
-use crate::settings::{CONFIG_DIR, CONFIG_FILE, Layer, Settings};
+use crate::settings::{Layer, Settings};
 use crate::stage::{self, Against};
 use crate::status::{StatusDocument, verdict};
 use crate::target::Moment;
@@ -27,7 +28,7 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
         None if args.target.is_given() => (None, Moment::Bake),
         None => (Some(call.host(Path::new("/"))?), Moment::Live),
     };
-    let settings = settings(host.as_ref(), layer(&args.target, None, false)?)?;
+    let settings = config::load(host.as_ref().map(|host| &host.root), layer(&args.target, None, false)?)?;
     let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), moment, &settings)?;
     let outcome = match &plan.present {
         Some(present) => Outcome::new(Reason::AlreadyInstalled, present.release.clone()),
@@ -113,7 +114,7 @@ fn run(host: Host, args: &RunArgs, moment: Moment) -> Result<Answer> {
 
 pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
-    let settings = settings(Some(&host), Layer::default())?;
+    let settings = config::load(Some(&host.root), Layer::default())?;
     let host = host.within(Duration::from_secs(settings.deadline));
     // Of a root that is not this machine's, nothing may be stopped here.
     let moment = if host.is_running_system() { Moment::Live } else { Moment::Bake };
@@ -122,7 +123,7 @@ pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
 
 pub(super) fn generalize(call: &Call, args: &RootArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
-    let settings = settings(Some(&host), Layer::default())?;
+    let settings = config::load(Some(&host.root), Layer::default())?;
     pipeline::generalize(&host, &settings).map(said)
 }
 
@@ -163,25 +164,5 @@ pub(super) fn status(call: &Call, args: &RootArgs) -> Result<Answer> {
 
 /// The settings of a root, with the command line over them.
 fn given(host: &Host, target: &TargetArgs, cache: &CacheArg, offline: bool) -> Result<Settings> {
-    settings(Some(host), layer(target, Some(cache), offline)?)
-}
-
-fn settings(host: Option<&Host>, command_line: Layer) -> Result<Settings> {
-    let mut layers = Vec::new();
-    if let Some(host) = host {
-        let further = host
-            .root
-            .list(CONFIG_DIR)
-            .into_iter()
-            .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "yaml"));
-        let files =
-            std::iter::once(CONFIG_FILE.to_owned()).chain(further.map(|name| format!("{CONFIG_DIR}/{name}")));
-        for path in files {
-            if let Some(text) = host.root.read_text(&path)? {
-                layers.push(Layer::parse(&path, &text)?);
-            }
-        }
-    }
-    layers.push(command_line);
-    Settings::from_layers(layers)
+    config::load(Some(&host.root), layer(target, Some(cache), offline)?)
 }
