@@ -3,6 +3,7 @@
 
 use crate::cache::{Bundle, Cache};
 use crate::host::Host;
+use crate::host::fs::Content;
 use crate::host::journal::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
@@ -72,7 +73,7 @@ pub fn install(
         patience: manner.patience,
     };
     begin(host, journal, manager, manner)?;
-    let now = manager.installed(&host.root)?;
+    let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
     let transacted = transact(host, manager, &transaction, &before, !now.broken.is_empty());
@@ -123,7 +124,7 @@ fn transact(
         manager.repair(host, transaction)?;
     }
     manager.install(host, transaction)?;
-    let after = manager.installed(&host.root)?.versions;
+    let after = manager.installed(host)?.versions;
     if before.noted_earlier {
         let came_along =
             |name: &&String| !before.versions.contains_key(*name) && !transaction.packages.contains(name);
@@ -140,17 +141,19 @@ fn lay_out(host: &Host, manager: Manager, cache: &Cache, bundle: &Bundle) -> Res
     // A run that was killed may have left one.
     root.remove_all(REPOSITORY)?;
     root.make_dirs(REPOSITORY, 0o755)?;
-    let index = manager.index_name();
-    let indexed = bundle.file(index);
-    let indexed = indexed.ok_or_else(|| {
-        Reason::CacheUnreadable.error(format!("the bundle `{}` has no `{index}`", bundle.tag))
-    })?;
-    let mut text = String::new();
-    let mut blob = cache.blob(&indexed.digest)?;
-    blob.read_to_string(&mut text).context("cannot read the index of the bundle")?;
-    blob.finish()?;
-    root.write_text(&format!("{REPOSITORY}/{index}"), &text)?;
-    for file in bundle.files.iter().filter(|file| file.title != index) {
+    let index = manager.index_files();
+    for (name, folder) in index {
+        let indexed = bundle.file(name).ok_or_else(|| {
+            Reason::CacheUnreadable.error(format!("the bundle `{}` has no `{name}`", bundle.tag))
+        })?;
+        let mut bytes = Vec::new();
+        let mut blob = cache.blob(&indexed.digest)?;
+        blob.read_to_end(&mut bytes).context("cannot read the index of the bundle")?;
+        blob.finish()?;
+        let content = Content { bytes, mode: 0o644, uid: 0, gid: 0 };
+        root.write(&Path::new(REPOSITORY).join(folder).join(name).display().to_string(), &content)?;
+    }
+    for file in bundle.files.iter().filter(|file| !index.iter().any(|(name, _)| file.title == *name)) {
         let to = Path::new(BLOBS).join(file.digest.hex());
         root.make_link(&format!("{REPOSITORY}/{}", file.title), &to)?;
     }

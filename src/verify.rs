@@ -39,7 +39,7 @@ pub fn prove(
     plan: &Plan,
     recorded: &BTreeMap<String, String>,
 ) -> Result<Vec<Check>> {
-    let installed = manager.installed(&host.root)?;
+    let installed = manager.installed(host)?;
     let mut checks = look(host, plan, &installed, None)?;
     let drifted = recorded.iter().filter(|(name, version)| installed.versions.get(*name) != Some(*version));
     checks.extend(drifted.map(|(name, version)| package(name, &installed, Some(version))));

@@ -54,6 +54,8 @@ pub struct Question<'a> {
     pub sources: &'a Root,
     /// What is already there.
     pub base: &'a Base<'a>,
+    /// The target's distribution.
+    pub distro: &'a Distro,
     /// The target's architecture.
     pub arch: Arch,
     /// The packages that are wanted.
@@ -80,10 +82,28 @@ pub struct Download {
 pub struct Resolution {
     /// Everything that has to be installed, dependencies included, minus what is there.
     pub downloads: Vec<Download>,
-    /// The index of a flat repository with exactly these files.
-    pub index: String,
+    /// What the manager's own metadata say of the files, for [`Manager::index`].
+    pub described: String,
     /// The proxy that the machine's package manager is configured with.
     pub proxy: Option<String>,
+}
+
+/// A package file that came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its plain file name.
+    pub file: String,
+    /// Where it lies on this machine.
+    pub path: PathBuf,
+}
+
+/// One file of a repository's index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFile {
+    /// Its name, which is also its title in a bundle.
+    pub name: &'static str,
+    /// Its content.
+    pub bytes: Vec<u8>,
 }
 
 /// How packages are to be installed.
@@ -110,17 +130,25 @@ impl Manager {
         }
     }
 
-    /// The name of the index file of its local repositories, which is also its title in a bundle.
-    pub const fn index_name(self) -> &'static str {
+    /// The index files of its local repositories, the one that names the others first: their names, which are also
+    /// their titles in a bundle, and their folders inside the repository.
+    pub const fn index_files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Apt => apt::INDEX,
+            Self::Apt => &[(apt::INDEX, "")],
         }
     }
 
-    /// What is installed in a root, read from its database without running anything.
-    pub fn installed(self, root: &Root) -> Result<Installed> {
+    /// What is installed in a root.
+    pub fn installed(self, host: &Host) -> Result<Installed> {
         match self {
-            Self::Apt => dpkg::installed(root),
+            Self::Apt => dpkg::installed(&host.root),
+        }
+    }
+
+    /// What is installed in a root, where its database can be read without running anything.
+    pub fn installed_by_its_files(self, root: &Root) -> Result<Option<Installed>> {
+        match self {
+            Self::Apt => dpkg::installed(root).map(Some),
         }
     }
 
@@ -128,6 +156,15 @@ impl Manager {
     pub fn resolve(self, host: &Host, question: &Question) -> Result<Resolution> {
         match self {
             Self::Apt => apt::resolve::resolve(host, question),
+        }
+    }
+
+    /// Makes the index of a flat repository of exactly the files that came, in the order of [`Manager::index_files`].
+    pub fn index(self, resolution: &Resolution, _arrived: &[Arrived]) -> Result<Vec<IndexFile>> {
+        match self {
+            Self::Apt => {
+                Ok(vec![IndexFile { name: apt::INDEX, bytes: resolution.described.clone().into_bytes() }])
+            }
         }
     }
 

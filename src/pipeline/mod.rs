@@ -121,7 +121,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     journal.commit(|changes| {
         receipt.changes = changes.to_vec();
         if let Some(earlier) = &earlier {
-            let installed = stage::manager_of(&receipt.plan)?.installed(&host.root)?.versions;
+            let installed = stage::manager_of(&receipt.plan)?.installed(host)?.versions;
             receipt.continue_from(earlier, &installed);
         }
         receipt.save(&host.root)
@@ -196,7 +196,7 @@ fn proven(
 /// Whether the receipt is of this very plan and all that files can show still agrees with it.
 fn is_already_right(host: &Host, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let Some(receipt) = receipt.filter(|receipt| receipt.plan.does_the_same(plan)) else { return Ok(false) };
-    let installed = stage::manager_of(plan)?.installed(&host.root)?;
+    let installed = stage::manager_of(plan)?.installed(host)?;
     let checks = verify::look(host, plan, &installed, Some(receipt))?;
     Ok(installed.broken.is_empty() && verify::failures(&checks).is_none())
 }

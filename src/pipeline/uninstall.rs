@@ -33,7 +33,7 @@ fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) 
         };
     };
     let manager = stage::manager_of(&receipt.plan)?;
-    let installed = manager.installed(&host.root)?.versions;
+    let installed = manager.installed(host)?.versions;
     let packages: Vec<String> =
         receipt.added.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
     report.done(&format!("{} packages and {} edits to take back", packages.len(), receipt.changes.len()));

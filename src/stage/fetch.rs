@@ -1,6 +1,6 @@
 //! Downloads: several at a time, each verified while it is written, none that the cache already has.
 
-use crate::cache::{BlobWriter, BundleFile, DEB_TYPE, Digest, Writer};
+use crate::cache::{BlobWriter, BundleFile, Digest, Writer};
 use crate::host::Host;
 use crate::host::http::{self, Way};
 use crate::outcome::{Because, Reason};
@@ -25,8 +25,14 @@ pub(super) struct Fetched {
     pub(super) bytes: u64,
 }
 
-/// Brings every download into the cache.
-pub(super) fn fetch_all(host: &Host, writer: &Writer, downloads: &[Download], way: Way) -> Result<Fetched> {
+/// Brings every download into the cache, as files of this media type.
+pub(super) fn fetch_all(
+    host: &Host,
+    writer: &Writer,
+    downloads: &[Download],
+    media_type: &str,
+    way: Way,
+) -> Result<Fetched> {
     let mut files = Vec::new();
     let mut missing = HashMap::new();
     for download in downloads {
@@ -35,7 +41,7 @@ pub(super) fn fetch_all(host: &Host, writer: &Writer, downloads: &[Download], wa
         if !writer.has(&digest) {
             missing.insert(digest, download);
         }
-        let (title, media_type) = (download.file.clone(), DEB_TYPE.to_owned());
+        let (title, media_type) = (download.file.clone(), media_type.to_owned());
         files.push(BundleFile { title, media_type, digest, size: download.size });
     }
     let bytes = missing.values().map(|download| download.size).sum();

@@ -3,12 +3,12 @@
 
 mod fetch;
 
-use crate::cache::APT_INDEX_TYPE;
-use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind};
+use crate::cache::{APT_INDEX_TYPE, DEB_TYPE};
+use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::outcome::Reason;
-use crate::packages::{Base, Manager, Question};
+use crate::packages::{Arrived, Base, Manager, Question, Resolution};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::Driver;
@@ -45,31 +45,62 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let question = Question {
         sources: against.sources,
         base: &against.base,
+        distro: &plan.target.distro,
         arch: plan.target.arch,
         packages: &plan.packages,
     };
     let resolution = manager.resolve(host, &question)?;
     let proxy = settings.proxy.as_deref().or(resolution.proxy.as_deref());
     let way = crate::host::http::Way { proxy, ca_file: settings.ca_file.as_deref() };
-    let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, way)?;
+    let kind = Kind::of(manager);
+    let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
 
-    let index = writer.put(resolution.index.as_bytes())?;
     let mut files = fetched.files;
-    files.push(BundleFile {
-        title: manager.index_name().to_owned(),
-        media_type: APT_INDEX_TYPE.to_owned(),
-        digest: index.digest,
-        size: index.size,
-    });
+    let index = index(manager, &cache, &mut writer, &resolution, &files)?;
+    files.extend(index);
     let config = config(plan, manager);
     let bundle = writer.publish(&tag(&config, &files), &config, SystemTime::now(), files)?;
     Ok(Staged { bundle, downloaded: fetched.count, downloaded_bytes: fetched.bytes })
 }
 
-fn config(plan: &Plan, manager: Manager) -> BundleConfig {
-    let kind = match manager {
-        Manager::Apt => RepositoryKind::Apt,
+/// What a cache calls a manager's files.
+struct Kind {
+    repository: RepositoryKind,
+    package: &'static str,
+    index: &'static str,
+}
+
+impl Kind {
+    const fn of(manager: Manager) -> Self {
+        match manager {
+            Manager::Apt => {
+                Self { repository: RepositoryKind::Apt, package: DEB_TYPE, index: APT_INDEX_TYPE }
+            }
+        }
+    }
+}
+
+/// Stores the index that makes the files a repository.
+fn index(
+    manager: Manager,
+    cache: &Cache,
+    writer: &mut Writer,
+    resolution: &Resolution,
+    files: &[BundleFile],
+) -> Result<Vec<BundleFile>> {
+    let arrived =
+        |file: &BundleFile| Arrived { file: file.title.clone(), path: cache.blob_path(&file.digest) };
+    let arrived: Vec<Arrived> = files.iter().map(arrived).collect();
+    let stored = |file: crate::packages::IndexFile| {
+        let blob = writer.put(&file.bytes)?;
+        let (title, media_type) = (file.name.to_owned(), Kind::of(manager).index.to_owned());
+        Ok(BundleFile { title, media_type, digest: blob.digest, size: blob.size })
     };
+    manager.index(resolution, &arrived)?.into_iter().map(stored).collect()
+}
+
+fn config(plan: &Plan, manager: Manager) -> BundleConfig {
+    let index = manager.index_files().first().map(|(name, _)| (*name).to_owned());
     BundleConfig {
         schema_version: 1,
         driver: plan.driver,
@@ -78,7 +109,7 @@ fn config(plan: &Plan, manager: Manager) -> BundleConfig {
         arch: plan.target.arch,
         kernels: plan.target.kernels.clone(),
         packages: plan.packages.clone(),
-        repository: Some(Repository { kind, index: manager.index_name().to_owned() }),
+        repository: index.map(|index| Repository { kind: Kind::of(manager).repository, index }),
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

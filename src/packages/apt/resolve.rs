@@ -28,8 +28,8 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
     let printed =
         host.run(&install.args(question.packages).captured())?.check(Reason::ResolveFailed, &doing)?;
     let downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
-    let index = index(host, &apt, &downloads)?;
-    Ok(Resolution { downloads, index, proxy: apt.proxy(host) })
+    let described = index(host, &apt, &downloads)?;
+    Ok(Resolution { downloads, described, proxy: apt.proxy(host) })
 }
 
 /// apt with everything it reads and writes in one private folder.
