@@ -3,7 +3,7 @@
 use crate::events::Step;
 use crate::host::Host;
 use crate::outcome::{Outcome, Reason};
-use crate::status::{State, StatusDocument, verdict};
+use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
 use anyhow::Result;
 
 /// The report of one run. Dropped before [`Report::end`] it still ends terminal, so that no way out of a run
@@ -11,14 +11,17 @@ use anyhow::Result;
 #[derive(Debug)]
 pub struct Report<'h> {
     host: &'h Host,
+    /// Where the door wants a copy of the document.
+    copy: Option<&'h str>,
     document: StatusDocument,
     ended: bool,
 }
 
 impl<'h> Report<'h> {
-    /// Begins the report of a run. Nothing is written before a step is announced with [`Report::publish`].
-    pub fn begin(host: &'h Host, operation: &str) -> Self {
-        Self { host, document: StatusDocument::begin(operation), ended: false }
+    /// Begins the report of a run. Nothing is written before a step is announced with [`Report::publish`]; then the
+    /// document goes to [`STATUS_FILE`] and, as a `copy`, to where the door wants it, too.
+    pub fn begin(host: &'h Host, operation: &str, copy: Option<&'h str>) -> Self {
+        Self { host, copy, document: StatusDocument::begin(operation), ended: false }
     }
 
     /// A step begins.
@@ -35,8 +38,10 @@ impl<'h> Report<'h> {
 
     /// Writes the document as it stands. A status that cannot be written ends no run: the log says it too.
     pub fn publish(&self) {
-        if let Err(error) = self.document.save(&self.host.root) {
-            self.host.events.warn(format!("the status document was not written: {error:#}"));
+        for path in [Some(STATUS_FILE), self.copy].into_iter().flatten() {
+            if let Err(error) = self.document.save(&self.host.root, path) {
+                self.host.events.warn(format!("the status document was not written: {error:#}"));
+            }
         }
     }
 
@@ -50,6 +55,10 @@ impl<'h> Report<'h> {
         if outcome.is_success() {
             self.enter(Step::Report);
             self.done(&verdict(outcome));
+            if outcome.reason == Reason::RebootRequired {
+                // Only `success` and `error` end an operation for the VM agent, so the warning is one level below.
+                self.document.set_step(Step::Report, State::Warning, 0, &verdict(outcome));
+            }
         } else {
             // The step at work is the one that failed.
             let step = self.host.events.step();
@@ -70,8 +79,13 @@ impl Drop for Report<'_> {
 }
 
 /// Runs the steps of a run and reports how they ended, whichever way that was.
-pub fn reported(host: &Host, operation: &str, steps: impl FnOnce(&mut Report) -> Result<Outcome>) -> Outcome {
-    let mut report = Report::begin(host, operation);
+pub fn reported<'h>(
+    host: &'h Host,
+    operation: &str,
+    copy: Option<&'h str>,
+    steps: impl FnOnce(&mut Report) -> Result<Outcome>,
+) -> Outcome {
+    let mut report = Report::begin(host, operation, copy);
     let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error));
     report.end(&outcome);
     outcome

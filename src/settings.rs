@@ -48,6 +48,20 @@ impl DriverChoice {
     }
 }
 
+/// What a reboot that is due leads to. No door reboots a machine by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum RebootPolicy {
+    /// Nothing: the run ends as if the modules were loaded, and only its message tells.
+    Never,
+    /// The run ends with the reason `reboot-required`.
+    #[default]
+    Report,
+    /// The same, for cloud-init's `power_state` to make the reboot at first boot.
+    PowerState,
+}
+
 /// Everything a user may set. Every key means the same at every door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -82,6 +96,8 @@ pub struct Settings {
     pub ipoib: bool,
     /// Let every user lock memory without limit, as RDMA programs need.
     pub memlock: bool,
+    /// What to do when the running kernel cannot load the modules that were installed.
+    pub reboot: RebootPolicy,
     /// Leave the cache in an image that is generalized.
     pub keep_cache: bool,
     /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
@@ -109,6 +125,7 @@ impl Default for Settings {
             lock_timeout: 600,
             ipoib: true,
             memlock: true,
+            reboot: RebootPolicy::Report,
             keep_cache: true,
             proxy: None,
             ca_file: None,

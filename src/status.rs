@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::time::SystemTime;
 
-/// Where doors other than the extension keep it, inside the root.
+/// Where every run keeps it, inside the root; the extension's have another copy in the handler's folder.
 pub const STATUS_FILE: &str = "/var/lib/ofedctl/status/0.status";
 /// The portal shows about this much of a message.
 const MAX_MESSAGE_CHARS: usize = 1000;
@@ -115,16 +115,16 @@ impl StatusDocument {
         }
     }
 
-    /// Writes it where doors other than the extension keep it.
-    pub fn save(&self, root: &Root) -> Result<()> {
+    /// Writes it whole to a file of the root.
+    pub fn save(&self, root: &Root, path: &str) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("cannot write the status document")?;
-        root.write_text(STATUS_FILE, &(text + "\n"))
+        root.write_text(path, &(text + "\n"))
     }
 
-    /// Reads a root's last status document.
-    pub fn load(root: &Root) -> Result<Option<Self>> {
-        let Some(text) = root.read_text(STATUS_FILE)? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).with_context(|| format!("cannot read `{STATUS_FILE}`"))
+    /// Reads a document; none where there is none.
+    pub fn load(root: &Root, path: &str) -> Result<Option<Self>> {
+        let Some(text) = root.read_text(path)? else { return Ok(None) };
+        serde_json::from_str(&text).map(Some).with_context(|| format!("cannot read `{path}`"))
     }
 
     /// The exit code of the run it tells of, and whether that run has ended.

@@ -12,7 +12,7 @@ use crate::pipeline::{self, Job};
 use crate::receipt::{Check, Receipt};
 use crate::settings::{Layer, Settings};
 use crate::stage::{self, Against};
-use crate::status::{StatusDocument, verdict};
+use crate::status::{STATUS_FILE, StatusDocument, verdict};
 use crate::target::Moment;
 use crate::verify::failures;
 use anyhow::Result;
@@ -101,7 +101,14 @@ fn run(host: Host, args: &RunArgs, moment: Moment) -> Result<Answer> {
     let settings = given(&host, &args.target, &args.cache, args.offline)?;
     let host = host.within(Duration::from_secs(settings.deadline));
     let described = args.target.described();
-    let job = Job { host: &host, settings: &settings, described: &described, moment, door: "shell" };
+    let job = Job {
+        host: &host,
+        settings: &settings,
+        described: &described,
+        moment,
+        door: "shell",
+        status_file: None,
+    };
     let outcome = pipeline::run(&job);
     let mut json = outcome_json(&outcome);
     let mut text = String::new();
@@ -156,7 +163,7 @@ fn line(check: &Check) -> String {
 
 pub(super) fn status(call: &Call, args: &RootArgs) -> Result<Answer> {
     let host = call.host(&args.root)?;
-    let document = StatusDocument::load(&host.root)?.ok_or_else(|| {
+    let document = StatusDocument::load(&host.root, STATUS_FILE)?.ok_or_else(|| {
         Reason::NeverRun.error(format!("`{}` has no status document", host.root.path().display()))
     })?;
     Ok(Answer::listed(document.to_text(), to_json(&document)?))

@@ -21,7 +21,7 @@ use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
-use crate::settings::Settings;
+use crate::settings::{RebootPolicy, Settings};
 use crate::stage::{self, Against, Opened};
 use crate::target::Moment;
 use crate::verify;
@@ -43,6 +43,8 @@ pub struct Job<'a> {
     pub moment: Moment,
     /// The door it came through, e.g. `shell`.
     pub door: &'static str,
+    /// A file of the root that gets a copy of the status document while it is written.
+    pub status_file: Option<&'a str>,
 }
 
 /// Makes a root right and reports it, whatever happens.
@@ -51,14 +53,14 @@ pub fn run(job: &Job) -> Outcome {
         Moment::Bake => "Bake",
         Moment::Live => "Install",
     };
-    alone(job.host, job.settings, operation, |report| steps(job, report))
+    alone(job.host, job.settings, (operation, job.status_file), |report| steps(job, report))
 }
 
-/// Runs `steps` as the only run on the root, with a log and a report in it.
+/// Runs `steps` as the only run on the root, with a log and a report in it, and a copy of that where one is wanted.
 fn alone(
     host: &Host,
     settings: &Settings,
-    operation: &str,
+    (operation, copy): (&str, Option<&str>),
     steps: impl FnOnce(&mut Report) -> Result<Outcome>,
 ) -> Outcome {
     // Before these hold there is nowhere to report to.
@@ -70,7 +72,7 @@ fn alone(
     });
     match ready {
         Err(error) => Outcome::from(&error),
-        Ok(_lock) => reported(host, operation, steps),
+        Ok(_lock) => reported(host, operation, copy, steps),
     }
 }
 
@@ -92,8 +94,8 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
         note_question(host, earlier.as_mut(), question);
         let loaded = has_loaded(&facts, &plan) || is_loaded(job, &plan)?;
-        let reason = if loaded { Reason::AlreadyInstalled } else { Reason::RebootRequired };
-        return Ok(Outcome::new(reason, format!("{} is in place", plan.driver_name())));
+        let message = format!("{} is in place", plan.driver_name());
+        return Ok(ended(job, loaded, Reason::AlreadyInstalled, message));
     }
 
     report.publish();
@@ -126,7 +128,18 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         }
         receipt.save(&host.root)
     })?;
-    Ok(Outcome::new(if loaded { Reason::Installed } else { Reason::RebootRequired }, message))
+    Ok(ended(job, loaded, Reason::Installed, message))
+}
+
+/// The good ending, with a word on the reboot that is due where the modules are not `loaded`.
+fn ended(job: &Job, loaded: bool, reason: Reason, message: String) -> Outcome {
+    match job.settings.reboot {
+        _ if loaded => Outcome::new(reason, message),
+        RebootPolicy::Never => {
+            Outcome::new(reason, format!("{message}; its modules are loaded at the next boot"))
+        }
+        RebootPolicy::Report | RebootPolicy::PowerState => Outcome::new(Reason::RebootRequired, message),
+    }
 }
 
 /// The plan, and the question it answers: from the receipt when that was the question then too.

@@ -16,7 +16,7 @@ use anyhow::Result;
 
 /// Brings a root back to where it was before the first run, as far as nobody has changed it since.
 pub fn uninstall(host: &Host, settings: &Settings, moment: Moment) -> Outcome {
-    alone(host, settings, "Uninstall", |report| steps(host, settings, moment, report))
+    alone(host, settings, ("Uninstall", None), |report| steps(host, settings, moment, report))
 }
 
 fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) -> Result<Outcome> {
