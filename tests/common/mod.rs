@@ -12,6 +12,7 @@ pub mod program;
 pub mod root;
 pub mod status;
 pub mod tree;
+pub mod vendor;
 pub mod web;
 
 use sha2::{Digest, Sha256};

@@ -6,6 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 /// What a cloud image has at least, with the kernel that has InfiniBand modules.
 const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates";
+/// An image with the kernel for clouds, which has no InfiniBand modules and is small, and with what modules are built
+/// with and the vendor's packages need beside it.
+const BUILDING: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates,\
+    dkms,gcc,make,perl,procps,pciutils,lsof,libnl-3-200,libnl-route-3-200";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An unpacked root of its own; removed when dropped.
@@ -24,29 +28,41 @@ pub fn debian_root(suite: &str) -> Root {
     Root { path, _folder: folder }
 }
 
+/// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel.
+pub fn building_root(suite: &str) -> Root {
+    let folder = super::scratch();
+    let path = folder.path().join("root");
+    unpack(&tar_with(suite, "+building", BUILDING), &path);
+    Root { path, _folder: folder }
+}
+
 /// The packed root of a suite: made by mmdebstrap the first time anyone asks.
 pub fn debian_tar(suite: &str) -> PathBuf {
+    tar_with(suite, "", PACKAGES)
+}
+
+fn tar_with(suite: &str, kind: &str, packages: &str) -> PathBuf {
     need::need_root();
     need::need(&["mmdebstrap", "debian-archive-keyring"]);
     let mut bootstrap = Command::new("mmdebstrap");
     bootstrap.args(["--variant=minbase", "--format=tar", &format!("--keyring={KEYRING}")]);
-    bootstrap.arg(format!("--include={PACKAGES}"));
+    bootstrap.arg(format!("--include={packages}"));
     bootstrap.args(archive::options().iter().map(|option| format!("--aptopt={option}")));
     let source = archive::mirror().map(|mirror| format!("deb {mirror} {suite} main"));
     let recipe = format!("{bootstrap:?} {source:?}");
     let hash = &super::sha256(recipe.as_bytes())[..12];
 
     let folder = super::kept("test-roots");
-    let tar = folder.join(format!("{suite}-{hash}.tar"));
-    let _lock = super::lock(&folder.join(format!("{suite}.lock")));
+    let tar = folder.join(format!("{suite}{kind}-{hash}.tar"));
+    let _lock = super::lock(&folder.join(format!("{suite}{kind}.lock")));
     if !tar.exists() {
-        let unfinished = folder.join(format!("{suite}.unfinished"));
+        let unfinished = folder.join(format!("{suite}{kind}.unfinished"));
         let made = bootstrap.arg(suite).arg(&unfinished).args(source).stdin(Stdio::null()).output().unwrap();
         assert!(made.status.success(), "{recipe}:\n{}", String::from_utf8_lossy(&made.stderr));
         // Made by another recipe; nobody asks for them any more.
         for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
             let name = old.file_name().unwrap().to_str().unwrap();
-            if name.starts_with(&format!("{suite}-")) {
+            if name.starts_with(&format!("{suite}{kind}-")) {
                 std::fs::remove_file(old).unwrap();
             }
         }

@@ -1,0 +1,48 @@
+//! The vendor's driver packages, as far as no vendor bits may be in a test: in the vendor's layout and with its
+//! installer's behaviour, made of small real Debian packages and kernel modules that really have to be compiled.
+//!
+//! [`mlnx_ofed`] makes the `.tgz`, [`doca`] the `doca-host` package, and a [`shop`] sells them: it serves the files and
+//! has the catalogue that names them. [`root_as`] is a Debian root that says it is another distribution.
+
+pub mod doca;
+pub mod mlnx_ofed;
+pub mod modules;
+mod package;
+pub mod shop;
+
+use super::root::{Root, building_root, debian_root};
+
+/// A Debian 12 root whose os-release names a distribution and version such as `ubuntu22.04`.
+pub fn root_as(distro: &str) -> Root {
+    let root = debian_root("bookworm");
+    identify(&root, distro);
+    root
+}
+
+/// The same, in which kernel modules can be built without anything from a package archive.
+pub fn building_root_as(distro: &str) -> Root {
+    let root = building_root("bookworm");
+    identify(&root, distro);
+    root
+}
+
+/// Lets a root say that it is another distribution.
+pub fn identify(root: &Root, distro: &str) {
+    let at = distro.find(|c: char| c.is_ascii_digit()).unwrap();
+    let (id, version) = distro.split_at(at);
+    // A file of its own: the link leads to one that a package owns.
+    std::fs::remove_file(root.path().join("etc/os-release")).unwrap();
+    root.write(
+        "etc/os-release",
+        &format!("ID={id}\nVERSION_ID=\"{version}\"\nNAME=\"{id} (made by a test)\"\n"),
+    );
+}
+
+/// The kernels a root has.
+pub fn kernels(root: &Root) -> Vec<String> {
+    let folder = std::fs::read_dir(root.path().join("lib/modules")).unwrap();
+    let mut kernels: Vec<String> =
+        folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    kernels.sort();
+    kernels
+}

@@ -1,0 +1,7 @@
+//! The vendor's drivers, `mlnx_ofed` and `doca`, on Debian and Ubuntu: staged, baked without a network, and proven.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod packages;
