@@ -155,13 +155,29 @@ reasons! {
         "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (--driver inbox).";
 
     DigestMismatch "digest-mismatch" Failed
-        "a file is not what its digest says", "Run `ofedctl cache gc --damaged`, then stage again.";
+        "a file is not what its digest says", "Of a cache: run `ofedctl cache gc --damaged`, then stage again. Of a download: the named server has another file.";
     CacheMissing "cache-missing" Failed
         "the cache does not hold what this target needs", "Run `ofedctl stage` for this target on a machine with a network.";
     CacheUnreadable "cache-unreadable" Failed
         "the cache is not a readable OCI image layout", "Give the folder that `ofedctl stage` filled, or import an exported file again.";
     DownloadFailed "download-failed" Failed
         "a file could not be downloaded", "Check the named address, proxy and certificate settings; what was fetched is kept for the next run.";
+    AccessDenied "access-denied" Failed
+        "a server refused access to a file", "Give credentials it takes (for a registry, `docker login` or the setting `registry_auth`), or an address with a valid signature.";
+    NotOnServer "not-on-server" Failed
+        "a server does not have the file", "Check the address; if the package sources have moved on, run `ofedctl stage` again.";
+    WebPage "web-page" Failed
+        "a web page came where a file is wanted", "Open the named address in a browser: a proxy or portal there wants a login first.";
+    RedirectRefused "redirect-refused" Failed
+        "a server redirects in circles, or to a connection without TLS", "Give the final address itself, for example with the setting `mirrors`.";
+    ServerUntrusted "server-untrusted" Failed
+        "a server's certificate is not trusted", "Name its authority with the setting `ca_file`, and check this machine's clock.";
+    ServerBusy "server-busy" Failed
+        "a server failed or was too busy, again and again", "Run again later, or name a mirror with the setting `mirrors`.";
+    ServerSlow "server-slow" Failed
+        "a server sent nothing, or next to nothing", "Run again: what came is kept. Name a mirror, or raise `stall_timeout`.";
+    NameUnknown "name-unknown" Failed
+        "the name of a server could not be resolved", "Check the address and this machine's DNS.";
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
     PackageManager "package-manager" Failed
@@ -195,12 +211,14 @@ impl Reason {
 
     /// The reason an error carries, or the one its I/O cause implies, or [`Reason::Internal`].
     pub fn of(error: &anyhow::Error) -> Self {
-        // A full disk explains itself better than whatever gave up because of it.
-        let full = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|io| {
-            matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
-        });
-        if full {
-            return Self::NoSpace;
+        // A full disk explains itself better than whatever gave up because of it, and so does a network.
+        for io in error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()) {
+            if matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+                return Self::NoSpace;
+            }
+            if let Some(carried) = io.get_ref().and_then(|inner| inner.downcast_ref::<Carried>()) {
+                return Self::of(&carried.0);
+            }
         }
         error.downcast_ref::<Failure>().map_or(Self::Internal, |failure| failure.reason)
     }
@@ -226,6 +244,30 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// An error with its reason on its way through an [`std::io::Error`], where a reader has to give one.
+#[derive(Debug)]
+pub struct Carried(anyhow::Error);
+
+impl From<Carried> for std::io::Error {
+    fn from(carried: Carried) -> Self {
+        Self::other(carried)
+    }
+}
+
+impl From<anyhow::Error> for Carried {
+    fn from(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.0)
+    }
+}
+
+impl std::error::Error for Carried {}
 
 /// Gives an error a reason where it is first understood.
 pub trait Because<T> {
@@ -331,6 +373,16 @@ mod tests {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error = Err::<(), _>(full).because(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::NoSpace);
+    }
+
+    #[test]
+    fn a_reason_survives_a_reader() {
+        let io = std::io::Error::from(Carried::from(Reason::NotOnServer.error("gone")));
+        let error = Err::<(), _>(io).because(Reason::CacheUnreadable, || "reading".to_owned()).unwrap_err();
+        assert_eq!(
+            (Reason::of(&error), format!("{error:#}").as_str()),
+            (Reason::NotOnServer, "reading: gone")
+        );
     }
 
     #[test]

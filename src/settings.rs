@@ -100,6 +100,13 @@ pub struct Settings {
     pub reboot: RebootPolicy,
     /// Leave the cache in an image that is generalized.
     pub keep_cache: bool,
+    /// Where else files are, tried in order before their own address: `https://HOST/PATH/=https://MIRROR/PATH/`
+    /// replaces the beginning of an address, and `https://MIRROR/` alone gets host and path behind it.
+    pub mirrors: Vec<String>,
+    /// How often in a row each address of a download may fail before it is given up on.
+    pub retries: u32,
+    /// How long a server may send nothing, or less than 1 KiB/s, before it is asked again, in seconds.
+    pub stall_timeout: u64,
     /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
     pub proxy: Option<String>,
     /// A PEM file with certificate authorities to trust beside the system's, for downloads.
@@ -127,6 +134,10 @@ impl Default for Settings {
             memlock: true,
             reboot: RebootPolicy::Report,
             keep_cache: true,
+            mirrors: Vec::new(),
+            // With pauses of up to a minute, some minutes: a server's restart, or DNS that comes late at boot.
+            retries: 8,
+            stall_timeout: 60,
             proxy: None,
             ca_file: None,
         }

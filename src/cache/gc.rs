@@ -2,6 +2,7 @@
 
 use super::hash::Problem;
 use super::layout;
+use super::partial::{NOTE, PARTIAL};
 use super::refs::{References, is_declared_bundle};
 use super::write::Writer;
 use crate::outcome::{Because, Reason};
@@ -102,7 +103,9 @@ impl Writer<'_> {
         for entry in std::fs::read_dir(folder).with_context(doing)? {
             let entry = entry.with_context(doing)?;
             self.host.stop.check()?;
-            let unfinished = entry.file_name().to_string_lossy().starts_with(layout::UNFINISHED);
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let unfinished =
+                name.starts_with(layout::UNFINISHED) || name.ends_with(PARTIAL) || name.ends_with(NOTE);
             if unfinished && entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 remove(&entry.path(), freed)?;
             }

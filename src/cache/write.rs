@@ -9,6 +9,7 @@ use super::bundle::{self, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile};
 use super::digest::Digest;
 use super::document::{self, Documents};
 use super::layout;
+use super::partial::Partial;
 use super::read::Found;
 use crate::host::Host;
 use crate::host::lock::FileLock;
@@ -50,6 +51,13 @@ impl Writer<'_> {
     /// Begins a blob. Any number may be written at once, from any threads.
     pub fn blob(&self, expected: Option<&Digest>) -> Result<BlobWriter<'_>> {
         BlobWriter::begin(&self.cache, expected)
+    }
+
+    /// Begins a blob that may come in pieces over several runs, or goes on with one; `size` is its size, if known.
+    ///
+    /// Each blob may be begun once at a time.
+    pub fn partial(&self, digest: &Digest, size: Option<u64>) -> Result<Partial> {
+        Partial::open(&self.cache, digest, size)
     }
 
     /// Stores bytes that are at hand as a blob.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Between two lines of progress where there is no terminal to draw on.
 const PLAIN_PROGRESS: Duration = Duration::from_secs(5);
+const MIB: u64 = 1 << 20;
 
 /// Writes a result to standard output. A reader that went away (`| head`) is not an error.
 pub(super) fn result(text: &str) -> io::Result<()> {
@@ -50,7 +51,7 @@ fn short(event: &Event, level: Level, text: &str) -> String {
 
 enum Progress {
     Bar(ProgressBar),
-    Plain { last: Option<Instant> },
+    Plain(Plain),
 }
 
 impl Progress {
@@ -64,7 +65,7 @@ impl Progress {
     }
 
     const fn plain() -> Self {
-        Self::Plain { last: None }
+        Self::Plain(Plain { job: None })
     }
 
     fn show(&mut self, label: &str, done: u64, total: u64) {
@@ -78,14 +79,9 @@ impl Progress {
                 }
                 bar.set_position(done);
             }
-            Self::Plain { last } => {
-                let due = last.is_none_or(|last| last.elapsed() >= PLAIN_PROGRESS);
-                if due && done < total {
-                    // The first line would only say that it began, which the log has said.
-                    if last.is_some() {
-                        say(&format!("{label}: {} of {} MiB", done >> 20, total >> 20));
-                    }
-                    *last = Some(Instant::now());
+            Self::Plain(plain) => {
+                if let Some(line) = plain.line(label, done, total, Instant::now()) {
+                    say(&line);
                 }
             }
         }
@@ -95,7 +91,70 @@ impl Progress {
     fn around(&self, write: impl FnOnce()) {
         match self {
             Self::Bar(bar) => bar.suspend(write),
-            Self::Plain { .. } => write(),
+            Self::Plain(_) => write(),
         }
+    }
+}
+
+/// Progress where there is no terminal: a line every few seconds.
+struct Plain {
+    job: Option<Job>,
+}
+
+struct Job {
+    label: String,
+    begin: Instant,
+    /// What an earlier run had done says nothing about how fast this one is.
+    done_before: u64,
+    last: Instant,
+}
+
+impl Plain {
+    /// The line that is due, if one is.
+    fn line(&mut self, label: &str, done: u64, total: u64, now: Instant) -> Option<String> {
+        let Some(job) = self.job.as_mut().filter(|job| job.label == label) else {
+            // The first line would only say that it began, which the log has said.
+            self.job = Some(Job { label: label.to_owned(), begin: now, done_before: done, last: now });
+            return None;
+        };
+        if done >= total {
+            self.job = None;
+            return None;
+        }
+        if now.duration_since(job.last) < PLAIN_PROGRESS {
+            return None;
+        }
+        job.last = now;
+        let moved = done.saturating_sub(job.done_before);
+        let millis = u64::try_from(now.duration_since(job.begin).as_millis()).unwrap_or(u64::MAX).max(1);
+        let rate = moved.saturating_mul(1000) / millis;
+        let left = match (total - done).checked_div(rate) {
+            Some(seconds) => format!("{} left", humantime::format_duration(Duration::from_secs(seconds))),
+            None => "waiting".to_owned(),
+        };
+        let tenths = rate / (MIB / 10);
+        let rate = format!("{}.{} MiB/s", tenths / 10, tenths % 10);
+        Some(format!("{label}: {} of {} MiB, {rate}, {left}", done / MIB, total / MIB))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_terminal_progress_is_a_line_every_few_seconds_with_rate_and_time_left() {
+        let begin = Instant::now();
+        let mut plain = Plain { job: None };
+        let mut at = |seconds, done| {
+            plain.line("downloading", done * MIB, 380 * MIB, begin + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, 100), None);
+        assert_eq!(at(4, 104), None);
+        assert_eq!(at(10, 120).unwrap(), "downloading: 120 of 380 MiB, 2.0 MiB/s, 2m 10s left");
+        assert_eq!(at(12, 121), None);
+        assert_eq!(at(20, 100).unwrap(), "downloading: 100 of 380 MiB, 0.0 MiB/s, waiting");
+        assert_eq!(at(30, 380), None);
+        assert_eq!(at(40, 100), None, "another job begins anew");
     }
 }

@@ -1,124 +1,119 @@
 //! The one HTTP client: TLS by rustls, the system's certificate authorities, proxies from settings or environment.
 
-use super::Host;
+use super::stop::Stop;
 use crate::outcome::{Because, Reason};
-use anyhow::{Context, Result};
-use reqwest::blocking::{Client, Response};
-use std::io::{Read, Write};
-use std::time::Duration;
+use crate::settings::Settings;
+use anyhow::Result;
+use reqwest::redirect::{Attempt, Policy};
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
 
-/// A server that takes longer than this to answer, or to send more, is given up on.
-const STALL: Duration = Duration::from_secs(60);
-const CONNECT: Duration = Duration::from_secs(20);
-/// Tries in all, with a growing pause between them.
-const TRIES: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const CHUNK: usize = 128 << 10;
+/// Who asks, as servers see it.
+pub(super) const USER_AGENT: &str = concat!("ofedctl/", env!("CARGO_PKG_VERSION"));
+pub(super) const CONNECT: Duration = Duration::from_secs(20);
+/// How often a wait looks whether the run must end.
+const TICK: Duration = Duration::from_millis(200);
+/// As many as browsers follow at least (Fetch standard: 20); file servers need one or two.
+const MAX_REDIRECTS: usize = 10;
 
 /// How to reach the world.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Way<'a> {
     /// The proxy; the environment's when not set.
     pub proxy: Option<&'a str>,
     /// A PEM file with further certificate authorities.
     pub ca_file: Option<&'a str>,
+    /// Where else files are, as the setting `mirrors` has it.
+    pub mirrors: &'a [String],
+    /// How often in a row an address may fail.
+    pub retries: u32,
+    /// How long a server may send nothing, or next to nothing.
+    pub stall: Duration,
 }
 
-/// Makes a client.
-pub fn client(way: Way) -> Result<Client> {
-    // Fails only when a provider is installed already, which is what is wanted.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .user_agent(concat!("ofedctl/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        // In the blocking client this bounds each operation, not the whole download.
-        .timeout(STALL);
-    if let Some(proxy) = way.proxy {
-        let wrong = || format!("`{}` is not a proxy", without_secrets(proxy));
-        builder = builder.proxy(reqwest::Proxy::all(proxy).because(Reason::BadSettings, wrong)?);
-    }
-    if let Some(path) = way.ca_file {
-        let wrong = || format!("cannot use `{path}` as certificate authorities");
-        let pem = std::fs::read(path).because(Reason::BadSettings, wrong)?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem).because(Reason::BadSettings, wrong)?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    builder.build().because(Reason::DownloadFailed, || "cannot make an HTTP client".to_owned())
-}
-
-/// Fetches `url` into what `open` returns, which is asked anew for each try. Returns the filled sink.
-///
-/// `progress` is told the bytes of the current try as they come.
-pub fn fetch<W: Write>(
-    host: &Host,
-    client: &Client,
-    url: &str,
-    mut open: impl FnMut() -> Result<W>,
-    mut progress: impl FnMut(u64),
-) -> Result<W> {
-    let mut pause = FIRST_PAUSE;
-    let mut attempt = 1;
-    loop {
-        host.stop.check()?;
-        let mut sink = open()?;
-        match fetch_once(host, client, url, &mut sink, &mut progress) {
-            Ok(()) => return Ok(sink),
-            Err(Trouble::Final(error)) => return Err(error),
-            Err(Trouble::Passing(error)) if attempt == TRIES => {
-                return Err(error).because(Reason::DownloadFailed, || format!("gave up after {TRIES} tries"));
-            }
-            Err(Trouble::Passing(error)) => {
-                host.events.warn(format!("{error:#}; trying again in {} ms", pause.as_millis()));
-                std::thread::sleep(pause);
-                pause *= 2;
-                attempt += 1;
-            }
+impl<'a> Way<'a> {
+    /// The way the settings describe.
+    pub fn of(settings: &'a Settings) -> Self {
+        Self {
+            proxy: settings.proxy.as_deref(),
+            ca_file: settings.ca_file.as_deref(),
+            mirrors: &settings.mirrors,
+            retries: settings.retries,
+            stall: Duration::from_secs(settings.stall_timeout.max(1)),
         }
     }
 }
 
-enum Trouble {
-    /// Another try may succeed.
-    Passing(anyhow::Error),
-    /// No try will.
-    Final(anyhow::Error),
+/// A client for one thread: what it waits for ends when the run must.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    pub(super) http: reqwest::Client,
+    /// How long a server may send nothing.
+    pub(super) stall: Duration,
 }
 
-fn fetch_once(
-    host: &Host,
-    client: &Client,
-    url: &str,
-    sink: &mut impl Write,
-    progress: &mut impl FnMut(u64),
-) -> Result<(), Trouble> {
-    let named = || format!("downloading `{}`", without_secrets(url));
-    let answer = client.get(url).send();
-    // reqwest would repeat the whole address, query and all.
-    let answer =
-        answer.map_err(|error| Trouble::Passing(anyhow::Error::new(error.without_url()).context(named())))?;
-    let mut answer = accepted(answer, &named())?;
-    let mut buffer = vec![0; CHUNK];
-    let mut done = 0;
-    loop {
-        host.stop.check().map_err(Trouble::Final)?;
-        let read = answer.read(&mut buffer).with_context(named).map_err(Trouble::Passing)?;
-        if read == 0 {
-            return Ok(());
+impl Client {
+    /// Makes a client.
+    pub fn new(way: Way) -> Result<Self> {
+        // Fails only when a provider is installed already, which is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT.min(way.stall))
+            .redirect(Policy::custom(follow));
+        if let Some(proxy) = way.proxy {
+            let wrong = || format!("`{}` is not a proxy", without_secrets(proxy));
+            let proxy = reqwest::Proxy::all(proxy).because(Reason::BadSettings, wrong)?;
+            builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_env()));
         }
-        sink.write_all(&buffer[..read]).with_context(named).map_err(Trouble::Final)?;
-        done += read as u64;
-        progress(done);
+        for certificate in further_authorities(way)? {
+            builder = builder.add_root_certificate(certificate);
+        }
+        let failed = || "cannot make an HTTP client".to_owned();
+        let http = builder.build().because(Reason::DownloadFailed, failed)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        Ok(Self { runtime: runtime.because(Reason::Internal, failed)?, http, stall: way.stall })
+    }
+
+    /// Waits for something, but no longer than a server may be silent: none then. An error when the run must end.
+    pub(super) fn wait<T>(&self, stop: &Stop, future: impl Future<Output = T>) -> Result<Option<T>> {
+        let begin = Instant::now();
+        self.runtime.block_on(async {
+            let mut future = pin!(future);
+            loop {
+                if let Ok(output) = tokio::time::timeout(TICK.min(self.stall), future.as_mut()).await {
+                    return Ok(Some(output));
+                }
+                stop.check()?;
+                if begin.elapsed() >= self.stall {
+                    return Ok(None);
+                }
+            }
+        })
     }
 }
 
-fn accepted(answer: Response, doing: &str) -> Result<Response, Trouble> {
-    let status = answer.status();
-    if status.is_success() {
-        return Ok(answer);
+fn further_authorities(way: Way) -> Result<Vec<reqwest::Certificate>> {
+    let Some(path) = way.ca_file else { return Ok(Vec::new()) };
+    let wrong = || format!("cannot use `{path}` as certificate authorities");
+    let pem = std::fs::read(path).because(Reason::BadSettings, wrong)?;
+    reqwest::Certificate::from_pem_bundle(&pem).because(Reason::BadSettings, wrong)
+}
+
+/// Follows redirections, but not in circles, and not from a protected connection to an open one.
+fn follow(attempt: Attempt) -> reqwest::redirect::Action {
+    if attempt.previous().len() > MAX_REDIRECTS || attempt.previous().contains(attempt.url()) {
+        return attempt.error("the server redirects in circles");
     }
-    let error = Reason::DownloadFailed.error(format!("{doing}: the server said {status}"));
-    let passing = status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408;
-    Err(if passing { Trouble::Passing(error) } else { Trouble::Final(error) })
+    let was_protected = attempt.previous().last().is_some_and(|from| from.scheme() == "https");
+    if was_protected && attempt.url().scheme() != "https" {
+        let to = without_secrets(attempt.url().as_str());
+        return attempt.error(format!("the server redirects to `{to}`, which is not protected by TLS"));
+    }
+    attempt.follow()
 }
 
 /// An address without what may be secret: user, password and query.

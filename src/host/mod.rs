@@ -3,6 +3,7 @@
 //! A [`Host`] is passed by reference to whatever touches the system. Its root may be `/` or any folder; no
 //! function above this floor opens a path of the target or starts a program by itself.
 
+pub mod download;
 pub mod fs;
 pub mod http;
 pub mod inside;

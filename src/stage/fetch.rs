@@ -1,8 +1,9 @@
 //! Downloads: several at a time, each verified while it is written, none that the cache already has.
 
-use crate::cache::{BlobWriter, BundleFile, Digest, Writer};
+use crate::cache::{BundleFile, Digest, Writer};
 use crate::host::Host;
-use crate::host::http::{self, Way};
+use crate::host::download::Stream;
+use crate::host::http::{self, Client, Way};
 use crate::outcome::{Because, Reason};
 use crate::packages::Download;
 use anyhow::{Result, anyhow};
@@ -62,7 +63,6 @@ fn fetch_missing(
 ) -> Result<()> {
     // The largest first, so that no big one is left for the end.
     missing.sort_by_key(|(digest, download)| (download.size, digest.hex()));
-    let client = http::client(way)?;
     let queue = Mutex::new(missing);
     let done = AtomicU64::new(0);
     let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
@@ -70,16 +70,26 @@ fn fetch_missing(
         let stop = failed.lock().map_or(true, |failed| failed.is_some());
         if stop { None } else { queue.lock().ok()?.pop() }
     };
-    let work = || {
+    let work = || -> Result<()> {
+        let client = Client::new(way)?;
         while let Some((digest, download)) = next() {
-            let moved = |now: u64| {
-                host.events.progress("downloading", done.fetch_add(now, Ordering::Relaxed) + now, total);
+            let mut seen = 0;
+            let held = |now: u64| {
+                // What has to begin again counts backwards.
+                let change = now.wrapping_sub(seen);
+                let sum = done.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+                seen = now;
+                host.events.progress("downloading", sum, total);
             };
-            if let Err(error) = fetch_one(host, &client, writer, digest, download, moved)
-                && let Ok(mut failed) = failed.lock()
-            {
-                failed.get_or_insert(error);
-            }
+            fetch_one((host, &client, way), writer, digest, download, held)?;
+        }
+        Ok(())
+    };
+    let work = || {
+        if let Err(error) = work()
+            && let Ok(mut failed) = failed.lock()
+        {
+            failed.get_or_insert(error);
         }
     };
     std::thread::scope(|scope| {
@@ -94,31 +104,24 @@ fn fetch_missing(
     }
 }
 
-/// Fetches one file; `moved` is told the bytes that came since it was told last.
+/// Fetches one file; `held` is told how many of its bytes are there.
 fn fetch_one(
-    host: &Host,
-    client: &reqwest::blocking::Client,
+    (host, client, way): (&Host, &Client, Way),
     writer: &Writer,
     digest: Digest,
     download: &Download,
-    moved: impl Fn(u64),
+    mut held: impl FnMut(u64),
 ) -> Result<()> {
-    let blob: BlobWriter = if let Some(path) = download.url.strip_prefix("file:") {
-        // apt prints local repositories so; what is in them is verified like everything else.
-        let path = path.strip_prefix("//").unwrap_or(path);
-        let mut blob = writer.blob(Some(&digest))?;
-        let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut blob));
-        moved(copied.because(Reason::DownloadFailed, || format!("copying `{path}`"))?);
-        blob
-    } else {
-        let mut seen = 0;
-        let progress = |now: u64| {
-            // A second try starts again from nothing.
-            moved(now.saturating_sub(seen));
-            seen = now;
-        };
-        http::fetch(host, client, &download.url, || writer.blob(Some(&digest)), progress)?
-    };
     let named = || format!("`{}` from `{}`", download.file, http::without_secrets(&download.url));
+    let Some(path) = download.url.strip_prefix("file:") else {
+        let size = Some(download.size).filter(|size| *size > 0);
+        let stream = Stream::new(host, client, way, &download.url, size)?;
+        return writer.download(stream, &digest, held).because(Reason::DownloadFailed, named).map(drop);
+    };
+    // apt prints local repositories so; what is in them is verified like everything else.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    let mut blob = writer.blob(Some(&digest))?;
+    let copied = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut blob));
+    held(copied.because(Reason::DownloadFailed, || format!("copying `{path}`"))?);
     blob.finish().because(Reason::DownloadFailed, named).map(drop)
 }

@@ -7,6 +7,7 @@ use crate::cache::{APT_INDEX_TYPE, DEB_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::http::Way;
 use crate::outcome::Reason;
 use crate::packages::{Arrived, Base, Manager, Question, Resolution};
 use crate::plan_document::Plan;
@@ -50,8 +51,8 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         packages: &plan.packages,
     };
     let resolution = manager.resolve(host, &question)?;
-    let proxy = settings.proxy.as_deref().or(resolution.proxy.as_deref());
-    let way = crate::host::http::Way { proxy, ca_file: settings.ca_file.as_deref() };
+    let way = Way::of(settings);
+    let way = Way { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
     let kind = Kind::of(manager);
     let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
 

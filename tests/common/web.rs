@@ -3,28 +3,63 @@
 use std::io::{BufRead, BufReader, Read, Result, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// What goes wrong with an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// The connection ends after so many bytes of the file.
     CutAfter(u64),
+    /// The connection is reset after so many bytes of the file.
+    ResetAfter(u64),
+    /// Nothing more comes after so many bytes of the file.
+    StallAfter(u64),
+    /// A byte at a time, some in a second.
+    Drip,
     /// Another status than 200, such as 503.
     Status(u16),
+    /// Another status, with further header lines, each with its line end.
+    StatusWith(u16, String),
+    /// The file ends early, and the server says that it is whole.
+    Shortened(u64),
+    /// A bit of the file is another one.
+    Damaged,
+    /// A page to log in comes in the file's place.
+    LoginPage,
+    /// The whole file, whatever part was asked for.
+    NoRanges,
 }
 
 /// A folder, served until the test ends.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Web {
     address: SocketAddr,
     state: Arc<State>,
 }
 
+/// What was asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The path, with its leading slash; the whole address when it was asked as a proxy.
+    pub path: String,
+    /// All lines of the head, names in lower case.
+    pub head: Vec<String>,
+}
+
+impl Request {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
 #[derive(Debug)]
 struct State {
     folder: PathBuf,
-    requests: Mutex<Vec<String>>,
+    requests: Mutex<Vec<Request>>,
+    sent: AtomicU64,
     /// A part of the path, the fault, and how many more times it happens.
     faults: Mutex<Vec<(String, Fault, usize)>>,
 }
@@ -37,6 +72,7 @@ impl Web {
         let state = Arc::new(State {
             folder: folder.to_owned(),
             requests: Mutex::default(),
+            sent: AtomicU64::new(0),
             faults: Mutex::default(),
         });
         let shared = Arc::clone(&state);
@@ -57,7 +93,17 @@ impl Web {
 
     /// The paths asked for so far, each with its leading slash.
     pub fn requests(&self) -> Vec<String> {
+        self.asked().into_iter().map(|request| request.path).collect()
+    }
+
+    /// All that was asked for so far.
+    pub fn asked(&self) -> Vec<Request> {
         self.state.requests.lock().unwrap().clone()
+    }
+
+    /// The bytes of files sent so far.
+    pub fn sent(&self) -> u64 {
+        self.state.sent.load(Ordering::Relaxed)
     }
 
     /// Lets the next `times` answers for paths that contain `part` go wrong.
@@ -70,48 +116,97 @@ impl State {
     fn answer(&self, stream: &TcpStream) -> Result<()> {
         let mut lines = BufReader::new(stream).lines();
         let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-        let mut from = None;
+        let mut head = Vec::new();
         for header in lines {
-            let header = header?.to_ascii_lowercase();
+            let header = header?;
             if header.is_empty() {
                 break;
             }
-            let range = header.strip_prefix("range: bytes=").and_then(|range| range.split('-').next());
-            from = from.or(range.and_then(|from| from.parse::<u64>().ok()));
+            let (name, value) = header.split_once(": ").unwrap_or((&header, ""));
+            head.push(format!("{}: {value}", name.to_ascii_lowercase()));
         }
         let path = request.split(' ').nth(1).unwrap_or("/").to_owned();
         let fault = self.next_fault(&path);
-        self.requests.lock().unwrap().push(path.clone());
+        let request = Request { path: path.clone(), head };
+        self.requests.lock().unwrap().push(request.clone());
+        let range = request.header("range").and_then(|it| it.strip_prefix("bytes=")?.split('-').next());
+        let from = range.and_then(|from| from.parse::<u64>().ok()).filter(|_| fault != Some(Fault::NoRanges));
         match (fault, self.open(&path)) {
-            (Some(Fault::Status(status)), _) => head(stream, status, 0, ""),
-            (_, None) => head(stream, 404, 0, ""),
-            (fault, Some(mut file)) => {
-                let size = file.metadata()?.len();
-                let start = from.unwrap_or(0).min(size);
-                file.seek(SeekFrom::Start(start))?;
-                if from.is_some() {
-                    let range = format!("Content-Range: bytes {start}-{}/{size}\r\n", size.max(1) - 1);
-                    head(stream, 206, size - start, &range)?;
-                } else {
-                    head(stream, 200, size, "")?;
-                }
-                let limit = if let Some(Fault::CutAfter(bytes)) = fault { bytes } else { u64::MAX };
-                if !request.starts_with("HEAD ") {
-                    std::io::copy(&mut file.take(limit), &mut &*stream)?;
+            (Some(Fault::Status(status)), _) => send_head(stream, status, 0, ""),
+            (Some(Fault::StatusWith(status, more)), _) => send_head(stream, status, 0, &more),
+            (Some(Fault::LoginPage), _) => {
+                let page = "<html><form>who are you?</form></html>";
+                send_head(stream, 200, page.len() as u64, "Content-Type: text/html; charset=utf-8\r\n")?;
+                (&*stream).write_all(page.as_bytes())
+            }
+            (_, None) => send_head(stream, 404, 0, ""),
+            (fault, Some(file)) => self.send(stream, file, from, &request, fault.as_ref()),
+        }
+    }
+
+    fn send(
+        &self,
+        stream: &TcpStream,
+        mut file: std::fs::File,
+        from: Option<u64>,
+        request: &Request,
+        fault: Option<&Fault>,
+    ) -> Result<()> {
+        let mut size = file.metadata()?.len();
+        if let Some(Fault::Shortened(length)) = fault {
+            size = size.min(*length);
+        }
+        let mut whole = Vec::new();
+        Read::take(&mut file, 64 << 10).read_to_end(&mut whole)?;
+        let tag = format!("\"{}-{size}\"", &super::sha256(&whole)[..12]);
+        let same = request.header("if-range").is_none_or(|wanted| wanted == tag);
+        let from = from.filter(|_| same);
+        let start = from.unwrap_or(0).min(size);
+        file.seek(SeekFrom::Start(start))?;
+        let tag = format!("ETag: {tag}\r\n");
+        if from.is_some() {
+            let range = format!("{tag}Content-Range: bytes {start}-{}/{size}\r\n", size.max(1) - 1);
+            send_head(stream, 206, size - start, &range)?;
+        } else {
+            send_head(stream, 200, size, &tag)?;
+        }
+        let limit = match fault {
+            Some(Fault::CutAfter(bytes) | Fault::ResetAfter(bytes) | Fault::StallAfter(bytes)) => *bytes,
+            Some(Fault::Drip) => 0,
+            _ => size - start,
+        };
+        let mut first = [0];
+        if fault == Some(&Fault::Damaged) && file.read(&mut first)? == 1 {
+            (&*stream).write_all(&[first[0] ^ 1])?;
+        }
+        let sent = std::io::copy(&mut Read::take(&mut file, limit), &mut &*stream)?;
+        self.sent.fetch_add(sent, Ordering::Relaxed);
+        match fault {
+            Some(Fault::ResetAfter(_)) => reset(stream),
+            Some(Fault::StallAfter(_)) => wait_for_the_end(stream),
+            Some(Fault::Drip) => {
+                while file.read(&mut first)? == 1 {
+                    (&*stream).write_all(&first)?;
+                    std::thread::sleep(Duration::from_millis(100));
                 }
                 Ok(())
             }
+            _ => Ok(()),
         }
     }
 
     fn next_fault(&self, path: &str) -> Option<Fault> {
         let mut faults = self.faults.lock().unwrap();
-        let fault = faults.iter_mut().find(|(part, _, times)| *times > 0 && path.contains(part))?;
+        let fault = faults.iter_mut().find(|(part, _, times)| *times > 0 && path.contains(part.as_str()))?;
         fault.2 -= 1;
-        Some(fault.1)
+        Some(fault.1.clone())
     }
 
     fn open(&self, path: &str) -> Option<std::fs::File> {
+        // A proxy is asked for whole addresses.
+        let path =
+            path.strip_prefix("http://").map_or(path, |rest| rest.split_once('/').map_or("", |it| it.1));
+        let path = path.split('?').next().unwrap_or_default();
         // apt writes `~` and `+` of versions as they are or as %7e and %2b.
         let path = path.replace("%7e", "~").replace("%2b", "+");
         let path = Path::new(path.trim_start_matches('/'));
@@ -121,6 +216,17 @@ impl State {
     }
 }
 
-fn head(mut stream: &TcpStream, status: u16, size: u64, more: &str) -> Result<()> {
+fn send_head(mut stream: &TcpStream, status: u16, size: u64, more: &str) -> Result<()> {
     write!(stream, "HTTP/1.1 {status} Test\r\nContent-Length: {size}\r\n{more}Connection: close\r\n\r\n")
+}
+
+/// Closes with a reset instead of an orderly end.
+fn reset(stream: &TcpStream) -> Result<()> {
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::Linger, &linger)?;
+    Ok(())
+}
+
+fn wait_for_the_end(mut stream: &TcpStream) -> Result<()> {
+    stream.read(&mut [0]).map(drop)
 }
