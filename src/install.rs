@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::host::fs::Content;
 use crate::host::journal::{Journal, PackagesBefore};
 use crate::outcome::Reason;
-use crate::packages::{BLOBS, Manager, REPOSITORY, Transaction};
+use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::Moment;
@@ -76,7 +76,7 @@ pub fn install(
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
-    let transacted = transact(host, manager, &transaction, &before, !now.broken.is_empty());
+    let transacted = transact(host, manager, &transaction, &before, &now);
     host.root.remove_all(REPOSITORY)?;
     let mut packages = transacted?;
     let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
@@ -118,10 +118,12 @@ fn transact(
     manager: Manager,
     transaction: &Transaction,
     before: &PackagesBefore,
-    is_broken: bool,
+    now: &packages::Installed,
 ) -> Result<BTreeMap<String, String>> {
-    if is_broken {
-        manager.repair(host, transaction)?;
+    if before.noted_earlier || !now.broken.is_empty() {
+        let is_new = |(name, version): &(&String, &String)| before.versions.get(*name) != Some(*version);
+        let came: Vec<String> = now.versions.iter().filter(is_new).map(|(name, _)| name.clone()).collect();
+        manager.repair(host, transaction, &now.broken, &came)?;
     }
     manager.install(host, transaction)?;
     let after = manager.installed(host)?.versions;

@@ -180,6 +180,10 @@ reasons! {
         "the name of a server could not be resolved", "Check the address and this machine's DNS.";
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
+    RepositoryKey "repository-key" Failed
+        "a package is not signed with a key that its repository names", "Put the repository's current key where its `gpgkey` or `signed-by` says, in the target's package sources, and stage again.";
+    PackageConflict "package-conflict" Failed
+        "a package that is installed, or its files, stands in the way of one to be installed", "Remove the package that the quoted lines name, or hold it back from the image, and run again.";
     PackageManager "package-manager" Failed
         "the package manager failed", "Read the quoted lines and the named log, repair the cause, and run again.";
     LockTimeout "lock-timeout" Failed

@@ -2,7 +2,8 @@
 # Installs what the tests and the demo work with, where it is missing. For Debian and Ubuntu, as root.
 set -eu
 
-packages="gcc libc6-dev binutils util-linux iproute2 tar python3 dpkg-dev mmdebstrap debian-archive-keyring skopeo nginx-light openssl"
+packages="gcc libc6-dev binutils util-linux iproute2 tar python3 dpkg-dev mmdebstrap debian-archive-keyring skopeo nginx-light openssl \
+	dnf rpm createrepo-c gnupg"
 
 missing=
 for package in $packages; do

@@ -14,6 +14,10 @@ pub const BUNDLE_TYPE: &str = "application/vnd.ofedctl.bundle.v1";
 pub const DEB_TYPE: &str = "application/vnd.ofedctl.package.deb.v1";
 /// The media type of the `Packages` index that makes a bundle's files a flat apt repository.
 pub const APT_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.apt.v1";
+/// The media type of an rpm package.
+pub const RPM_TYPE: &str = "application/vnd.ofedctl.package.rpm.v1";
+/// The media type of the index files that make a bundle's files an rpm repository.
+pub const RPM_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.rpm.v1";
 /// The media type of a file as the driver's vendor made it.
 pub const VENDOR_TYPE: &str = "application/vnd.ofedctl.vendor.v1";
 /// The annotation of a layer that holds its file name; `oras pull` writes files by it.
@@ -64,6 +68,8 @@ pub struct Repository {
 pub enum RepositoryKind {
     /// A flat apt repository.
     Apt,
+    /// An rpm repository, whose index files go into `repodata`.
+    Rpm,
 }
 
 /// One file of a bundle.

@@ -26,8 +26,8 @@ mod write;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use bundle::{
-    APT_INDEX_TYPE, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, DEB_TYPE, Repository, RepositoryKind,
-    VENDOR_TYPE,
+    APT_INDEX_TYPE, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE,
+    Repository, RepositoryKind, VENDOR_TYPE,
 };
 pub use check::{Damage, Report};
 pub use digest::{Digest, Hasher};

@@ -93,18 +93,18 @@ impl Host {
         Ok(RunLock { _lock: lock, _folder: folder })
     }
 
-    /// Waits until nobody holds an fcntl lock on any of `files` (apt and dpkg lock so), up to `patience`.
+    /// Waits until nobody holds an fcntl lock on any of `files` (apt, dpkg, rpm and tdnf lock so), and no process
+    /// whose number stands in one of `numbers` is there (yum, dnf and zypper lock so), up to `patience`.
     ///
     /// Works with every version of apt; newer ones wait by themselves, but do not say for whom.
-    pub fn wait_for_package_locks(&self, files: &[&str], patience: Duration) -> Result<()> {
+    pub fn wait_for_package_locks(&self, files: &[&str], numbers: &[&str], patience: Duration) -> Result<()> {
         let started = Instant::now();
         let mut said = None;
         loop {
             self.stop.check()?;
-            let Some((file, holder)) = files.iter().find_map(|file| Some((*file, self.lock_holder(file)?)))
-            else {
-                return Ok(());
-            };
+            let locked = files.iter().find_map(|file| Some((*file, self.lock_holder(file)?)));
+            let numbered = || numbers.iter().find_map(|file| Some((*file, self.numbered_process(file)?)));
+            let Some((file, holder)) = locked.or_else(numbered) else { return Ok(()) };
             let held = format!("`{file}` is held by {}", name_of(Some(holder)));
             if started.elapsed() >= patience {
                 return Err(Reason::LockTimeout.error(format!("{held}; waited {} s", patience.as_secs())));
@@ -115,6 +115,12 @@ impl Host {
             }
             std::thread::sleep(POLL);
         }
+    }
+
+    /// The process whose number stands in a file. One in an image was left there: numbers are the running system's.
+    fn numbered_process(&self, path: &str) -> Option<i32> {
+        let number = self.root.attribute(path).filter(|_| self.is_running_system())?.parse().ok()?;
+        (number > 0 && Path::new(&format!("/proc/{number}")).exists()).then_some(number)
     }
 
     /// The process that holds a write lock on a file of the root.
@@ -176,13 +182,13 @@ mod tests {
         let holder = duct::cmd!("python3", "-c", script, &path).reader().unwrap();
         let mut said = [0; 5];
         std::io::Read::read_exact(&mut &holder, &mut said).unwrap();
-        let error = host.wait_for_package_locks(&["/lock"], Duration::ZERO).unwrap_err();
+        let error = host.wait_for_package_locks(&["/lock"], &[], Duration::ZERO).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::LockTimeout);
         assert!(
             error.to_string().contains("`/lock` is held by process") && error.to_string().contains("python3"),
             "{error}"
         );
         holder.kill().unwrap();
-        host.wait_for_package_locks(&["/lock", "/missing"], Duration::from_secs(5)).unwrap();
+        host.wait_for_package_locks(&["/lock", "/missing"], &[], Duration::from_secs(5)).unwrap();
     }
 }

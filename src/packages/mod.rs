@@ -3,9 +3,11 @@
 
 pub mod apt;
 pub mod dpkg;
+pub mod rpm;
 
 use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::http::Way;
 use crate::host::inside::Sandbox;
 use crate::target::{Arch, Distro, Family};
 use anyhow::Result;
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tempfile::TempDir;
 
 /// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,14 @@ use std::time::Duration;
 pub enum Manager {
     /// apt and dpkg: Debian and Ubuntu.
     Apt,
+    /// dnf and rpm: Enterprise Linux from 8 on.
+    Dnf,
+    /// yum 3 and rpm: Enterprise Linux 7.
+    Yum,
+    /// tdnf and rpm: Azure Linux.
+    Tdnf,
+    /// zypper and rpm: SUSE.
+    Zypper,
 }
 
 /// Where a local repository lies inside a root while packages are installed from it.
@@ -41,7 +52,8 @@ pub struct Installed {
 pub enum Base<'a> {
     /// What a root has installed.
     Root(&'a Root),
-    /// What a package database file of another machine says (for apt: its `/var/lib/dpkg/status`).
+    /// What a package database file of another machine says (for apt: its `/var/lib/dpkg/status`; for rpm: the file
+    /// `rpmdb.sqlite` or `Packages`, under that name).
     StatusFile(PathBuf),
     /// Nothing: resolves to the complete closure.
     Empty,
@@ -73,7 +85,7 @@ pub struct Download {
     pub file: String,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256 in hex, from the repository's signed metadata.
+    /// Its SHA-256 in hex, from the repository's metadata.
     pub sha256: String,
 }
 
@@ -86,6 +98,8 @@ pub struct Resolution {
     pub described: String,
     /// The proxy that the machine's package manager is configured with.
     pub proxy: Option<String>,
+    /// A folder with files the manager had to bring itself; gone with this value.
+    pub scratch: Option<TempDir>,
 }
 
 /// A package file that came.
@@ -126,7 +140,22 @@ impl Manager {
     pub fn of(distro: &Distro) -> Option<Self> {
         match distro.family() {
             Family::Debian => Some(Self::Apt),
-            Family::Rhel | Family::Suse | Family::Azure | Family::Other => None,
+            Family::Rhel if distro.version.split('.').next() == Some("7") => Some(Self::Yum),
+            Family::Rhel => Some(Self::Dnf),
+            Family::Azure => Some(Self::Tdnf),
+            Family::Suse => Some(Self::Zypper),
+            Family::Other => None,
+        }
+    }
+
+    /// The program that installs.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Apt => "apt-get",
+            Self::Dnf => "dnf",
+            Self::Yum => "yum",
+            Self::Tdnf => "tdnf",
+            Self::Zypper => "zypper",
         }
     }
 
@@ -135,6 +164,7 @@ impl Manager {
     pub const fn index_files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Apt => &[(apt::INDEX, "")],
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => &rpm::INDEX,
         }
     }
 
@@ -142,6 +172,7 @@ impl Manager {
     pub fn installed(self, host: &Host) -> Result<Installed> {
         match self {
             Self::Apt => dpkg::installed(&host.root),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::installed(host),
         }
     }
 
@@ -149,6 +180,7 @@ impl Manager {
     pub fn installed_by_its_files(self, root: &Root) -> Result<Option<Installed>> {
         match self {
             Self::Apt => dpkg::installed(root).map(Some),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(None),
         }
     }
 
@@ -156,14 +188,25 @@ impl Manager {
     pub fn resolve(self, host: &Host, question: &Question) -> Result<Resolution> {
         match self {
             Self::Apt => apt::resolve::resolve(host, question),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::resolve::resolve(host, question),
         }
     }
 
-    /// Makes the index of a flat repository of exactly the files that came, in the order of [`Manager::index_files`].
-    pub fn index(self, resolution: &Resolution, _arrived: &[Arrived]) -> Result<Vec<IndexFile>> {
+    /// Makes the index of a flat repository of exactly the files that came, in the order of [`Manager::index_files`],
+    /// once what has to be signed is found signed.
+    pub fn index(
+        self,
+        host: &Host,
+        resolution: &Resolution,
+        arrived: &[Arrived],
+        way: Way,
+    ) -> Result<Vec<IndexFile>> {
         match self {
             Self::Apt => {
                 Ok(vec![IndexFile { name: apt::INDEX, bytes: resolution.described.clone().into_bytes() }])
+            }
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::index::index(host, resolution, arrived, way)
             }
         }
     }
@@ -172,20 +215,35 @@ impl Manager {
     pub fn lay_out(self, root: &Root) -> Result<()> {
         match self {
             Self::Apt => apt::install::lay_out(root),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::install::lay_out(self, root),
         }
     }
 
     /// Waits until no other package manager works on the root.
     pub fn wait_for_locks(self, host: &Host, patience: Duration) -> Result<()> {
         match self {
-            Self::Apt => host.wait_for_package_locks(&apt::LOCKS, patience),
+            Self::Apt => host.wait_for_package_locks(&apt::LOCKS, &[], patience),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                host.wait_for_package_locks(&rpm::LOCKS, &rpm::NUMBERS, patience)
+            }
         }
     }
 
-    /// Finishes what an interrupted transaction left.
-    pub fn repair(self, host: &Host, transaction: &Transaction) -> Result<()> {
+    /// Finishes what an interrupted transaction left: `broken` is what the manager itself knows of, `came` the
+    /// packages that have come since the transaction began.
+    pub fn repair(
+        self,
+        host: &Host,
+        transaction: &Transaction,
+        broken: &[String],
+        came: &[String],
+    ) -> Result<()> {
         match self {
+            Self::Apt if broken.is_empty() => Ok(()),
             Self::Apt => apt::install::repair(host, transaction),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::install::repair(self, host, transaction, came)
+            }
         }
     }
 
@@ -194,6 +252,9 @@ impl Manager {
     pub fn install(self, host: &Host, transaction: &Transaction) -> Result<()> {
         match self {
             Self::Apt => apt::install::install(host, transaction),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::install::install(self, host, transaction)
+            }
         }
     }
 
@@ -207,6 +268,9 @@ impl Manager {
     ) -> Result<()> {
         match self {
             Self::Apt => apt::install::mark_as_dependencies(host, transaction, names),
+            Self::Dnf => rpm::install::mark_as_dependencies(host, transaction, names),
+            // yum keeps the mark where no command of its own reaches; tdnf and zypper remove nothing unasked.
+            Self::Yum | Self::Tdnf | Self::Zypper => Ok(()),
         }
     }
 
@@ -214,6 +278,7 @@ impl Manager {
     pub fn remove(self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
         match self {
             Self::Apt => dpkg::purge(host, packages, sealed),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::erase(host, packages, sealed),
         }
     }
 
@@ -222,6 +287,7 @@ impl Manager {
     pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
         match self {
             Self::Apt => dpkg::verify(host, packages),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::verify(host, packages),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 mod fetch;
 
-use crate::cache::{APT_INDEX_TYPE, DEB_TYPE};
+use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -57,7 +57,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
 
     let mut files = fetched.files;
-    let index = index(manager, &cache, &mut writer, &resolution, &files)?;
+    let index = index(host, manager, (&cache, &mut writer), &resolution, &files, way)?;
     files.extend(index);
     let config = config(plan, manager);
     let bundle = writer.publish(&tag(&config, &files), &config, SystemTime::now(), files)?;
@@ -77,17 +77,21 @@ impl Kind {
             Manager::Apt => {
                 Self { repository: RepositoryKind::Apt, package: DEB_TYPE, index: APT_INDEX_TYPE }
             }
+            Manager::Dnf | Manager::Yum | Manager::Tdnf | Manager::Zypper => {
+                Self { repository: RepositoryKind::Rpm, package: RPM_TYPE, index: RPM_INDEX_TYPE }
+            }
         }
     }
 }
 
 /// Stores the index that makes the files a repository.
 fn index(
+    host: &Host,
     manager: Manager,
-    cache: &Cache,
-    writer: &mut Writer,
+    (cache, writer): (&Cache, &mut Writer),
     resolution: &Resolution,
     files: &[BundleFile],
+    way: Way,
 ) -> Result<Vec<BundleFile>> {
     let arrived =
         |file: &BundleFile| Arrived { file: file.title.clone(), path: cache.blob_path(&file.digest) };
@@ -97,7 +101,7 @@ fn index(
         let (title, media_type) = (file.name.to_owned(), Kind::of(manager).index.to_owned());
         Ok(BundleFile { title, media_type, digest: blob.digest, size: blob.size })
     };
-    manager.index(resolution, &arrived)?.into_iter().map(stored).collect()
+    manager.index(host, resolution, &arrived, way)?.into_iter().map(stored).collect()
 }
 
 fn config(plan: &Plan, manager: Manager) -> BundleConfig {

@@ -21,27 +21,29 @@ pub struct Root {
 
 /// A fresh Debian root of a suite, such as `bookworm`.
 pub fn debian_root(suite: &str) -> Root {
-    let tar = debian_tar(suite);
+    root_of(&debian_tar(suite))
+}
+
+/// A fresh root from a packed one.
+pub fn root_of(tar: &Path) -> Root {
     let folder = super::scratch();
     let path = folder.path().join("root");
-    unpack(&tar, &path);
+    unpack(tar, &path);
     Root { path, _folder: folder }
 }
 
 /// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel.
 pub fn building_root(suite: &str) -> Root {
-    let folder = super::scratch();
-    let path = folder.path().join("root");
-    unpack(&tar_with(suite, "+building", BUILDING), &path);
-    Root { path, _folder: folder }
+    root_of(&packed(&format!("{suite}+building"), suite, BUILDING))
 }
 
 /// The packed root of a suite: made by mmdebstrap the first time anyone asks.
 pub fn debian_tar(suite: &str) -> PathBuf {
-    tar_with(suite, "", PACKAGES)
+    packed(suite, suite, PACKAGES)
 }
 
-fn tar_with(suite: &str, kind: &str, packages: &str) -> PathBuf {
+/// A packed root of a suite with these packages, kept under a name of its own that no other name begins with.
+pub fn packed(name: &str, suite: &str, packages: &str) -> PathBuf {
     need::need_root();
     need::need(&["mmdebstrap", "debian-archive-keyring"]);
     let mut bootstrap = Command::new("mmdebstrap");
@@ -53,16 +55,15 @@ fn tar_with(suite: &str, kind: &str, packages: &str) -> PathBuf {
     let hash = &super::sha256(recipe.as_bytes())[..12];
 
     let folder = super::kept("test-roots");
-    let tar = folder.join(format!("{suite}{kind}-{hash}.tar"));
-    let _lock = super::lock(&folder.join(format!("{suite}{kind}.lock")));
+    let tar = folder.join(format!("{name}-{hash}.tar"));
+    let _lock = super::lock(&folder.join(format!("{name}.lock")));
     if !tar.exists() {
-        let unfinished = folder.join(format!("{suite}{kind}.unfinished"));
+        let unfinished = folder.join(format!("{name}.unfinished"));
         let made = bootstrap.arg(suite).arg(&unfinished).args(source).stdin(Stdio::null()).output().unwrap();
         assert!(made.status.success(), "{recipe}:\n{}", String::from_utf8_lossy(&made.stderr));
         // Made by another recipe; nobody asks for them any more.
         for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            let name = old.file_name().unwrap().to_str().unwrap();
-            if name.starts_with(&format!("{suite}{kind}-")) {
+            if old.file_name().unwrap().to_str().unwrap().starts_with(&format!("{name}-")) {
                 std::fs::remove_file(old).unwrap();
             }
         }

@@ -29,7 +29,7 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         host.run(&install.args(question.packages).captured())?.check(Reason::ResolveFailed, &doing)?;
     let downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     let described = index(host, &apt, &downloads)?;
-    Ok(Resolution { downloads, described, proxy: apt.proxy(host) })
+    Ok(Resolution { downloads, described, proxy: apt.proxy(host), scratch: None })
 }
 
 /// apt with everything it reads and writes in one private folder.

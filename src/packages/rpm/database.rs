@@ -1,0 +1,123 @@
+//! rpm's database, which only rpm can read: its form has changed three times (Berkeley DB, ndb, `SQLite`). So rpm of the
+//! target is asked, inside the target, and only its own database is looked at.
+
+use super::super::Installed;
+use super::DATABASES;
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::inside::Sandbox;
+use crate::host::run::Cmd;
+use crate::outcome::Reason;
+use anyhow::Result;
+
+/// Name, version and release with the epoch where there is one, and architecture.
+const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n";
+
+/// Packages that are installed side by side, one for each kernel, so that a version is part of the name they are
+/// known by. Keys are kept as packages, too.
+fn is_one_of_many(name: &str) -> bool {
+    name == "gpg-pubkey" || name.starts_with("kernel-") || name == "kernel"
+}
+
+/// The folder of a root's database; none when it has none.
+pub(super) fn folder(root: &Root) -> Option<&'static str> {
+    let is_database = |name: &String| matches!(name.as_str(), "rpmdb.sqlite" | "Packages" | "Packages.db");
+    DATABASES.into_iter().find(|folder| root.list(folder).iter().any(is_database))
+}
+
+/// What rpm says is installed.
+pub(in super::super) fn installed(host: &Host) -> Result<Installed> {
+    let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", FORMAT]).captured();
+    let finished = host.run(&inside(host, query))?;
+    let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
+    Ok(parse(&finished.stdout))
+}
+
+fn parse(text: &str) -> Installed {
+    let mut installed = Installed::default();
+    for (name, version) in text.lines().filter_map(|line| line.split_once('\t')) {
+        let version = version.trim();
+        if is_one_of_many(name) {
+            installed.versions.insert(format!("{name}-{version}"), version.to_owned());
+            continue;
+        }
+        // An upgrade that was interrupted leaves both. 32-bit and 64-bit packages have one version.
+        let known = installed.versions.insert(name.to_owned(), version.to_owned());
+        if known.is_some_and(|known| known != version) {
+            installed.broken.push(name.to_owned());
+        }
+    }
+    installed
+}
+
+/// `rpm --verify`, which compares every file with what its package says of it.
+pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Times differ where an image was copied, and dependencies were the resolver's business.
+    let verify = Cmd::new("rpm").args(["--verify", "--nomtime", "--nodeps"]).args(packages).captured();
+    let finished = host.run(&inside(host, verify))?;
+    if finished.code != 0 && finished.stdout.trim().is_empty() {
+        return Err(finished.error(Reason::PackageManager, "verifying the installed packages"));
+    }
+    Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
+}
+
+/// `rpm --erase`, which never removes more than it is told, and nothing that others need.
+pub(in super::super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let finished = host.run(&Cmd::new("rpm").arg("--erase").args(packages).inside(sandbox))?;
+    finished.check(Reason::PackageManager, "removing packages").map(drop)
+}
+
+fn inside(host: &Host, cmd: Cmd) -> Cmd {
+    if host.is_running_system() {
+        return cmd;
+    }
+    let root = host.root.path().to_owned();
+    cmd.inside(Sandbox { root, offline: true, sealed: true, views: Vec::new() })
+}
+
+/// Lines are `S.5....T.  c /etc/x` or `missing     /usr/bin/x`; a letter before the path marks configuration (`c`),
+/// and what may differ by its nature: ghosts (`g`), documents and licences that an image may leave out (`d`, `l`).
+fn is_damage(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let tests = words.next().unwrap_or_default();
+    let is_file = tests == "missing" || (tests.len() == 9 && tests.contains('.'));
+    is_file && words.next().is_some_and(|word| !matches!(word, "c" | "d" | "g" | "l"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_known_by_name_and_version_and_others_by_name() {
+        let text = "rdma-core\t48.0-1.el8\nkernel-devel\t4.18.0-553.el8_10\nkernel-devel\t4.18.0-477.el8\n\
+            glibc\t2.28-1.el8\nglibc\t2.28-1.el8\nperl\t4:5.26.3-1.el8\ntorn\t1-1\ntorn\t1-2\n";
+        let installed = parse(text);
+        let names: Vec<&str> = installed.versions.keys().map(String::as_str).collect();
+        let kernels = ["kernel-devel-4.18.0-477.el8", "kernel-devel-4.18.0-553.el8_10"];
+        assert_eq!(names, ["glibc", kernels[0], kernels[1], "perl", "rdma-core", "torn"]);
+        assert_eq!(installed.versions["perl"], "4:5.26.3-1.el8");
+        assert_eq!(installed.broken, ["torn"]);
+    }
+
+    #[test]
+    fn a_changed_configuration_file_is_no_damage() {
+        assert!(is_damage("S.5......    /usr/bin/ibstat"));
+        assert!(is_damage("missing     /usr/bin/ibstat"));
+        assert!(!is_damage("S.5......  c /etc/rdma/modules/rdma.conf"));
+        assert!(!is_damage("missing   d /usr/share/doc/rdma-core/README"));
+        assert!(!is_damage("package perftest is not installed") && !is_damage(""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_output_makes_the_readers_panic(text in "(kernel-|S\\.5|missing|[a-z\t \n]){0,60}") {
+            parse(&text);
+            let _ = text.lines().filter(|line| is_damage(line)).count();
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The signatures of packages, which stand for what apt's signed index stands for: checked once, while staging, with
+//! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
+
+use super::super::Arrived;
+use super::resolve::Trust;
+use crate::host::Host;
+use crate::host::download::Stream;
+use crate::host::http::{self, Client, Way};
+use crate::host::run::Cmd;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use std::io::Read;
+use std::path::Path;
+
+/// Keys are a few thousand bytes; whatever is larger is something else.
+const LARGEST_KEY: u64 = 1 << 20;
+
+/// Checks every file whose repository asks for signatures.
+pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Way) -> Result<()> {
+    let files: Vec<String> = arrived
+        .iter()
+        .filter(|file| trust.signed.contains(&file.file))
+        .map(|file| file.path.display().to_string())
+        .collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let scratch = tempfile::Builder::new().prefix("ofedctl-keys-").tempdir();
+    let scratch = scratch.context("cannot make a folder for keys")?;
+    let database = format!("--dbpath={}", scratch.path().join("database").display());
+    for (number, key) in trust.keys.iter().enumerate() {
+        let path = bring(host, key, &scratch.path().join(number.to_string()), way)?;
+        let import = Cmd::new("rpmkeys").args([&database, "--import", &path]);
+        host.run(&import)?.check(Reason::RepositoryKey, &format!("reading the key `{key}`"))?;
+    }
+    let check = Cmd::new("rpmkeys").args([&database, "--define=_pkgverify_level all", "--checksig"]);
+    let checked = host.run(&check.args(files).captured())?;
+    if checked.code == 0 {
+        return Ok(());
+    }
+    let wrong: Vec<String> = checked
+        .stdout
+        .lines()
+        .filter(|line| !line.ends_with(" OK") || line.contains("NOT OK"))
+        .map(|line| named(line, arrived))
+        .collect();
+    let keys = if trust.keys.is_empty() { "no key at all".to_owned() } else { trust.keys.join(", ") };
+    Err(Reason::RepositoryKey.error(format!("{}; the repositories name {keys}", wrong.join("; "))))
+}
+
+/// Brings a key to this machine; returns its path.
+fn bring(host: &Host, key: &str, to: &Path, way: Way) -> Result<String> {
+    if let Some(path) = key.strip_prefix("file://") {
+        return Ok(path.to_owned());
+    }
+    if !key.starts_with("https://") {
+        let what = format!(
+            "the key `{}` would come over a line that anybody can change",
+            http::without_secrets(key)
+        );
+        return Err(Reason::RepositoryKey.error(what));
+    }
+    let missing = || format!("fetching the key `{}`", http::without_secrets(key));
+    let client = Client::new(way)?;
+    let stream = Stream::new(host, &client, way, key, None)?;
+    let mut file = std::fs::File::create(to).context("cannot keep a key")?;
+    std::io::copy(&mut stream.take(LARGEST_KEY), &mut file).because(Reason::RepositoryKey, missing)?;
+    Ok(to.display().to_string())
+}
+
+/// rpm's line with the name of the package instead of the blob's.
+fn named(line: &str, arrived: &[Arrived]) -> String {
+    let (path, said) = line.split_once(": ").unwrap_or((line, ""));
+    let file = arrived.iter().find(|file| file.path == Path::new(path)).map_or(path, |file| &file.file);
+    format!("{file}: {said}")
+}

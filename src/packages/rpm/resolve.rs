@@ -1,0 +1,147 @@
+//! What would have to be fetched for a target: asked of dnf, in a state of its own.
+
+use super::super::{Base, Download, Question, Resolution};
+use super::sources;
+use crate::host::Host;
+use crate::host::run::Cmd;
+use crate::outcome::{Because, Reason};
+use crate::target::{Distro, Family};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::fs;
+
+/// Speaks to dnf's library, because no dnf command prints digests.
+const SCRIPT: &str = include_str!("resolve.py");
+/// Runs the script with the interpreter that dnf itself has, which is not always the `python3` of the path.
+const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
+    exec $(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1) -c \"$0\" \"$1\"";
+
+/// What the script prints.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    packages: Vec<Package>,
+    keys: Vec<String>,
+    proxy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Package {
+    name: String,
+    file: String,
+    url: String,
+    size: u64,
+    digest_kind: String,
+    digest: String,
+    signed: bool,
+}
+
+/// Which packages must be signed, and by whom: kept from resolving until they have come.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Trust {
+    /// Addresses of keys.
+    pub(super) keys: Vec<String>,
+    /// Files whose repository asks for signatures.
+    pub(super) signed: Vec<String>,
+}
+
+/// Resolves `question` with dnf of this machine, the target's repositories and keys, and the target's installed set.
+pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Resolution> {
+    let scratch =
+        tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
+    let copied = sources::copy(question.sources, scratch.path())?;
+    match question.base {
+        Base::Empty => {}
+        Base::Root(root) => sources::copy_database(root, &copied.database)?,
+        Base::StatusFile(path) => {
+            let name = path.file_name().unwrap_or_default();
+            fs::copy(path, copied.database.join(name))
+                .because(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
+        }
+    }
+    let asked = json!({
+        "scratch": scratch.path(), "root": copied.root, "repositories": copied.repositories, "main": copied.main,
+        "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
+        "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
+        "packages": question.packages,
+    });
+    host.events.info(format!("asking dnf about {} packages", question.packages.len()));
+    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT, &asked.to_string()]).captured();
+    let finished = host.run(&cmd)?;
+    if finished.code == 127 {
+        let what = "staging for this target needs dnf 4 on this machine (package dnf)";
+        return Err(Reason::ToolMissing.error(format!("{what}: {}", finished.tail)));
+    }
+    if finished.code != 0 {
+        let doing = format!("resolving {}", question.packages.join(" "));
+        return Err(classify(&finished.tail).error(format!("{doing}: dnf said: {}", finished.tail)));
+    }
+    let answer: Answer = finished
+        .stdout
+        .lines()
+        .next_back()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .with_context(|| format!("dnf's answer cannot be read; it also said: {}", finished.tail))?;
+    let trust = Trust {
+        keys: answer.keys,
+        signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
+    };
+    let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
+    let downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
+    Ok(Resolution { downloads, described, proxy: answer.proxy, scratch: Some(scratch) })
+}
+
+fn download(package: Package) -> Result<Download> {
+    let Package { name, file, url, size, digest_kind, digest, .. } = package;
+    if digest_kind != "sha256" {
+        return Err(Reason::ResolveFailed
+            .error(format!("the repository gives `{name}` no SHA-256 but {digest_kind}")));
+    }
+    Ok(Download { url, name, file, size, sha256: digest })
+}
+
+/// What dnf could not do.
+fn classify(tail: &str) -> Reason {
+    let signs = ["GPG", "gpgkey", "key import", "signature"];
+    if signs.iter().any(|sign| tail.contains(sign)) { Reason::RepositoryKey } else { Reason::ResolveFailed }
+}
+
+/// What stands for `$releasever` where neither the database nor a variable tells: the major version, except where
+/// repositories are made for each minor one.
+fn releasever(distro: &Distro) -> String {
+    let major = distro.version.split('.').next().unwrap_or_default();
+    match distro.family() {
+        Family::Azure => format!("{major}.0"),
+        Family::Suse => distro.version.clone(),
+        Family::Rhel | Family::Debian | Family::Other => major.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_release_is_named_as_the_repositories_name_it() {
+        let of = |distro: &str| releasever(&distro.parse().unwrap());
+        assert_eq!(
+            ["almalinux8.10", "centos7.6", "azurelinux3", "sles15.4"].map(of),
+            ["8", "7", "3.0", "15.4"]
+        );
+    }
+
+    #[test]
+    fn a_file_without_a_sha256_is_refused() {
+        let package = |digest_kind: &str| Package {
+            name: "a-1-1.noarch".to_owned(),
+            file: "a-1-1.noarch.rpm".to_owned(),
+            url: "http://h/a-1-1.noarch.rpm".to_owned(),
+            size: 1,
+            digest_kind: digest_kind.to_owned(),
+            digest: "ab".to_owned(),
+            signed: true,
+        };
+        assert_eq!(download(package("sha256")).unwrap().sha256, "ab");
+        assert_eq!(Reason::of(&download(package("sha1")).unwrap_err()), Reason::ResolveFailed);
+    }
+}

@@ -1,0 +1,172 @@
+//! The target's package sources, keys and database, copied into a private folder so that dnf of this machine can use
+//! them. Each file is read inside the target's root; nothing of it is run, and no plugin of it is loaded.
+
+use super::DATABASES;
+use super::database;
+use crate::host::fs::Root;
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the managers keep repositories, variables and main settings; the first main settings found are used.
+const REPOSITORIES: [&str; 4] =
+    ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/yum/repos.d", "/etc/zypp/repos.d"];
+const VARIABLES: [&str; 3] = ["/etc/yum/vars", "/etc/dnf/vars", "/etc/zypp/vars.d"];
+const MAIN: [&str; 2] = ["/etc/dnf/dnf.conf", "/etc/yum.conf"];
+/// What repositories name by path, and what decides which module streams are on.
+const TREES: [&str; 7] = [
+    "/etc/pki/rpm-gpg",
+    "/etc/pki/rhui",
+    "/etc/pki/entitlement",
+    "/etc/rhsm/ca",
+    "/usr/lib/rpm/gnupg/keys",
+    "/etc/dnf/modules.d",
+    "/etc/os-release",
+];
+/// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
+const DEEPEST: usize = 6;
+
+/// What was copied.
+pub(super) struct Copied {
+    /// The folder of repository files.
+    pub(super) repositories: PathBuf,
+    /// The manager's main settings, where it has any.
+    pub(super) main: Option<PathBuf>,
+    /// The folder that stands for `/`, with keys and certificates.
+    pub(super) root: PathBuf,
+    /// The folder of rpm's database, empty for an empty base.
+    pub(super) database: PathBuf,
+    /// The variables that repositories' addresses are made with.
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+/// Copies what `sources` has into `scratch`.
+pub(super) fn copy(sources: &Root, scratch: &Path) -> Result<Copied> {
+    let folder = |name: &str| {
+        let path = scratch.join(name);
+        fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
+        anyhow::Ok(path)
+    };
+    let copied = Copied {
+        repositories: folder("repositories")?,
+        main: None,
+        root: folder("root")?,
+        database: folder("database")?,
+        variables: variables(sources),
+    };
+    for (number, from) in REPOSITORIES.iter().enumerate() {
+        for name in sources.list(from).iter().filter(|name| is_repository(name)) {
+            // Two folders may each have a file of one name.
+            let to = copied.repositories.join(format!("{number}-{name}"));
+            copy_file(sources, &format!("{from}/{name}"), &to)?;
+        }
+    }
+    for tree in TREES {
+        copy_tree(sources, tree, &copied.root, DEEPEST)?;
+    }
+    let main = scratch.join("main.conf");
+    let mut found = false;
+    for from in MAIN {
+        found = found || copy_file(sources, from, &main)?;
+    }
+    Ok(Copied { main: found.then_some(main), ..copied })
+}
+
+/// Copies the database of a root.
+pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
+    let folder = database::folder(root).ok_or_else(|| {
+        Reason::BadRoot.error(format!("there is no rpm database in the root, in {}", DATABASES.join(" or ")))
+    })?;
+    // Not Berkeley DB's scratch files, which belong to processes, and not locks.
+    let lasting = |name: &&String| !name.starts_with("__db") && !name.starts_with('.');
+    for name in root.list(folder).iter().filter(lasting) {
+        copy_file(root, &format!("{folder}/{name}"), &to.join(name))?;
+    }
+    Ok(())
+}
+
+fn is_repository(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "repo")
+}
+
+fn variables(root: &Root) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for folder in VARIABLES {
+        for name in root.list(folder) {
+            if let Some(value) = root.attribute(&format!("{folder}/{name}")) {
+                variables.insert(name, value);
+            }
+        }
+    }
+    variables
+}
+
+fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize) -> Result<()> {
+    let place = to.join(path.trim_start_matches('/'));
+    if root.is_dir(path) && depth > 0 {
+        for name in root.list(path) {
+            copy_tree(root, &format!("{path}/{name}"), to, depth - 1)?;
+        }
+        return Ok(());
+    }
+    copy_file(root, path, &place).map(drop)
+}
+
+/// Copies a file, readable by its owner alone; says whether there was one.
+fn copy_file(root: &Root, path: &str, to: &Path) -> Result<bool> {
+    let Some((mut file, _)) = root.open_file(path)? else { return Ok(false) };
+    let doing = || format!("cannot copy `{path}`");
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder).with_context(doing)?;
+    }
+    let mut copy = fs::File::create(to).with_context(doing)?;
+    std::io::copy(&mut file, &mut copy).with_context(doing)?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_keys_variables_and_database_are_copied_and_nothing_else() {
+        let target = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = target.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        put("etc/yum.repos.d/a.repo", "[a]");
+        put("etc/yum.repos.d/a.repo.rpmsave", "[old]");
+        put("etc/zypp/repos.d/a.repo", "[b]");
+        put("etc/dnf/vars/releasever", "8.6\n");
+        put("etc/yum.conf", "[main]");
+        put("etc/pki/rpm-gpg/KEY", "key");
+        put("etc/pki/rhui/product/content.crt", "certificate");
+        put("etc/shadow", "root:x");
+        put("var/lib/rpm/Packages", "bdb");
+        put("var/lib/rpm/__db.001", "scratch");
+        std::os::unix::fs::symlink("/etc/shadow", target.path().join("etc/pki/rpm-gpg/loop")).unwrap();
+        let root = Root::open(target.path()).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        let copied = copy(&root, scratch.path()).unwrap();
+        copy_database(&root, &copied.database).unwrap();
+        let read = |path: &Path| fs::read_to_string(path).unwrap();
+        assert_eq!(read(&copied.repositories.join("0-a.repo")), "[a]");
+        assert_eq!(read(&copied.repositories.join("3-a.repo")), "[b]");
+        assert_eq!(fs::read_dir(&copied.repositories).unwrap().count(), 2);
+        assert_eq!(copied.variables["releasever"], "8.6");
+        assert_eq!(read(copied.main.as_deref().unwrap()), "[main]");
+        assert_eq!(read(&copied.root.join("etc/pki/rhui/product/content.crt")), "certificate");
+        assert_eq!(fs::read_dir(&copied.database).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_root_without_a_database_is_named() {
+        let target = tempfile::tempdir().unwrap();
+        let error = copy_database(&Root::open(target.path()).unwrap(), target.path()).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::BadRoot);
+    }
+}

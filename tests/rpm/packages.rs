@@ -1,0 +1,98 @@
+//! Small real rpm packages, and a repository of them.
+
+use crate::common::need::need;
+use crate::common::web::Web;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A package to build.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rpm {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) requires: &'static str,
+    /// Further lines of the spec's head, such as `Conflicts: x`.
+    pub(crate) head: &'static str,
+    /// Path and text of each file.
+    pub(crate) files: Vec<(&'static str, &'static str)>,
+    /// The script that rpm runs after it has installed the files.
+    pub(crate) post: &'static str,
+}
+
+impl Rpm {
+    /// A package with one file that names it.
+    pub(crate) fn plain(name: &'static str, version: &'static str, requires: &'static str) -> Self {
+        Self { name, version, requires, ..Self::default() }
+    }
+
+    /// Builds the package into a folder.
+    pub(crate) fn build(&self, folder: &Path) -> PathBuf {
+        need(&["rpm"]);
+        let work = crate::common::scratch();
+        let Self { name, version, requires, head, files, post } = self;
+        let mut spec = format!(
+            "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: made by a test\nLicense: MIT\n\
+             BuildArch: noarch\nAutoReqProv: no\n{head}\n"
+        );
+        if !requires.is_empty() {
+            let _ = writeln!(spec, "Requires: {requires}");
+        }
+        let mark = format!("/usr/share/made-by-tests/{name}");
+        let own = [(mark.as_str(), *version)];
+        let files: Vec<(&str, &str)> = own.into_iter().chain(files.iter().copied()).collect();
+        spec += "%description\nMade by a test.\n%install\n";
+        for (number, (path, text)) in files.iter().enumerate() {
+            std::fs::write(work.path().join(number.to_string()), text).unwrap();
+            let from = work.path().join(number.to_string());
+            let _ = writeln!(spec, "install -D -m 644 {} %{{buildroot}}{path}", from.display());
+        }
+        if !post.is_empty() {
+            let _ = writeln!(spec, "%post\n{post}");
+        }
+        spec += "%files\n";
+        for (path, _) in &files {
+            let config = if path.starts_with("/etc/") { "%config(noreplace) " } else { "" };
+            let _ = writeln!(spec, "{config}{path}");
+        }
+        let path = work.path().join("a.spec");
+        std::fs::write(&path, spec).unwrap();
+        let mut build = Command::new("rpmbuild");
+        build.arg("-bb").arg(&path).arg("--define").arg(format!("_topdir {}", work.path().display()));
+        build.arg("--define").arg(format!("_rpmdir {}", folder.display()));
+        build.args(["--define", "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm"]);
+        let output = build.args(["--define", "__os_install_post %{nil}"]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        folder.join(format!("{name}-{version}-1.noarch.rpm"))
+    }
+}
+
+/// A repository of packages, served on this machine.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    pub(crate) web: Web,
+    _folder: tempfile::TempDir,
+}
+
+impl Repository {
+    /// Builds the packages and their metadata, and serves them.
+    pub(crate) fn of(rpms: &[Rpm]) -> Self {
+        let folder = crate::common::scratch();
+        for rpm in rpms {
+            rpm.build(folder.path());
+        }
+        index(folder.path());
+        Self { web: Web::serve(folder.path()), _folder: folder }
+    }
+
+    /// A repository file that names it.
+    pub(crate) fn file(&self, more: &str) -> String {
+        format!("[test]\nname=test\nbaseurl={}\nenabled=1\ngpgcheck=0\n{more}\n", self.web.address())
+    }
+}
+
+/// Makes the metadata of a folder of packages.
+pub(crate) fn index(folder: &Path) {
+    need(&["createrepo-c"]);
+    assert!(Command::new("createrepo_c").arg("--quiet").arg(folder).status().unwrap().success());
+}
