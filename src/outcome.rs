@@ -110,6 +110,8 @@ reasons! {
         "the machine is already as planned; nothing was changed", "Nothing to do.";
     RebootRequired "reboot-required" Success
         "installed, but the running kernel has not loaded the modules", "Reboot, then run `ofedctl verify`.";
+    NotNeeded "not-needed" Success
+        "this machine has no InfiniBand, and none is required of it", "Nothing to do.";
     Uninstalled "uninstalled" Success
         "the driver and the edits around it were removed", "Nothing to do.";
     NotInstalled "not-installed" Success

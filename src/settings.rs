@@ -88,6 +88,9 @@ pub struct Settings {
     pub kernels: Vec<String>,
     /// How long to wait on a live VM for a late InfiniBand function, in seconds. Baking never waits.
     pub wait_for_device: u64,
+    /// Whether it is a failure (codes 10, 11 and 13) that a live VM has no InfiniBand. When not set, it is none at
+    /// first boot through cloud-init, where one image serves many sizes, and one everywhere else.
+    pub required: Option<bool>,
     /// How long one run may take in all, in seconds.
     pub deadline: u64,
     /// How long to wait for another program's package manager lock, in seconds.
@@ -127,6 +130,7 @@ impl Default for Settings {
             kernels: Vec::new(),
             // waagent itself waits up to 120 s for /sys/class/infiniband (azurelinuxagent/pa/rdma/rdma.py).
             wait_for_device: 120,
+            required: None,
             // Azure gives up on an extension after 90 minutes; say why before it does.
             deadline: 80 * 60,
             lock_timeout: 600,
@@ -166,6 +170,18 @@ impl Layer {
         Ok(layer)
     }
 
+    /// This layer with another over it.
+    #[must_use]
+    pub fn under(mut self, over: Self) -> Self {
+        self.0.extend(over.0);
+        self
+    }
+
+    /// The keys that are set, with their values.
+    pub const fn mapping(&self) -> &Mapping {
+        &self.0
+    }
+
     /// Sets one key; null unsets it. The error says what is wrong, for the caller to say where.
     pub fn set(&mut self, key: &str, value: Value) -> Result<(), String> {
         if !keys().iter().any(|known| known == key) {
@@ -187,6 +203,11 @@ impl Layer {
 }
 
 impl Settings {
+    /// Whether cloud-init is to reboot the VM when that is due.
+    pub fn reboots(&self) -> bool {
+        self.reboot == RebootPolicy::PowerState
+    }
+
     /// Lays the layers over the defaults, later over earlier.
     pub fn from_layers(layers: impl IntoIterator<Item = Layer>) -> Result<Self> {
         let mut all = Mapping::new();

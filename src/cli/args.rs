@@ -2,6 +2,7 @@
 
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
+use super::cloud_init::CloudInitArgs;
 use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
@@ -52,6 +53,8 @@ pub(super) enum Command {
     Generalize(RootArgs),
     /// Look after a cache
     Cache(CacheArgs),
+    /// First boot through cloud-init
+    CloudInit(CloudInitArgs),
     /// Show, check or import catalogues of drivers
     Catalog(CatalogArgs),
     /// Explain an exit code, a reason, or the settings
@@ -208,13 +211,6 @@ impl TargetArgs {
 pub(super) fn layer(target: &TargetArgs, cache: Option<&CacheArg>, offline: bool) -> Result<Layer> {
     let word = |text: &String| Value::String(text.clone());
     let mut given = Vec::new();
-    for pair in &target.set {
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| Reason::Usage.error(format!("`--set {pair}`: write `--set KEY=VALUE`")))?;
-        let value = serde_yaml::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        given.push(("--set", key, value));
-    }
     given.extend(target.vm_size.iter().map(|size| ("--vm-size", "vm_size", word(size))));
     given.extend(target.nic.iter().map(|nic| ("--nic", "nic", word(nic))));
     given.extend(target.driver.iter().map(|driver| ("--driver", "driver", word(driver))));
@@ -225,13 +221,44 @@ pub(super) fn layer(target: &TargetArgs, cache: Option<&CacheArg>, offline: bool
     if !target.kernel.is_empty() {
         given.push(("--kernel", "kernels", Value::Sequence(target.kernel.iter().map(word).collect())));
     }
-    given.extend(cache.and_then(|arg| arg.cache.as_ref()).map(|cache| ("--cache", "cache", word(cache))));
-    if offline {
-        given.push(("--offline", "offline", Value::Bool(true)));
+    let mut layer = pairs(&target.set)?;
+    put(&mut layer, given)?;
+    put(&mut layer, cache_settings(cache, offline))?;
+    Ok(layer)
+}
+
+/// The settings that say where to install from, and those given as `--set KEY=VALUE`.
+pub(super) fn set(set: &[String], cache: &CacheArg, offline: bool) -> Result<Layer> {
+    let mut layer = pairs(set)?;
+    put(&mut layer, cache_settings(Some(cache), offline))?;
+    Ok(layer)
+}
+
+type Given<'a> = (&'a str, &'a str, Value);
+
+fn pairs(set: &[String]) -> Result<Layer> {
+    let mut given = Vec::new();
+    for pair in set {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| Reason::Usage.error(format!("`--set {pair}`: write `--set KEY=VALUE`")))?;
+        let value = serde_yaml::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        given.push(("--set", key, value));
     }
     let mut layer = Layer::default();
+    put(&mut layer, given)?;
+    Ok(layer)
+}
+
+fn cache_settings(cache: Option<&CacheArg>, offline: bool) -> Vec<Given<'static>> {
+    let cache = cache.and_then(|arg| arg.cache.as_ref());
+    let cache = cache.map(|cache| ("--cache", "cache", Value::String(cache.clone())));
+    cache.into_iter().chain(offline.then_some(("--offline", "offline", Value::Bool(true)))).collect()
+}
+
+fn put(layer: &mut Layer, given: Vec<Given>) -> Result<()> {
     for (flag, key, value) in given {
         layer.set(key, value).map_err(|what| Reason::Usage.error(format!("{flag}: {what}")))?;
     }
-    Ok(layer)
+    Ok(())
 }

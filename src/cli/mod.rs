@@ -4,6 +4,7 @@ mod answer;
 mod args;
 mod cache;
 mod catalog;
+mod cloud_init;
 mod commands;
 mod detect;
 mod explain;
@@ -59,6 +60,7 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Generalize(args) => commands::generalize(&call, args),
         Command::Cache(args) => cache::cache(&call, args),
         Command::Catalog(args) => catalog::catalog(&call, args),
+        Command::CloudInit(args) => cloud_init::cloud_init(&call, args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))

@@ -18,7 +18,7 @@ use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
 use fs::Root;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use stop::Stop;
@@ -38,6 +38,13 @@ pub fn read_here(path: &Path) -> Result<String> {
 /// Writes a text file of this machine that the user names.
 pub fn write_here(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// This program's own file: its content, and where it is.
+pub fn this_program() -> Result<(Vec<u8>, PathBuf)> {
+    let path = std::env::current_exe().context("cannot find this program's own file")?;
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok((bytes, path))
 }
 
 /// A system to work on, and the run that works on it.

@@ -15,7 +15,7 @@ use crate::facts::Facts;
 use crate::host::Host;
 use crate::host::journal::{self, Journal};
 use crate::install::{self, Manner};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::packages::Base;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
@@ -53,7 +53,21 @@ pub fn run(job: &Job) -> Outcome {
         Moment::Bake => "Bake",
         Moment::Live => "Install",
     };
-    alone(job.host, job.settings, (operation, job.status_file), |report| steps(job, report))
+    alone(job.host, job.settings, (operation, job.status_file), |report| {
+        steps(job, report).or_else(|error| without_infiniband(job.settings, report, error))
+    })
+}
+
+/// A machine that has no InfiniBand ends well where none is required.
+fn without_infiniband(settings: &Settings, report: &mut Report, error: anyhow::Error) -> Result<Outcome> {
+    let reason = Reason::of(&error);
+    let is_absent =
+        matches!(reason.exit_code(), ExitCode::NoVmbus | ExitCode::NoDevice | ExitCode::SizeNotRdma);
+    if is_absent && settings.required == Some(false) {
+        report.done("nothing is needed");
+        return Ok(Outcome::new(Reason::NotNeeded, format!("{reason}: {error:#}")));
+    }
+    Err(error)
 }
 
 /// Runs `steps` as the only run on the root, with a log and a report in it, and a copy of that where one is wanted.
@@ -91,8 +105,10 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     if plan.present.is_some() {
         return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
     }
+    // An image must not carry the name of the machine it was made on.
+    let vm_id = facts.compute.vm_id.clone().filter(|_| job.moment == Moment::Live);
     if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
-        note_question(host, earlier.as_mut(), question);
+        note_question(host, earlier.as_mut(), question, vm_id);
         let loaded = has_loaded(&facts, &plan) || is_loaded(job, &plan)?;
         let message = format!("{} is in place", plan.driver_name());
         return Ok(ended(job, loaded, Reason::AlreadyInstalled, message));
@@ -108,8 +124,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         schema_version: 1,
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
         door: job.door.to_owned(),
-        // An image must not carry the name of the machine it was made on.
-        vm_id: facts.compute.vm_id.filter(|_| job.moment == Moment::Live),
+        vm_id,
         started: rfc3339(started),
         finished: rfc3339(SystemTime::now()),
         question,
@@ -157,10 +172,12 @@ fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String
     Ok((question, plan))
 }
 
-/// A machine that was found right once is known by its question the next time, at the next boot for example.
-fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String) {
+/// A machine that was found right once is known by its question the next time, at the next boot for example; and a
+/// clone by its own name.
+fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String, vm_id: Option<String>) {
     if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
         receipt.question = question;
+        receipt.vm_id = vm_id;
         if let Err(error) = receipt.save(&host.root) {
             host.events.warn(format!("the receipt was not renewed: {error:#}"));
         }

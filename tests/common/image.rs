@@ -60,18 +60,22 @@ fn arguments(command: &str, root: &Root, options: &[&str], cache: &Path) -> Vec<
 
 /// A cache that holds what a fresh root of the suite needs. Staged once per test program; only to be read.
 pub fn staged(suite: &'static str) -> PathBuf {
-    static STAGED: Mutex<BTreeMap<&str, PathBuf>> = Mutex::new(BTreeMap::new());
+    staged_for(suite, || root::debian_root(suite))
+}
+
+/// The same for another kind of root, by its name.
+pub fn staged_for(name: &str, fresh: impl FnOnce() -> Root) -> PathBuf {
+    static STAGED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
     staged
-        .entry(suite)
+        .entry(name.to_owned())
         .or_insert_with(|| {
             let folder = super::kept("test-caches");
-            let cache = folder.join(format!("{}-{suite}", env!("CARGO_CRATE_NAME")));
+            let cache = folder.join(format!("{}-{name}", env!("CARGO_CRATE_NAME")));
             // Held until this test program ends: the folder is its own.
             std::mem::forget(super::lock(&cache.with_extension("lock")));
             let _ = std::fs::remove_dir_all(&cache);
-            let root = root::debian_root(suite);
-            stage(&root, &cache).expect(0, "staged");
+            stage(&fresh(), &cache).expect(0, "staged");
             cache
         })
         .clone()

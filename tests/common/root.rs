@@ -1,6 +1,8 @@
 //! Real Debian roots, made once per checkout and unpacked anew for every test.
 
 use super::{archive, need};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -19,6 +21,10 @@ pub struct Root {
     _folder: tempfile::TempDir,
 }
 
+/// What a cloud image has beside that.
+const CLOUD_PACKAGES: &str =
+    "cloud-init,dbus,iproute2,ifupdown,isc-dhcp-client,e2fsprogs,procps,initramfs-tools";
+
 /// A fresh Debian root of a suite, such as `bookworm`.
 pub fn debian_root(suite: &str) -> Root {
     root_of(&debian_tar(suite))
@@ -35,6 +41,43 @@ pub fn root_of(tar: &Path) -> Root {
 /// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel.
 pub fn building_root(suite: &str) -> Root {
     root_of(&packed(&format!("{suite}+building"), suite, BUILDING))
+}
+
+/// A fresh root with cloud-init, and what a machine boots with: a layer over one that all tests share. It is mounted for
+/// the calling thread and the programs that this starts, and for nobody else.
+pub fn cloud_root(suite: &str) -> Root {
+    let tar = packed(&format!("cloud-{suite}"), suite, &format!("{PACKAGES},{CLOUD_PACKAGES}"));
+    let shared = tar.with_extension("root");
+    {
+        let _lock = super::lock(&tar.with_extension("root.lock"));
+        if !shared.exists() {
+            let unfinished = tar.with_extension("root.unfinished");
+            let _ = std::fs::remove_dir_all(&unfinished);
+            unpack(&tar, &unfinished);
+            std::fs::rename(unfinished, &shared).unwrap();
+        }
+    }
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    let folder = super::scratch();
+    let [path, upper, work] = ["root", "upper", "work"].map(|name| folder.path().join(name));
+    for folder in [&path, &upper, &work] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    // The merged root takes its own mode from the upper layer.
+    std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (shared, upper, work) = (shared.display(), upper.display(), work.display());
+    let layers = format!("lowerdir={shared},upperdir={upper},workdir={work}");
+    mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(layers.as_str())).unwrap();
+    Root { path, _folder: folder }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // Fails where nothing is mounted.
+        let _ = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
+    }
 }
 
 /// The packed root of a suite: made by mmdebstrap the first time anyone asks.
@@ -64,7 +107,8 @@ pub fn packed(name: &str, suite: &str, packages: &str) -> PathBuf {
         // Made by another recipe; nobody asks for them any more.
         for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
             if old.file_name().unwrap().to_str().unwrap().starts_with(&format!("{name}-")) {
-                std::fs::remove_file(old).unwrap();
+                let _ = std::fs::remove_file(&old);
+                let _ = std::fs::remove_dir_all(&old);
             }
         }
         std::fs::rename(unfinished, &tar).unwrap();

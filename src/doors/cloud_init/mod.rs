@@ -1,0 +1,12 @@
+//! First boot: what the cloud-init module runs, and what puts that module into an image.
+//!
+//! The module itself is a few lines of Python (`cloud-init/cc_ofedctl.py`) that start `ofedctl cloud-init run`. An image
+//! where cloud-init is disabled gets a systemd unit that does the same.
+
+mod files;
+mod module_list;
+mod run;
+mod setup;
+
+pub use run::{REBOOT_REQUIRED, run};
+pub use setup::{Change, Changed, Wish, remove, setup};

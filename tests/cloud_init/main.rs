@@ -1,0 +1,11 @@
+//! First boot through cloud-init: the module, and what puts it into an image, with the real cloud-init of two Debian
+//! releases. Each machine is a root in namespaces of its own, which cloud-init sets up as it would a VM.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod adapter;
+mod machine;
+mod run;
+mod setup;

@@ -1,0 +1,148 @@
+//! What `cloud-init setup` puts into an image, and that it takes all of it out again.
+
+use crate::common::program::{self, Ran};
+use crate::common::root::{Root, cloud_root};
+use crate::common::tree::{self, Tree};
+use crate::machine::{Machine, SUITES, text};
+use serde_yaml::Value;
+
+const DROP_IN: &str = "etc/cloud/cloud.cfg.d/zz-ofedctl.cfg";
+
+fn setup(root: &Root, options: &[&str]) -> Ran {
+    let path = root.path().to_str().unwrap();
+    program::run(&[&["cloud-init", "setup", "--json", "--root", path], options].concat())
+}
+
+/// The path of each file a setup names, with what happened to it.
+fn files(ran: &Ran) -> Vec<String> {
+    let files = ran.json()["files"].as_array().unwrap().clone();
+    files.iter().map(|file| format!("{} {}", file["change"], file["path"]).replace('"', "")).collect()
+}
+
+fn modules(root: &Root) -> Vec<Value> {
+    let drop_in: Value = serde_yaml::from_str(&root.read(DROP_IN)).unwrap();
+    drop_in["cloud_config_modules"].as_sequence().unwrap().clone()
+}
+
+#[test]
+fn a_setup_made_twice_is_the_one_made_once_and_removing_it_leaves_nothing() {
+    for suite in SUITES {
+        let root = cloud_root(suite);
+        let before = Tree::of(root.path());
+        let all = [
+            "--reboot",
+            "--before",
+            "slurmd",
+            "--before",
+            "pbs.service",
+            "--offline",
+            "--set",
+            "ipoib=false",
+        ];
+        let first = setup(&root, &all);
+        first.expect(0, "listed");
+        let written = files(&first);
+        assert!(written.iter().all(|line| line.starts_with("written ")), "{written:?}");
+        let after = Tree::of(root.path());
+        let again = setup(&root, &all);
+        assert!(files(&again).iter().all(|line| line.starts_with("unchanged ")), "{}", again.stdout);
+        assert_eq!(tree::diff(&after, &Tree::of(root.path())).to_string(), "", "{suite}");
+        // What was asked for once stays without being asked for again.
+        setup(&root, &[]).expect(0, "listed");
+        assert_eq!(tree::diff(&after, &Tree::of(root.path())).to_string(), "", "{suite}");
+
+        let removed = setup(&root, &["--remove"]);
+        removed.expect(0, "listed");
+        assert_eq!(files(&removed).len(), written.len(), "{written:?} {}", removed.stdout);
+        assert_eq!(tree::diff(&before, &Tree::of(root.path())).to_string(), "", "{suite}");
+        assert_eq!(files(&setup(&root, &["--remove"])), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn the_list_of_modules_is_cloud_inits_own_with_ours_at_its_end() {
+    for suite in SUITES {
+        let vm = Machine::new(suite);
+        let asked = "import sys; from cloudinit import util\n\
+            conf = util.read_conf_with_confd('/etc/cloud/cloud.cfg')\n\
+            print(conf['cloud_config_modules'])";
+        let list = |vm: &Machine| text(&vm.shell(&format!("python3 -B -c \"{asked}\"")));
+        let with = list(&vm);
+        std::fs::remove_file(vm.root.path().join(DROP_IN)).unwrap();
+        let without = list(&vm);
+        assert!(without.trim().ends_with(']') && !without.contains("ofedctl"), "{without}");
+        assert_eq!(with.trim(), without.trim().replace(']', ", 'ofedctl']"), "{suite}");
+    }
+}
+
+#[test]
+fn a_setup_after_an_upgrade_of_cloud_init_mends_a_stale_list() {
+    let root = cloud_root("bookworm");
+    setup(&root, &["--reboot"]).expect(0, "listed");
+    let cfg = root.read("etc/cloud/cloud.cfg");
+    assert!(cfg.contains(" - timezone\n"));
+    root.write("etc/cloud/cloud.cfg", &cfg.replace(" - timezone\n", " - brand_new\n"));
+    let stale = modules(&root);
+    setup(&root, &[]).expect(0, "listed");
+    let (has, fresh) = (|name: &str, list: &[Value]| list.contains(&name.into()), modules(&root));
+    assert!(has("timezone", &stale) && !has("brand_new", &stale));
+    assert!(has("brand_new", &fresh) && !has("timezone", &fresh) && has("ofedctl", &fresh));
+    assert!(root.read(DROP_IN).contains("power_state:"), "the reboot stays");
+}
+
+#[test]
+fn what_cannot_be_set_up_is_said_in_a_line_and_changes_nothing() {
+    let root = cloud_root("trixie");
+    std::fs::remove_dir_all(root.path().join("usr/lib/python3/dist-packages/cloudinit")).unwrap();
+    root.write("etc/ofedctl/config.yaml", "{ipoib: true}\n");
+    let before = Tree::of(root.path());
+    setup(&root, &[]).expect(1, "tool-missing");
+    setup(&root, &["--unit", "--reboot"]).expect(1, "usage");
+    setup(&root, &["--unit", "--before", "../slurmd"]).expect(1, "usage");
+    setup(&root, &["--unit", "--set", "ipoib=perhaps"]).expect(1, "usage");
+    assert_eq!(tree::diff(&before, &Tree::of(root.path())).to_string(), "");
+    setup(&root, &["--unit", "--set", "ipoib=false"]).expect(1, "bad-settings");
+    assert_eq!(root.read("etc/ofedctl/config.yaml"), "{ipoib: true}\n");
+    let outside = crate::common::scratch();
+    program::run(&["cloud-init", "setup", "--json", "--root", outside.path().to_str().unwrap()])
+        .expect(1, "bad-root");
+}
+
+#[test]
+fn cloud_init_clean_leaves_nothing_of_the_machine_to_its_clones() {
+    for suite in SUITES {
+        let vm = Machine::with_cache(suite);
+        vm.boot().expect_clean();
+        assert!(vm.root.read("var/lib/ofedctl/receipt.json").contains("5c0ffee0"));
+        let clean = vm.shell("cloud-init clean");
+        assert!(clean.status.success(), "{}", text(&clean));
+        assert!(!vm.root.read("var/lib/ofedctl/receipt.json").contains("5c0ffee0"));
+        assert!(!vm.root.path().join("var/log/azure/ib-vmext-status").exists());
+        assert!(!vm.root.path().join("var/lib/ofedctl/status/0.status").exists());
+        assert!(vm.in_run("ofedctl/reboot-required").is_empty());
+        // An image without the program can be cleaned, too.
+        std::fs::remove_file(vm.root.path().join("usr/local/bin/ofedctl")).unwrap();
+        assert!(vm.shell("cloud-init clean").status.success());
+    }
+}
+
+#[test]
+fn a_reboot_is_asked_for_only_where_it_is_due_and_wanted() {
+    let vm = Machine::with_cache("trixie");
+    setup(&vm.root, &["--reboot"]).expect(0, "listed");
+    let drop_in: Value = serde_yaml::from_str(&vm.root.read(DROP_IN)).unwrap();
+    let condition = drop_in["power_state"]["condition"].as_str().unwrap().to_owned();
+    let holds = |vm: &Machine| vm.shell(&condition).status.success();
+    // Otherwise cloud-init would look for a process to wait for, and shut this down.
+    let without = vm.root.read(DROP_IN).split("power_state:").next().unwrap().to_owned();
+    vm.root.write(DROP_IN, &without);
+    assert!(!holds(&vm));
+    vm.boot().expect_clean();
+    assert!(holds(&vm), "{}", vm.in_run("ofedctl/reboot-required"));
+    vm.root.write("etc/ofedctl/config.yaml", "offline: true\nreboot: report\n");
+    vm.boot().expect_clean();
+    assert!(!holds(&vm) && !vm.in_run("ofedctl/reboot-required").is_empty());
+    vm.root.write("etc/ofedctl/config.yaml", "offline: true\nreboot: never\n");
+    vm.boot().expect_clean();
+    assert!(!holds(&vm) && vm.in_run("ofedctl/reboot-required").is_empty());
+}
