@@ -1,5 +1,6 @@
 //! The `ofedctl` program: runs one command line and exits with one of the documented codes, whatever happens.
 
+use ofedctl::doors::packer;
 use ofedctl::host::inside;
 use ofedctl::outcome::{ExitCode, Outcome, Reason};
 use ofedctl::{cli, status};
@@ -12,7 +13,8 @@ fn main() -> std::process::ExitCode {
     if let Some(code) = inner_process(&args) {
         return code;
     }
-    let code = catch_unwind(|| cli::main(args)).unwrap_or_else(|_| {
+    let run = || packer::called(&args).unwrap_or_else(|| cli::main(args.clone()));
+    let code = catch_unwind(run).unwrap_or_else(|_| {
         // The panic's own message is on standard error already.
         complain(&status::verdict(&Outcome::new(Reason::Internal, "a bug in ofedctl")));
         ExitCode::Failed

@@ -198,6 +198,10 @@ reasons! {
         "there is no earlier outcome to show", "Run `ofedctl bake` or `ofedctl install` first.";
     DeadlineExceeded "deadline-exceeded" Failed
         "the run took longer than its deadline", "Look at the named log for what hung; raise `deadline` if it was only slow.";
+    GuestUnreachable "guest-unreachable" Failed
+        "the machine that Packer builds was not reached", "Check the builder's communicator and the machine's console; then build again.";
+    GuestFailed "guest-failed" Failed
+        "a command failed on the machine that Packer builds", "Read the quoted lines; PACKER_LOG=1 shows every command.";
     Interrupted "interrupted" Failed
         "the run was stopped by a signal", "Run the same command again: it continues where it stopped.";
     Internal "internal" Failed

@@ -6,7 +6,7 @@ use crate::outcome::Reason;
 use crate::target::{Arch, Distro, Driver};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The artifact type of a bundle's manifest.
 pub const BUNDLE_TYPE: &str = "application/vnd.ofedctl.bundle.v1";
@@ -109,6 +109,12 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// All its blobs with their sizes: the files, and the two documents that make them a bundle.
+    pub fn blobs(&self) -> BTreeMap<Digest, u64> {
+        let documents = [(self.digest, self.manifest_size), (self.config_blob.digest, self.config_blob.size)];
+        documents.into_iter().chain(self.files.iter().map(|file| (file.digest, file.size))).collect()
+    }
+
     /// A file by its name.
     pub fn file(&self, title: &str) -> Option<&BundleFile> {
         self.files.iter().find(|file| file.title == title)

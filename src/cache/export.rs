@@ -4,7 +4,7 @@
 //! with them; the file appears under its name when it is whole.
 
 use super::Cache;
-use super::bundle::{Bundle, BundleFile};
+use super::bundle::Bundle;
 use super::digest::Digest;
 use super::layout;
 use super::pass::Pass;
@@ -13,7 +13,7 @@ use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use oci_spec::image::MediaType;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use tar::{EntryType, Header};
@@ -36,14 +36,24 @@ pub struct Exported {
 impl Cache {
     /// Writes bundles into one file, all there are when no tag is given. The same bundles give the same bytes.
     pub fn export(&self, host: &Host, tags: &[&str], out: &Path) -> Result<Exported> {
+        self.export_without(host, tags, &BTreeSet::new(), out)
+    }
+
+    /// The same, but for blobs that whoever imports it has already.
+    pub fn export_without(
+        &self,
+        host: &Host,
+        tags: &[&str],
+        there: &BTreeSet<Digest>,
+        out: &Path,
+    ) -> Result<Exported> {
         let doing = || format!("cannot export to `{}`", out.display());
         let bundles = self.chosen(tags).with_context(doing)?;
         let mut blobs = BTreeMap::new();
         for bundle in &bundles {
-            blobs.insert(bundle.digest, bundle.manifest_size);
-            blobs.insert(bundle.config_blob.digest, bundle.config_blob.size);
-            blobs.extend(bundle.files.iter().map(|BundleFile { digest, size, .. }| (*digest, *size)));
+            blobs.extend(bundle.blobs());
         }
+        blobs.retain(|digest, _| !there.contains(digest));
         let index = self.index_of(&bundles)?;
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = layout::unfinished(folder).with_context(doing)?;

@@ -3,6 +3,7 @@
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
 use super::cloud_init::CloudInitArgs;
+use super::packer::PackerArgs;
 use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
@@ -50,13 +51,15 @@ pub(super) enum Command {
     /// Take out what was installed, and its edits
     Uninstall(RootArgs),
     /// Make a root safe to clone, before its image is captured
-    Generalize(RootArgs),
+    Generalize(GeneralizeArgs),
     /// Look after a cache
     Cache(CacheArgs),
     /// First boot through cloud-init
     CloudInit(CloudInitArgs),
     /// Show, check or import catalogues of drivers
     Catalog(CatalogArgs),
+    /// Let Packer find this program as its provisioner `ofed`
+    Packer(PackerArgs),
     /// Explain an exit code, a reason, or the settings
     Explain {
         /// An exit code, a reason such as `cache-missing`, `settings`, or `plan`
@@ -131,6 +134,20 @@ pub(super) struct BakeArgs {
     /// What to install, and from where
     #[command(flatten)]
     pub(super) run: RunArgs,
+    /// The door this came through, for the receipt
+    #[arg(long, hide = true, default_value = "shell", value_parser = ["shell", "packer"])]
+    pub(super) door: String,
+}
+
+/// Arguments of `generalize`.
+#[derive(Debug, Args)]
+pub(super) struct GeneralizeArgs {
+    /// The root
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Set any key that `ofedctl explain settings` lists
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
 }
 
 /// Arguments of whatever makes a root right; all there are for `install`.
@@ -236,7 +253,8 @@ pub(super) fn set(set: &[String], cache: &CacheArg, offline: bool) -> Result<Lay
 
 type Given<'a> = (&'a str, &'a str, Value);
 
-fn pairs(set: &[String]) -> Result<Layer> {
+/// The settings given as `--set KEY=VALUE`.
+pub(super) fn pairs(set: &[String]) -> Result<Layer> {
     let mut given = Vec::new();
     for pair in set {
         let (key, value) = pair

@@ -1,7 +1,9 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
 use super::answer::{Answer, Call, outcome_json, said, to_json};
-use super::args::{BakeArgs, CacheArg, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer};
+use super::args::{
+    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer, pairs,
+};
 use crate::config;
 use crate::events::Step;
 use crate::host::Host;
@@ -90,25 +92,20 @@ fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: 
 }
 
 pub(super) fn bake(call: &Call, args: &BakeArgs) -> Result<Answer> {
-    run(call.host(&args.root)?, &args.run, Moment::Bake)
+    let door = if args.door == "packer" { "packer" } else { "shell" };
+    run(call.host(&args.root)?, &args.run, Moment::Bake, door)
 }
 
 pub(super) fn install(call: &Call, args: &RunArgs) -> Result<Answer> {
-    run(call.host(Path::new("/"))?, args, Moment::Live)
+    run(call.host(Path::new("/"))?, args, Moment::Live, "shell")
 }
 
-fn run(host: Host, args: &RunArgs, moment: Moment) -> Result<Answer> {
+fn run(host: Host, args: &RunArgs, moment: Moment, door: &'static str) -> Result<Answer> {
     let settings = given(&host, &args.target, &args.cache, args.offline)?;
     let host = host.within(Duration::from_secs(settings.deadline));
     let described = args.target.described();
-    let job = Job {
-        host: &host,
-        settings: &settings,
-        described: &described,
-        moment,
-        door: "shell",
-        status_file: None,
-    };
+    let job =
+        Job { host: &host, settings: &settings, described: &described, moment, door, status_file: None };
     let outcome = pipeline::run(&job);
     let mut json = outcome_json(&outcome);
     let mut text = String::new();
@@ -128,9 +125,9 @@ pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
     Ok(said(pipeline::uninstall(&host, &settings, moment)))
 }
 
-pub(super) fn generalize(call: &Call, args: &RootArgs) -> Result<Answer> {
-    let host = call.host(&args.root)?;
-    let settings = config::load(Some(&host.root), Layer::default())?;
+pub(super) fn generalize(call: &Call, args: &GeneralizeArgs) -> Result<Answer> {
+    let host = call.host(&args.root.root)?;
+    let settings = config::load(Some(&host.root), pairs(&args.set)?)?;
     pipeline::generalize(&host, &settings).map(said)
 }
 

@@ -8,6 +8,7 @@ mod cloud_init;
 mod commands;
 mod detect;
 mod explain;
+mod packer;
 mod terminal;
 
 use crate::host::stop::Stop;
@@ -61,6 +62,7 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Cache(args) => cache::cache(&call, args),
         Command::Catalog(args) => catalog::catalog(&call, args),
         Command::CloudInit(args) => cloud_init::cloud_init(&call, args),
+        Command::Packer(args) => packer::packer(args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))

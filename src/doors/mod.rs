@@ -3,3 +3,4 @@
 //! doors is data in the pipeline's [`crate::pipeline::Job`].
 
 pub mod cloud_init;
+pub mod packer;

@@ -35,6 +35,11 @@ pub fn read_here(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).because(Reason::BadSettings, || format!("cannot read `{}`", path.display()))
 }
 
+/// A variable of the environment this program was started in, unless it is empty.
+pub fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
 /// Writes a text file of this machine that the user names.
 pub fn write_here(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("cannot write `{}`", path.display()))

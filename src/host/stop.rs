@@ -39,6 +39,11 @@ impl Stop {
         Self { signalled: Arc::clone(&self.signalled), deadline: Instant::now().checked_add(limit) }
     }
 
+    /// Stops the run as a signal would.
+    pub fn now(&self) {
+        self.signalled.store(true, Ordering::Relaxed);
+    }
+
     /// Whether a signal came.
     pub fn is_signalled(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)

@@ -85,6 +85,11 @@ pub fn debian_tar(suite: &str) -> PathBuf {
     packed(suite, suite, PACKAGES)
 }
 
+/// The same with what one reaches a machine by: an SSH server, and sudo.
+pub fn guest_tar(suite: &str) -> PathBuf {
+    packed(&format!("{suite}+guest"), suite, &format!("{PACKAGES},openssh-server,sudo"))
+}
+
 /// A packed root of a suite with these packages, kept under a name of its own that no other name begins with.
 pub fn packed(name: &str, suite: &str, packages: &str) -> PathBuf {
     need::need_root();

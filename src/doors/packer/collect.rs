@@ -1,0 +1,43 @@
+//! What is kept of a build: the guest's status document, receipt and log, in a folder of the build host.
+
+use super::delivery::Folder;
+use super::guest::{As, Guest};
+use crate::host::LOG_FILE;
+use crate::outcome::{Because, Reason};
+use crate::receipt::RECEIPT;
+use crate::status::STATUS_FILE;
+use anyhow::Result;
+use std::fs::File;
+use std::path::Path;
+
+/// No log of a run is longer.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Fetches what there is.
+pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()> {
+    let doing = || format!("cannot make the folder `{}`", into.display());
+    std::fs::create_dir_all(into).because(Reason::BadSettings, doing)?;
+    for (path, name) in
+        [(STATUS_FILE, "status.json"), (RECEIPT, "receipt.json"), (LOG_FILE, "ib-vmext-status")]
+    {
+        // The user of the communicator may read the copy, and nobody else may enter the folder.
+        let copy = folder.word(name);
+        let ran = guest.run(As::Root, &format!("cp {path} {copy} && chmod 644 {copy}"))?;
+        if ran.code != 0 {
+            // A run that ended early has not written it.
+            continue;
+        }
+        fetch(guest, &folder.at(name), &into.join(name))?;
+    }
+    guest.ui.say(&format!("ofed: status, receipt and log are in `{}`", into.display()));
+    Ok(())
+}
+
+/// Fetches one file.
+pub(super) fn fetch(guest: &Guest, path: &str, to: &Path) -> Result<()> {
+    let doing = || format!("cannot write `{}`", to.display());
+    let mut file = File::create(to).because(Reason::BadSettings, doing)?;
+    let fetched = guest.caller.download(guest.broker, &guest.stop, path, &mut file, MAX_BYTES);
+    guest.stop.check()?;
+    fetched.map(drop).map_err(|how| Reason::GuestFailed.error(format!("fetching `{path}`: {how}")))
+}

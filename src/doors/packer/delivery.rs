@@ -1,0 +1,229 @@
+//! What a bake needs on the guest: the program, and a bundle without what the guest has already.
+
+use super::guest::{As, Guest, quoted};
+use crate::cache::{Bundle, Cache, Digest};
+use crate::host::Host;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where a guest keeps a cache of its own, if it has one.
+const GUESTS_CACHE: &str = "/var/cache/ofedctl";
+/// Beside what is uploaded, a bake writes logs, indexes and a database.
+const ROOM_BESIDE: u64 = 64 << 20;
+
+/// The folder of the run on the guest.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(String);
+
+impl Folder {
+    /// Makes it, with room for `bytes` more in it.
+    pub(super) fn make(guest: &Guest) -> Result<Self> {
+        let folder = Self(format!("{}/{}", guest.wanted.remote_folder, guest.word()));
+        let path = quoted(&folder.0);
+        // Again after a lost connection it is there already, and ours.
+        let script = format!("umask 077; mkdir {path} 2>/dev/null || [ -O {path} ]");
+        guest.must(As::User, &script, &format!("making the folder `{}`", folder.0))?;
+        Ok(folder)
+    }
+
+    /// A path in it.
+    pub(super) fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.0)
+    }
+
+    /// The same, as one word of shell.
+    pub(super) fn word(&self, name: &str) -> String {
+        quoted(&self.at(name))
+    }
+
+    /// Its own path, as one word of shell.
+    pub(super) fn path(&self) -> String {
+        quoted(&self.0)
+    }
+
+    /// Refuses when the guest has no room for `bytes`, before anything is uploaded.
+    fn require_room(&self, guest: &Guest, bytes: u64) -> Result<()> {
+        let script = format!("df -Pk {}", self.path());
+        let table = guest.must(As::User, &script, "asking for the free space")?;
+        let free = table.lines().nth(1).and_then(|row| row.split_whitespace().nth(3)?.parse::<u64>().ok());
+        let Some(free) = free.map(|kibibytes| kibibytes << 10) else { return Ok(()) };
+        if free >= bytes {
+            return Ok(());
+        }
+        Err(Reason::NoSpace.error(format!(
+            "the guest has {} MiB free in `{}`, and needs {} MiB there; another place is set with `remote_folder`",
+            free >> 20,
+            guest.wanted.remote_folder,
+            bytes.div_ceil(1 << 20)
+        )))
+    }
+}
+
+/// Uploads the program that bakes, and proves that it runs there.
+pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> {
+    let path = match &guest.wanted.binary {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("cannot find this program's own file")?,
+    };
+    let doing = || format!("cannot read `{}`", path.display());
+    let mut file = File::open(&path).because(Reason::BadSettings, doing)?;
+    let built_for = architecture(&mut file).with_context(doing)?;
+    if built_for.is_none_or(|built_for| built_for != arch) {
+        let built_for = built_for.unwrap_or("no known architecture");
+        return Err(Reason::BadSettings.error(format!(
+            "the guest is {arch}, and `{}` is built for {built_for}: set `ofedctl_binary` to a static build for {arch}",
+            path.display()
+        )));
+    }
+    let size = file.metadata().with_context(doing)?.len();
+    folder.require_room(guest, size + ROOM_BESIDE)?;
+    upload(guest, &mut file, size, &folder.at("ofedctl"), 0o755, "ofedctl")?;
+    let ran = guest.run(As::Root, &format!("{} --version", folder.word("ofedctl")))?;
+    let wanted = concat!("ofedctl ", env!("CARGO_PKG_VERSION"));
+    if ran.code == 0 && ran.out.trim() == wanted {
+        return Ok(());
+    }
+    let said = if ran.code == 0 { ran.out } else { ran.complaint };
+    Err(Reason::BadSettings.error(format!(
+        "`{}` does not run in the guest as {wanted}: it said `{}`; it must be a static build, and `remote_folder` must \
+         not be mounted noexec",
+        path.display(),
+        said.trim()
+    )))
+}
+
+/// The architecture of an ELF file, as `uname -m` has it.
+fn architecture(file: &mut (impl Read + Seek)) -> std::io::Result<Option<&'static str>> {
+    let mut header = [0; 20];
+    file.read_exact(&mut header)?;
+    file.rewind()?;
+    // e_machine: EM_X86_64 is 62, EM_AARCH64 is 183 (the ELF specification).
+    Ok(match (&header[..4], u16::from_le_bytes([header[18], header[19]])) {
+        (b"\x7fELF", 62) => Some("x86_64"),
+        (b"\x7fELF", 183) => Some("aarch64"),
+        _ => None,
+    })
+}
+
+/// Uploads a text of this program's own.
+pub(super) fn text(guest: &Guest, text: &str, path: &str) -> Result<()> {
+    let mut bytes = std::io::Cursor::new(text.as_bytes());
+    upload(guest, &mut bytes, text.len() as u64, path, 0o600, "")
+}
+
+/// Uploads a file, again from its begin when the connection is lost meanwhile. With a label, progress is shown.
+pub(super) fn upload(
+    guest: &Guest,
+    from: &mut (impl Read + Seek + Send),
+    size: u64,
+    path: &str,
+    mode: u32,
+    label: &str,
+) -> Result<()> {
+    let deadline = Instant::now() + guest.wanted.reconnect_timeout;
+    loop {
+        from.rewind().with_context(|| format!("cannot read what goes to `{path}`"))?;
+        let mut progress = (!label.is_empty()).then(|| guest.ui.progress(label, size));
+        let mut on_sent = |bytes| {
+            if let Some(progress) = &mut progress {
+                progress.add(bytes);
+            }
+        };
+        let sent = guest.caller.upload(guest.broker, &guest.stop, (path, mode), (from, size), &mut on_sent);
+        let Err(how) = sent else { return Ok(()) };
+        guest.stop.check()?;
+        if how.contains("No space left") || how.contains("Disk quota") {
+            return Err(Reason::NoSpace.error(format!("uploading `{path}`: {how}")));
+        }
+        // A guest that answers has refused the file, and will again.
+        if let super::guest::Attempt::Ended(_) = guest.attempt(As::User, ":", &mut |_| {})? {
+            return Err(Reason::GuestFailed.error(format!("uploading `{path}`: {how}")));
+        }
+        guest.wait_for_it(deadline, &how)?;
+    }
+}
+
+/// Puts a bundle into the run's cache on the guest.
+pub(super) fn bundle(
+    host: &Host,
+    guest: &Guest,
+    folder: &Folder,
+    cache: &Cache,
+    bundle: &Bundle,
+) -> Result<()> {
+    let there = blobs_there(guest, folder, bundle)?;
+    let missing: u64 =
+        bundle.blobs().iter().filter(|(digest, _)| !there.contains(digest)).map(|(_, size)| size).sum();
+    guest.ui.say(&format!(
+        "ofed: bundle {}: {} of its {} files are in the guest already, {} MiB to upload",
+        bundle.tag,
+        there.len(),
+        bundle.blobs().len(),
+        missing.div_ceil(1 << 20)
+    ));
+    // The file, and what is unpacked from it.
+    folder.require_room(guest, 2 * missing + ROOM_BESIDE)?;
+    let scratch = scratch()?;
+    let path = scratch.path().join("bundle.tar");
+    let exported = cache.export_without(host, &[&bundle.tag], &there, &path)?;
+    let mut file = File::open(&path).context("cannot read the bundle that was just exported")?;
+    upload(guest, &mut file, exported.bytes, &folder.at("bundle.tar"), 0o600, "bundle")?;
+    let script = format!(
+        "{} cache import {} --cache {} --quiet && rm -f {}",
+        folder.word("ofedctl"),
+        folder.word("bundle.tar"),
+        folder.word("cache"),
+        folder.word("bundle.tar")
+    );
+    guest.must(As::Root, &script, "unpacking the bundle").map(drop)
+}
+
+/// The blobs of a bundle that the guest has, in its own cache or from an earlier bundle, now in the run's cache:
+/// found by name, proven by digest.
+fn blobs_there(guest: &Guest, folder: &Folder, bundle: &Bundle) -> Result<BTreeSet<Digest>> {
+    let names: Vec<String> = bundle.blobs().keys().map(Digest::hex).collect();
+    text(guest, &(names.join("\n") + "\n"), &folder.at("needed"))?;
+    let script = format!(
+        "cd {cache}/blobs/sha256 2>/dev/null || mkdir -p {cache}/blobs/sha256 && cd {cache}/blobs/sha256 || exit
+        while read -r blob; do
+            theirs={GUESTS_CACHE}/blobs/sha256/$blob
+            if [ ! -e \"$blob\" ] && [ -f \"$theirs\" ] && [ ! -L \"$theirs\" ]; then
+                ln \"$theirs\" \"$blob\" 2>/dev/null || cp \"$theirs\" \"$blob\"
+            fi
+            [ -e \"$blob\" ] || continue
+            if echo \"$blob  $blob\" | sha256sum -c --status; then echo \"$blob\"; else rm -f \"$blob\"; fi
+        done <{needed}",
+        cache = folder.word("cache"),
+        needed = folder.word("needed")
+    );
+    let there = guest.must(As::Root, &script, "looking for files that are there already")?;
+    Ok(there.lines().filter_map(|name| Digest::from_hex(name).ok()).collect())
+}
+
+/// A folder on the build host, not in a `/tmp` that may be memory.
+pub(super) fn scratch() -> Result<tempfile::TempDir> {
+    let folder = Path::new("/var/tmp");
+    let folder = if folder.is_dir() { PathBuf::from(folder) } else { std::env::temp_dir() };
+    let doing = || format!("cannot make a folder in `{}`", folder.display());
+    tempfile::Builder::new().prefix("ofedctl-packer-").tempdir_in(&folder).with_context(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programs_architecture_is_read_from_its_header() {
+        let this = std::fs::read("/proc/self/exe").unwrap();
+        let mut this = std::io::Cursor::new(&this[..64]);
+        assert_eq!(architecture(&mut this).unwrap(), Some(crate::target::Arch::of_this_program().name()));
+        assert_eq!(this.position(), 0);
+        assert_eq!(architecture(&mut std::io::Cursor::new(b"#!/bin/sh\necho it is a script")).unwrap(), None);
+        assert!(architecture(&mut std::io::Cursor::new(b"short")).is_err());
+    }
+}
