@@ -5,9 +5,8 @@ use crate::machine::{CATALOG, machine, modules, planned};
 use ofedctl::facts::modules::Place;
 use ofedctl::facts::secure_boot::SecureBoot;
 use ofedctl::outcome::Outcome;
-use ofedctl::plan::{Described, plan};
 use ofedctl::settings::Settings;
-use ofedctl::target::{Arch, Driver, Moment, Nic};
+use ofedctl::target::{Arch, Moment, Nic};
 use std::fmt::Write;
 
 /// Releases of the distributions, beside those the catalogue names.
@@ -85,43 +84,4 @@ fn every_cell_is_as_it_was_reviewed() {
         }
     }
     hold("choices.txt", &table);
-}
-
-/// What the live extension's `resources.json` of 2022 installs, by adapter, distribution and version.
-#[test]
-fn every_row_of_the_live_extension_is_reachable() {
-    let digest = "0123456789abcdef".repeat(4);
-    let mut count = 0;
-    for (version, nics) in [("5.5-1.0.3.2", &[Nic::Cx5, Nic::Cx6][..]), ("4.9-4.1.7.0", &[Nic::Cx3Pro])] {
-        let enterprise = ["7.4", "7.5", "7.6", "7.7", "7.8", "7.9", "8.1", "8.2"];
-        let enterprise =
-            ["rhel", "centos"].iter().flat_map(|id| enterprise.map(|number| format!("{id}{number}")));
-        let ubuntu = ["ubuntu16.04", "ubuntu18.04", "ubuntu20.04"].map(str::to_owned);
-        for distro in enterprise.chain(ubuntu) {
-            for nic in nics {
-                let described = Described { distro: Some(distro.parse().unwrap()), arch: Some(Arch::X86_64) };
-                let settings = Settings {
-                    driver_version: Some(version.to_owned()),
-                    sha256: Some(digest.clone()),
-                    nic: Some(*nic),
-                    kernels: vec!["3.10.0-693.el7.x86_64".to_owned()],
-                    ..Settings::default()
-                };
-                let plan = plan(&described, None, Moment::Bake, &CATALOG, &settings).unwrap();
-                let artifact = plan.artifact.unwrap();
-                assert_eq!(plan.driver, Driver::MlnxOfed, "{distro} {nic}");
-                assert_eq!(plan.driver_version.as_deref(), Some(version), "{distro} {nic}");
-                assert_eq!(artifact.sha256, digest, "{distro} {nic}");
-                let of = distro.replace("centos", "rhel");
-                let name = format!("MLNX_OFED_LINUX-{version}-{of}-x86_64.tgz");
-                assert_eq!(artifact.file_name, name, "{distro} {nic}");
-                assert_eq!(
-                    artifact.kernel_devel.is_some(),
-                    ["7.4", "7.5", "7.6"].iter().any(|v| of.ends_with(v))
-                );
-                count += 1;
-            }
-        }
-    }
-    assert_eq!(count, 19 * 3);
 }

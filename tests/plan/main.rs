@@ -3,6 +3,7 @@
 
 mod choices;
 mod commands;
+mod extension;
 mod fixtures;
 mod machine;
 mod properties;
