@@ -1,12 +1,14 @@
 //! The distribution's own stack, from the repositories a root names to a root that is proven.
 
 use crate::common::image;
+use crate::common::program;
 use crate::common::tree::Tree;
 use crate::packages::{Repository, Rpm};
 use crate::roots::{ALMA8, Identity};
+use std::time::{Duration, Instant};
 
 /// The packages the catalogue asks these distributions for, with one that only a dependency brings.
-fn stack() -> Vec<Rpm> {
+pub(crate) fn stack() -> Vec<Rpm> {
     vec![
         Rpm {
             files: vec![("/etc/rdma/rdma.conf", "LOAD=yes\n"), ("/usr/sbin/rdma-tool", "tool\n")],
@@ -83,4 +85,72 @@ fn tdnf_bakes_offline() {
 #[test]
 fn zypper_bakes_offline() {
     holds_for(crate::roots::SLES15, "etc/zypp/repos.d");
+}
+
+/// The names and versions that rpm knows in a root.
+fn known(root: &crate::common::root::Root) -> String {
+    String::from_utf8(root.inside(&["rpm", "--query", "--all"]).stdout).unwrap()
+}
+
+/// Installs a package that no repository has.
+fn give(root: &crate::common::root::Root, rpm: &Rpm) {
+    let folder = crate::common::scratch();
+    std::fs::copy(rpm.build(folder.path()), root.path().join("var/given.rpm")).unwrap();
+    let installed = root.inside(&["rpm", "--install", "/var/given.rpm"]);
+    assert!(installed.status.success(), "{installed:?}");
+    std::fs::remove_file(root.path().join("var/given.rpm")).unwrap();
+}
+
+#[test]
+fn a_root_that_lost_a_package_since_and_one_that_has_another_in_the_way_are_told_apart() {
+    let (root, _repository) = prepared(ALMA8, "etc/yum.repos.d", &stack());
+    give(&root, &Rpm::plain("test-pciutils", "3.7", ""));
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    assert!(root.inside(&["rpm", "--erase", "test-pciutils"]).status.success());
+    let before = known(&root);
+    let lost = image::bake(&root, &cache);
+    lost.expect(14, "cache-missing");
+    assert!(lost.stdout.contains("test-pciutils"), "{}", lost.stdout);
+    assert_eq!(known(&root), before);
+
+    let files = vec![("/usr/sbin/rdma-tool", "another\n")];
+    give(&root, &Rpm { files, ..Rpm::plain("other-ofed", "1", "") });
+    give(&root, &Rpm::plain("test-pciutils", "3.7", ""));
+    let before = known(&root);
+    let in_the_way = image::bake(&root, &cache);
+    in_the_way.expect(14, "package-conflict");
+    assert!(in_the_way.stdout.contains("other-ofed"), "{}", in_the_way.stdout);
+    assert_eq!(known(&root), before);
+}
+
+#[test]
+fn a_bake_killed_in_the_middle_of_a_script_is_finished_by_the_next() {
+    let mut rpms = stack();
+    rpms[0].post = "touch /var/in-script; if [ -e /var/hang ]; then sleep 600; fi; touch /var/finished";
+    let (root, _repository) = prepared(ALMA8, "etc/yum.repos.d", &rpms);
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    root.write("var/hang", "");
+    let mut child = program::start(program::program_without_network(&image::bake_args(&root, &cache)));
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !root.path().join("var/in-script").exists() {
+        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "the script never ran");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    image::assert_left_alone(&root);
+    assert!(known(&root).contains("rdma-core") && !root.path().join("var/finished").exists());
+    std::fs::remove_file(root.path().join("var/hang")).unwrap();
+
+    image::bake(&root, &cache).expect(0, "installed");
+    assert!(root.path().join("var/finished").exists(), "the script was not run again");
+    assert_eq!(image::receipt(&root)["added"].as_array().unwrap().len(), 7);
+    image::ask("verify", &root).expect(0, "verified");
+    // What only others needed is known as such, although the killed run never wrote that down.
+    let asked = ["dnf", "--setopt=reposdir=/nowhere", "repoquery", "--userinstalled", "--qf", "%{name}"];
+    let unneeded = root.inside(&asked);
+    let by_user = String::from_utf8(unneeded.stdout).unwrap();
+    assert!(by_user.contains("rdma-core") && !by_user.contains("test-pciutils"), "{by_user}");
 }

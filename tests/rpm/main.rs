@@ -12,4 +12,5 @@ mod common;
 
 mod bake;
 mod packages;
+mod resolve;
 mod roots;

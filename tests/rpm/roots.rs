@@ -49,7 +49,8 @@ impl Identity {
         }
         let folder = root.beside("release");
         std::fs::create_dir(&folder).unwrap();
-        let release = Rpm::plain("test-release", "8", "").build(&folder);
+        let head = "Provides: /bin/sh";
+        let release = Rpm { head, ..Rpm::plain("test-release", "8", "") }.build(&folder);
         std::fs::copy(release, root.path().join("var/release.rpm")).unwrap();
         let installed = root.inside(&["rpm", "--install", "--nodeps", "/var/release.rpm"]);
         assert!(installed.status.success(), "{installed:?}");

@@ -64,11 +64,21 @@ pub(in super::super) fn repair(
             host.root.remove_file(&format!("{folder}/{name}"))?;
         }
     }
+    let files = host.root.list(REPOSITORY);
+    // What came by another hand is for that hand to repair.
+    let ours = |name: &&String| files.iter().any(|file| is_file_of(file, name));
+    let came: Vec<String> = came.iter().filter(ours).cloned().collect();
     if came.is_empty() {
         return Ok(());
     }
     let action = if manager == Manager::Zypper { "install --force" } else { "reinstall" };
-    run(manager, host, transaction, action, came, "repairing packages of an interrupted transaction")
+    run(manager, host, transaction, action, &came, "repairing packages of an interrupted transaction")
+}
+
+/// Whether a file, `NAME-VERSION-RELEASE.ARCH.rpm`, is of this package, which may be named with its version.
+fn is_file_of(file: &str, package: &str) -> bool {
+    let full = file.strip_suffix(".rpm").and_then(|it| it.rsplit_once('.')).map_or("", |(full, _)| full);
+    !full.is_empty() && (full == package || full.rsplitn(3, '-').nth(2) == Some(package))
 }
 
 pub(in super::super) fn mark_as_dependencies(
@@ -162,6 +172,13 @@ fn classify(tail: &str) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_belongs_to_one_package() {
+        let file = "kernel-devel-4.18.0-553.el8_10.x86_64.rpm";
+        assert!(is_file_of(file, "kernel-devel-4.18.0-553.el8_10") && is_file_of(file, "kernel-devel"));
+        assert!(!is_file_of(file, "kernel") && !is_file_of("repodata", "repodata"));
+    }
 
     #[test]
     fn what_the_managers_say_becomes_the_reason_a_user_can_act_on() {

@@ -1,0 +1,216 @@
+//! Resolving for a target that is only described: its repositories, keys and database, in a folder.
+
+use crate::common::need::need;
+use crate::common::program::{self, Ran};
+use crate::common::tree::Tree;
+use crate::packages::{Repository, Rpm, index};
+use ofedctl::events::Events;
+use ofedctl::host::Host;
+use ofedctl::host::fs::Root;
+use ofedctl::host::stop::Stop;
+use ofedctl::outcome::Reason;
+use ofedctl::packages::{Base, Manager, Question, Resolution};
+use ofedctl::target::{Arch, Distro};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A folder with a target's files.
+struct Target {
+    folder: tempfile::TempDir,
+}
+
+impl Target {
+    fn new(files: &[(&str, &str)]) -> Self {
+        need(&["dnf", "rpm", "createrepo-c"]);
+        let target = Self { folder: crate::common::scratch() };
+        for (path, text) in files {
+            target.put(path, text);
+        }
+        target
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        let path = self.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a package into its database, without its files.
+    fn has(&self, rpm: &Rpm) {
+        let folder = crate::common::scratch();
+        let database = format!("--dbpath={}", self.path().join("var/lib/rpm").display());
+        let mut install = Command::new("rpm");
+        install.args([&database, "--install", "--justdb", "--nodeps"]).arg(rpm.build(folder.path()));
+        assert!(install.status().unwrap().success());
+    }
+
+    fn resolve(
+        &self,
+        base: &dyn for<'a> Fn(&'a Root) -> Base<'a>,
+        packages: &[&str],
+    ) -> anyhow::Result<Resolution> {
+        let host = Host::open(Path::new("/"), Events::silent(), Stop::never()).unwrap();
+        let root = Root::open(self.path()).unwrap();
+        let distro: Distro = "almalinux8.10".parse().unwrap();
+        let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+        let question = Question {
+            sources: &root,
+            base: &base(&root),
+            distro: &distro,
+            arch: Arch::X86_64,
+            packages: &packages,
+        };
+        let before = Tree::of(self.path());
+        let resolved = Manager::Dnf.resolve(&host, &question);
+        assert!(before == Tree::of(self.path()), "resolving changed the target");
+        resolved
+    }
+
+    fn stage(&self, cache: &Path) -> Ran {
+        let sources = self.path().display().to_string();
+        let cache = cache.display().to_string();
+        let described = ["stage", "--json", "--distro", "almalinux8.10", "--driver", "inbox", "--nic", "cx6"];
+        program::run(&[&described[..], &["--sources", &sources, "--cache", &cache]].concat())
+    }
+}
+
+fn files(resolution: &Resolution) -> Vec<&str> {
+    resolution.downloads.iter().map(|download| download.file.as_str()).collect()
+}
+
+#[test]
+fn the_exact_kernel_headers_are_found_though_the_image_holds_kernels_back() {
+    let kernels = [Rpm::plain("kernel-devel", "4.18.0", "gcc"), Rpm::plain("kernel-devel", "4.18.1", "gcc")];
+    let repository = Repository::of(&[&kernels[..], &[Rpm::plain("gcc", "8.5", "")]].concat());
+    let target = Target::new(&[
+        ("etc/yum.repos.d/a.repo", &repository.file("exclude=kernel-d*")),
+        ("etc/dnf/dnf.conf", "[main]\nexclude=kernel* opensm*\n"),
+    ]);
+    let resolution = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.0-1"]).unwrap();
+    assert_eq!(files(&resolution), ["gcc-8.5-1.noarch.rpm", "kernel-devel-4.18.0-1.noarch.rpm"]);
+    let error = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.2-1"]).unwrap_err();
+    assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+    assert!(error.to_string().contains("kernel-devel-4.18.2-1"), "{error}");
+}
+
+#[test]
+fn a_pinned_minor_release_is_the_variable_the_image_sets() {
+    let folder = crate::common::scratch();
+    for release in ["8", "8.6"] {
+        let place = folder.path().join(release);
+        std::fs::create_dir(&place).unwrap();
+        let version = if release == "8" { "48" } else { "37" };
+        Rpm::plain("rdma-core", version, "").build(&place);
+        index(&place);
+    }
+    let file = format!("[a]\nname=a\nbaseurl=file://{}/$releasever\ngpgcheck=0\n", folder.path().display());
+    let target = Target::new(&[("etc/yum.repos.d/a.repo", &file)]);
+    let resolved = |target: &Target| {
+        let resolution = target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap();
+        files(&resolution).join(" ")
+    };
+    assert_eq!(resolved(&target), "rdma-core-48-1.noarch.rpm");
+    target.put("etc/yum/vars/releasever", "8.6\n");
+    assert_eq!(resolved(&target), "rdma-core-37-1.noarch.rpm");
+}
+
+#[test]
+fn what_the_target_has_is_not_fetched_again() {
+    let rpms = [Rpm::plain("rdma-core", "48", "pciutils"), Rpm::plain("pciutils", "3.7", "")];
+    let repository = Repository::of(&rpms);
+    let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
+    target.has(&rpms[1]);
+    let resolution = target.resolve(&|root| Base::Root(root), &["rdma-core"]).unwrap();
+    assert_eq!(files(&resolution), ["rdma-core-48-1.noarch.rpm"]);
+    let database: PathBuf = target.path().join("var/lib/rpm/rpmdb.sqlite");
+    let resolution = target.resolve(&|_| Base::StatusFile(database.clone()), &["rdma-core"]).unwrap();
+    assert_eq!(files(&resolution), ["rdma-core-48-1.noarch.rpm"]);
+    assert_eq!(files(&target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap()).len(), 2);
+}
+
+#[test]
+fn a_repository_that_lacks_a_dependency_is_named_with_it() {
+    let repository = Repository::of(&[Rpm::plain("rdma-core", "48", "nowhere-to-be-had")]);
+    let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
+    let error = target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap_err();
+    assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+    assert!(error.to_string().contains("nowhere-to-be-had"), "{error}");
+}
+
+/// A key pair in a folder of its own.
+struct Key {
+    home: tempfile::TempDir,
+}
+
+impl Key {
+    fn new() -> Self {
+        need(&["gnupg"]);
+        // Not in the build's folder: the path of gpg's socket has at most 108 bytes.
+        let key = Self { home: tempfile::Builder::new().prefix("key-").tempdir_in("/var/tmp").unwrap() };
+        key.gpg(&["--passphrase", "", "--quick-gen-key", "Tests <tests@example.com>", "rsa2048", "sign"]);
+        key
+    }
+
+    fn gpg(&self, args: &[&str]) -> Vec<u8> {
+        let output = Command::new("gpg")
+            .arg("--batch")
+            .args(args)
+            .env("GNUPGHOME", self.home.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
+    }
+
+    fn public(&self) -> String {
+        String::from_utf8(self.gpg(&["--armor", "--export"])).unwrap()
+    }
+
+    fn sign(&self, folder: &Path) {
+        let mut sign = Command::new("rpmsign");
+        sign.args(["--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name tests@example.com", "--addsign"])
+            .env("GNUPGHOME", self.home.path());
+        let rpms = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let output =
+            sign.args(rpms.filter(|path| path.extension().is_some_and(|it| it == "rpm"))).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        let _ = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", self.home.path()).status();
+    }
+}
+
+#[test]
+fn packages_are_used_only_when_signed_with_the_key_their_repository_names() {
+    let (right, wrong) = (Key::new(), Key::new());
+    let folder = crate::common::scratch();
+    for rpm in crate::bake::stack() {
+        rpm.build(folder.path());
+    }
+    right.sign(folder.path());
+    index(folder.path());
+    let address = folder.path().display();
+    let repository = format!(
+        "[a]\nname=a\nbaseurl=file://{address}\ngpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/KEY-$releasever\n"
+    );
+    let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository)]);
+    let cache = crate::common::scratch();
+
+    target.stage(cache.path()).expect(14, "repository-key");
+    target.put("etc/pki/rpm-gpg/KEY-8", &wrong.public());
+    let refused = target.stage(cache.path());
+    refused.expect(14, "repository-key");
+    assert!(refused.stdout.contains("rdma-core-48.0-1.noarch.rpm"), "{}", refused.stdout);
+    let listed = program::run(&["cache", "list", "--json", "--cache", cache.path().to_str().unwrap()]);
+    assert!(!listed.stdout.contains("inbox-almalinux"), "{}", listed.stdout);
+
+    target.put("etc/pki/rpm-gpg/KEY-8", &right.public());
+    target.stage(cache.path()).expect(0, "staged");
+}
