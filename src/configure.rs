@@ -1,6 +1,8 @@
 //! The step after the packages: makes the plan's edits, each journalled and only where it is not yet made, and takes
 //! them back again.
 
+pub mod labels;
+
 use crate::edit::Edit;
 use crate::host::Host;
 use crate::host::journal::{self, Change, Journal};

@@ -66,6 +66,21 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
 }
 
+/// `dpkg --listfiles`.
+pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sandbox =
+        Sandbox { root: host.root.path().to_owned(), offline: true, sealed: true, views: Vec::new() };
+    let list = Cmd::new("dpkg").arg("--listfiles").args(packages).captured();
+    let finished = host.run(&list.inside(sandbox))?;
+    let finished = finished.check(Reason::PackageManager, "listing the files of packages")?;
+    // Every package lists the folders it shares with all others.
+    let is_own = |line: &&str| line.starts_with('/') && !host.root.is_dir(line);
+    Ok(finished.stdout.lines().filter(is_own).map(str::to_owned).collect())
+}
+
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
 pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };

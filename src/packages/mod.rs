@@ -282,6 +282,14 @@ impl Manager {
         }
     }
 
+    /// The files of installed packages.
+    pub fn files(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        match self {
+            Self::Apt => dpkg::files(host, packages),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::files(host, packages),
+        }
+    }
+
     /// Compares installed files with what the packages brought; one line for each that differs.
     /// Configuration files may differ.
     pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {

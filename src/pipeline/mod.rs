@@ -10,6 +10,7 @@ pub use uninstall::uninstall;
 
 use crate::cache::Bundle;
 use crate::catalog::Catalog;
+use crate::configure::labels;
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
@@ -117,7 +118,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.publish();
     let mut journal = Journal::begin(host, unfinished)?;
     let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan)?;
-    let loaded = configured(job, report, &mut journal, &plan)?;
+    let loaded = configured(job, report, &mut journal, &plan, &installed)?;
     let checks = proven(host, report, &mut journal, &plan, &installed)?;
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
     let mut receipt = Receipt {
@@ -143,6 +144,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         }
         receipt.save(&host.root)
     })?;
+    labels::restore_own(host, job.moment == Moment::Bake);
     Ok(ended(job, loaded, Reason::Installed, message))
 }
 
@@ -195,14 +197,32 @@ fn is_loaded(job: &Job, plan: &Plan) -> Result<bool> {
 }
 
 /// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
-fn configured(job: &Job, report: &mut Report, journal: &mut Journal, plan: &Plan) -> Result<bool> {
+fn configured(
+    job: &Job,
+    report: &mut Report,
+    journal: &mut Journal,
+    plan: &Plan,
+    installed: &install::Installed,
+) -> Result<bool> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
     let edited = configure::configure(job.host, journal, &plan.edits)?;
+    labelled(job, journal, plan, installed)?;
     let loaded = is_loaded(job, plan)?;
     report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
     report.publish();
     Ok(loaded)
+}
+
+/// Labels what came and what was edited, where files have labels.
+fn labelled(job: &Job, journal: &mut Journal, plan: &Plan, installed: &install::Installed) -> Result<()> {
+    if !labels::are_kept(job.host) {
+        return Ok(());
+    }
+    let came: Vec<String> = installed.packages.keys().cloned().collect();
+    let mut paths = stage::manager_of(plan)?.files(job.host, &came)?;
+    paths.extend(plan.edits.iter().map(|edit| edit.path().to_owned()));
+    labels::restore(job.host, journal, &paths, job.moment == Moment::Bake)
 }
 
 /// Compares everything with the plan; what differs ends the run.

@@ -154,3 +154,47 @@ fn a_bake_killed_in_the_middle_of_a_script_is_finished_by_the_next() {
     let by_user = String::from_utf8(unneeded.stdout).unwrap();
     assert!(by_user.contains("rdma-core") && !by_user.contains("test-pciutils"), "{by_user}");
 }
+
+const CONTEXTS: &str = "/.*\tsystem_u:object_r:default_t:s0\n/usr/sbin(/.*)?\tsystem_u:object_r:bin_t:s0\n\
+    /etc(/.*)?\tsystem_u:object_r:etc_t:s0\n/var/lib(/.*)?\tsystem_u:object_r:var_lib_t:s0\n\
+    /var/log(/.*)?\tsystem_u:object_r:var_log_t:s0\n";
+
+/// The label of a file in a root, where it has one.
+fn label(root: &crate::common::root::Root, path: &str) -> String {
+    let asked = root.inside(&["getfattr", "--only-values", "--name=security.selinux", path]);
+    String::from_utf8_lossy(&asked.stdout).trim_end_matches('\0').to_owned()
+}
+
+#[test]
+fn what_was_baked_is_labelled_by_the_images_own_policy() {
+    let (root, _repository) = prepared(ALMA8, "etc/yum.repos.d", &stack());
+    root.write("etc/selinux/config", "SELINUX=enforcing\nSELINUXTYPE=targeted\n");
+    root.write("etc/selinux/targeted/contexts/files/file_contexts", CONTEXTS);
+    root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    image::bake(&root, &cache).expect(0, "installed");
+    for (path, kind) in [
+        ("/usr/sbin/rdma-tool", "bin_t"),
+        ("/etc/rdma/rdma.conf", "etc_t"),
+        ("/etc/waagent.conf", "etc_t"),
+        ("/etc/modules-load.d/ofedctl.conf", "etc_t"),
+        ("/var/lib/ofedctl/receipt.json", "var_lib_t"),
+        ("/var/log/azure/ib-vmext-status", "var_log_t"),
+    ] {
+        assert_eq!(label(&root, path), format!("system_u:object_r:{kind}:s0"), "{path}");
+    }
+    assert!(
+        !root.path().join(".autorelabel").exists() && !root.path().join("var/lib/ofedctl/labels").exists()
+    );
+    // What is not ours is not touched.
+    assert_eq!(label(&root, "/etc/os-release"), "");
+
+    // Without the tool, the image does it itself.
+    image::ask("uninstall", &root).expect(0, "uninstalled");
+    for folder in ["sbin", "usr/sbin"] {
+        let _ = std::fs::remove_file(root.path().join(folder).join("setfiles"));
+    }
+    image::bake(&root, &cache).expect(0, "installed");
+    assert!(root.path().join(".autorelabel").exists());
+}

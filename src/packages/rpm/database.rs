@@ -64,6 +64,18 @@ pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<S
     Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
 }
 
+/// `rpm --query --list`.
+pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    if packages.is_empty() {
+        return Ok(Vec::new());
+    }
+    let finished =
+        host.run(&inside(host, Cmd::new("rpm").args(["--query", "--list"]).args(packages).captured()))?;
+    let finished = finished.check(Reason::PackageManager, "listing the files of packages")?;
+    // A package without files says so in a sentence.
+    Ok(finished.stdout.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
+}
+
 /// `rpm --erase`, which never removes more than it is told, and nothing that others need.
 pub(in super::super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
