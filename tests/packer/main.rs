@@ -7,4 +7,6 @@ mod common;
 mod build;
 mod builds;
 mod guest;
+mod host;
+mod install;
 mod templates;

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Settings that mean nothing here: baking never waits for hardware, and never reboots.
-const NOT_HERE: [&str; 2] = ["wait_for_device", "reboot"];
+/// Settings of a VM that runs: baking never waits for hardware, nor misses it, and never reboots.
+const NOT_HERE: [&str; 3] = ["wait_for_device", "required", "reboot"];
 /// This door's own attributes.
 const OWN: [(&str, Type); 9] = [
     ("vm_sizes", Type::Texts),

@@ -25,7 +25,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// Settings that are about the build host's side, or say where things lie there.
-const NOT_FOR_THE_GUEST: [&str; 6] = ["cache", "offline", "catalog", "proxy", "ca_file", "kernels"];
+const NOT_FOR_THE_GUEST: [&str; 9] =
+    ["cache", "offline", "catalog", "mirrors", "retries", "stall_timeout", "proxy", "ca_file", "kernels"];
 /// What ends the build's traces on a guest that nobody looks after any more.
 const KEEP: &str = include_str!("keep.sh");
 /// How long cleaning up may take: a bake that is stopped ends its transaction.
