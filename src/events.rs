@@ -105,6 +105,8 @@ pub struct Events {
 struct Shared {
     step: Step,
     sinks: Vec<Sink>,
+    /// What must not be said, the longest first.
+    secrets: Vec<String>,
 }
 
 impl fmt::Debug for Events {
@@ -116,7 +118,13 @@ impl fmt::Debug for Events {
 impl Events {
     /// A stream that goes to one sink.
     pub fn to(sink: Sink) -> Self {
-        Self { shared: Arc::new(Mutex::new(Shared { step: Step::Detect, sinks: vec![sink] })) }
+        Self {
+            shared: Arc::new(Mutex::new(Shared {
+                step: Step::Detect,
+                sinks: vec![sink],
+                secrets: Vec::new(),
+            })),
+        }
     }
 
     /// A stream nobody listens to.
@@ -127,6 +135,18 @@ impl Events {
     /// Adds a sink; it hears what is said from now on.
     pub fn attach(&self, sink: Sink) {
         self.shared().sinks.push(sink);
+    }
+
+    /// Keeps these words out of everything that is said from now on.
+    pub fn conceal(&self, secrets: impl IntoIterator<Item = String>) {
+        let mut shared = self.shared();
+        shared.secrets.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
+        shared.secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    }
+
+    /// A text without the concealed words.
+    pub fn clean(&self, text: &str) -> String {
+        self.shared().clean(text)
     }
 
     /// Says which step is at work from now on.
@@ -161,6 +181,12 @@ impl Events {
 
     fn emit(&self, what: What) {
         let mut shared = self.shared();
+        let what = match what {
+            What::Message(level, text) => What::Message(level, shared.clean(&text)),
+            What::Progress { label, done, total } => {
+                What::Progress { label: shared.clean(&label), done, total }
+            }
+        };
         let event = Event { time: SystemTime::now(), step: shared.step, what };
         for sink in &mut shared.sinks {
             sink(&event);
@@ -170,6 +196,12 @@ impl Events {
     fn shared(&self) -> MutexGuard<'_, Shared> {
         // A sink that panicked must not silence the run that has to report it.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    fn clean(&self, text: &str) -> String {
+        self.secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 }
 
@@ -201,5 +233,18 @@ mod tests {
             heard[0].ends_with("INFO  verify: one") && heard[1].ends_with("ERROR verify: two"),
             "{heard:?}"
         );
+    }
+
+    #[test]
+    fn what_is_concealed_is_said_nowhere() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ear = Arc::clone(&heard);
+        let events = Events::to(Box::new(move |event| ear.lock().unwrap().push(event.clone())));
+        events.conceal(["pass".to_owned(), "passphrase".to_owned(), String::new()]);
+        events.info("a pass and a passphrase");
+        events.progress("pass", 1, 2);
+        let heard = format!("{heard:?}");
+        assert!(heard.contains("a *** and a ***") && !heard.contains("pass"), "{heard}");
+        assert_eq!(events.clean("my passphrase!"), "my ***!");
     }
 }

@@ -124,6 +124,14 @@ reasons! {
         "a driver exists for this target", "Run `ofedctl stage`, then `ofedctl bake` or `ofedctl install`.";
     Staged "staged" Success
         "the cache holds everything the target needs", "Run `ofedctl bake --offline` with this cache.";
+    Packaged "packaged" Success
+        "the VM extension's package was made", "Publish it as azure/README.md says.";
+    HandlerReady "handler-ready" Success
+        "the VM extension can be enabled", "Nothing to do.";
+    AtWork "at-work" Success
+        "the VM extension works in the background", "Wait for the status to end; `ofedctl status` shows how far it is.";
+    LetGo "let-go" Success
+        "the VM extension has let go; what is installed stays", "Nothing to do.";
     Listed "listed" Success
         "the command's result was printed", "Nothing to do.";
 

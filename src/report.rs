@@ -33,7 +33,7 @@ impl<'h> Report<'h> {
     /// The step at work ended well.
     pub fn done(&mut self, message: &str) {
         self.host.events.info(message);
-        self.document.set_step(self.host.events.step(), State::Success, 0, message);
+        self.set(self.host.events.step(), State::Success, 0, message);
     }
 
     /// Writes the document as it stands. A status that cannot be written ends no run: the log says it too.
@@ -57,16 +57,22 @@ impl<'h> Report<'h> {
             self.done(&verdict(outcome));
             if outcome.reason == Reason::RebootRequired {
                 // Only `success` and `error` end an operation for the VM agent, so the warning is one level below.
-                self.document.set_step(Step::Report, State::Warning, 0, &verdict(outcome));
+                self.set(Step::Report, State::Warning, 0, &verdict(outcome));
             }
         } else {
             // The step at work is the one that failed.
             let step = self.host.events.step();
-            self.document.set_step(step, State::Error, outcome.exit_code().number(), &outcome.message);
+            self.set(step, State::Error, outcome.exit_code().number(), &outcome.message);
             self.host.events.error(verdict(outcome));
         }
-        self.document.end(outcome);
+        let message = self.host.events.clean(&outcome.message);
+        self.document.end(&Outcome { reason: outcome.reason, message });
         self.publish();
+    }
+
+    /// A substatus, without what the log must not say either.
+    fn set(&mut self, step: Step, state: State, code: u8, text: &str) {
+        self.document.set_step(step, state, code, &self.host.events.clean(text));
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Settings {
     pub memlock: bool,
     /// What to do when the running kernel cannot load the modules that were installed.
     pub reboot: RebootPolicy,
+    /// Take the driver out again when the VM extension is removed from the VM. An upgrade of it never does.
+    pub remove_on_uninstall: bool,
     /// Leave the cache in an image that is generalized.
     pub keep_cache: bool,
     /// Where else files are, tried in order before their own address: `https://HOST/PATH/=https://MIRROR/PATH/`
@@ -137,6 +139,7 @@ impl Default for Settings {
             ipoib: true,
             memlock: true,
             reboot: RebootPolicy::Report,
+            remove_on_uninstall: false,
             keep_cache: true,
             mirrors: Vec::new(),
             // With pauses of up to a minute, some minutes: a server's restart, or DNS that comes late at boot.

@@ -5,7 +5,7 @@
 
 use crate::events::Step;
 use crate::host::fs::Root;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -93,8 +93,12 @@ impl StatusDocument {
 
     /// Says how a step stands; the latest word on a step replaces the one before.
     pub fn set_step(&mut self, step: Step, state: State, code: u8, text: &str) {
-        let said =
-            Substatus { name: step.name().to_owned(), status: state, code, formatted_message: message(text) };
+        self.set(step.name(), state, code, text);
+    }
+
+    /// Says how something beside the steps stands.
+    pub fn set(&mut self, name: &str, state: State, code: u8, text: &str) {
+        let said = Substatus { name: name.to_owned(), status: state, code, formatted_message: message(text) };
         for envelope in &mut self.0 {
             envelope.timestamp = now();
             match envelope.status.substatus.iter_mut().find(|known| known.name == said.name) {
@@ -125,6 +129,30 @@ impl StatusDocument {
     pub fn load(root: &Root, path: &str) -> Result<Option<Self>> {
         let Some(text) = root.read_text(path)? else { return Ok(None) };
         serde_json::from_str(&text).map(Some).with_context(|| format!("cannot read `{path}`"))
+    }
+
+    /// Why the run it tells of has ended as it did; none while it goes on.
+    pub fn reason(&self) -> Option<Reason> {
+        let status = &self.0.first()?.status;
+        Reason::from_token(status.formatted_message.message.split(':').next()?)
+    }
+
+    /// Whether it ends with this outcome, word for word.
+    pub fn tells(&self, outcome: &Outcome) -> bool {
+        let mut told = self.clone();
+        told.end(outcome);
+        let end = |document: &Self| {
+            let status = &document.0.first()?.status;
+            Some((status.state, status.code, status.formatted_message.message.clone()))
+        };
+        end(self) == end(&told)
+    }
+
+    /// Says what goes on while nothing has ended yet.
+    pub fn say(&mut self, text: &str) {
+        for envelope in &mut self.0 {
+            envelope.status.formatted_message = message(text);
+        }
     }
 
     /// The exit code of the run it tells of, and whether that run has ended.
@@ -183,7 +211,6 @@ fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Reason;
 
     #[test]
     fn a_document_begins_transitioning_and_ends_terminal() {

@@ -1,17 +1,19 @@
-//! The README's tables are those of the program.
+//! The tables in READMEs are those of the program.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use ofedctl::outcome::{ExitCode, Reason};
+use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-
-/// Holds the part of the README between two marks equal to `wanted`; with `UPDATE_GOLDEN` set, makes it so.
-fn hold(mark: &str, wanted: &str) {
-    let text = fs::read_to_string(README).unwrap();
+/// Holds the part of a README between two marks equal to `wanted`; with `UPDATE_GOLDEN` set, makes it so.
+fn hold(readme: &str, mark: &str, wanted: &str) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join(readme);
+    let text = fs::read_to_string(&readme).unwrap();
     let (before, rest) = text.split_once(&format!("<!-- {mark} -->\n")).unwrap();
     let (now, after) = rest.split_once(&format!("<!-- /{mark} -->\n")).unwrap();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(README, format!("{before}<!-- {mark} -->\n{wanted}<!-- /{mark} -->\n{after}")).unwrap();
+        fs::write(readme, format!("{before}<!-- {mark} -->\n{wanted}<!-- /{mark} -->\n{after}")).unwrap();
     } else {
         assert_eq!(now, wanted, "run the tests once with UPDATE_GOLDEN=1");
     }
@@ -19,6 +21,22 @@ fn hold(mark: &str, wanted: &str) {
 
 #[test]
 fn the_readme_explains_every_reason_as_the_program_does() {
-    hold("reasons", &ofedctl::outcome::markdown_table());
-    hold("sizes", &ofedctl::facts::vm_size_table::markdown_table());
+    hold("README.md", "reasons", &ofedctl::outcome::markdown_table());
+    hold("README.md", "sizes", &ofedctl::facts::vm_size_table::markdown_table());
+}
+
+/// One row for each code that is no success: what it means, and what to do about each of its reasons.
+fn by_code() -> String {
+    let mut table = String::from("| code | what it means | what to do |\n|---|---|---|\n");
+    for code in ExitCode::ALL.into_iter().filter(|code| *code != ExitCode::Success) {
+        let reasons = Reason::ALL.iter().filter(|reason| reason.exit_code() == code);
+        let each: Vec<String> = reasons.map(|reason| format!("`{reason}`: {}", reason.remedy())).collect();
+        writeln!(table, "| {} | {} | {} |", code.number(), code.meaning(), each.join("<br>")).unwrap();
+    }
+    table
+}
+
+#[test]
+fn the_extensions_readme_has_every_code_and_reason_that_is_no_success() {
+    hold("azure/README.md", "codes", &by_code());
 }

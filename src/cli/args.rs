@@ -3,6 +3,7 @@
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
 use super::cloud_init::CloudInitArgs;
+use super::extension::ExtensionArgs;
 use super::packer::PackerArgs;
 use crate::outcome::Reason;
 use crate::plan::Described;
@@ -60,6 +61,8 @@ pub(super) enum Command {
     Catalog(CatalogArgs),
     /// Let Packer find this program as its provisioner `ofed`
     Packer(PackerArgs),
+    /// Serve as an Azure VM extension, and make its package
+    Extension(ExtensionArgs),
     /// Explain an exit code, a reason, or the settings
     Explain {
         /// An exit code, a reason such as `cache-missing`, `settings`, or `plan`

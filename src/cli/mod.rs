@@ -8,6 +8,7 @@ mod cloud_init;
 mod commands;
 mod detect;
 mod explain;
+mod extension;
 mod packer;
 mod terminal;
 
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
         Command::Catalog(args) => catalog::catalog(&call, args),
         Command::CloudInit(args) => cloud_init::cloud_init(&call, args),
         Command::Packer(args) => packer::packer(args),
+        Command::Extension(args) => extension::extension(&call, args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))

@@ -3,4 +3,5 @@
 //! doors is data in the pipeline's [`crate::pipeline::Job`].
 
 pub mod cloud_init;
+pub mod extension;
 pub mod packer;

@@ -9,6 +9,7 @@ pub mod http;
 pub mod inside;
 pub mod journal;
 pub mod lock;
+pub mod process;
 pub mod run;
 pub mod stop;
 pub mod unpack;
@@ -99,8 +100,12 @@ impl Host {
         self
     }
 
-    /// Keeps a log of the run inside the root, from now on: every message, and what child programs print.
+    /// Keeps a log of the run inside the root, from now on: every message, and what child programs print. Once is
+    /// enough.
     pub fn open_log(&self) -> Result<()> {
+        if self.logged.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.root.make_dirs(CHILD_LOG_DIR, 0o755)?;
         let mut file = self.root.append(LOG_FILE, 0o644)?;
         self.events.attach(Box::new(move |event| {

@@ -27,6 +27,7 @@ pub struct Cmd {
     env: Vec<(String, String)>,
     inside: Option<Sandbox>,
     captured: bool,
+    input: Option<Vec<u8>>,
 }
 
 /// How a program ended.
@@ -48,7 +49,7 @@ impl Cmd {
     /// A program by name, found in the usual system folders.
     pub fn new(program: &str) -> Self {
         let program = program.to_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), inside: None, captured: false }
+        Self { program, args: Vec::new(), env: Vec::new(), inside: None, captured: false, input: None }
     }
 
     /// Adds an argument.
@@ -79,6 +80,13 @@ impl Cmd {
         self
     }
 
+    /// Gives it something to read; otherwise its input is empty.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
     /// Keeps its standard output for the caller instead of logging it.
     #[must_use]
     pub fn captured(mut self) -> Self {
@@ -103,17 +111,27 @@ impl Cmd {
                 duct::cmd(program, args)
             }
         };
-        // What the program finds around it must not depend on who called us.
-        let mut env = vec![
-            ("PATH".to_owned(), "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
-            ("HOME".to_owned(), "/root".to_owned()),
-            ("LC_ALL".to_owned(), "C".to_owned()),
-            ("TERM".to_owned(), "dumb".to_owned()),
-            ("DEBIAN_FRONTEND".to_owned(), "noninteractive".to_owned()),
-            ("NEEDRESTART_MODE".to_owned(), "a".to_owned()),
-        ];
+        let mut env = Self::environment();
         env.extend(self.env.iter().cloned());
-        Ok(expression.full_env(env).stdin_null().unchecked())
+        let expression = match &self.input {
+            None => expression.stdin_null(),
+            Some(bytes) => expression.stdin_bytes(bytes.clone()),
+        };
+        Ok(expression.full_env(env).unchecked())
+    }
+
+    /// What every program finds around it, whoever called us.
+    pub(super) fn environment() -> Vec<(String, String)> {
+        [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("HOME", "/root"),
+            ("LC_ALL", "C"),
+            ("TERM", "dumb"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+            ("NEEDRESTART_MODE", "a"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
     }
 }
 

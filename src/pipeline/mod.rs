@@ -102,7 +102,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     report.enter(Step::Plan);
     let mut earlier = Receipt::load(&host.root)?;
     let (question, plan) = answer(job, &facts, earlier.as_ref())?;
-    report.done(&format!("{}: {}", plan.driver_name(), plan.why.join("; ")));
+    report.done(&said(&plan));
     if plan.present.is_some() {
         return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
     }
@@ -110,9 +110,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.moment == Moment::Live);
     if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
         note_question(host, earlier.as_mut(), question, vm_id);
-        let loaded = has_loaded(&facts, &plan) || is_loaded(job, &plan)?;
-        let message = format!("{} is in place", plan.driver_name());
-        return Ok(ended(job, loaded, Reason::AlreadyInstalled, message));
+        return in_place(job, &facts, &plan);
     }
 
     report.publish();
@@ -146,6 +144,42 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     })?;
     labels::restore_own(host, job.moment == Moment::Bake);
     Ok(ended(job, loaded, Reason::Installed, message))
+}
+
+/// What there is to do on a root.
+#[derive(Debug)]
+pub enum Outlook {
+    /// Nothing: this is how a run would end.
+    Right(Outcome),
+    /// This plan, in one line, is to be carried out, or to be finished.
+    Work(String),
+}
+
+/// Finds out what a run would do, without a lock. Refuses what a run would refuse, but for an adapter that does not
+/// come within `patience`. Changes nothing; of a driver that is in place, it loads what the running kernel lacks.
+pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
+    let host = job.host;
+    let wait_for_device = job.settings.wait_for_device.min(patience.as_secs());
+    let facts = facts(host, job.moment, &Settings { wait_for_device, ..job.settings.clone() })?;
+    let earlier = Receipt::load(&host.root)?;
+    let (_, plan) = answer(job, &facts, earlier.as_ref())?;
+    if plan.present.is_some() {
+        return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
+    }
+    if host.root.exists(journal::JOURNAL) || !is_already_right(host, &plan, earlier.as_ref())? {
+        return Ok(Outlook::Work(said(&plan)));
+    }
+    in_place(job, &facts, &plan).map(Outlook::Right)
+}
+
+/// How a run ends that finds everything in place.
+fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
+    let loaded = has_loaded(facts, plan) || is_loaded(job, plan)?;
+    Ok(ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())))
+}
+
+fn said(plan: &Plan) -> String {
+    format!("{}: {}", plan.driver_name(), plan.why.join("; "))
 }
 
 /// The good ending, with a word on the reboot that is due where the modules are not `loaded`.

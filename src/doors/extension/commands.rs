@@ -1,0 +1,225 @@
+//! The commands that the agent starts. Each may come again, in any order, and without the one that should have been
+//! before it; none may take long.
+
+use super::ending::{self, Ending};
+use super::environment::Handler;
+use super::settings::{self, Given};
+use super::{telemetry, update, worker};
+use crate::events::{Events, Step};
+use crate::host::process;
+use crate::host::stop::Stop;
+use crate::host::{Host, LOG_FILE};
+use crate::outcome::{Outcome, Reason};
+use crate::pipeline::{self, Job, Outlook};
+use crate::plan::Described;
+use crate::status::verdict;
+use crate::target::Moment;
+use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long `enable` itself waits for a late adapter; for longer, the worker does. The agent kills it after 300 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The agent gives `uninstall` 300 s.
+const UNINSTALL_LIMIT: Duration = Duration::from_secs(270);
+/// The folder the shim runs this program from, wherever that is.
+const COPY_FOLDER: &str = "ofedctl-extension";
+
+/// What the agent may ask of a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// After the package was unpacked.
+    Install,
+    /// For new settings, and at every start of the agent.
+    Enable,
+    /// Before an update or a removal, and when a user asks for it.
+    Disable,
+    /// Of the new version, while the old one is still there.
+    Update,
+    /// Before the package is removed.
+    Uninstall,
+    /// Forget what was done.
+    Reset,
+    /// Not the agent's: what `enable` starts in the background, for the settings of this number.
+    Work(u64),
+}
+
+/// Carries a command out. `dir` is the handler's folder, which is looked for when not given. What it says is short, as
+/// the agent keeps little.
+pub fn run(verb: Verb, dir: Option<&Path>, stop: &Stop) -> Result<Outcome> {
+    let host = Host::open(Path::new("/"), Events::silent(), stop.clone())?;
+    host.require_superuser()?;
+    let handler = Handler::find(&host, dir);
+    if let Verb::Work(seq) = verb {
+        return Ok(worker::work(host, &Handler { seq, ..handler }));
+    }
+    let events = host.events.clone();
+    if let Err(error) = host.open_log() {
+        host.events.warn(format!("cannot write `{LOG_FILE}`: {error:#}"));
+    }
+    telemetry::attach(&host, &handler, name(verb));
+    host.events.enter(Step::Report);
+    let ended = match verb {
+        Verb::Enable => Ok(enable(&host, &handler)),
+        Verb::Install => install(&host, &handler),
+        Verb::Update => update::begin(&host).map(|()| ready("an update is under way")),
+        Verb::Disable => Ok(disable(&host)),
+        Verb::Uninstall => Ok(uninstall(host, &handler)),
+        Verb::Reset => reset(&host, &handler),
+        Verb::Work(_) => Err(Reason::Internal.error("a worker is no command of the agent's")),
+    };
+    let outcome = ended.unwrap_or_else(|error| Outcome::from(&error));
+    let said = format!("{}: {}", name(verb).to_lowercase(), verdict(&outcome));
+    if outcome.is_success() {
+        events.info(said);
+    } else {
+        events.error(said);
+    }
+    Ok(ending::brief(&events, &outcome))
+}
+
+fn name(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Install => "Install",
+        Verb::Enable | Verb::Work(_) => ending::OPERATION,
+        Verb::Disable => "Disable",
+        Verb::Update => "Update",
+        Verb::Uninstall => "Uninstall",
+        Verb::Reset => "Reset",
+    }
+}
+
+fn ready(message: &str) -> Outcome {
+    Outcome::new(Reason::HandlerReady, message)
+}
+
+fn install(host: &Host, handler: &Handler) -> Result<Outcome> {
+    host.require_distribution()?;
+    update::end(host)?;
+    let version = handler.version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
+    Ok(ready(&format!("version {version}, ofedctl {}", env!("CARGO_PKG_VERSION"))))
+}
+
+/// Checks, and starts the work where there is some. Always leaves a status document, and a terminal one unless a
+/// worker is there to end it.
+fn enable(host: &Host, handler: &Handler) -> Outcome {
+    let ending = Ending::of(host, handler);
+    let begun = prepare(host, handler).and_then(|given| Ok((begin(host, handler, &given)?, given.warnings)));
+    match begun {
+        Err(error) => {
+            let outcome = Outcome::from(&error);
+            ending.settle(&outcome, &[]);
+            outcome
+        }
+        Ok((Begun::AtWork(text), _)) => {
+            ending.hand_over();
+            Outcome::new(Reason::AtWork, text)
+        }
+        Ok((Begun::Right(outcome), _))
+            if handler.is_seen(host) && ending::stands(host, handler, &outcome) =>
+        {
+            // What the document says of the time it was installed is more than this.
+            ending.hand_over();
+            outcome
+        }
+        Ok((Begun::Right(outcome), warnings)) => {
+            ending.settle(&outcome, &warnings);
+            outcome
+        }
+    }
+}
+
+enum Begun {
+    /// There is nothing to do.
+    Right(Outcome),
+    /// A worker does it.
+    AtWork(String),
+}
+
+fn prepare(host: &Host, handler: &Handler) -> Result<Given> {
+    host.require_distribution()?;
+    update::end(host)?;
+    let given = settings::read(host, handler)?;
+    for warning in &given.warnings {
+        host.events.warn(warning.as_str());
+    }
+    Ok(given)
+}
+
+fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
+    let workers = worker::all();
+    if workers.iter().any(|worker| worker.seq == handler.seq && worker.dir == handler.dir) {
+        return Ok(Begun::AtWork(format!("the settings {} are being dealt with", handler.seq)));
+    }
+    host.events.enter(Step::Detect);
+    let job = Job {
+        host,
+        settings: &given.settings,
+        described: &Described::default(),
+        moment: Moment::Live,
+        door: "extension",
+        status_file: None,
+    };
+    let text = match pipeline::outlook(&job, PATIENCE) {
+        // While a worker is there, what is right may not stay so.
+        Ok(Outlook::Right(outcome)) if workers.is_empty() => return Ok(Begun::Right(outcome)),
+        Ok(Outlook::Right(outcome)) => outcome.message,
+        Ok(Outlook::Work(text)) => text,
+        Err(error) if is_early(&error, given) => format!("waiting for the adapter: {error:#}"),
+        Err(error) => return Err(error),
+    };
+    ending::begin(host, handler, &text);
+    worker::start(host, handler)?;
+    Ok(Begun::AtWork(text))
+}
+
+/// Whether the adapter has been waited for less long than the settings ask.
+fn is_early(error: &anyhow::Error, given: &Given) -> bool {
+    Reason::of(error) == Reason::NoIbDevice && given.settings.wait_for_device > PATIENCE.as_secs()
+}
+
+fn disable(host: &Host) -> Outcome {
+    let stopped = worker::stop_all(host);
+    // An update begins with the old version's `disable`; what it is followed by, it says anew.
+    if let Err(error) = update::end(host) {
+        host.events.warn(format!("{error:#}"));
+    }
+    Outcome::new(Reason::LetGo, format!("{stopped} workers stopped"))
+}
+
+fn uninstall(host: Host, handler: &Handler) -> Outcome {
+    worker::stop_all(&host);
+    let outcome = if update::is_under_way(&host) {
+        Outcome::new(Reason::LetGo, "another version takes over")
+    } else {
+        take_out(host, handler)
+    };
+    if let Ok(program) = process::program()
+        && program.parent().is_some_and(|folder| folder.ends_with(COPY_FOLDER))
+    {
+        process::remove_program(&program);
+    }
+    outcome
+}
+
+/// Takes the driver out, where the settings want that.
+fn take_out(host: Host, handler: &Handler) -> Outcome {
+    match settings::read(&host, handler) {
+        Ok(given) if given.settings.remove_on_uninstall => {
+            let host = host.within(UNINSTALL_LIMIT);
+            pipeline::uninstall(&host, &given.settings, Moment::Live)
+        }
+        Ok(_) => Outcome::new(Reason::LetGo, "the driver stays"),
+        Err(error) => {
+            // Settings that cannot be read ask for nothing, and must not keep the extension on the VM.
+            Outcome::new(Reason::LetGo, format!("the driver stays: {error:#}"))
+        }
+    }
+}
+
+fn reset(host: &Host, handler: &Handler) -> Result<Outcome> {
+    worker::stop_all(host);
+    update::end(host)?;
+    handler.forget(host)?;
+    Ok(ready("forgot which settings were dealt with"))
+}

@@ -1,0 +1,121 @@
+//! How a command of the handler ends: in the status document that the agent reads, whichever way it ended.
+
+use super::environment::Handler;
+use crate::events::Events;
+use crate::host::Host;
+use crate::outcome::{Outcome, Reason};
+use crate::status::{STATUS_FILE, State, StatusDocument};
+
+/// The operation in status documents.
+pub(super) const OPERATION: &str = "Enable";
+/// Bytes of a message on standard output or error. The agent reads the first 3200 of both together, and shows less.
+const BRIEF: usize = 600;
+
+/// Ends the status on drop, unless [`Ending::settle`] or [`Ending::hand_over`] came before.
+#[derive(Debug)]
+pub(super) struct Ending<'a> {
+    host: &'a Host,
+    handler: &'a Handler,
+    open: bool,
+}
+
+impl<'a> Ending<'a> {
+    pub(super) fn of(host: &'a Host, handler: &'a Handler) -> Self {
+        Self { host, handler, open: true }
+    }
+
+    /// Somebody else ends the status.
+    pub(super) fn hand_over(mut self) {
+        self.open = false;
+    }
+
+    /// Writes how it ended, and that these settings have been dealt with, with `warnings` beside it. What a run has
+    /// written about its own end stays.
+    pub(super) fn settle(mut self, outcome: &Outcome, warnings: &[String]) {
+        self.open = false;
+        let Self { host, handler, .. } = self;
+        write(host, handler, outcome, warnings);
+        // Settings whose run was stopped have not been dealt with.
+        if outcome.reason != Reason::Interrupted {
+            handler.note_seen(host);
+        }
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            let outcome = Outcome::new(Reason::Internal, "the handler ended without saying how");
+            write(self.host, self.handler, &outcome, &[]);
+        }
+    }
+}
+
+fn write(host: &Host, handler: &Handler, outcome: &Outcome, warnings: &[String]) {
+    let outcome = clean(&host.events, outcome);
+    let file = handler.status_file();
+    let known = file.as_deref().and_then(|file| StatusDocument::load(&host.root, file).ok().flatten());
+    let code = outcome.exit_code().number();
+    let ended = known.filter(|known| known.tells(&outcome));
+    let has_ended = ended.is_some();
+    let mut document = ended.unwrap_or_else(|| StatusDocument::begin(OPERATION));
+    if !has_ended {
+        let state = if outcome.is_success() { State::Success } else { State::Error };
+        document.set_step(host.events.step(), state, code, &outcome.message);
+        document.end(&outcome);
+    }
+    if !warnings.is_empty() {
+        document.set("settings", State::Warning, 0, &host.events.clean(&warnings.join("; ")));
+    } else if has_ended {
+        return;
+    }
+    let shared = (!has_ended).then_some(STATUS_FILE);
+    for path in [file.as_deref(), shared].into_iter().flatten() {
+        save(host, &document, path);
+    }
+}
+
+/// Says that the work has begun, in the handler's own document.
+pub(super) fn begin(host: &Host, handler: &Handler, text: &str) {
+    let mut document = StatusDocument::begin(OPERATION);
+    let text = host.events.clean(text);
+    document.say(&text);
+    document.set_step(host.events.step(), State::Transitioning, 0, &text);
+    save(host, &document, handler.status_file().as_deref().unwrap_or(STATUS_FILE));
+}
+
+/// Whether the handler's own document tells of this outcome already, or of the run that led to it.
+pub(super) fn stands(host: &Host, handler: &Handler, outcome: &Outcome) -> bool {
+    let document = handler.status_file().and_then(|file| StatusDocument::load(&host.root, &file).ok()?);
+    let told = document.and_then(|document| document.reason());
+    told == Some(outcome.reason)
+        || (told, outcome.reason) == (Some(Reason::Installed), Reason::AlreadyInstalled)
+}
+
+fn save(host: &Host, document: &StatusDocument, path: &str) {
+    // The agent removes the folder with the handler; there is nobody left to read it then.
+    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    if path != STATUS_FILE && !host.root.is_dir(folder) {
+        return;
+    }
+    if let Err(error) = document.save(&host.root, path) {
+        host.events.warn(format!("the status document was not written: {error:#}"));
+    }
+}
+
+/// An outcome without secrets.
+fn clean(events: &Events, outcome: &Outcome) -> Outcome {
+    Outcome::new(outcome.reason, events.clean(&outcome.message))
+}
+
+/// An outcome for standard output: the agent keeps little of it.
+pub(super) fn brief(events: &Events, outcome: &Outcome) -> Outcome {
+    let mut outcome = clean(events, outcome);
+    outcome.message = outcome.message.replace('\n', " ");
+    if outcome.message.len() > BRIEF {
+        let end = (0..=BRIEF).rev().find(|at| outcome.message.is_char_boundary(*at)).unwrap_or_default();
+        outcome.message.truncate(end);
+        outcome.message.push_str(" …");
+    }
+    outcome
+}

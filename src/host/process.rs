@@ -1,0 +1,108 @@
+//! Processes around this one: what it was given, one that goes on without it, and others of the same program.
+
+use super::Host;
+use super::run::Cmd;
+use crate::outcome::{Because, Reason};
+use anyhow::{Context, Result};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where systemd is the first process (`sd_booted(3)`).
+const SYSTEMD: &str = "/run/systemd/system";
+
+/// A variable of this process's environment; none when it is empty, too.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// The program this process runs.
+pub fn program() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find out which program this is")
+}
+
+/// The folder this process works in.
+pub fn working_folder() -> Option<PathBuf> {
+    std::env::current_dir().ok()
+}
+
+/// Leaves the caller's session, so that what ends it does not end this process, and its folder, so that it can go.
+pub fn leave_caller() {
+    // Fails only for the leader of a group, which a process that was started by `Host::detach` is not.
+    let _ = nix::unistd::setsid();
+    let _ = std::env::set_current_dir("/");
+}
+
+/// Removes the file this process runs from, and its folder when that is empty then.
+pub fn remove_program(path: &Path) {
+    let _ = std::fs::remove_file(path);
+    if let Some(folder) = path.parent() {
+        let _ = std::fs::remove_dir(folder);
+    }
+}
+
+/// The processes in this one's pid namespace, with their command lines.
+pub fn all() -> Vec<(i32, Vec<String>)> {
+    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let own = namespace("self");
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let pid = name.parse().ok()?;
+            let line = std::fs::read(format!("/proc/{name}/cmdline")).ok().filter(|line| !line.is_empty())?;
+            let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+            (namespace(&name) == own).then(|| (pid, words.collect()))
+        })
+        .collect()
+}
+
+/// Asks a process to end.
+pub fn terminate(pid: i32) {
+    let _ = signal::kill(Pid::from_raw(pid), Signal::SIGTERM);
+}
+
+/// Ends a process.
+pub fn kill(pid: i32) {
+    let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+impl Host {
+    /// Starts this program with other arguments and does not wait for it: as a transient unit where there is systemd,
+    /// which the end of the caller's service leaves alone, and else as a plain process, which has to
+    /// [`leave_caller`]. `name` names the unit.
+    pub fn detach(&self, name: &str, args: &[String]) -> Result<()> {
+        let program = program()?;
+        if self.root.is_dir(SYSTEMD) && self.start_unit(name, &program, args) {
+            return Ok(());
+        }
+        let mut command = Command::new(&program);
+        command.args(args).env_clear().envs(Cmd::environment());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        let starting = || format!("cannot start `{}` in the background", program.display());
+        command.spawn().map(drop).because(Reason::Internal, starting)
+    }
+
+    fn start_unit(&self, name: &str, program: &Path, args: &[String]) -> bool {
+        // A stop is for the run to answer, not for a package manager in the middle of its work.
+        let properties =
+            ["KillMode=mixed", "TimeoutStopSec=60", "Type=simple"].map(|p| format!("--property={p}"));
+        // systemd before 236 (RHEL 7, Ubuntu 16.04) cannot forget a unit that failed.
+        for forget in [&["--collect"][..], &[]] {
+            let unit = Cmd::new("systemd-run")
+                .args(["--quiet", &format!("--unit={name}"), "--description=InfiniBand driver installation"])
+                .args(forget.iter().copied())
+                .args(properties.iter().cloned())
+                .arg("--")
+                .arg(program.display().to_string())
+                .args(args.iter().cloned());
+            match self.run(&unit) {
+                Ok(started) if started.code == 0 => return true,
+                Ok(started) => self.events.info(format!("systemd-run said: {}", started.tail)),
+                Err(error) => self.events.info(format!("{error:#}")),
+            }
+        }
+        false
+    }
+}
