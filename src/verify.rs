@@ -1,5 +1,8 @@
 //! The proving step: compares a root with its plan, and says for each thing looked at how it is.
 
+pub mod live;
+pub mod traffic;
+
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
 use crate::packages::{Installed, Manager};

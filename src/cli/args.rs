@@ -45,8 +45,8 @@ pub(super) enum Command {
     Bake(BakeArgs),
     /// Make this VM right, now; quick when it is right already
     Install(RunArgs),
-    /// Prove that a root is as its receipt says
-    Verify(RootArgs),
+    /// Prove that a root, or this VM, is as its receipt says
+    Verify(VerifyArgs),
     /// Show how the last run ended
     Status(RootArgs),
     /// Take out what was installed, and its edits
@@ -95,6 +95,18 @@ pub(super) struct DetectArgs {
     /// bug report; `--root` reads it back. Nothing secret is copied
     #[arg(long, value_name = "DIR")]
     pub(super) capture: Option<PathBuf>,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The root to look at
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// On a running VM, also let this verbs device talk to itself, or all that
+    /// are InfiniBand [default: all]
+    #[arg(long, value_name = "DEVICE", num_args = 0..=1, default_missing_value = "all")]
+    pub(super) traffic: Option<String>,
 }
 
 /// Arguments of `plan`.

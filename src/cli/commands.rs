@@ -2,7 +2,8 @@
 
 use super::answer::{Answer, Call, outcome_json, said, to_json};
 use super::args::{
-    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, layer, pairs,
+    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, VerifyArgs,
+    layer, pairs,
 };
 use crate::config;
 use crate::events::Step;
@@ -131,12 +132,15 @@ pub(super) fn generalize(call: &Call, args: &GeneralizeArgs) -> Result<Answer> {
     pipeline::generalize(&host, &settings).map(said)
 }
 
-pub(super) fn verify(call: &Call, args: &RootArgs) -> Result<Answer> {
-    let host = call.host(&args.root)?;
+pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
+    let host = call.host(&args.root.root)?;
     if !host.is_running_system() {
         host.require_superuser()?;
+        if args.traffic.is_some() {
+            return Err(Reason::Usage.error("`--traffic` is for the VM that runs, not for an image's root"));
+        }
     }
-    let (receipt, checks) = pipeline::verify_only(&host)?;
+    let (receipt, checks) = pipeline::verify_only(&host, args.traffic.as_deref())?;
     let outcome = match failures(&checks) {
         None => Outcome::new(
             Reason::Verified,

@@ -24,7 +24,7 @@ use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
 use crate::settings::{RebootPolicy, Settings};
 use crate::stage::{self, Against, Opened};
-use crate::target::Moment;
+use crate::target::{Driver, Moment};
 use crate::verify;
 use crate::{configure, detect};
 use anyhow::Result;
@@ -174,7 +174,7 @@ pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
 
 /// How a run ends that finds everything in place.
 fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
-    let loaded = has_loaded(facts, plan) || is_loaded(job, plan)?;
+    let loaded = has_loaded(job, facts, plan)? || is_loaded(job, plan)?;
     Ok(ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())))
 }
 
@@ -221,13 +221,21 @@ fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String, v
 }
 
 /// Whether the running kernel was seen to have every module of the plan.
-fn has_loaded(facts: &Facts, plan: &Plan) -> bool {
-    plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name))
+fn has_loaded(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
+    let is_there = plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name));
+    Ok(is_there && are_own(job.host, plan)?)
 }
 
 /// Whether the running kernel, when there is one, has every module of the plan now.
 fn is_loaded(job: &Job, plan: &Plan) -> Result<bool> {
-    Ok(job.moment == Moment::Bake || configure::load_modules(job.host, &plan.modules)?)
+    Ok(job.moment == Moment::Bake
+        || (configure::load_modules(job.host, &plan.modules)? && are_own(job.host, plan)?))
+}
+
+/// Whether the loaded modules are the driver's. The kernel may have loaded its own before a vendor's were there:
+/// Accelerated Networking needs them, too.
+fn are_own(host: &Host, plan: &Plan) -> Result<bool> {
+    Ok(plan.driver == Driver::Inbox || verify::failures(&verify::live::loaded(host, plan)?).is_none())
 }
 
 /// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
@@ -368,13 +376,20 @@ pub fn plan_only(
     Ok((facts, plan))
 }
 
-/// Compares a root with its receipt, or says that there is none.
-pub fn verify_only(host: &Host) -> Result<(Receipt, Vec<Check>)> {
+/// Compares a root with its receipt, or says that there is none. On the running system also looks at what the kernel
+/// has made of it and, where asked for, plays ping-pong over the device named, or over `all`.
+pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<Check>)> {
     let receipt = Receipt::load(&host.root)?
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
     host.events.enter(Step::Verify);
     let manager = stage::manager_of(&receipt.plan)?;
-    let checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
+    let mut checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
+    if host.is_running_system() {
+        checks.extend(verify::live::look(host, &receipt.plan)?);
+    }
+    if let Some(device) = traffic {
+        checks.extend(verify::traffic::play(host, device)?);
+    }
     Ok((receipt, checks))
 }
 

@@ -63,6 +63,11 @@ impl Machine {
         self.root.path().to_str().unwrap()
     }
 
+    /// The folder that is its `/sys/bus`.
+    pub fn bus(&self) -> &std::path::Path {
+        &self.bus
+    }
+
     /// Becomes a VM of another size or identity.
     pub fn be(&self, size: &str, vm_id: &str) {
         let imds = json!({"compute": {"vmSize": size, "vmId": vm_id}});

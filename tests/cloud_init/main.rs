@@ -6,6 +6,8 @@
 mod common;
 
 mod adapter;
+mod examples;
 mod machine;
 mod run;
 mod setup;
+mod systemd;

@@ -1,0 +1,269 @@
+//! What only a running VM can show: that the kernel has loaded the installed modules, and that every adapter the size
+//! should have is up.
+
+use crate::facts::modules::{Module, find};
+use crate::facts::rdma::{LoadedModule, Port, VerbsDevice};
+use crate::facts::vm_size::{SizeVerdict, verdict};
+use crate::facts::{compute, pci, rdma};
+use crate::host::Host;
+use crate::host::run::Cmd;
+use crate::plan_document::Plan;
+use crate::receipt::Check;
+use anyhow::Result;
+use std::path::Path;
+
+/// Where the running kernel says which one it is.
+const RELEASE: &str = "/proc/sys/kernel/osrelease";
+/// The rules that give RDMA devices their names (linux-rdma/rdma-core, kernel-boot).
+const NAMING: &str = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";
+/// The PCI domain Azure gives the first InfiniBand function of a VM.
+const FIRST_DOMAIN: usize = 0x0101;
+const LIMITS: &str = "/etc/security/limits.conf";
+const LIMITS_DIR: &str = "/etc/security/limits.d";
+
+/// Looks at the running system. Nothing is checked on a machine that neither has nor should have InfiniBand, such as
+/// one an image is made on.
+pub fn look(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
+    let functions = pci::read(host);
+    let functions: Vec<_> = pci::infiniband(&functions).collect();
+    let size = compute::size_of(host, None).vm_size;
+    let expected = match size.as_deref().map(verdict) {
+        Some(SizeVerdict::Rdma(size)) => Some(size.hcas),
+        _ => None,
+    };
+    if functions.is_empty() && expected.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut checks = loaded(host, plan)?;
+    let expected = expected.flatten().and_then(|count| usize::try_from(count).ok());
+    let (ok, found) = match (expected, &size) {
+        (Some(count), Some(size)) => {
+            (functions.len() == count, format!("{}; {size} has {count}", functions.len()))
+        }
+        _ => (!functions.is_empty(), functions.len().to_string()),
+    };
+    checks.push(check("InfiniBand functions", ok, found));
+    let devices: Vec<VerbsDevice> =
+        rdma::devices(host).into_iter().filter(VerbsDevice::is_infiniband).collect();
+    let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    let found = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+    checks.push(check("InfiniBand devices", devices.len() == functions.len() && !devices.is_empty(), found));
+    for device in &devices {
+        checks.extend(device.ports.iter().map(|port| link(device, port)));
+    }
+    checks.extend(named(host, &devices));
+    checks.extend(memlock(host, plan)?);
+    Ok(checks)
+}
+
+/// Whether the running kernel has each module of the plan, and has it from the file that is installed now.
+pub fn loaded(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
+    let kernel = host.root.attribute(RELEASE).unwrap_or_default();
+    let files = find(&host.root, &kernel, &plan.modules);
+    let loaded = rdma::modules(host);
+    let mut checks = Vec::new();
+    for (name, file) in plan.modules.iter().zip(files) {
+        let now = loaded.iter().find(|module| module.name == *name);
+        checks.push(match (now, file) {
+            (None, Module::BuiltIn) => check(&format!("loaded {name}"), true, "built in".to_owned()),
+            (None, _) => check(&format!("loaded {name}"), false, "not loaded".to_owned()),
+            (Some(now), _) => same_source(now, file_srcversion(host, &kernel, name)?.as_deref()),
+        });
+    }
+    Ok(checks)
+}
+
+/// The digest of a module file's sources; none where the kernel was built without them.
+fn file_srcversion(host: &Host, kernel: &str, name: &str) -> Result<Option<String>> {
+    let asked = host.run(&Cmd::new("modinfo").args(["-k", kernel, "-F", "srcversion", name]).captured())?;
+    let said = asked.stdout.trim();
+    Ok((asked.code == 0 && !said.is_empty()).then(|| said.to_owned()))
+}
+
+fn same_source(now: &LoadedModule, file: Option<&str>) -> Check {
+    let version = now.version.as_deref().map(|version| format!(", version {version}")).unwrap_or_default();
+    let found = match (now.srcversion.as_deref(), file) {
+        (None, None) => format!("loaded{version}"),
+        (Some(ours), Some(theirs)) if ours == theirs => format!("srcversion {ours}{version}"),
+        (ours, theirs) => {
+            let none = "none";
+            let (ours, theirs) = (ours.unwrap_or(none), theirs.unwrap_or(none));
+            let found = format!("srcversion {ours}, but that of the installed file is {theirs}: reboot");
+            return check(&format!("loaded {}", now.name), false, found);
+        }
+    };
+    check(&format!("loaded {}", now.name), true, found)
+}
+
+fn link(device: &VerbsDevice, port: &Port) -> Check {
+    let word = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let rate = port.gbps.map(|gbps| format!(", {gbps} Gb/s")).unwrap_or_default();
+    let (layer, state, physical) = (word(&port.link_layer), word(&port.state), word(&port.phys_state));
+    let ok = layer == "InfiniBand" && state == "ACTIVE" && physical == "LinkUp";
+    check(&format!("port {}/{}", device.name, port.number), ok, format!("{layer}, {state}, {physical}{rate}"))
+}
+
+/// Whether names are those of the naming rules, or at least in the order of the PCI addresses, so that a name means
+/// the same adapter on every VM of a size.
+fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
+    let mut placed: Vec<(usize, &str)> = devices
+        .iter()
+        .filter_map(|device| {
+            let domain = device.pci_address.as_deref()?.split(':').next()?;
+            Some((usize::from_str_radix(domain, 16).ok()?, device.name.as_str()))
+        })
+        .collect();
+    placed.sort_by_key(|(_, name)| (name.len(), *name));
+    let rules = host.root.read_text(NAMING).ok().flatten().unwrap_or_default();
+    let by_domain = rules.contains("NAME_FIXED mlx5_ib0");
+    let ok = placed.is_sorted_by_key(|(domain, _)| *domain)
+        && placed.iter().all(|(domain, name)| match domain.checked_sub(FIRST_DOMAIN) {
+            Some(index) if by_domain => *name == format!("mlx5_ib{index}"),
+            _ => true,
+        });
+    let found: Vec<String> =
+        placed.iter().map(|(domain, name)| format!("{name} in PCI domain {domain:04x}")).collect();
+    (!found.is_empty()).then(|| check("names", ok, found.join(", ")))
+}
+
+/// What a new session of a user may lock, where the plan wants that to be without limit: the last word of the files
+/// that `pam_limits` reads.
+fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
+    if !plan.edits.iter().any(|edit| edit.path().starts_with(LIMITS_DIR)) {
+        return Ok(None);
+    }
+    let mut text = host.root.read_text(LIMITS)?.unwrap_or_default();
+    let is_read = |name: &&String| Path::new(name).extension().is_some_and(|extension| extension == "conf");
+    for name in host.root.list(LIMITS_DIR).iter().filter(is_read) {
+        text += "\n";
+        text += &host.root.read_text(&format!("{LIMITS_DIR}/{name}"))?.unwrap_or_default();
+    }
+    let (soft, hard) = memlock_of_all(&text);
+    let ok = is_unlimited(&soft) && is_unlimited(&hard);
+    Ok(Some(check("memlock", ok, format!("soft {soft}, hard {hard} for new sessions"))))
+}
+
+/// The soft and hard limit that lines of limits.conf(5) set for everybody.
+fn memlock_of_all(text: &str) -> (String, String) {
+    let (mut soft, mut hard) = ("unset".to_owned(), "unset".to_owned());
+    for line in text.lines() {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        match words[..] {
+            ["*", "soft", "memlock", value] => value.clone_into(&mut soft),
+            ["*", "hard", "memlock", value] => value.clone_into(&mut hard),
+            ["*", "-", "memlock", value] => {
+                value.clone_into(&mut soft);
+                value.clone_into(&mut hard);
+            }
+            _ => {}
+        }
+    }
+    (soft, hard)
+}
+
+fn is_unlimited(value: &str) -> bool {
+    matches!(value, "unlimited" | "infinity" | "-1")
+}
+
+fn check(name: &str, ok: bool, found: String) -> Check {
+    Check { name: name.to_owned(), ok, found }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
+
+    fn device(host: &Host, name: &str, address: &str, state: &str) {
+        let base = format!("/sys/class/infiniband/{name}");
+        for (file, text) in [
+            ("link_layer", "InfiniBand"),
+            ("state", state),
+            ("phys_state", "5: LinkUp"),
+            ("rate", "200 Gb/sec"),
+        ] {
+            host.root.write_text(&format!("{base}/ports/1/{file}"), text).unwrap();
+        }
+        let target = format!("../../../{address}");
+        host.root.make_link(&format!("{base}/device"), std::path::Path::new(&target)).unwrap();
+    }
+
+    fn function(host: &Host, address: &str) {
+        for (file, text) in [("vendor", "0x15b3"), ("device", "0x101e"), ("class", "0x020700")] {
+            host.root.write_text(&format!("/sys/bus/pci/devices/{address}/{file}"), text).unwrap();
+        }
+    }
+
+    fn plan() -> Plan {
+        let json = serde_json::json!({
+            "schema_version": 1, "driver": "inbox", "driver_version": null, "present": null, "why": [],
+            "rejected": [], "artifact": null, "packages": [], "edits": [], "modules": [],
+            "target": {"distro": "debian12", "arch": "x86_64", "kernels": [], "vm_size": null, "nic": null},
+        });
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn failed(host: &Host) -> Vec<String> {
+        let checks = look(host, &plan()).unwrap();
+        checks
+            .into_iter()
+            .filter(|check| !check.ok)
+            .map(|check| format!("{}: {}", check.name, check.found))
+            .collect()
+    }
+
+    #[test]
+    fn every_adapter_of_the_size_must_be_there_and_up() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        assert_eq!(look(&host, &plan()).unwrap(), []);
+        let size = r#"{"ds":{"meta_data":{"imds":{"compute":{"vmSize":"Standard_HB368rs_v5"}}}}}"#;
+        host.root.write_text("/run/cloud-init/instance-data.json", size).unwrap();
+        assert_eq!(
+            failed(&host),
+            ["InfiniBand functions: 0; Standard_HB368rs_v5 has 4", "InfiniBand devices: none"]
+        );
+        for at in 0..4 {
+            let address = format!("010{}:00:00.0", at + 1);
+            function(&host, &address);
+            device(&host, &format!("mlx5_ib{at}"), &address, "4: ACTIVE");
+        }
+        assert_eq!(failed(&host), Vec::<String>::new());
+        host.root.write_text("/sys/class/infiniband/mlx5_ib2/ports/1/state", "2: INIT").unwrap();
+        assert_eq!(failed(&host), ["port mlx5_ib2/1: InfiniBand, INIT, LinkUp, 200 Gb/s"]);
+    }
+
+    #[test]
+    fn a_name_means_the_same_adapter_everywhere() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        for (name, address) in [("mlx5_1", "0101:00:00.0"), ("mlx5_0", "0102:00:00.0")] {
+            function(&host, address);
+            device(&host, name, address, "4: ACTIVE");
+        }
+        assert_eq!(failed(&host), ["names: mlx5_0 in PCI domain 0102, mlx5_1 in PCI domain 0101"]);
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        function(&host, "0101:00:00.0");
+        device(&host, "mlx5_0", "0101:00:00.0", "4: ACTIVE");
+        assert_eq!(failed(&host), Vec::<String>::new());
+        host.root.write_text(NAMING, "PROGRAM==\"rdma_rename %k NAME_FIXED mlx5_ib0\"").unwrap();
+        assert_eq!(failed(&host), ["names: mlx5_0 in PCI domain 0101"]);
+    }
+
+    #[test]
+    fn a_module_counts_when_it_is_the_installed_one() {
+        let module = |srcversion: Option<&str>| LoadedModule {
+            name: "mlx5_core".to_owned(),
+            version: None,
+            srcversion: srcversion.map(str::to_owned),
+        };
+        assert!(same_source(&module(Some("A")), Some("A")).ok && same_source(&module(None), None).ok);
+        assert!(!same_source(&module(Some("A")), Some("B")).ok && !same_source(&module(None), Some("B")).ok);
+    }
+
+    #[test]
+    fn the_last_word_on_locked_memory_counts() {
+        let text = "# * hard memlock 1\n* - memlock unlimited\nroot hard memlock 5\n* soft nofile 9";
+        assert_eq!(memlock_of_all(text), ("unlimited".to_owned(), "unlimited".to_owned()));
+        assert_eq!(memlock_of_all(&format!("{text}\n* hard memlock 64")).1, "64");
+    }
+}

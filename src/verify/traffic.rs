@@ -1,0 +1,112 @@
+//! Real verbs traffic inside one VM: the ping-pong program of the distribution's `ibverbs-utils`, as server and as
+//! client, through one adapter.
+
+use crate::facts::rdma::{self, Port, VerbsDevice};
+use crate::host::Host;
+use crate::host::run::{Cmd, Finished};
+use crate::outcome::Reason;
+use crate::receipt::Check;
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = "ibv_rc_pingpong";
+/// In seconds: without an adapter's help, on the slowest emulated machine, it takes some seconds.
+const PATIENCE: u64 = 60;
+/// How long the server may take until it listens.
+const LISTENS_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(200);
+/// The global identifier of a port that has none.
+const NO_GID: &str = "0000:0000:0000:0000:0000:0000:0000:0000";
+
+/// Plays ping-pong over the verbs device of a name, or over `all` that are InfiniBand.
+pub fn play(host: &Host, name: &str) -> Result<Vec<Check>> {
+    let devices = rdma::devices(host);
+    let chosen: Vec<&VerbsDevice> = devices
+        .iter()
+        .filter(|it| if name == "all" { it.is_infiniband() } else { it.name == name })
+        .collect();
+    if chosen.is_empty() {
+        let found = match name {
+            "all" => "there is no InfiniBand device".to_owned(),
+            name => format!("there is no verbs device {name}"),
+        };
+        return Ok(vec![Check { name: "traffic".to_owned(), ok: false, found }]);
+    }
+    let ports = chosen.iter().flat_map(|device| device.ports.iter().map(move |port| (device, port)));
+    ports.map(|(device, port)| over(host, device, port)).collect()
+}
+
+fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Check> {
+    let name = format!("traffic {}/{}", device.name, port.number);
+    let Some(addressing) = addressing(host, device, port) else {
+        return Ok(Check { name, ok: false, found: "the port has no address (GID) yet".to_owned() });
+    };
+    // Not always the same one, so that two users do not get into each other's way.
+    let tcp_port = 20_000 + std::process::id() % 10_000;
+    let cmd = |peer: Option<&str>| {
+        Cmd::new("timeout")
+            .args([PATIENCE.to_string().as_str(), PROGRAM, "-d", &device.name])
+            .args(["-i".to_owned(), port.number.to_string(), "-p".to_owned(), tcp_port.to_string()])
+            .args(addressing.clone())
+            .args(peer.map(str::to_owned))
+            .captured()
+    };
+    let (listen, connect) = (cmd(None), cmd(Some("127.0.0.1")));
+    let (first, second) = std::thread::scope(|scope| {
+        let server = scope.spawn(|| host.run(&listen));
+        let second = loop_until_it_listens(host, &connect, || server.is_finished());
+        (server.join(), second)
+    });
+    let Ok(first) = first else { bail!("a bug in ofedctl: the server's thread ended") };
+    let (first, second) = (first?, second?);
+    if first.code == 127 || second.code == 127 {
+        let what = format!("`{PROGRAM}` is missing: install ibverbs-utils (libibverbs-utils on RHEL)");
+        return Err(Reason::ToolMissing.error(what));
+    }
+    let ok = first.code == 0 && second.code == 0;
+    let found = if ok { speed(&second.stdout) } else { why(&first, &second) };
+    Ok(Check { name, ok, found })
+}
+
+/// The client ends at once while nobody listens.
+fn loop_until_it_listens(host: &Host, client: &Cmd, is_over: impl Fn() -> bool) -> Result<Finished> {
+    let begin = Instant::now();
+    loop {
+        let ended = host.run(client)?;
+        if ended.code == 0 || is_over() || begin.elapsed() > LISTENS_WITHIN {
+            return Ok(ended);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// InfiniBand ports have addresses of their own kind; Ethernet ones are named by the index of a global identifier.
+fn addressing(host: &Host, device: &VerbsDevice, port: &Port) -> Option<Vec<String>> {
+    if port.link_layer.as_deref() == Some("InfiniBand") {
+        return Some(Vec::new());
+    }
+    let base = format!("/sys/class/infiniband/{}/ports/{}", device.name, port.number);
+    let is_routable = |index: &u32| {
+        let attribute = |what: &str| host.root.attribute(&format!("{base}/{what}/{index}"));
+        attribute("gids").is_some_and(|gid| gid != NO_GID)
+            && attribute("gid_attrs/types").is_some_and(|kind| kind == "RoCE v2")
+    };
+    let mut routable: Vec<u32> = (0..32).filter(is_routable).collect();
+    // The last ones are those of IPv4 addresses, which are there to stay.
+    let index = routable.pop()?;
+    Some(vec!["-g".to_owned(), index.to_string()])
+}
+
+/// `8192000 bytes in 0.04 seconds = 1489.45 Mbit/sec`, the program's own words.
+fn speed(printed: &str) -> String {
+    let line = printed.lines().find(|line| line.contains(" bytes in "));
+    line.map_or_else(|| "it played".to_owned(), |line| line.trim().to_owned())
+}
+
+fn why(server: &Finished, client: &Finished) -> String {
+    let said = |who: &str, ended: &Finished| {
+        let words = if ended.tail.is_empty() { "nothing" } else { &ended.tail };
+        format!("the {who} ended with {} and said {words}", ended.code)
+    };
+    format!("{}; {}", said("server", server), said("client", client))
+}
