@@ -1,0 +1,194 @@
+//! A virtual machine: a disk made of a root, and a boot of it to its end.
+
+use crate::azure::{Azure, CHASSIS, MAC, run};
+use crate::common::{self, need, root::Root};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A boot takes about a minute without hardware acceleration; a machine that is busy may take longer.
+const PATIENCE: Duration = Duration::from_secs(420);
+/// Room for what the guest gives back.
+const RESULT_BYTES: u64 = 64 << 20;
+
+/// Lays the hardware over what the guest really has, before anything looks at it.
+const HARDWARE: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-udev-settle.service systemd-udev-trigger.service\n\
+    Before=cloud-init-local.service cloud-init-main.service sysinit.target\n[Service]\nType=oneshot\n\
+    ExecStart=mount -t overlay overlay -o lowerdir=/opt/hardware/sys/bus:/sys/bus /sys/bus\n\
+    [Install]\nWantedBy=sysinit.target\n";
+/// Looks at the machine when everything has ended, gives back what it found, and switches off.
+const LOOK: &str = "[Unit]\nAfter=cloud-final.service multi-user.target\n[Service]\nType=oneshot\n\
+    ExecStart=/opt/look\nExecStopPost=systemctl poweroff --force\nStandardOutput=journal+console\n\
+    StandardError=journal+console\n[Install]\nWantedBy=cloud-init.target\n";
+/// Before and after what a test asks for.
+const LOOK_HEAD: &str = "#!/bin/sh\nmkdir /tmp/result\ncd /tmp/result\n";
+const LOOK_TAIL: &str = "cloud-init status --format json >status.json\ncp /var/log/azure/ib-vmext-status log; cp /var/log/azure/ran ran\n\
+    cp /var/lib/ofedctl/receipt.json /var/lib/ofedctl/status/0.status .\ncp /var/log/cloud-init.log .\n\
+    cp /var/lib/cloud/data/status.json stages.json\nuname -r >kernel\ncp /proc/modules /proc/uptime .\n\
+    cloud-init analyze dump >analysis.json\njournalctl -b >journal\n\
+    tar -cf /dev/vdb .\nsync\n";
+
+/// A machine with its disk.
+#[derive(Debug)]
+pub struct Vm {
+    folder: tempfile::TempDir,
+    boots: Vec<(String, PathBuf, PathBuf)>,
+}
+
+/// What a boot left.
+#[derive(Debug)]
+pub struct Booted {
+    folder: PathBuf,
+    serial: PathBuf,
+}
+
+/// Makes a root one that boots in the emulator; `look` is what the test wants to be run at the end of each boot.
+pub fn prepare(root: &Root, host: &str, look: &str) {
+    let copy = |from: String, to: PathBuf| {
+        std::fs::create_dir_all(&to).unwrap();
+        run(Command::new("cp").arg("-a").arg(from).arg(to));
+    };
+    let machine = format!("{}/tests/fixtures/hosts/{host}/sys", env!("CARGO_MANIFEST_DIR"));
+    copy(machine, root.path().join("opt/hardware"));
+    root.write("etc/fstab", "LABEL=rootfs / ext4 defaults 0 1\n");
+    root.write("etc/machine-id", "");
+    root.write(
+        "etc/cloud/cloud.cfg.d/90-vm.cfg",
+        "datasource_list: [Azure, None]\nlocale: false\nssh_genkeytypes: []\n",
+    );
+    for (name, text, target) in [("hardware", HARDWARE, "sysinit"), ("look", LOOK, "cloud-init")] {
+        root.write(&format!("etc/systemd/system/{name}.service"), text);
+        let folder = root.path().join(format!("etc/systemd/system/{target}.target.wants"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(format!("../{name}.service"), folder.join(format!("{name}.service")))
+            .unwrap();
+    }
+    root.write("opt/look", &format!("{LOOK_HEAD}{look}\n{LOOK_TAIL}"));
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root.path().join("opt/look"), mode).unwrap();
+}
+
+impl Vm {
+    /// Makes a disk of a root; nothing is mounted for it.
+    pub fn of(root: &Root) -> Self {
+        need::need(&["qemu-system-x86", "genisoimage", "e2fsprogs"]);
+        let folder = common::scratch();
+        let disk = folder.path().join("disk");
+        run(Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-L", "rootfs", "-d"])
+            .arg(root.path())
+            .arg(&disk)
+            .arg("3G"));
+        let mut boots = Vec::new();
+        for entry in std::fs::read_dir(root.path().join("lib/modules")).unwrap() {
+            let kernel = entry.unwrap().file_name().into_string().unwrap();
+            let [image, initrd] = ["vmlinuz", "initrd.img"].map(|name| {
+                let to = folder.path().join(format!("{name}-{kernel}"));
+                std::fs::copy(root.path().join(format!("boot/{name}-{kernel}")), &to).unwrap();
+                to
+            });
+            boots.push((kernel, image, initrd));
+        }
+        boots.sort();
+        Self { folder, boots }
+    }
+
+    /// The kernels it has, in order.
+    pub fn kernels(&self) -> Vec<&str> {
+        self.boots.iter().map(|(kernel, ..)| kernel.as_str()).collect()
+    }
+
+    /// Boots a kernel on the platform of the calling thread, until the machine switches itself off.
+    pub fn boot(&self, kernel: &str, azure: &Azure) -> Booted {
+        let folder = self.folder.path();
+        let (_, image, initrd) = self.boots.iter().find(|(name, ..)| name == kernel).unwrap();
+        let (serial, result) = (folder.join("serial"), folder.join("result"));
+        let _ = std::fs::remove_file(&serial);
+        std::fs::File::create(&result).unwrap().set_len(RESULT_BYTES).unwrap();
+        let drive = |file: &Path| format!("file={},if=virtio,format=raw", file.display());
+        let mut qemu = Command::new("qemu-system-x86_64");
+        // /dev/kvm may be there and hang every kernel, where this is a VM itself: never used.
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2", "-nodefaults"]);
+        qemu.args(["-display", "none", "-no-reboot", "-append"]);
+        qemu.arg("root=LABEL=rootfs rw console=ttyS0 net.ifnames=0").arg("-serial");
+        qemu.arg(format!("file:{}", serial.display())).arg("-kernel").arg(image).arg("-initrd").arg(initrd);
+        qemu.args(["-drive", &drive(&folder.join("disk")), "-drive", &drive(&result)]);
+        qemu.arg("-cdrom").arg(azure.disc(folder));
+        qemu.args(["-smbios", &format!("type=3,asset={CHASSIS}")]);
+        qemu.args(["-smbios", &format!("type=1,uuid={}", azure.vm_id)]);
+        qemu.args([
+            "-netdev",
+            "user,id=net",
+            "-device",
+            &format!("virtio-net-pci,netdev=net,mac={MAC},romfile="),
+        ]);
+        let begin = Instant::now();
+        let mut child = qemu.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if begin.elapsed() > PATIENCE {
+                child.kill().unwrap();
+                panic!("the machine did not switch itself off:\n{}", tail(&serial));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{qemu:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let unpacked = folder.join(format!("result-{kernel}"));
+        let _ = std::fs::remove_dir_all(&unpacked);
+        std::fs::create_dir(&unpacked).unwrap();
+        let tar = Command::new("tar").arg("-xf").arg(&result).arg("-C").arg(&unpacked).output().unwrap();
+        assert!(tar.status.success(), "the machine gave nothing back:\n{}", tail(&serial));
+        Booted { folder: unpacked, serial }
+    }
+}
+
+impl Booted {
+    /// A file the guest gave back; empty when there is none.
+    pub fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.join(name)).unwrap_or_default()).into_owned()
+    }
+
+    pub fn json(&self, name: &str) -> Value {
+        let text = self.read(name);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{name}: {error}: {text}\n{}", self.story()))
+    }
+
+    /// The errors of all of cloud-init's stages.
+    pub fn errors(&self) -> Vec<Value> {
+        let stages = self.json("stages.json");
+        let stages = stages["v1"].as_object().unwrap().values().cloned().collect::<Vec<_>>();
+        stages.iter().filter_map(|stage| stage["errors"].as_array()).flatten().cloned().collect()
+    }
+
+    /// How long the module ran, and when cloud-init had finished, in seconds since the kernel began.
+    pub fn share(&self) -> (f64, f64) {
+        let events = self.json("analysis.json");
+        let at = |kind: &str| {
+            let is_it = |event: &&Value| {
+                event["name"] == "modules-config/config-ofedctl" && event["event_type"] == kind
+            };
+            events
+                .as_array()
+                .unwrap()
+                .iter()
+                .rfind(is_it)
+                .and_then(|event| event["timestamp"].as_f64())
+                .unwrap()
+        };
+        let uptime = self.read("uptime").split(' ').next().unwrap().parse().unwrap();
+        (at("finish") - at("start"), uptime)
+    }
+
+    /// What a person would look at.
+    pub fn story(&self) -> String {
+        format!("{}\n{}\n{}", self.read("log"), self.read("stages.json"), tail(&self.serial))
+    }
+}
+
+fn tail(serial: &Path) -> String {
+    let text = String::from_utf8_lossy(&std::fs::read(serial).unwrap_or_default()).replace('\r', "");
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
