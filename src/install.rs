@@ -1,7 +1,12 @@
-//! The fourth step: lets the package manager install the plan's packages from one bundle of the cache, or remove
-//! those that came with it.
+//! The fourth step: installs the plan's driver from one bundle of the cache, or removes the packages that came with it.
+//! Packages are the package manager's work; what a vendor's driver needs beside it is in the files below.
 
-use crate::cache::{Bundle, Cache};
+mod dkms;
+mod logs;
+mod mlnx_ofed;
+mod truth;
+
+use crate::cache::{Built, Bundle, Cache, VENDOR_TYPE};
 use crate::host::Host;
 use crate::host::fs::Content;
 use crate::host::journal::{Journal, PackagesBefore};
@@ -9,7 +14,7 @@ use crate::outcome::Reason;
 use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::Moment;
+use crate::target::{Driver, Moment};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -51,6 +56,8 @@ pub struct Installed {
     pub changed: usize,
     /// Those that were not there before at all.
     pub added: BTreeSet<String>,
+    /// What was compiled on the way and may be kept for the next time.
+    pub built: Vec<Built>,
 }
 
 /// Installs the plan's packages from `bundle`.
@@ -76,15 +83,52 @@ pub fn install(
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
-    let transacted = transact(host, manager, &transaction, &before, &now);
+    if plan.driver != Driver::Inbox {
+        dkms::hold_back(journal)?;
+    }
+    let transacted = with_drivers(host, manager, (cache, bundle), plan, manner, &transaction, |host| {
+        transact(host, manager, &transaction, &before, &now)
+    });
     host.root.remove_all(REPOSITORY)?;
-    let mut packages = transacted?;
+    let built = transacted?;
+    if plan.driver != Driver::Inbox {
+        truth::check(host, plan)?;
+    }
+    let mut packages = manager.installed(host)?.versions;
     let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
     let changed = packages.iter().filter(|(name, version)| is_new(name, version)).count();
     packages.retain(|name, version| is_new(name, version) || plan.packages.contains(name));
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
-    Ok(Installed { packages, changed, added })
+    Ok(Installed { packages, changed, added, built })
+}
+
+/// Lets the package manager do its part, and does what the driver needs before and after it.
+fn with_drivers(
+    host: &Host,
+    manager: Manager,
+    (cache, bundle): (&Cache, &Bundle),
+    plan: &Plan,
+    manner: Manner,
+    transaction: &Transaction,
+    transact: impl FnOnce(&Host) -> Result<()>,
+) -> Result<Vec<Built>> {
+    match plan.driver {
+        Driver::Inbox => transact(host).map(|()| Vec::new()),
+        Driver::MlnxOfed => {
+            transact(host)?;
+            mlnx_ofed::Installer { host, manager, transaction, cache, bundle, plan, manner }.install()
+        }
+        Driver::Doca => {
+            let vendors =
+                bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
+                    Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", bundle.tag))
+                })?;
+            manager.bring_repository(host, transaction, &vendors.title)?;
+            transact(host)?;
+            dkms::Work { host, cache, bundle, kernels: &plan.target.kernels, manner }.build()
+        }
+    }
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.
@@ -112,28 +156,28 @@ fn begin(host: &Host, journal: &mut Journal, manager: Manager, manner: Manner) -
     Ok(())
 }
 
-/// Lets the manager do its work, and what an interrupted transaction left undone. Returns what is installed then.
+/// Lets the manager do its work, and what an interrupted transaction left undone.
 fn transact(
     host: &Host,
     manager: Manager,
     transaction: &Transaction,
     before: &PackagesBefore,
     now: &packages::Installed,
-) -> Result<BTreeMap<String, String>> {
+) -> Result<()> {
     if before.noted_earlier || !now.broken.is_empty() {
         let is_new = |(name, version): &(&String, &String)| before.versions.get(*name) != Some(*version);
         let came: Vec<String> = now.versions.iter().filter(is_new).map(|(name, _)| name.clone()).collect();
         manager.repair(host, transaction, &now.broken, &came)?;
     }
     manager.install(host, transaction)?;
-    let after = manager.installed(host)?.versions;
     if before.noted_earlier {
+        let after = manager.installed(host)?.versions;
         let came_along =
             |name: &&String| !before.versions.contains_key(*name) && !transaction.packages.contains(name);
         let came_along: Vec<String> = after.keys().filter(came_along).cloned().collect();
         manager.mark_as_dependencies(host, transaction, &came_along)?;
     }
-    Ok(after)
+    Ok(())
 }
 
 /// Lays the bundle out as a repository: its index, and for each package a link to the blob as it appears inside

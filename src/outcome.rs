@@ -164,6 +164,11 @@ reasons! {
     SecureBoot "secure-boot" Unsupported
         "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (--driver inbox).";
 
+    WrongPackage "wrong-package" Unsupported
+        "the vendor's package was made for another distribution, version or architecture", "Use the package for this distribution; see `ofedctl catalog list`.";
+    AdapterUnsupported "adapter-unsupported" Unsupported
+        "this release of the driver does not know the adapter", "Name the adapter with --nic: ConnectX-3 Pro needs MLNX_OFED 4.9.";
+
     DigestMismatch "digest-mismatch" Failed
         "a file is not what its digest says", "Of a cache: run `ofedctl cache gc --damaged`, then stage again. Of a download: the named server has another file.";
     CacheMissing "cache-missing" Failed
@@ -196,6 +201,18 @@ reasons! {
         "a package that is installed, or its files, stands in the way of one to be installed", "Remove the package that the quoted lines name, or hold it back from the image, and run again.";
     PackageManager "package-manager" Failed
         "the package manager failed", "Read the quoted lines and the named log, repair the cause, and run again.";
+    HeadersMissing "headers-missing" Failed
+        "the headers of a kernel that modules are to be built for are not at hand", "Stage again for this kernel with sources that still have its headers, or boot a newer kernel first.";
+    DkmsBuild "dkms-build" Failed
+        "the driver's kernel modules could not be built", "Read the compiler's lines; take a newer release of the driver, or an older kernel.";
+    PrerequisitesMissing "prerequisites-missing" Failed
+        "the vendor's installer misses packages of the distribution", "Stage again with the image's own package sources; the quoted lines name what is missing.";
+    DriverInUse "driver-in-use" Failed
+        "the old driver's modules are in use, so that they cannot be replaced now", "Reboot, and run it before anything uses the adapter.";
+    DriverShadowed "driver-shadowed" Failed
+        "a kernel would load the distribution's module instead of the driver's", "Run it again to build the driver for the named kernel; look for copies in `extra` and `weak-updates`.";
+    InstallerFailed "installer-failed" Failed
+        "the vendor's installer failed", "Read the quoted lines and the named log, repair the cause, and run again.";
     LockTimeout "lock-timeout" Failed
         "another program held a lock for too long", "Wait for the named program to end, or raise `lock_timeout`.";
     NoSpace "no-space" Failed

@@ -74,6 +74,8 @@ pub struct Settings {
     pub driver_version: Option<String>,
     /// The SHA-256 of the driver's package, for one whose digest nobody published. Needs `driver_version`.
     pub sha256: Option<String>,
+    /// Where the driver's package is, in place of the catalogue's address: a file of this machine, or an address.
+    pub artifact: Option<String>,
     /// A file that takes the place of the built-in catalogue of drivers.
     pub catalog: Option<String>,
     /// The cache: a folder, or a file made by `ofedctl cache export`.
@@ -124,6 +126,7 @@ impl Default for Settings {
             driver: DriverChoice::Auto,
             driver_version: None,
             sha256: None,
+            artifact: None,
             catalog: None,
             cache: "/var/cache/ofedctl".to_owned(),
             offline: false,

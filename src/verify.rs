@@ -2,6 +2,7 @@
 
 pub mod live;
 pub mod traffic;
+mod vendor;
 
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
@@ -24,8 +25,12 @@ pub fn look(
     checks.extend(plan.packages.iter().map(|name| package(name, installed, recorded.get(name))));
     for kernel in &plan.target.kernels {
         let found = modules::find(&host.root, kernel, &plan.modules);
-        checks.extend(plan.modules.iter().zip(found).map(|(name, found)| module(name, kernel, found)));
+        checks.extend(plan.modules.iter().zip(found).map(|(name, found)| {
+            let own = vendor::is_own(plan, &found);
+            module(name, kernel, found, own)
+        }));
     }
+    checks.extend(vendor::release(host, plan));
     for edit in &plan.edits {
         let current = host.root.read_text(edit.path())?;
         let ok = edit.apply(current.as_deref()).is_none();
@@ -48,9 +53,11 @@ pub fn prove(
     checks.extend(drifted.map(|(name, version)| package(name, &installed, Some(version))));
     let names: Vec<String> =
         recorded.keys().filter(|name| installed.versions.contains_key(*name)).cloned().collect();
-    let damage = manager.verify(host, &names)?;
+    let mut damage = manager.verify(host, &names)?;
+    damage.retain(|line| !vendor::is_expected(plan, line));
     let found = if damage.is_empty() { "as packaged".to_owned() } else { damage.join("; ") };
     checks.push(Check { name: format!("files of {} packages", names.len()), ok: damage.is_empty(), found });
+    checks.extend(vendor::built(host, plan)?);
     Ok(checks)
 }
 
@@ -76,8 +83,9 @@ fn package(name: &str, installed: &Installed, recorded: Option<&String>) -> Chec
     Check { name: format!("package {name}"), ok, found }
 }
 
-fn module(name: &str, kernel: &str, found: Module) -> Check {
+fn module(name: &str, kernel: &str, found: Module, own: bool) -> Check {
     let (ok, found) = match found {
+        Module::File(path) if !own => (false, format!("{path}, which is the kernel's own")),
         Module::File(path) => (true, path),
         Module::BuiltIn => (true, "built in".to_owned()),
         Module::Missing => (false, "missing".to_owned()),

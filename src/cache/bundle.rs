@@ -7,6 +7,7 @@ use crate::target::{Arch, Distro, Driver};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 
 /// The artifact type of a bundle's manifest.
 pub const BUNDLE_TYPE: &str = "application/vnd.ofedctl.bundle.v1";
@@ -20,6 +21,8 @@ pub const RPM_TYPE: &str = "application/vnd.ofedctl.package.rpm.v1";
 pub const RPM_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.rpm.v1";
 /// The media type of a file as the driver's vendor made it.
 pub const VENDOR_TYPE: &str = "application/vnd.ofedctl.vendor.v1";
+/// The media type of an archive of kernel modules that were built from a bundle's files, for one kernel.
+pub const BUILT_TYPE: &str = "application/vnd.ofedctl.built.v1";
 /// The annotation of a layer that holds its file name; `oras pull` writes files by it.
 pub(super) const TITLE: &str = "org.opencontainers.image.title";
 
@@ -83,6 +86,15 @@ pub struct BundleFile {
     pub digest: Digest,
     /// How many they are.
     pub size: u64,
+}
+
+/// A file that was built from a bundle's files and may be kept with them.
+#[derive(Debug)]
+pub struct Built {
+    /// Its name, which says what it is of and for which kernel.
+    pub title: String,
+    /// Its bytes.
+    pub file: File,
 }
 
 /// A bundle as it lies in a cache.

@@ -26,8 +26,8 @@ mod write;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use bundle::{
-    APT_INDEX_TYPE, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE,
-    Repository, RepositoryKind, VENDOR_TYPE,
+    APT_INDEX_TYPE, BUILT_TYPE, BUNDLE_TYPE, Built, Bundle, BundleConfig, BundleFile, DEB_TYPE,
+    RPM_INDEX_TYPE, RPM_TYPE, Repository, RepositoryKind, VENDOR_TYPE,
 };
 pub use check::{Damage, Report};
 pub use digest::{Digest, Hasher};
@@ -94,6 +94,11 @@ impl Cache {
     /// The folder its blobs lie in, each named by its digest in hex.
     pub fn blobs_dir(&self) -> PathBuf {
         self.dir.join(layout::BLOBS)
+    }
+
+    /// How many bytes a blob has; none when it is not there.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        self.size_of(digest)
     }
 
     fn size_of(&self, digest: &Digest) -> Option<u64> {

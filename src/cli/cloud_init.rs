@@ -24,7 +24,7 @@ pub(super) struct CloudInitArgs {
 #[derive(Debug, Subcommand)]
 enum CloudInitCommand {
     /// Make this VM right at boot; run by cloud-init's module `ofedctl`
-    Run(BootArgs),
+    Run(Box<BootArgs>),
     /// Put that module, and what goes with it, into an image
     Setup(SetupArgs),
 }

@@ -40,7 +40,8 @@ pub struct Unpacked {
 pub fn unpack(stop: &Stop, archive: &Path, folder: &Path) -> Result<Unpacked> {
     let doing = || format!("cannot unpack `{}`", archive.display());
     let file = File::open(archive).with_context(doing)?;
-    let root = pathrs::Root::open(folder).with_context(doing)?;
+    // A folder that was pinned is named by a link of `/proc`, which is followed only on the way.
+    let root = pathrs::Root::open(folder.join(".")).with_context(doing)?;
     std::thread::scope(|scope| {
         let (raw_sender, raw) = sync_channel(WAITING);
         let (tar_sender, tar) = sync_channel(WAITING);

@@ -2,8 +2,10 @@
 //! verifies. They resolve packages; this program never does.
 
 pub mod apt;
+pub mod dkms;
 pub mod dpkg;
 pub mod rpm;
+pub mod vendor;
 
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
+use vendor::Supplement;
 
 /// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +75,8 @@ pub struct Question<'a> {
     pub arch: Arch,
     /// The packages that are wanted.
     pub packages: &'a [String],
+    /// The packages that are at hand with the vendor's own file.
+    pub supplement: Option<&'a Supplement>,
 }
 
 /// One package file to fetch.

@@ -322,9 +322,10 @@ fn install_from_cache(
         report.enter(Step::Install);
         journal.enter(Step::Install)?;
         match install::install(host, journal, manager, (cache, &bundle), plan, manner) {
-            Ok(installed) => {
+            Ok(mut installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
                 report.publish();
+                let bundle = stage::keep(host, &opened, bundle, std::mem::take(&mut installed.built));
                 return Ok((bundle, installed));
             }
             Err(error) if Reason::of(&error) == Reason::CacheMissing => {
@@ -342,7 +343,8 @@ fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
     let (host, settings) = (job.host, job.settings);
     let find = || {
         let opened = stage::open(host, settings)?;
-        let bundles = stage::candidates(&opened.cache, plan)?;
+        let installed = stage::manager_of(plan)?.installed(host)?;
+        let bundles = stage::candidates(&opened.cache, plan, &installed)?;
         Ok((opened, bundles))
     };
     match find() {

@@ -16,6 +16,7 @@ use crate::cache::Hasher;
 use crate::catalog::{Catalog, Row};
 use crate::facts::Facts;
 use crate::outcome::Reason;
+use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan, Target};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Driver, Moment, Nic};
@@ -84,7 +85,10 @@ pub fn plan(
     let (driver, driver_version, artifact, packages) = match chosen {
         Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
         Chosen::Vendor(row, sha256) => {
-            (row.driver, Some(row.version.to_string()), Some(artifact(row, sha256)), Vec::new())
+            let artifact = artifact(row, sha256, settings)?;
+            let manager = Manager::of(&target.distro);
+            let packages = manager.map(|manager| manager.needed_by(row.driver, &target.kernels));
+            (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
     Ok(Plan {
@@ -118,14 +122,26 @@ fn refuse_contradictions(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn artifact(row: &Row, sha256: &str) -> Artifact {
-    Artifact {
+fn artifact(row: &Row, sha256: &str, settings: &Settings) -> Result<Artifact> {
+    let given = settings.artifact.as_deref().map(address).transpose()?;
+    let mirrors = if given.is_some() { Vec::new() } else { row.mirrors.clone() };
+    Ok(Artifact {
         file_name: row.file_name().to_owned(),
-        url: row.url.clone(),
-        mirrors: row.mirrors.clone(),
+        url: given.unwrap_or_else(|| row.url.clone()),
+        mirrors,
         sha256: sha256.to_ascii_lowercase(),
         repository: row.repository.clone(),
         kernel_devel: row.kernel_devel.clone(),
+    })
+}
+
+/// A place the user gives, as an address.
+fn address(place: &str) -> Result<String> {
+    match place {
+        path if path.starts_with('/') => Ok(format!("file://{path}")),
+        url if url.contains("://") => Ok(url.to_owned()),
+        other => Err(Reason::BadSettings
+            .error(format!("`artifact` is neither an absolute path nor an address: `{other}`"))),
     }
 }
 

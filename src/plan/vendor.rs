@@ -49,7 +49,7 @@ pub(super) fn best<'a>(judged: &[Judged<'a>], settings: &'a Settings) -> Option<
 /// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
 fn objection(wish: &Wish, row: &Row) -> Option<Objection> {
     let line = wish.catalog.line(row)?;
-    if !row.is_public() {
+    if !row.is_public() && wish.settings.artifact.is_none() {
         return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
     }
     digest(row, wish.settings).or_else(|| kernels(wish, line)).or_else(|| {

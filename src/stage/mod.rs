@@ -1,7 +1,11 @@
 //! The third step: every file the plan needs, at hand and verified. Fills the cache with a network, or finds
 //! the bundle in it without one.
 
+mod artifact;
 mod fetch;
+mod kept;
+
+pub use kept::keep;
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
@@ -9,10 +13,9 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::Way;
 use crate::outcome::Reason;
-use crate::packages::{Arrived, Base, Manager, Question, Resolution};
+use crate::packages::{Arrived, Base, Installed, Manager, Question, Resolution};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::Driver;
 use anyhow::{Context, Result};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -43,12 +46,14 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
+    let vendors = artifact::bring(host, &writer, manager, plan, Way::of(settings))?;
     let question = Question {
         sources: against.sources,
         base: &against.base,
         distro: &plan.target.distro,
         arch: plan.target.arch,
         packages: &plan.packages,
+        supplement: vendors.as_ref().map(|vendors| &vendors.supplement),
     };
     let resolution = manager.resolve(host, &question)?;
     let way = Way::of(settings);
@@ -56,12 +61,20 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let kind = Kind::of(manager);
     let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
 
+    let (mut count, mut bytes) = (fetched.count, fetched.bytes);
     let mut files = fetched.files;
     let index = index(host, manager, (&cache, &mut writer), &resolution, &files, way)?;
+    if let Some(vendors) = vendors {
+        (count, bytes) = (count + vendors.downloaded.0, bytes + vendors.downloaded.1);
+        files.push(vendors.file);
+    }
     files.extend(index);
     let config = config(plan, manager);
-    let bundle = writer.publish(&tag(&config, &files), &config, SystemTime::now(), files)?;
-    Ok(Staged { bundle, downloaded: fetched.count, downloaded_bytes: fetched.bytes })
+    let tag = tag(&config, &files);
+    // What was built for these very files before stays with them.
+    files.extend(kept::of(&cache, &tag));
+    let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
+    Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
 }
 
 /// What a cache calls a manager's files.
@@ -130,9 +143,16 @@ fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
 }
 
 /// The bundles of a cache that may serve the plan, newest first; an error that names what is there when none does.
-pub fn candidates(cache: &Cache, plan: &Plan) -> Result<Vec<Bundle>> {
+///
+/// What is `installed` in the target already, a bundle need not have.
+pub fn candidates(cache: &Cache, plan: &Plan, installed: &Installed) -> Result<Vec<Bundle>> {
     let all = cache.bundles()?;
     let target = &plan.target;
+    let lacks = |bundle: &Bundle| {
+        let is_there =
+            |name: &&String| bundle.config.packages.contains(name) || installed.versions.contains_key(*name);
+        plan.packages.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>()
+    };
     let mut fitting: Vec<Bundle> = all
         .iter()
         .filter(|bundle| {
@@ -141,11 +161,23 @@ pub fn candidates(cache: &Cache, plan: &Plan) -> Result<Vec<Bundle>> {
                 && config.driver_version == plan.driver_version
                 && config.distro == target.distro
                 && config.arch == target.arch
-                && plan.packages.iter().all(|package| config.packages.contains(package))
+                && has_artifact(bundle, plan)
         })
         .cloned()
         .collect();
     fitting.sort_by(|a, b| b.created.cmp(&a.created));
+    let nearest = fitting.first().map(|bundle| (bundle.tag.clone(), lacks(bundle)));
+    fitting.retain(|bundle| lacks(bundle).is_empty());
+    if let (true, Some((tag, lacks))) = (fitting.is_empty(), nearest) {
+        return Err(Reason::CacheMissing.error(format!(
+            "the cache `{}` has a bundle of {} for {} {}, {tag}, but it lacks {}",
+            cache.dir().display(),
+            plan.driver_name(),
+            target.distro,
+            target.arch,
+            lacks.join(", ")
+        )));
+    }
     if fitting.is_empty() {
         let there = all.iter().map(|bundle| bundle.tag.as_str()).collect::<Vec<_>>().join(", ");
         let there = if there.is_empty() { "no bundle at all".to_owned() } else { format!("only {there}") };
@@ -158,6 +190,14 @@ pub fn candidates(cache: &Cache, plan: &Plan) -> Result<Vec<Bundle>> {
         )));
     }
     Ok(fitting)
+}
+
+/// Whether a bundle holds the very file of the vendor that the plan names, if it names one.
+fn has_artifact(bundle: &Bundle, plan: &Plan) -> bool {
+    plan.artifact.as_ref().is_none_or(|artifact| {
+        let is_it = |file: &BundleFile| file.digest.hex() == artifact.sha256;
+        bundle.files.iter().any(is_it)
+    })
 }
 
 /// Verifies every file of a bundle, before anything is done with any of them.
@@ -173,22 +213,16 @@ pub fn prove(host: &Host, cache: &Cache, bundle: &Bundle) -> Result<()> {
 
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
-    refuse_vendors(plan)?;
     let distro = &plan.target.distro;
-    Manager::of(distro)
-        .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
-}
-
-/// A vendor's driver is planned for, and cannot be staged or installed yet.
-fn refuse_vendors(plan: &Plan) -> Result<()> {
-    match plan.driver {
-        Driver::Inbox => Ok(()),
-        Driver::MlnxOfed | Driver::Doca => Err(Reason::ImageUnsupported.error(format!(
-            "{} is planned for {}, but this version of ofedctl only installs the distribution's own: --driver inbox",
-            plan.driver_name(),
-            plan.target.distro
-        ))),
+    let manager = Manager::of(distro)
+        .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))?;
+    if manager.handles(plan.driver) {
+        return Ok(manager);
     }
+    Err(Reason::ImageUnsupported.error(format!(
+        "{} is planned for {distro}, but this version of ofedctl only installs the distribution's own: --driver inbox",
+        plan.driver_name()
+    )))
 }
 
 /// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
@@ -196,14 +230,21 @@ fn refuse_vendors(plan: &Plan) -> Result<()> {
 pub struct Opened {
     /// The cache.
     pub cache: Cache,
-    _unpacked: Option<TempDir>,
+    unpacked: Option<TempDir>,
+}
+
+impl Opened {
+    /// Whether what is written to it is gone with this value.
+    pub const fn is_a_copy(&self) -> bool {
+        self.unpacked.is_some()
+    }
 }
 
 /// Opens the cache the settings name: a folder, or a file made by `cache export`.
 pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
     let path = Path::new(&settings.cache);
     if !path.is_file() {
-        return Ok(Opened { cache: Cache::open(path)?, _unpacked: None });
+        return Ok(Opened { cache: Cache::open(path)?, unpacked: None });
     }
     // Not /tmp, which may be memory.
     let folder = tempfile::Builder::new().prefix("ofedctl-cache-").tempdir_in("/var/tmp");
@@ -211,5 +252,5 @@ pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
     host.events.info(format!("unpacking `{}`", path.display()));
     let cache = Cache::open_or_create(folder.path())?;
     cache.writer(host, Duration::from_secs(settings.lock_timeout))?.import(path)?;
-    Ok(Opened { cache, _unpacked: Some(folder) })
+    Ok(Opened { cache, unpacked: Some(folder) })
 }

@@ -63,6 +63,7 @@ impl Target {
             distro: &distro,
             arch: Arch::X86_64,
             packages: &packages,
+            supplement: None,
         };
         let before = Tree::of(self.path());
         let resolved = Manager::Dnf.resolve(&host, &question);

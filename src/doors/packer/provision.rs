@@ -14,6 +14,7 @@ use crate::facts::Facts;
 use crate::host::Host;
 use crate::host::stop::Stop;
 use crate::outcome::{Because, Outcome, Reason};
+use crate::packages::Installed;
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::stage;
@@ -211,8 +212,11 @@ fn bake_from_cache(
     let mut may_stage = guest.wanted.stage;
     let mut tried: Vec<Bundle> = Vec::new();
     loop {
-        let found = stage::open(host, settings)
-            .and_then(|opened| stage::candidates(&opened.cache, plan).map(|bundles| (opened, bundles)));
+        // What the guest has installed is for the guest to see.
+        let found = stage::open(host, settings).and_then(|opened| {
+            let bundles = stage::candidates(&opened.cache, plan, &Installed::default())?;
+            Ok((opened, bundles))
+        });
         let (incomplete, untried) = match found {
             Ok((opened, bundles)) => {
                 let mut incomplete = None;

@@ -14,7 +14,9 @@ use anyhow::Result;
 const SCRATCH: &str = "/run/ofedctl/apt";
 /// A package manager that failed with less room than this failed for want of it.
 const LITTLE_SPACE: u64 = 16 << 20;
-const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
+pub(super) const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
+/// Which packages of a vendor's repository are not taken.
+pub(super) const PREFERENCES: &str = "/var/lib/ofedctl/repo/preferences";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
 pub(in super::super) fn lay_out(root: &Root) -> Result<()> {
@@ -26,8 +28,9 @@ pub(in super::super) fn lay_out(root: &Root) -> Result<()> {
 
 /// Where apt reads and writes meanwhile. Package scripts run helpers of apt too (debconf's dpkg-preconfigure);
 /// through [`CONFIG`] they keep out of the image's own caches.
-fn own_places() -> [(&'static str, String); 4] {
+fn own_places() -> [(&'static str, String); 5] {
     [
+        ("Dir::Etc::preferences", PREFERENCES.to_owned()),
         ("Dir::Etc::sourcelist", SOURCE_LIST.to_owned()),
         ("Dir::Etc::sourceparts", "-".to_owned()),
         ("Dir::State::lists", format!("{SCRATCH}/lists")),
@@ -70,7 +73,7 @@ pub(in super::super) fn mark_as_dependencies(
 
 /// What apt's last lines mean. apt resolves before it changes anything, so the first signs mean that the root
 /// is untouched.
-fn classify(tail: &str) -> Reason {
+pub(super) fn classify(tail: &str) -> Reason {
     const SIGNS: [(&str, Reason); 10] = [
         ("Unable to locate package", Reason::CacheMissing),
         ("has no installation candidate", Reason::CacheMissing),
@@ -110,6 +113,19 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
     Cmd::new("/bin/sh")
         .args(["-c", &script, "apt-get", &options])
         .args(packages)
+        .env("APT_CONFIG", CONFIG)
+        .inside(transaction.sandbox(host))
+}
+
+/// A program whose own calls of apt use the repository and nothing else: through `$APT_CONFIG`, with the lists read before.
+pub(in super::super) fn around(host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
+    let script = format!(
+        "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && \
+         apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update && exec \"$@\""
+    );
+    Cmd::new("/bin/sh")
+        .args(["-c", &script, "sh"])
+        .args(program.iter().cloned())
         .env("APT_CONFIG", CONFIG)
         .inside(transaction.sandbox(host))
 }

@@ -3,6 +3,7 @@
 pub(super) mod install;
 pub(super) mod resolve;
 mod sources;
+pub(super) mod supplement;
 
 /// The index of a flat apt repository.
 pub const INDEX: &str = "Packages";

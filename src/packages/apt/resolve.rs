@@ -2,6 +2,7 @@
 
 use super::super::{Base, Download, Question, Resolution, dpkg};
 use super::sources;
+use super::supplement::NO_FOREIGN_DKMS;
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::outcome::{Because, Reason};
@@ -23,13 +24,55 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
     }
     update.check(Reason::ResolveFailed, "reading the target's package sources")?;
 
-    let doing = format!("resolving {}", question.packages.join(" "));
+    let packages = packages(host, &apt, question)?;
+    let doing = format!("resolving {}", packages.join(" "));
     let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
-    let printed =
-        host.run(&install.args(question.packages).captured())?.check(Reason::ResolveFailed, &doing)?;
-    let downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
+    let printed = host.run(&install.args(packages).captured())?;
+    let reason = if misses_headers(&printed.tail) { Reason::HeadersMissing } else { Reason::ResolveFailed };
+    let printed = printed.check(reason, &doing)?;
+    let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
+    if let Some(supplement) = question.supplement {
+        let at_hand = format!("file:{}/", supplement.folder.display());
+        downloads.retain(|download| !download.url.replacen("file://", "file:", 1).starts_with(&at_hand));
+    }
     let described = index(host, &apt, &downloads)?;
     Ok(Resolution { downloads, described, proxy: apt.proxy(host), scratch: None })
+}
+
+/// What apt is asked for: what is wanted, and what a vendor's own installer will ask for, as far as it is there.
+fn packages(host: &Host, apt: &Isolated, question: &Question) -> Result<Vec<String>> {
+    let mut packages = question.packages.to_vec();
+    let Some(supplement) = question.supplement else { return Ok(packages) };
+    packages.extend(supplement.packages.iter().cloned());
+    if !supplement.wanted.is_empty() {
+        let asked = apt.cmd("apt-cache").arg("policy").args(supplement.wanted.iter().copied()).captured();
+        let known = host.run(&asked)?.check(Reason::ResolveFailed, "asking which packages there are")?.stdout;
+        packages.extend(with_candidates(&known));
+    }
+    Ok(packages)
+}
+
+/// The names in `apt-cache policy`'s answer that can be installed.
+fn with_candidates(policy: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut name = "";
+    for line in policy.lines() {
+        if let Some(heading) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
+            name = heading;
+        }
+        let candidate = line.trim().strip_prefix("Candidate: ");
+        if candidate.is_some_and(|version| version != "(none)") {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Whether what apt cannot find are kernel headers: mirrors drop those of old kernels.
+fn misses_headers(tail: &str) -> bool {
+    let about_headers = |line: &str| line.contains("linux-headers-");
+    let missing = ["Unable to locate package", "has no installation candidate", "Couldn't find any package"];
+    tail.split(" | ").any(|line| about_headers(line) && missing.iter().any(|sign| line.contains(sign)))
 }
 
 /// apt with everything it reads and writes in one private folder.
@@ -46,6 +89,9 @@ impl Isolated {
             fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
         }
         sources::copy(question.sources, &scratch.join("etc"), &scratch.join("keys"))?;
+        if let Some(supplement) = question.supplement {
+            add_source(&scratch.join("etc"), &supplement.folder).with_context(preparing)?;
+        }
         let status = scratch.join("status");
         fs::write(&status, installed_set(question)?).with_context(preparing)?;
         let architecture = question.arch.debian();
@@ -78,6 +124,13 @@ impl Isolated {
         let value = asked.stdout.trim().strip_prefix("PROXY='")?.strip_suffix('\'')?;
         (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
     }
+}
+
+/// Makes apt know a folder of packages.
+fn add_source(etc: &Path, folder: &Path) -> std::io::Result<()> {
+    let line = format!("deb [trusted=yes] file:{} ./\n", folder.display());
+    fs::write(etc.join("sources.list.d/ofedctl-vendor.list"), line)?;
+    fs::write(etc.join("preferences.d/ofedctl-vendor"), NO_FOREIGN_DKMS)
 }
 
 fn installed_set(question: &Question) -> Result<Vec<u8>> {
@@ -192,6 +245,19 @@ mod tests {
             with_file_name(stanza, "a_1_amd64.deb"),
             "Package: a\nFilename: ./a_1_amd64.deb\nSize: 1\n"
         );
+    }
+
+    #[test]
+    fn only_what_has_a_candidate_is_asked_for() {
+        let policy = "quilt:\n  Installed: (none)\n  Candidate: 0.67\n  Version table:\n     0.67 500\n\
+                      dpatch:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\nm4:\n  Candidate: 1\n";
+        assert_eq!(with_candidates(policy), ["quilt", "m4"]);
+    }
+
+    #[test]
+    fn headers_that_mirrors_have_dropped_have_a_reason_of_their_own() {
+        assert!(misses_headers("a | E: Unable to locate package linux-headers-6.1.0-1-amd64 | b"));
+        assert!(!misses_headers("E: Unable to locate package quilt | linux-headers-6.1.0-1-amd64 is there"));
     }
 
     proptest::proptest! {

@@ -31,12 +31,23 @@ fn copy_file(root: &Root, name: &str, etc: &Path, keys: &Path) -> Result<()> {
     let Some(bytes) = root.read(&format!("/etc/apt/{name}"))? else { return Ok(()) };
     let is_source = name == "sources.list" || name.starts_with("sources.list.d/");
     let bytes = if is_source {
-        with_private_keys(&String::from_utf8_lossy(&bytes), |key| copy_key(root, key, keys))?.into_bytes()
+        let text = without_brought(&String::from_utf8_lossy(&bytes));
+        with_private_keys(&text, |key| copy_key(root, key, keys))?.into_bytes()
     } else {
         bytes
     };
     let to = etc.join(name);
     fs::write(&to, bytes).with_context(|| format!("cannot write `{}`", to.display()))
+}
+
+/// The sources without those of DOCA-Host's package, which lie inside the target: they are resolved against from the
+/// package itself.
+fn without_brought(text: &str) -> String {
+    let is_brought = |part: &&str| part.contains("file:") && part.contains("/usr/share/doca-host-");
+    if text.lines().any(|line| line.starts_with("Types:")) {
+        return text.split("\n\n").filter(|part| !is_brought(part)).collect::<Vec<_>>().join("\n\n");
+    }
+    text.split_inclusive('\n').filter(|line| !is_brought(line)).collect()
 }
 
 fn copy_key(root: &Root, key: &str, keys: &Path) -> Result<PathBuf> {
@@ -117,6 +128,17 @@ mod tests {
         ] {
             assert_eq!(rewrite(text), text);
         }
+    }
+
+    #[test]
+    fn sources_that_an_installed_vendor_package_brought_are_left_out() {
+        let brought = "file:///usr/share/doca-host-3.2.1/repo";
+        assert_eq!(
+            without_brought(&format!("deb {brought} ./\ndeb http://x y main\n")),
+            "deb http://x y main\n"
+        );
+        let other = "Types: deb\nURIs: http://x\n";
+        assert_eq!(without_brought(&format!("Types: deb\nURIs: {brought}\nSuites: ./\n\n{other}")), other);
     }
 
     proptest::proptest! {

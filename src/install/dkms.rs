@@ -1,0 +1,152 @@
+//! Kernel modules by DKMS: built for the image's kernels, in an order that works, with every failure named.
+//!
+//! The packages' own scripts would build for the kernel of the machine that bakes, and hide what fails. They are kept
+//! from building ([`HOLD`]), and what they leave undone is done here.
+
+use super::{Manner, logs};
+use crate::cache::{Built, Bundle, Cache};
+use crate::host::Host;
+use crate::host::inside::Sandbox;
+use crate::host::journal::Journal;
+use crate::host::run::{Cmd, Finished};
+use crate::host::unpack::unpack;
+use crate::outcome::Reason;
+use crate::packages::dkms::{self, HOLD, Source, TREE};
+use anyhow::Result;
+
+/// Where archives of built modules are made.
+const ARCHIVES: &str = "/var/lib/ofedctl/built";
+
+/// Keeps package scripts from building until the run ends.
+pub(super) fn hold_back(journal: &mut Journal) -> Result<()> {
+    journal.write_temporary(HOLD, b"ofedctl builds the modules itself\n")
+}
+
+/// What to build, and with what at hand.
+pub(super) struct Work<'a> {
+    pub(super) host: &'a Host,
+    pub(super) cache: &'a Cache,
+    pub(super) bundle: &'a Bundle,
+    pub(super) kernels: &'a [String],
+    pub(super) manner: Manner,
+}
+
+impl Work<'_> {
+    /// Makes the modules of all the vendor's sources for every kernel: from what an earlier run built, else by compiling.
+    /// Returns what was compiled, to be kept.
+    pub(super) fn build(&self) -> Result<Vec<Built>> {
+        let sources = dkms::sources(&self.host.root);
+        if sources.is_empty() {
+            return Err(Reason::DkmsBuild.error("the driver's packages brought no sources of kernel modules"));
+        }
+        let mut built = Vec::new();
+        for kernel in self.kernels {
+            self.host.stop.check()?;
+            if self.missing(&sources, kernel)?.is_empty() {
+                continue;
+            }
+            let restored = self.restore(&sources, kernel)?;
+            for source in &sources {
+                self.install(source, kernel)?;
+            }
+            if !restored {
+                built.extend(self.archive(&sources, kernel)?);
+            }
+        }
+        Ok(built)
+    }
+
+    fn missing<'s>(&self, sources: &'s [Source], kernel: &str) -> Result<Vec<&'s Source>> {
+        let status = dkms::status(self.host)?;
+        let is_installed = |source: &Source| {
+            let is_it =
+                |state: &dkms::State| state.source == *source && state.kernel.as_deref() == Some(kernel);
+            status.iter().any(|state| is_it(state) && state.installed)
+        };
+        Ok(sources.iter().filter(|source| !is_installed(source)).collect())
+    }
+
+    /// Adds, builds where nothing is built, and installs.
+    fn install(&self, source: &Source, kernel: &str) -> Result<()> {
+        let Source { name, version } = source;
+        let added = self.host.root.exists(&format!("{TREE}/{name}/{version}/source"));
+        if !added {
+            let add = self.run(&["add", "-m", name, "-v", version])?;
+            self.checked(&add, source, kernel)?;
+        }
+        self.host.events.info(format!("modules of {name} {version} for {kernel}"));
+        let install = self.run(&["install", "-m", name, "-v", version, "-k", kernel])?;
+        // What says itself that it is not for this kernel (BUILD_EXCLUSIVE) is left out, as DKMS does at boot.
+        if install.code == 77 {
+            self.host.events.warn(format!("{name} {version} is not made for {kernel}"));
+            return Ok(());
+        }
+        self.checked(&install, source, kernel)
+    }
+
+    fn run(&self, args: &[&str]) -> Result<Finished> {
+        self.host.run(&Cmd::new("dkms").args(args.iter().copied()).inside(self.sandbox()))
+    }
+
+    fn sandbox(&self) -> Sandbox {
+        let Manner { offline, sealed, .. } = self.manner;
+        Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() }
+    }
+
+    fn checked(&self, finished: &Finished, source: &Source, kernel: &str) -> Result<()> {
+        if finished.code == 0 {
+            return Ok(());
+        }
+        let Source { name, version } = source;
+        if !self.host.root.exists(&format!("/lib/modules/{kernel}/build/Makefile")) {
+            let what =
+                format!("modules of {name} {version} for {kernel} need its headers, which are not installed");
+            return Err(Reason::HeadersMissing.error(what));
+        }
+        let log = format!("{TREE}/{name}/{version}/build/make.log");
+        let (kept, lines) = logs::keep(self.host, &log)?;
+        let reason = logs::classify(&format!("{} {lines}", finished.tail), Reason::DkmsBuild);
+        let doing = format!("building the modules of {name} {version} for {kernel}");
+        if lines.is_empty() {
+            return Err(finished.error(reason, &doing));
+        }
+        Err(reason.error(format!("{doing}: make said (all of it in `{kept}`): {lines}")))
+    }
+
+    /// Puts what an earlier run built where DKMS would have built it. Says whether there was anything.
+    fn restore(&self, sources: &[Source], kernel: &str) -> Result<bool> {
+        let Some(file) = self.bundle.file(&title(self.bundle, kernel)) else { return Ok(false) };
+        let root = &self.host.root;
+        for Source { name, version } in sources {
+            root.remove_all(&format!("{TREE}/{name}/{version}/{kernel}"))?;
+        }
+        root.make_dirs(TREE, 0o755)?;
+        let (_folder, pinned) = root.pin(TREE)?;
+        unpack(&self.host.stop, &self.cache.blob_path(&file.digest), &pinned)?;
+        self.host.events.info(format!("took the modules for {kernel} from `{}`", file.title));
+        Ok(true)
+    }
+
+    fn archive(&self, sources: &[Source], kernel: &str) -> Result<Option<Built>> {
+        let root = &self.host.root;
+        let title = title(self.bundle, kernel);
+        let folder = |Source { name, version }: &Source| format!("{name}/{version}/{kernel}");
+        let built = sources.iter().map(folder).filter(|folder| root.exists(&format!("{TREE}/{folder}")));
+        root.make_dirs(ARCHIVES, 0o700)?;
+        let archive = format!("{ARCHIVES}/{title}");
+        let tar = Cmd::new("tar").args(["-czf", &archive, "-C", TREE]).args(built).inside(self.sandbox());
+        let packed = self.host.run(&tar)?;
+        let opened = root.open_file(&archive)?;
+        root.remove_all(ARCHIVES)?;
+        if packed.code != 0 {
+            self.host.events.warn(format!("the built modules are not kept: {}", packed.tail));
+            return Ok(None);
+        }
+        Ok(opened.map(|(file, _)| Built { title, file }))
+    }
+}
+
+/// What the archive of built modules is called in a bundle.
+fn title(bundle: &Bundle, kernel: &str) -> String {
+    format!("dkms-{}-{kernel}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
+}

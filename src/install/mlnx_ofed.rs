@@ -1,0 +1,221 @@
+//! `MLNX_OFED`: the archive checked and unpacked in private, modules built for the image's kernel, and the vendor's own
+//! installer run with the options of that version, its calls of the package manager led to the local repository.
+
+mod options;
+
+use super::{Manner, dkms, logs};
+use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
+use crate::host::Host;
+use crate::host::unpack::unpack;
+use crate::outcome::Reason;
+use crate::packages::{Manager, Transaction};
+use crate::plan_document::{Artifact, Plan};
+use anyhow::Result;
+use options::{Modules, Options};
+use std::path::Path;
+
+/// Where the archive is unpacked and modules are built, inside the root. `/tmp` may be memory, and is private to each
+/// command.
+const WORK: &str = "/var/lib/ofedctl/vendor";
+
+/// An installation under way.
+pub(super) struct Installer<'a> {
+    pub(super) host: &'a Host,
+    pub(super) manager: Manager,
+    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) cache: &'a Cache,
+    pub(super) bundle: &'a Bundle,
+    pub(super) plan: &'a Plan,
+    pub(super) manner: Manner,
+}
+
+impl Installer<'_> {
+    /// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
+    pub(super) fn install(&self) -> Result<Vec<Built>> {
+        let root = &self.host.root;
+        root.remove_all(WORK)?;
+        root.make_dirs(&format!("{WORK}/tmp"), 0o700)?;
+        let installed = self.for_kernels();
+        root.remove_all(WORK)?;
+        installed
+    }
+
+    fn for_kernels(&self) -> Result<Vec<Built>> {
+        match self.plan.target.kernels.as_slice() {
+            [kernel] => self.for_one_kernel(kernel),
+            // Packages of built modules are named alike for every kernel, so only one of them can be installed; DKMS
+            // builds for any number.
+            kernels => {
+                let original = self.unpack_original()?;
+                let first = kernels.first().map(String::as_str).unwrap_or_default();
+                self.run(&original, first, Modules::Dkms)?;
+                let Self { host, cache, bundle, manner, .. } = *self;
+                dkms::Work { host, cache, bundle, kernels, manner }.build()
+            }
+        }
+    }
+
+    /// Builds the vendor's package anew for this kernel, or takes it from where an earlier run left it, and installs
+    /// that.
+    fn for_one_kernel(&self, kernel: &str) -> Result<Vec<Built>> {
+        let title = self.title(kernel);
+        if let Some(file) = self.bundle.file(&title) {
+            self.host.events.info(format!("took the modules for {kernel} from `{title}`"));
+            let rebuilt = self.unpack(file, "ext")?;
+            self.run(&rebuilt, kernel, Modules::Prebuilt)?;
+            return Ok(Vec::new());
+        }
+        let original = self.unpack_original()?;
+        self.run(&original, kernel, Modules::BuildOnly)?;
+        let root = &self.host.root;
+        let place = format!("{WORK}/tmp/MLNX_OFED_LINUX-{}-{kernel}", self.version());
+        let made = root.list(&place).into_iter().find(|name| name.ends_with("-ext.tgz"));
+        let Some(made) = made else {
+            // The package has modules for this kernel as it is.
+            self.run(&original, kernel, Modules::Prebuilt)?;
+            return Ok(Vec::new());
+        };
+        root.remove_all(&original)?;
+        let archive = format!("{place}/{made}");
+        let folder = self.unpack_at(&root.pin(&archive)?.1, "ext")?.0;
+        let file = root.open_file(&archive)?;
+        self.run(&folder, kernel, Modules::Prebuilt)?;
+        Ok(file.map(|(file, _)| Built { title, file }).into_iter().collect())
+    }
+
+    /// What the package rebuilt for a kernel is called in the bundle.
+    fn title(&self, kernel: &str) -> String {
+        let name = self.artifact().map(|artifact| artifact.file_name.trim_end_matches(".tgz"));
+        format!("{}-ext-{kernel}.tgz", name.unwrap_or("MLNX_OFED_LINUX"))
+    }
+
+    fn version(&self) -> &str {
+        self.plan.driver_version.as_deref().unwrap_or_default()
+    }
+
+    fn artifact(&self) -> Option<&Artifact> {
+        self.plan.artifact.as_ref()
+    }
+
+    fn unpack_original(&self) -> Result<String> {
+        let file = self.bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
+            Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", self.bundle.tag))
+        })?;
+        let free = self.host.root.free_bytes()?;
+        // Packed, unpacked, rebuilt and unpacked again, as sizes of real packages go.
+        let needed = file.size.saturating_mul(8);
+        if free < needed {
+            let what = format!(
+                "`{}` needs {needed} bytes to be unpacked and built, and {free} are free",
+                file.title
+            );
+            return Err(Reason::NoSpace.error(what));
+        }
+        let folder = self.unpack(file, "original")?;
+        self.check(&folder)?;
+        Ok(folder)
+    }
+
+    fn unpack(&self, file: &BundleFile, into: &str) -> Result<String> {
+        let (folder, sha256) = self.unpack_at(&self.cache.blob_path(&file.digest), into)?;
+        if sha256 == file.digest.hex() {
+            return Ok(folder);
+        }
+        Err(Reason::DigestMismatch.error(format!("`{}` is `{sha256}`, not `{}`", file.title, file.digest)))
+    }
+
+    /// Unpacks an archive. Returns the one folder in it, inside the root, and the archive's SHA-256.
+    fn unpack_at(&self, archive: &Path, into: &str) -> Result<(String, String)> {
+        let root = &self.host.root;
+        let into = format!("{WORK}/{into}");
+        root.make_dirs(&into, 0o700)?;
+        let (_handle, pinned) = root.pin(&into)?;
+        let unpacked = unpack(&self.host.stop, archive, &pinned)?;
+        let found = root.list(&into);
+        let [top] = found.as_slice() else {
+            return Err(
+                Reason::WrongPackage.error(format!("an archive with {} folders, not one", found.len()))
+            );
+        };
+        Ok((format!("{into}/{top}"), unpacked.sha256))
+    }
+
+    /// What the package says of itself must be what the plan says of it.
+    fn check(&self, folder: &str) -> Result<()> {
+        let root = &self.host.root;
+        let says = |file: &str| root.attribute(&format!("{folder}/{file}")).unwrap_or_default();
+        let tag = self.tag().unwrap_or_default();
+        let arch = self.plan.target.arch.name();
+        for (file, wanted) in [(".mlnx", self.version()), (".arch", arch), ("distro", tag)] {
+            let found = says(file);
+            if found != wanted {
+                let what = format!("the package's file `{file}` says `{found}`, and not `{wanted}`");
+                return Err(Reason::WrongPackage.error(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// The distribution the package was built for, as its file name has it: `ubuntu22.04`, `sles15sp4`.
+    fn tag(&self) -> Option<&str> {
+        let name =
+            self.artifact()?.file_name.strip_prefix("MLNX_OFED_LINUX-")?.strip_prefix(self.version())?;
+        let arch = format!("-{}.tgz", self.plan.target.arch);
+        name.strip_prefix('-')?.strip_suffix(&arch)
+    }
+
+    fn run(&self, folder: &str, kernel: &str, modules: Modules) -> Result<()> {
+        let distro = &self.plan.target.distro;
+        let options = Options {
+            version: self.version(),
+            kernel,
+            // The installer finds its own name for the distribution; where that is another, it has to be told.
+            distro: self.tag().filter(|tag| *tag != distro.to_string()),
+            is_rpm: distro.family() != crate::target::Family::Debian,
+            tmpdir: &format!("{WORK}/tmp"),
+            modules,
+        };
+        let mut program = vec![format!("{folder}/mlnxofedinstall")];
+        program.extend(options.all());
+        self.host.events.info(format!("running {}", program.join(" ")));
+        let finished =
+            self.host.run(&self.manager.with_repository(self.host, self.transaction, &program)?)?;
+        if finished.code == 0 {
+            return Ok(());
+        }
+        let (log, lines) = self.log(&finished.tail)?;
+        let otherwise = options::reason(finished.code);
+        let reason = match logs::classify(&format!("{lines} {}", finished.tail), otherwise) {
+            // It only checks /usr, so a full disk shows in whatever it could not do.
+            Reason::InstallerFailed if self.host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
+            reason => reason,
+        };
+        let doing = format!("{} for {kernel}", modules.doing());
+        let error = finished.error(reason, &doing);
+        if lines.is_empty() {
+            return Err(error);
+        }
+        Err(reason.error(format!("{error}; its log (all of it in `{log}`): {lines}")))
+    }
+
+    /// The log that tells why: the one the last words name, else the installer's general one.
+    fn log(&self, said: &str) -> Result<(String, String)> {
+        let named = said.split_whitespace().rfind(|word| word.starts_with(WORK) && is_log(word, "log"));
+        let general = || {
+            let folders = self.host.root.list(&format!("{WORK}/tmp"));
+            let folder = folders.into_iter().rfind(|name| is_log(name, "logs"))?;
+            Some(format!("{WORK}/tmp/{folder}/general.log"))
+        };
+        match named.map(str::to_owned).or_else(general) {
+            Some(log) => logs::keep(self.host, &log),
+            None => Ok((String::new(), String::new())),
+        }
+    }
+}
+
+fn is_log(name: &str, ending: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == ending)
+}
+
+/// An installer that failed with less room than this failed for want of it.
+const LITTLE_SPACE: u64 = 16 << 20;

@@ -1,0 +1,33 @@
+//! Whether each kernel would really load the driver's modules: package scripts and installers say so more often than it is
+//! true.
+
+use crate::facts::modules::{self, Module, Place};
+use crate::host::Host;
+use crate::outcome::Reason;
+use crate::plan_document::Plan;
+use anyhow::Result;
+
+/// Refuses to call a driver installed when a kernel has no module of its, or would load another.
+pub(super) fn check(host: &Host, plan: &Plan) -> Result<()> {
+    for kernel in &plan.target.kernels {
+        let found = modules::find(&host.root, kernel, &plan.modules);
+        for (name, module) in plan.modules.iter().zip(&found) {
+            let refuse =
+                |reason: Reason, what: &str| Err(reason.error(format!("{name} for {kernel}: {what}")));
+            match (Place::from(module), module) {
+                (Place::Added, _) => {}
+                (Place::Missing, _) => {
+                    return refuse(Reason::DkmsBuild, "there is no such module after the build");
+                }
+                (Place::BuiltIn, _) => {
+                    return refuse(Reason::KernelUnsupported, "it is built into the kernel");
+                }
+                (Place::Kernel, Module::File(path)) => {
+                    return refuse(Reason::DriverShadowed, &format!("the kernel would load its own, {path}"));
+                }
+                (Place::Kernel, _) => return refuse(Reason::DriverShadowed, "the kernel would load its own"),
+            }
+        }
+    }
+    Ok(())
+}

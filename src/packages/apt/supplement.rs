@@ -1,0 +1,157 @@
+//! The packages in a vendor's file, for apt: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
+
+use super::super::{REPOSITORY, Transaction, vendor::Supplement};
+use super::INDEX;
+use super::install::{PREFERENCES, SOURCE_LIST, classify};
+use crate::host::Host;
+use crate::host::journal::hex;
+use crate::host::run::Cmd;
+use crate::host::unpack::unpack;
+use crate::outcome::Reason;
+use crate::target::Driver;
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// DOCA-Host brings a DKMS of its own, which breaks modules of others; azhpc-images (`install_doca.sh`) pin it away, too.
+pub(super) const NO_FOREIGN_DKMS: &str = "Package: dkms\nPin: release l=DOCA-HOST*\nPin-Priority: -1\n";
+/// The profile that is `MLNX_OFED`.
+const DOCA_OFED: &str = "doca-ofed";
+/// The package that needs all others of an `MLNX_OFED` archive.
+const MLNX_OFED_ALL: &str = "mlnx-ofed-all";
+/// What `mlnxofedinstall` asks apt for when it builds packages (its list `@required_debs`, and what azhpc-images install
+/// before it). Not every release of every distribution has all of them.
+const WANTED_BY_INSTALLER: [&str; 16] = [
+    "autoconf",
+    "automake",
+    "autotools-dev",
+    "bzip2",
+    "chrpath",
+    "debhelper",
+    "dh-autoreconf",
+    "dpatch",
+    "ethtool",
+    "graphviz",
+    "libltdl-dev",
+    "m4",
+    "pkg-config",
+    "python3-distutils",
+    "quilt",
+    "swig",
+];
+
+pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<String> {
+    let tools: &[&str] = match driver {
+        Driver::Inbox => return Vec::new(),
+        // `dist_req_inst` of its kernel packages.
+        Driver::MlnxOfed => {
+            &["dkms", "gcc", "make", "perl", "procps", "kmod", "lsof", "pciutils", "libc6-dev"]
+        }
+        Driver::Doca => &["dkms", "gcc", "make", DOCA_OFED],
+    };
+    let headers = kernels.iter().map(|kernel| format!("linux-headers-{kernel}"));
+    headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
+}
+
+pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
+    match driver {
+        Driver::Doca => {
+            let folder = index_of_host_package(host, file, folder)?;
+            Ok(Supplement { folder, packages: Vec::new(), wanted: Vec::new() })
+        }
+        Driver::MlnxOfed | Driver::Inbox => {
+            let all = index_of_archive(host, file, folder)?;
+            let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
+            Ok(Supplement { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
+        }
+    }
+}
+
+/// Takes nothing but the repository's index out of the package, which is large.
+fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<PathBuf> {
+    const SCRIPT: &str = "dpkg-deb --fsys-tarfile \"$1\" | tar -x -C \"$2\" --wildcards --no-same-owner \
+        './usr/share/*/Packages*' './usr/share/*/Release*' './usr/share/*/InRelease'";
+    let show = |path: &Path| path.display().to_string();
+    let read = host.run(&Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &show(file), &show(folder)]))?;
+    // tar complains of each pattern that no member has; what counts is whether an index came.
+    let found = find(folder, &|name| name.starts_with(INDEX))?.into_iter().next();
+    let Some(index) = found else {
+        return Err(
+            read.error(Reason::WrongPackage, &format!("looking for a repository in `{}`", show(file)))
+        );
+    };
+    Ok(index.parent().unwrap_or(folder).to_owned())
+}
+
+/// Writes an index of all packages in an archive. Says whether the one that needs all others is among them.
+fn index_of_archive(host: &Host, file: &Path, folder: &Path) -> Result<bool> {
+    unpack(&host.stop, file, folder)?;
+    let debs = find(folder, &|name| Path::new(name).extension().is_some_and(|end| end == "deb"))?;
+    let mut index = String::new();
+    for deb in debs {
+        let below = deb.strip_prefix(folder).unwrap_or(&deb).display().to_string();
+        let fields = Cmd::new("dpkg-deb").arg("--field").arg(deb.display().to_string()).captured();
+        let doing = || format!("reading the package `{below}`");
+        let fields = host.run(&fields)?.check(Reason::WrongPackage, &doing())?.stdout;
+        let (size, sha256) = measure(&deb).with_context(doing)?;
+        let fields = fields.trim_end();
+        let _ = writeln!(index, "{fields}\nFilename: ./{below}\nSize: {size}\nSHA256: {sha256}\n");
+    }
+    let doing = || format!("cannot write an index in `{}`", folder.display());
+    fs::write(folder.join(INDEX), &index).with_context(doing)?;
+    Ok(index.lines().any(|line| line.strip_prefix("Package: ") == Some(MLNX_OFED_ALL)))
+}
+
+/// Length and SHA-256 of a file.
+fn measure(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 128 << 10]);
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            return Ok((size, hex(&hasher.finalize())));
+        }
+        hasher.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
+
+/// The regular files of some name below a folder, sorted.
+fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
+    let reading = || format!("cannot look into `{}`", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(reading)? {
+        let entry = entry.with_context(reading)?;
+        let kind = entry.file_type().with_context(reading)?;
+        if kind.is_dir() {
+            found.extend(find(&entry.path(), is_wanted)?);
+        } else if kind.is_file() && is_wanted(&entry.file_name().to_string_lossy()) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// `dpkg --install`, and a source for what it brought.
+pub(in super::super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+    let file = format!("{REPOSITORY}/{title}");
+    let install = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--install", &file]);
+    let finished = host.run(&install.inside(transaction.sandbox(host)))?;
+    let reason = classify(&finished.tail);
+    finished.check(reason, &format!("installing `{title}`"))?;
+    let folder = host.root.list("/usr/share").into_iter().rev().filter(|name| name.starts_with("doca-host-"));
+    let folders = folder.flat_map(|name| [format!("/usr/share/{name}/repo"), format!("/usr/share/{name}")]);
+    let is_repository = |folder: &String| host.root.list(folder).iter().any(|file| file.starts_with(INDEX));
+    let repository = folders.into_iter().find(is_repository).ok_or_else(|| {
+        let what = format!("`{title}` was installed, and there is no repository in `/usr/share/doca-host-*`");
+        Reason::WrongPackage.error(what)
+    })?;
+    let sources = host.root.read_text(SOURCE_LIST)?.unwrap_or_default();
+    // The package's digest was checked, and with it all it brings.
+    host.root.write_text(SOURCE_LIST, &format!("{sources}deb [trusted=yes] file:{repository} ./\n"))?;
+    host.root.write_text(PREFERENCES, NO_FOREIGN_DKMS)
+}

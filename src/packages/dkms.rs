@@ -1,0 +1,147 @@
+//! DKMS: which of a driver's modules are built and installed for which kernel.
+
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::inside::Sandbox;
+use crate::host::run::Cmd;
+use crate::outcome::Reason;
+use anyhow::Result;
+
+/// Where it keeps what it built, as `MODULE/VERSION/KERNEL/ARCH`.
+pub const TREE: &str = "/var/lib/dkms";
+/// A file that keeps package scripts from building (`/usr/lib/dkms/common.postinst`).
+pub const HOLD: &str = "/etc/dkms/no-autoinstall";
+/// The package that the others are built with, as it is called on Debian and on RHEL.
+pub const MAIN: [&str; 2] = ["mlnx-ofed-kernel", "mlnx-ofa_kernel"];
+/// The vendor's other packages of modules (`%kernel_packages` of `mlnxofedinstall`; the repository of DOCA-Host).
+const OTHERS: [&str; 11] = [
+    "iser",
+    "isert",
+    "kernel-mft",
+    "kernel-mft-dkms",
+    "knem",
+    "mlnx-nfsrdma",
+    "mlnx-nvme",
+    "mlnx-rdma-rxe",
+    "rshim",
+    "srp",
+    "xpmem",
+];
+
+/// The sources of a package of modules.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// What DKMS says of one package and kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// The sources.
+    pub source: Source,
+    /// The kernel; none for sources that are only added.
+    pub kernel: Option<String>,
+    /// Whether its modules are where the kernel loads them from.
+    pub installed: bool,
+}
+
+/// The vendor's sources in a root, those first that others are built with.
+pub fn sources(root: &Root) -> Vec<Source> {
+    let is_source = |folder: &String| root.exists(&format!("/usr/src/{folder}/dkms.conf"));
+    let folders: Vec<String> = root.list("/usr/src").into_iter().filter(is_source).collect();
+    let all = MAIN.iter().chain(&OTHERS);
+    let named = |name: &'static str| {
+        let version = |folder: &String| {
+            // `iser-1.2` is not a version of `is`, and `mlnx-nvme-1` none of `mlnx`.
+            let rest = folder.strip_prefix(name)?.strip_prefix('-')?;
+            rest.starts_with(|c: char| c.is_ascii_digit()).then(|| rest.to_owned())
+        };
+        let found = folders.iter().filter_map(version);
+        let name = name.to_owned();
+        found.map(move |version| Source { name: name.clone(), version }).collect::<Vec<_>>()
+    };
+    all.flat_map(|name| named(name)).collect()
+}
+
+/// What `dkms status` says; nothing where there is no DKMS.
+pub fn status(host: &Host) -> Result<Vec<State>> {
+    if !host.root.exists("/usr/sbin/dkms") && !host.root.exists("/sbin/dkms") {
+        return Ok(Vec::new());
+    }
+    let sandbox =
+        Sandbox { root: host.root.path().to_owned(), offline: true, sealed: false, views: Vec::new() };
+    let asked = host.run(&Cmd::new("dkms").arg("status").captured().inside(sandbox))?;
+    Ok(asked.check(Reason::DkmsBuild, "asking DKMS")?.stdout.lines().filter_map(parse).collect())
+}
+
+/// A line of `dkms status`: `iser/25.10, 6.1.0-25-amd64, x86_64: installed` or, before DKMS 3, `iser, 25.10, …`.
+fn parse(line: &str) -> Option<State> {
+    let (place, state) = line.rsplit_once(": ").map(|(place, state)| (place, state.trim()))?;
+    let mut words = place.split(", ").map(str::trim);
+    let first = words.next()?;
+    let (name, version) = match first.split_once('/') {
+        Some((name, version)) => (name, version),
+        None => (first, words.next()?),
+    };
+    let kernel = words.next().map(str::to_owned);
+    let source = Source { name: name.to_owned(), version: version.to_owned() };
+    let installed = state.starts_with("installed");
+    (!name.is_empty() && !version.is_empty()).then_some(State { source, kernel, installed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_status_lines_are_read() {
+        let said = |line| {
+            let State { source, kernel, installed } = parse(line)?;
+            Some((source.name, source.version, kernel.unwrap_or_default(), installed))
+        };
+        let of = |version: &str, kernel: &str, installed| {
+            Some(("mlnx-ofed-kernel".to_owned(), version.to_owned(), kernel.to_owned(), installed))
+        };
+        let table = [
+            (
+                "mlnx-ofed-kernel/25.10, 6.1.0-25-amd64, x86_64: installed",
+                of("25.10", "6.1.0-25-amd64", true),
+            ),
+            (
+                "mlnx-ofed-kernel/5.8, 5.15.0-1, x86_64: installed (WARNING! Diff between built and installed module!)",
+                of("5.8", "5.15.0-1", true),
+            ),
+            ("mlnx-ofed-kernel, 5.8, 5.4.0-1, x86_64: built", of("5.8", "5.4.0-1", false)),
+            ("mlnx-ofed-kernel/25.10: added", of("25.10", "", false)),
+            ("mlnx-ofed-kernel, 5.8: added", of("5.8", "", false)),
+            ("Error! Could not locate dkms.conf file.", None),
+            ("", None),
+        ];
+        for (line, wanted) in table {
+            assert_eq!(said(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_vendors_sources_count_and_the_main_one_comes_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["iser-25.10", "mlnx-ofed-kernel-25.10.OFED.1", "nvidia-535", "srp-25.10", "knem-x"] {
+            std::fs::create_dir_all(dir.path().join("usr/src").join(folder)).unwrap();
+            std::fs::write(dir.path().join("usr/src").join(folder).join("dkms.conf"), "").unwrap();
+        }
+        std::fs::create_dir_all(dir.path().join("usr/src/isert-25.10")).unwrap();
+        let found = sources(&Root::open(dir.path()).unwrap());
+        let found: Vec<_> = found.iter().map(|it| format!("{} {}", it.name, it.version)).collect();
+        assert_eq!(found, ["mlnx-ofed-kernel 25.10.OFED.1", "iser 25.10", "srp 25.10"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_line_makes_the_reader_panic(line in "[a-z0-9/,:. ]{0,60}") {
+            let _ = parse(&line);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What a package manager has to do with a vendor's driver: the packages it needs of the distribution, and the packages
+//! the vendor's own file brings, which are resolved against and installed from where they are.
+
+use super::{Manager, Transaction, apt};
+use crate::host::Host;
+use crate::host::run::Cmd;
+use crate::outcome::Reason;
+use crate::target::Driver;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+
+/// The packages inside a vendor's file, as a repository that only has its index.
+#[derive(Debug)]
+pub struct Supplement {
+    /// The folder of the index. Whatever the resolver would fetch from there is at hand with the vendor's file.
+    pub folder: PathBuf,
+    /// Packages to resolve beside those of the plan: what the vendor's installer will install by itself.
+    pub packages: Vec<String>,
+    /// The same, as far as the target's archive has them.
+    pub wanted: Vec<&'static str>,
+}
+
+impl Manager {
+    /// Whether drivers of this kind can be installed with it.
+    pub const fn handles(self, driver: Driver) -> bool {
+        matches!((self, driver), (Self::Apt, _) | (_, Driver::Inbox))
+    }
+
+    /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
+    /// prints it, and what builds modules.
+    pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {
+        match self {
+            Self::Apt => apt::supplement::needed_by(driver, kernels),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Vec::new(),
+        }
+    }
+
+    /// Reads which packages a vendor's file brings. `folder` is an empty one to work in.
+    pub fn supplement(self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
+        match self {
+            Self::Apt => apt::supplement::read(host, driver, file, folder),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+        }
+    }
+
+    /// Installs the package that brings a repository, and lets the following transaction install from that, too.
+    /// `title` is its name in the local repository.
+    pub fn bring_repository(self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+        match self {
+            Self::Apt => apt::supplement::bring(host, transaction, title),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+        }
+    }
+
+    /// A command that runs a program whose own calls of the package manager find the local repository and nothing
+    /// else.
+    pub fn with_repository(self, host: &Host, transaction: &Transaction, program: &[String]) -> Result<Cmd> {
+        match self {
+            Self::Apt => Ok(apt::install::around(host, transaction, program)),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+        }
+    }
+
+    fn refusal(self) -> anyhow::Error {
+        Reason::ImageUnsupported.error(format!("a vendor's driver is not installed with {self:?}"))
+    }
+}

@@ -1,0 +1,84 @@
+//! The vendor's own file: fetched from wherever it can be had, and looked into for the packages it brings.
+
+use super::fetch;
+use crate::cache::{BundleFile, Digest, VENDOR_TYPE, Writer};
+use crate::host::Host;
+use crate::host::http::{Way, without_secrets};
+use crate::outcome::Reason;
+use crate::packages::vendor::Supplement;
+use crate::packages::{Download, Manager};
+use crate::plan_document::{Artifact, Plan};
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+/// A vendor's file in the cache.
+pub(super) struct Vendors {
+    /// The file, as a part of the bundle.
+    pub(super) file: BundleFile,
+    /// The packages it brings.
+    pub(super) supplement: Supplement,
+    /// How many files had to be fetched, and their bytes.
+    pub(super) downloaded: (usize, u64),
+    _folder: TempDir,
+}
+
+/// Brings the plan's vendor file into the cache; none where the driver is the distribution's own.
+pub(super) fn bring(
+    host: &Host,
+    writer: &Writer,
+    manager: Manager,
+    plan: &Plan,
+    way: Way,
+) -> Result<Option<Vendors>> {
+    let Some(artifact) = &plan.artifact else { return Ok(None) };
+    if plan.target.kernels.is_empty() {
+        let what =
+            format!("{} is built for each kernel: name them with --kernel, or give --root", plan.driver);
+        return Err(Reason::Usage.error(what));
+    }
+    let (digest, downloaded) = fetch_from_anywhere(host, writer, artifact, way)?;
+    let size = writer.cache().size(&digest).unwrap_or_default();
+    let path = writer.cache().blob_path(&digest);
+    // Not /tmp, which may be memory: an archive unpacks to more than a gigabyte.
+    let folder = tempfile::Builder::new().prefix("ofedctl-vendor-").tempdir_in("/var/tmp");
+    let folder = folder.context("cannot make a folder to look into the vendor's file")?;
+    host.events.info(format!("looking into `{}`", artifact.file_name));
+    let supplement = manager.supplement(host, plan.driver, &path, folder.path())?;
+    let (title, media_type) = (artifact.file_name.clone(), VENDOR_TYPE.to_owned());
+    let file = BundleFile { title, media_type, digest, size };
+    Ok(Some(Vendors { file, supplement, downloaded, _folder: folder }))
+}
+
+/// Tries the address and its mirrors in turn. What comes must match the digest, from wherever it comes.
+fn fetch_from_anywhere(
+    host: &Host,
+    writer: &Writer,
+    artifact: &Artifact,
+    way: Way,
+) -> Result<(Digest, (usize, u64))> {
+    let digest = Digest::from_hex(&artifact.sha256)
+        .map_err(|error| Reason::BadSettings.error(format!("`{}`: {error}", artifact.file_name)))?;
+    let mut refused = Vec::new();
+    for url in std::iter::once(&artifact.url).chain(&artifact.mirrors) {
+        let (file, sha256) = (artifact.file_name.clone(), artifact.sha256.clone());
+        let download = Download { url: url.clone(), name: file.clone(), file, size: 0, sha256 };
+        match fetch::fetch_all(host, writer, &[download], VENDOR_TYPE, way) {
+            Ok(fetched) if fetched.count == 0 => return Ok((digest, (0, 0))),
+            Ok(_) => return Ok((digest, (1, writer.cache().size(&digest).unwrap_or_default()))),
+            Err(error) if is_of_the_place(&error) => {
+                host.events.warn(format!("not from `{}`: {error:#}", without_secrets(url)));
+                refused.push(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let tried = refused.len();
+    let last = refused.pop().unwrap_or_else(|| Reason::DownloadFailed.error("it has no address"));
+    Err(last.context(format!("`{}` came from none of {tried} addresses", artifact.file_name)))
+}
+
+/// Whether another address may do better: not where this machine or the user stands in the way.
+fn is_of_the_place(error: &anyhow::Error) -> bool {
+    let here = [Reason::NoSpace, Reason::Interrupted, Reason::DeadlineExceeded, Reason::BadSettings];
+    !here.contains(&Reason::of(error))
+}

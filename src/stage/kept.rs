@@ -1,0 +1,47 @@
+//! What was built from a bundle's files, kept with them, so that nobody has to compile it again.
+
+use super::Opened;
+use crate::cache::{BUILT_TYPE, Built, Bundle, BundleFile, Cache};
+use crate::host::Host;
+use anyhow::{Context, Result};
+use std::time::{Duration, SystemTime};
+
+/// What is kept with the bundle of a tag.
+pub(super) fn of(cache: &Cache, tag: &str) -> Vec<BundleFile> {
+    let bundle = cache.bundle(tag).ok().flatten();
+    let files = bundle.map(|bundle| bundle.files).unwrap_or_default();
+    files.into_iter().filter(|file| file.media_type == BUILT_TYPE && cache.has(&file.digest)).collect()
+}
+
+/// Adds built files to a bundle. Returns it as it is then.
+///
+/// A cache that cannot be written to stays as it is; the driver is installed all the same.
+pub fn keep(host: &Host, opened: &Opened, bundle: Bundle, built: Vec<Built>) -> Bundle {
+    if built.is_empty() || opened.is_a_copy() {
+        return bundle;
+    }
+    match add(host, &opened.cache, &bundle, built) {
+        Ok(bundle) => bundle,
+        Err(error) => {
+            host.events.warn(format!("what was built is not kept for the next time: {error:#}"));
+            bundle
+        }
+    }
+}
+
+fn add(host: &Host, cache: &Cache, bundle: &Bundle, built: Vec<Built>) -> Result<Bundle> {
+    let mut writer = cache.writer(host, Duration::ZERO)?;
+    let mut files = bundle.files.clone();
+    let count = built.len();
+    for mut one in built {
+        let mut blob = writer.blob(None)?;
+        std::io::copy(&mut one.file, &mut blob).with_context(|| format!("storing `{}`", one.title))?;
+        let blob = blob.finish()?;
+        files.retain(|file| file.title != one.title);
+        let (title, media_type) = (one.title, BUILT_TYPE.to_owned());
+        files.push(BundleFile { title, media_type, digest: blob.digest, size: blob.size });
+    }
+    let kept = writer.publish(&bundle.tag, &bundle.config, SystemTime::now(), files)?;
+    host.events.info(format!("kept {count} built files with the bundle {}", kept.tag));
+    Ok(kept)
+}

@@ -1,0 +1,79 @@
+//! What is to be proven of a vendor's driver beside its packages: its release, and that each kernel loads its modules.
+
+use crate::facts::modules::{Module, Place};
+use crate::facts::ofed;
+use crate::host::Host;
+use crate::host::inside::Sandbox;
+use crate::host::run::Cmd;
+use crate::packages::dkms;
+use crate::plan_document::Plan;
+use crate::receipt::Check;
+use crate::target::Driver;
+use anyhow::Result;
+
+/// A file of a package that `mlnxofedinstall` writes its release into.
+const OFED_INFO: &str = "/usr/bin/ofed_info";
+
+/// Whether a module is the driver's own, and not the one the kernel came with.
+pub(super) fn is_own(plan: &Plan, module: &Module) -> bool {
+    plan.driver == Driver::Inbox || Place::from(module) == Place::Added
+}
+
+/// Whether a difference from the packages is the installer's own doing.
+pub(super) fn is_expected(plan: &Plan, difference: &str) -> bool {
+    plan.driver == Driver::MlnxOfed && difference.ends_with(OFED_INFO)
+}
+
+/// That the release the driver says of itself is the planned one.
+pub(super) fn release(host: &Host, plan: &Plan) -> Option<Check> {
+    if plan.driver == Driver::Inbox {
+        return None;
+    }
+    let found = ofed::read(host).unwrap_or_default();
+    let ok = found.release.is_some() && found.driver_version() == plan.driver_version.as_deref();
+    let named = found.release.unwrap_or_else(|| "no ofed_info".to_owned());
+    let found = match found.doca_host {
+        Some(doca) => format!("DOCA-Host {doca}, {named}"),
+        None => named,
+    };
+    Some(Check { name: "release by ofed_info".to_owned(), ok, found })
+}
+
+/// What DKMS says of its modules, and what the module files say of the kernel they are for.
+pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
+    if plan.driver == Driver::Inbox {
+        return Ok(Vec::new());
+    }
+    let sources = dkms::sources(&host.root);
+    let status = if sources.is_empty() { Vec::new() } else { dkms::status(host)? };
+    let mut checks = Vec::new();
+    for kernel in &plan.target.kernels {
+        for source in &sources {
+            let is_it =
+                |state: &&dkms::State| state.source == *source && state.kernel.as_ref() == Some(kernel);
+            let ok = status.iter().find(is_it).is_some_and(|state| state.installed);
+            let found = if ok { "installed" } else { "not installed" }.to_owned();
+            checks.push(Check { name: format!("dkms {} for {kernel}", source.name), ok, found });
+        }
+        checks.push(version_magic(host, plan, kernel)?);
+    }
+    Ok(checks)
+}
+
+/// The kernel a module was built for stands in it; `modprobe` refuses another.
+fn version_magic(host: &Host, plan: &Plan, kernel: &str) -> Result<Check> {
+    let modinfo =
+        Cmd::new("modinfo").args(["-k", kernel, "-F", "vermagic"]).args(plan.modules.iter().cloned());
+    let root = host.root.path().to_owned();
+    let sandbox = Sandbox { root, offline: true, sealed: false, views: Vec::new() };
+    let asked = host.run(&modinfo.captured().inside(sandbox))?;
+    let magics: Vec<&str> = asked.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let ok =
+        asked.code == 0 && magics.len() == plan.modules.len() && magics.iter().all(|magic| *magic == kernel);
+    let found = match magics.iter().find(|magic| **magic != kernel) {
+        Some(other) => format!("built for {other}"),
+        None if ok => format!("{} modules", magics.len()),
+        None => format!("{} of {} modules", magics.len(), plan.modules.len()),
+    };
+    Ok(Check { name: format!("built for {kernel}"), ok, found })
+}
