@@ -1,10 +1,10 @@
-//! The tables in READMEs are those of the program.
-#![allow(clippy::unwrap_used, missing_docs)]
+//! The tables in READMEs, and the documents of the Packer plugin, are those of the program.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use ofedctl::outcome::{ExitCode, Reason};
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Holds the part of a README between two marks equal to `wanted`; with `UPDATE_GOLDEN` set, makes it so.
 fn hold(readme: &str, mark: &str, wanted: &str) {
@@ -39,4 +39,40 @@ fn by_code() -> String {
 #[test]
 fn the_extensions_readme_has_every_code_and_reason_that_is_no_success() {
     hold("azure/README.md", "codes", &by_code());
+}
+
+const LIST: &str = "docs-partials/provisioner/ofed/Config-not-required.mdx";
+
+fn packer(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("packer").join(name)
+}
+
+#[track_caller]
+fn hold_file(name: &str, made: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(packer(name), made).unwrap();
+    }
+    let there = fs::read_to_string(packer(name)).unwrap_or_default();
+    assert_eq!(there, made, "packer/{name} is old; run the tests once with UPDATE_GOLDEN=1");
+}
+
+/// A page as it is rendered: without its front matter, and with its partials.
+fn rendered(page: &str) -> String {
+    let text = fs::read_to_string(packer(page)).unwrap();
+    let body = match text.strip_prefix("---\n") {
+        Some(rest) => rest.split_once("\n---\n\n").expect("the end of the front matter").1,
+        None => &text,
+    };
+    let line = |line: &str| match line.strip_prefix("@include '").and_then(|name| name.strip_suffix('\'')) {
+        Some(partial) => fs::read_to_string(packer("docs-partials").join(partial)).unwrap(),
+        None => format!("{line}\n"),
+    };
+    body.lines().map(line).collect()
+}
+
+#[test]
+fn every_attribute_is_documented_and_the_rendered_pages_are_those_of_the_sources() {
+    hold_file(LIST, &ofedctl::doors::packer::markdown_list());
+    hold_file(".web-docs/README.md", &rendered("docs/README.md"));
+    hold_file(".web-docs/components/provisioner/ofed/README.md", &rendered("docs/provisioners/ofed.mdx"));
 }

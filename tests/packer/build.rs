@@ -16,17 +16,16 @@ pub struct Workshop {
 impl Workshop {
     /// Makes one, with the plugin installed.
     pub fn new() -> Self {
+        Self::with(Path::new(env!("CARGO_BIN_EXE_ofedctl")))
+    }
+
+    /// Makes one with a program as its plugin, which then is also what goes into guests.
+    pub fn with(program: &Path) -> Self {
         need(&["packer"]);
         let folder = crate::common::scratch();
         let plugins = folder.path().join("plugins");
-        let setup = crate::common::program::run(&[
-            "packer",
-            "setup",
-            "--plugin-path",
-            plugins.to_str().unwrap(),
-            "--json",
-        ]);
-        assert_eq!(setup.code, 0, "{setup:?}");
+        let setup = Command::new(program).args(["packer", "setup", "--plugin-path"]).arg(&plugins).output();
+        assert!(setup.unwrap().status.success());
         std::fs::create_dir(folder.path().join("home")).unwrap();
         Self { folder, plugins }
     }

@@ -11,17 +11,72 @@ use std::time::Duration;
 
 /// Settings of a VM that runs: baking never waits for hardware, nor misses it, and never reboots.
 const NOT_HERE: [&str; 3] = ["wait_for_device", "required", "reboot"];
-/// This door's own attributes.
-const OWN: [(&str, Type); 9] = [
-    ("vm_sizes", Type::Texts),
-    ("kernel", Type::Text),
-    ("stage", Type::Bool),
-    ("generalize", Type::Bool),
-    ("ofedctl_binary", Type::Text),
-    ("execute_command", Type::Text),
-    ("remote_folder", Type::Text),
-    ("reconnect_timeout", Type::Text),
-    ("output_directory", Type::Text),
+/// This door's own attributes, with what the documents say of them.
+const OWN: [(&str, Type, &str); 9] = [
+    (
+        "vm_sizes",
+        Type::Texts,
+        "All VM sizes the image is for. One driver must serve them all, or the build is refused and says why. Takes \
+         the place of `vm_size`.",
+    ),
+    (
+        "kernel",
+        Type::Text,
+        "The kernel that must have working modules, as `uname -r` prints it. Defaults to the newest one installed in \
+         the guest, which is the one the image will boot; `kernels` takes several.",
+    ),
+    (
+        "stage",
+        Type::Bool,
+        "Fill the cache on the build host first, when it holds nothing for this guest: with the guest's package \
+         sources and keys, against what the guest has installed. Defaults to `false`.",
+    ),
+    (
+        "generalize",
+        Type::Bool,
+        "Make the guest safe to clone at the end: no log and no status of the build stay in it, the receipt does. \
+         Defaults to `false`.",
+    ),
+    (
+        "ofedctl_binary",
+        Type::Text,
+        "The program to send into the guest: a static build of this version for the guest's architecture. Defaults \
+         to the plugin's own file.",
+    ),
+    (
+        "execute_command",
+        Type::Text,
+        "How to become root in the guest; `{{ .Command }}` stands for the command, one quoted word of shell. Defaults \
+         to `sh -c {{ .Command }}` for root and `sudo -n sh -c {{ .Command }}` for others.",
+    ),
+    (
+        "remote_folder",
+        Type::Text,
+        "Where the files of the build lie in the guest until its end. Programs must be allowed to run there. Defaults \
+         to `/var/tmp`.",
+    ),
+    (
+        "reconnect_timeout",
+        Type::Text,
+        "How long the guest may be away before the build fails, and how long a guest goes on when the build is gone, \
+         before it stops the bake and cleans up by itself. Defaults to `5m`.",
+    ),
+    (
+        "output_directory",
+        Type::Text,
+        "A folder of the build host for the guest's `status.json`, `receipt.json` and log, `ib-vmext-status`, however \
+         the bake ends.",
+    ),
+];
+/// Settings that say something else here than elsewhere.
+const SAID_HERE: [(&str, &str); 3] = [
+    ("cache", "The cache on the build host: a folder, or a file made by `ofedctl cache export`."),
+    (
+        "offline",
+        "Give package managers in the guest no network interface. Defaults to `true` here, because all that is needed \
+         was uploaded.",
+    ),
+    ("kernels", "The kernels that must have working modules, as `uname -r` prints them. See `kernel`."),
 ];
 /// What stands for the command in `execute_command`, written as Packer's own provisioners write it.
 const COMMAND: [&str; 2] = ["{{ .Command }}", "{{.Command}}"];
@@ -58,8 +113,37 @@ pub(super) fn spec() -> Vec<Attribute> {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap_or_default();
     let settings = keys().into_iter().filter(|key| !NOT_HERE.contains(&key.as_str()));
     let settings = settings.map(|key| (kind(&schema["properties"][&key]), key));
-    let own = OWN.iter().map(|(name, kind)| (*kind, (*name).to_owned()));
+    let own = OWN.iter().map(|(name, kind, _)| (*kind, (*name).to_owned()));
     settings.chain(own).map(|(kind, name)| Attribute { name, kind, required: false }).collect()
+}
+
+/// All attributes as the documents list them: Markdown, in the form of Packer's own plugins.
+pub fn markdown_list() -> String {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap_or_default();
+    let line = |Attribute { name, kind, .. }: &Attribute| {
+        let own = OWN.iter().find(|(own, ..)| own == name).map(|(.., says)| (*says).to_owned());
+        let here = SAID_HERE.iter().find(|(here, _)| here == name).map(|(_, says)| (*says).to_owned());
+        let says = own.or(here).unwrap_or_else(|| described(&schema["properties"][name]));
+        let kind = match kind {
+            Type::Text => "string",
+            Type::Bool => "bool",
+            Type::Number => "number",
+            Type::Texts => "list(string)",
+        };
+        format!("- `{name}` ({kind}) - {}\n", says.replace('\n', " "))
+    };
+    spec().iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// What a setting's schema says of it.
+fn described(property: &Value) -> String {
+    let says = property["description"].as_str().unwrap_or_default();
+    match &property["default"] {
+        Value::Null => says.to_owned(),
+        Value::Array(values) if values.is_empty() => says.to_owned(),
+        Value::String(word) => format!("{says} Defaults to `{word}`."),
+        value => format!("{says} Defaults to `{value}`."),
+    }
 }
 
 /// The type of a setting by its schema; choices are words.
@@ -88,7 +172,7 @@ pub(super) fn read(given: Map<String, Value>) -> Result<Wanted, String> {
         }
         if key != "execute_command" && is_uninterpolated(&value) {
             wrong.push(format!("`{key}`: templates in JSON are not interpolated here; write it in HCL2"));
-        } else if OWN.iter().any(|(name, _)| *name == key) {
+        } else if OWN.iter().any(|(name, ..)| *name == key) {
             own.insert(key, value);
         } else if NOT_HERE.contains(&key.as_str()) {
             wrong.push(format!("`{key}` means nothing while an image is built"));

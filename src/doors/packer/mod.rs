@@ -18,6 +18,7 @@ mod setup;
 mod staging;
 mod ui;
 
+pub use attributes::markdown_list;
 pub use setup::{Installed, SOURCE, setup};
 
 use crate::host::{stop::Stop, variable};
