@@ -43,17 +43,21 @@ pub fn building_root(suite: &str) -> Root {
     root_of(&packed(&format!("{suite}+building"), suite, BUILDING))
 }
 
-/// A fresh root with cloud-init, and what a machine boots with: a layer over one that all tests share. It is mounted for
-/// the calling thread and the programs that this starts, and for nobody else.
+/// A fresh root with cloud-init, and what a machine boots with.
 pub fn cloud_root(suite: &str) -> Root {
-    let tar = packed(&format!("cloud-{suite}"), suite, &format!("{PACKAGES},{CLOUD_PACKAGES}"));
+    layered(&packed(&format!("cloud-{suite}"), suite, &format!("{PACKAGES},{CLOUD_PACKAGES}")))
+}
+
+/// A fresh root from a packed one: a layer over one that all tests share. It is mounted for the calling thread and the
+/// programs that this starts, and for nobody else.
+pub fn layered(tar: &Path) -> Root {
     let shared = tar.with_extension("root");
     {
         let _lock = super::lock(&tar.with_extension("root.lock"));
         if !shared.exists() {
             let unfinished = tar.with_extension("root.unfinished");
             let _ = std::fs::remove_dir_all(&unfinished);
-            unpack(&tar, &unfinished);
+            unpack(tar, &unfinished);
             std::fs::rename(unfinished, &shared).unwrap();
         }
     }

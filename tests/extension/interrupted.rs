@@ -1,10 +1,12 @@
 //! A worker that dies at the worst moment: the next start of the agent sets it right, and meanwhile nothing lies.
 
 use crate::common::image;
+use crate::common::need::need;
 use crate::common::status;
-use crate::vm::{Vm, enabled, folder, offline};
+use crate::vm::{Vm, enabled, folder, offline, with_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -62,6 +64,61 @@ fn a_worker_asked_to_stop_says_so_and_the_next_start_goes_on() {
 
     let reported = vm.run(&[goal]);
     assert_eq!(reported[0].ending(), ("success", 0, "reboot-required"), "{:#}", reported[0].0["status"]);
+}
+
+/// A package manager that somebody else has locked keeps the worker waiting for as long as the test wants.
+#[test]
+fn disable_lets_go_of_a_worker_that_waits_and_enable_begins_again() {
+    let vm = Vm::with_cache();
+    vm.publish("1.0.0.0");
+    let lock = "import fcntl, time\nlock = open('/var/lib/dpkg/lock-frontend', 'r+')\nfcntl.lockf(lock, fcntl.LOCK_EX)\n\
+                open('/srv/locked', 'w').close()\ntime.sleep(600)\n";
+    vm.root.write("srv/lock.py", lock);
+    let hold =
+        "chroot . python3 /srv/lock.py >/dev/null 2>&1 &\nuntil [ -e srv/locked ]; do sleep 0.05; done\n";
+    vm.root.write("srv/boot.sh", hold);
+    let goal = enabled("1.0.0.0", 0, &offline());
+    let glance = |mut goal: Value| {
+        goal["once"] = json!(true);
+        goal["restart"] = json!(true);
+        goal
+    };
+    let steps = [glance(goal.clone()), glance(goal.clone()), with_state(goal.clone(), "disabled")];
+    let reported = vm.run(&steps);
+    assert_eq!(reported[0].0["seen"], json!(["transitioning"]));
+    assert!(reported[0].seconds() < 60.0, "{}", reported[0].seconds());
+    assert_eq!(
+        reported[1].0["seen"],
+        json!(["transitioning"]),
+        "the worker that is there is left to its work"
+    );
+    assert_eq!(state(&vm), "error");
+    let log = vm.root.read("var/log/azure/ib-vmext-status");
+    assert!(
+        log.contains("the settings 0 are being dealt with") && log.contains("stopping the worker"),
+        "{log}"
+    );
+    assert!(log.contains("waiting: `/var/lib/dpkg/lock-frontend` is held by process"), "{log}");
+    assert!(vm.root.installed("rdma-core").is_none());
+
+    std::fs::remove_file(vm.root.path().join("srv/boot.sh")).unwrap();
+    let reported = vm.run(&[goal]);
+    assert_eq!(reported[0].ending(), ("success", 0, "reboot-required"), "{:#}", reported[0].0["status"]);
+}
+
+/// With systemd as the first process, the work is a unit of its own and no part of the agent's.
+#[test]
+fn where_there_is_systemd_the_worker_is_a_transient_unit() {
+    need(&["systemd-container"]);
+    let vm = Vm::with_cache();
+    vm.publish("1.0.0.0");
+    vm.booted_by_systemd(&[enabled("1.0.0.0", 0, &offline())]);
+    let reported = crate::vm::Reported(serde_json::from_str(vm.root.read("srv/out.json").trim()).unwrap());
+    assert_eq!(reported.ending(), ("success", 0, "reboot-required"), "{:#}", reported.0["status"]);
+    let units = vm.root.read("srv/units.txt");
+    assert!(units.contains("ofedctl-extension-0-") && units.contains("extension worker --seq 0"), "{units}");
+    let log = vm.root.read("var/log/azure/ib-vmext-status");
+    assert!(!log.contains("systemd-run said"), "{log}");
 }
 
 /// The workers at work in the VM, by this machine's numbers.

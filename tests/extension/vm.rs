@@ -10,7 +10,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
 /// An image as it runs on Azure, and what the agent itself works with.
-const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates,waagent,openssl,procps";
+const PACKAGES: &str =
+    "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates,waagent,openssl,iproute2";
+/// The hardware of an `HB120rs_v3`.
+const MACHINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04/sys");
 /// What the tests' packages are registered as.
 pub(crate) const NAME: &str = "Ofedctl.Hpc.InfiniBandDriverLinux";
 
@@ -42,9 +45,8 @@ pub(crate) struct Reported(pub(crate) Value);
 impl Vm {
     /// An `HB120rs_v3` with Debian 12 and a cache of what it needs.
     pub(crate) fn new() -> Self {
-        let root = root::root_of(&root::packed("agent-bookworm", "bookworm", PACKAGES));
-        let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04/sys");
-        assert!(Command::new("cp").args(["-a", machine]).arg(root.path()).status().unwrap().success());
+        let root = root::layered(&root::packed("agent-bookworm", "bookworm", PACKAGES));
+        assert!(Command::new("cp").args(["-a", MACHINE]).arg(root.path()).status().unwrap().success());
         for folder in ["srv/packages", "srv/agent", "var/lib/waagent"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();
         }
@@ -92,11 +94,53 @@ impl Vm {
         self.start_on("Standard_HB120rs_v3", steps)
     }
 
-    fn start_on(&self, size: &str, steps: &[Value]) -> Child {
-        let compute =
-            json!({"vmSize": size, "vmId": "5c0ffee0-0000-4000-8000-00000000cafe", "offer": "debian-12"});
+    fn write_scenario(&self, size: &str, steps: &[Value]) {
+        let vm_id = "5c0ffee0-0000-4000-8000-00000000cafe";
+        let compute = json!({"vmSize": size, "vmId": vm_id, "offer": "debian-12"});
         let scenario = json!({"compute": compute, "steps": steps});
         self.root.write("srv/scenario.json", &scenario.to_string());
+    }
+
+    /// Boots the VM's own systemd, lets the agent work through goal states there, and leaves what it reports in
+    /// `srv/out.json`, and what systemd says of the worker's unit in `srv/units.txt`.
+    pub(crate) fn booted_by_systemd(&self, steps: &[Value]) {
+        self.write_scenario("Standard_HB120rs_v3", steps);
+        let unit = "[Unit]\nAfter=basic.target\nRequires=basic.target\n[Service]\nType=oneshot\n\
+                    StandardError=file:/srv/unit.log\nExecStart=/bin/sh /srv/unit.sh\nTimeoutStartSec=200\n";
+        self.root.write("etc/systemd/system/drive.service", unit);
+        // Every container is shown this machine's own devices; those of the VM go over them.
+        let copied = Command::new("cp").args(["-a", MACHINE]).arg(self.root.path().join("srv")).status();
+        assert!(copied.unwrap().success());
+        let script = "
+            mount --bind /srv/sys/bus /sys/bus
+            ip link set lo up
+            ip address add 168.63.129.16/32 dev lo
+            ip address add 169.254.169.254/32 dev lo
+            (until systemctl show 'ofedctl-extension-*' --property=Id,ExecStart,ControlGroup | grep Id= >/dev/null
+            do :; done; systemctl show 'ofedctl-extension-*' --property=Id,ExecStart,ControlGroup >/srv/units.txt) &
+            python3 -W ignore /srv/agent/drive.py /srv/scenario.json >/srv/out.json
+            systemctl exit 0
+        ";
+        self.root.write("srv/unit.sh", script);
+        let mut nspawn = Command::new("systemd-nspawn");
+        nspawn.args([
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--quiet",
+            "--boot",
+            "--directory",
+        ]);
+        nspawn.arg(self.root.path()).args(["--", "systemd.unit=drive.service"]);
+        let ran = common::program::finish({
+            nspawn.stdin(Stdio::null());
+            nspawn
+        });
+        assert_ne!(self.root.read("srv/out.json"), "", "{ran:?}\n{}", self.root.read("srv/unit.log"));
+    }
+
+    fn start_on(&self, size: &str, steps: &[Value]) -> Child {
+        self.write_scenario(size, steps);
         let script = r#"
             ip link set lo up
             ip address add 168.63.129.16/32 dev lo
