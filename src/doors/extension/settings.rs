@@ -67,8 +67,12 @@ fn parts(host: &Host, handler: &Handler, text: &str) -> Result<(Value, Value)> {
 
 /// Also a public address may have a token in it that is better not repeated.
 fn conceal(host: &Host, part: &Value) {
-    let words = part.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
-    host.events.conceal(words.flat_map(secrets::of_address));
+    match part {
+        Value::String(word) => host.events.conceal(secrets::of_address(word)),
+        Value::Array(parts) => parts.iter().for_each(|part| conceal(host, part)),
+        Value::Object(parts) => parts.values().for_each(|part| conceal(host, part)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// The agent's own folder, two above the settings'.
@@ -158,6 +162,17 @@ mod tests {
             let error = given(&text.replace("null", thumbprint)).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_secret_in_any_setting_is_concealed() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let settings = r#"{"proxy": "http://me:secret@proxy", "mirrors": ["https://m.example/x?sig=token"]}"#;
+        host.root.write_text("/w/h/config/0.settings", &public(settings)).unwrap();
+        let config_folder = Some("/w/h/config".to_owned());
+        read(&host, &Handler { config_folder, ..Handler::default() }).unwrap();
+        let said = host.events.clean("secret of http://me:secret@proxy and ?sig=token");
+        assert_eq!(said, "*** of http://***@proxy and ?***");
     }
 
     #[test]
