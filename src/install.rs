@@ -148,7 +148,7 @@ pub fn remove(
 }
 
 /// Makes sure that nobody else works on the packages, and that in an image nothing will start.
-fn begin(host: &Host, journal: &mut Journal, manager: Manager, manner: Manner) -> Result<()> {
+pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, manner: Manner) -> Result<()> {
     manager.wait_for_locks(host, manner.patience)?;
     if manner.sealed {
         journal.write_temporary(POLICY, POLICY_TEXT)?;

@@ -161,6 +161,9 @@ reasons! {
         "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
     KernelUnsupported "kernel-unsupported" Unsupported
         "no driver for this kernel", "Install a kernel with InfiniBand modules (on Debian: linux-image-amd64, not the cloud flavour).";
+    DriverPresent "driver-present" Unsupported
+        "another vendor's driver is installed, and it is not the one that is wanted",
+        "Set `replace_driver: replace` to have it taken out by its own uninstaller, or leave the choice to `auto`.";
     SecureBoot "secure-boot" Unsupported
         "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (--driver inbox).";
 
@@ -217,6 +220,9 @@ reasons! {
         "another program held a lock for too long", "Wait for the named program to end, or raise `lock_timeout`.";
     NoSpace "no-space" Failed
         "a file system is full", "Free space on the named file system and run again.";
+    InitramfsFailed "initramfs-failed" Failed
+        "a kernel's initial file system could not be made with the new modules",
+        "Read the quoted lines and the named log, repair the cause, and run again.";
     VerifyFailed "verify-failed" Failed
         "the result is not as planned", "Read the failed checks; run `ofedctl bake` or `install` again to repair.";
     NeverRun "never-run" Failed

@@ -80,6 +80,9 @@ pub struct Plan {
     pub driver_version: Option<String>,
     /// The driver that is there already, so that nothing is to be done.
     pub present: Option<Present>,
+    /// A driver that somebody else installed and that is taken out first, by its own uninstaller.
+    #[serde(default)]
+    pub replaces: Option<String>,
     /// Why this one, in a few lines.
     pub why: Vec<String>,
     /// The others, and why not.
@@ -103,8 +106,8 @@ impl Plan {
         }
     }
 
-    /// Whether both ask for the same to be done. What is known of the machine, and the reasons, may differ: an image
-    /// is baked for a size that only the VM made from it knows.
+    /// Whether both ask for the same to be there. What is known of the machine, and the reasons, may differ: an image
+    /// is baked for a size that only the VM made from it knows. So may what was in the way: it is gone by now.
     pub fn does_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.target, &other.target);
         (&ours.distro, ours.arch, &ours.kernels) == (&theirs.distro, theirs.arch, &theirs.kernels)
@@ -143,13 +146,16 @@ impl Plan {
                 line("headers", &format!("kernel-devel {}", devel.url.as_ref().unwrap_or(&devel.version)));
             }
         }
+        if let Some(replaced) = &self.replaces {
+            line("take out", &format!("{replaced}, by its own uninstaller; this cannot be undone"));
+        }
         if self.present.is_some() {
             line("install", "nothing: it is there already");
         } else if !self.packages.is_empty() {
             line("install", &self.packages.join(" "));
         }
         for edit in &self.edits {
-            line("edit", &format!("{} ({})", edit.path(), edit.why()));
+            line("edit", &format!("{} ({})", edit.subject(), edit.why()));
         }
         line("verify", &format!("modules {}", self.modules.join(" ")));
         text

@@ -46,8 +46,14 @@ pub struct Receipt {
     pub packages: BTreeMap<String, String>,
     /// Those of them that were not there before at all.
     pub added: BTreeSet<String>,
+    /// Versions of packages that were there before, and that came in another version or had to go.
+    #[serde(default)]
+    pub replaced: BTreeMap<String, String>,
     /// The files that were edited, with what was there before.
     pub changes: Vec<Change>,
+    /// The packages that were put on hold.
+    #[serde(default)]
+    pub held: BTreeSet<String>,
     /// What was checked at the end.
     pub checks: Vec<Check>,
 }
@@ -77,6 +83,10 @@ impl Receipt {
         }
         self.changes = changes;
         self.added.extend(earlier.added.iter().cloned());
+        self.held.extend(earlier.held.iter().cloned());
+        // The oldest version is the one that was there before; what an earlier run added was not.
+        self.replaced.retain(|name, _| !earlier.added.contains(name));
+        self.replaced.extend(earlier.replaced.clone());
         for name in earlier.packages.keys() {
             if let Some(version) = installed.get(name) {
                 self.packages.insert(name.clone(), version.clone());

@@ -62,6 +62,32 @@ pub enum RebootPolicy {
     PowerState,
 }
 
+/// What RDMA devices are called after every boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RdmaNames {
+    /// As on Azure's HPC images: `mlx5_ib0` and so on for InfiniBand, `mlx5_an0` for Accelerated Networking.
+    #[default]
+    Azure,
+    /// As the kernel counts them: `mlx5_0`.
+    Kernel,
+    /// As the distribution's rdma-core has it: after the PCI address.
+    Distribution,
+}
+
+/// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ReplaceDriver {
+    /// Leave it, and say so.
+    #[default]
+    Refuse,
+    /// Take it out first, by its own uninstaller. This cannot be undone.
+    Replace,
+}
+
 /// Everything a user may set. Every key means the same at every door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -105,6 +131,12 @@ pub struct Settings {
     pub reboot: RebootPolicy,
     /// Take the driver out again when the VM extension is removed from the VM. An upgrade of it never does.
     pub remove_on_uninstall: bool,
+    /// What RDMA devices are called after every boot.
+    pub rdma_names: RdmaNames,
+    /// Put the kernel packages on hold, so that no new kernel comes without modules. On Debian and Ubuntu.
+    pub kernel_hold: bool,
+    /// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
+    pub replace_driver: ReplaceDriver,
     /// Leave the cache in an image that is generalized.
     pub keep_cache: bool,
     /// Where else files are, tried in order before their own address: `https://HOST/PATH/=https://MIRROR/PATH/`
@@ -143,6 +175,9 @@ impl Default for Settings {
             memlock: true,
             reboot: RebootPolicy::Report,
             remove_on_uninstall: false,
+            rdma_names: RdmaNames::Azure,
+            kernel_hold: false,
+            replace_driver: ReplaceDriver::Refuse,
             keep_cache: true,
             mirrors: Vec::new(),
             // With pauses of up to a minute, some minutes: a server's restart, or DNS that comes late at boot.

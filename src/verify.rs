@@ -4,6 +4,8 @@ pub mod live;
 pub mod traffic;
 mod vendor;
 
+use crate::edit::Edit;
+use crate::edits::{Action, Depth, due};
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
 use crate::packages::{Installed, Manager};
@@ -31,13 +33,32 @@ pub fn look(
         }));
     }
     checks.extend(vendor::release(host, plan));
-    for edit in &plan.edits {
-        let current = host.root.read_text(edit.path())?;
-        let ok = edit.apply(current.as_deref()).is_none();
-        let found = if ok { "as planned" } else { "not as planned" };
-        checks.push(Check { name: format!("file {}", edit.path()), ok, found: found.to_owned() });
+    for edit in plan.edits.iter().filter(|edit| !matches!(edit, Edit::RefreshInitramfs { .. })) {
+        checks.push(edited(host, edit, installed, Depth::Files)?);
     }
     Ok(checks)
+}
+
+/// Whether an edit is made.
+fn edited(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Result<Check> {
+    let due = due(host, edit, installed, depth)?;
+    let wrong: Vec<String> = due
+        .iter()
+        .map(|action| match action {
+            Action::Write { .. } => "not as planned".to_owned(),
+            Action::Link { path, .. } => format!("no link {path}"),
+            Action::Hold(names) => format!("not on hold: {}", names.join(" ")),
+            Action::Refresh { stale, .. } => format!("holds {}", stale.join(", ")),
+        })
+        .collect();
+    let kind = match edit {
+        Edit::WriteFile { .. } | Edit::SetKey { .. } | Edit::SetComponent { .. } => "file ",
+        Edit::EnableUnit { .. } => "unit ",
+        Edit::HoldPackages { .. } => "hold ",
+        Edit::RefreshInitramfs { .. } => "",
+    };
+    let found = if wrong.is_empty() { "as planned".to_owned() } else { wrong.join("; ") };
+    Ok(Check { name: format!("{kind}{}", edit.subject()), ok: wrong.is_empty(), found })
 }
 
 /// Everything: also compares every installed file of the recorded packages with its digest.
@@ -49,6 +70,9 @@ pub fn prove(
 ) -> Result<Vec<Check>> {
     let installed = manager.installed(host)?;
     let mut checks = look(host, plan, &installed, None)?;
+    for edit in plan.edits.iter().filter(|edit| matches!(edit, Edit::RefreshInitramfs { .. })) {
+        checks.push(edited(host, edit, &installed, Depth::All { sealed: !host.is_running_system() })?);
+    }
     let drifted = recorded.iter().filter(|(name, version)| installed.versions.get(*name) != Some(*version));
     checks.extend(drifted.map(|(name, version)| package(name, &installed, Some(version))));
     let names: Vec<String> =

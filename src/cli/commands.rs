@@ -56,7 +56,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
     let base = match (&args.status_file, target) {
         (Some(file), _) => Base::StatusFile(file.clone()),
-        (None, Some(target)) => Base::Root(&target.root),
+        (None, Some(target)) => stage::base_of(&plan, &target.root),
         (None, None) => Base::Empty,
     };
     let sources = elsewhere.as_ref().unwrap_or(&host.root);

@@ -186,6 +186,12 @@ impl Root {
         self.write(path, &Content { bytes: text.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 })
     }
 
+    /// Writes other bytes into a file that is there; its permissions and owner are kept.
+    pub fn rewrite(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        let old = self.content(path)?.with_context(|| self.cannot("find", path))?;
+        self.write(path, &Content { bytes, ..old })
+    }
+
     /// Makes a symbolic link. Its folder must exist, and its own path must not.
     pub fn make_link(&self, path: &str, to: &Path) -> Result<()> {
         let link = pathrs::InodeType::Symlink(to.to_owned());

@@ -10,7 +10,8 @@ use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::SystemTime;
 
 /// The journal of the run at work.
@@ -18,12 +19,15 @@ pub const JOURNAL: &str = "/var/lib/ofedctl/journal.json";
 /// The files that were there before.
 pub const SAVED_DIR: &str = "/var/lib/ofedctl/saved";
 
-/// One file that was made or replaced.
+/// One file that was made or replaced, or one link that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The file, inside the root.
+    /// The file or link, inside the root.
     pub path: String,
-    /// What was there before; none when there was no file.
+    /// Where the link points; none for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// What was there before; none when there was nothing.
     pub before: Option<Saved>,
     /// Folders that had to be made for it, outermost first.
     pub folders: Vec<String>,
@@ -53,6 +57,9 @@ struct Record {
     /// What was installed before the first package was touched; kept over runs until one ends well, so that
     /// the receipt knows every package that came, whichever run it came with.
     packages_before: Option<BTreeMap<String, String>>,
+    /// Packages that were about to be put on hold; kept over runs like those installed before.
+    #[serde(default)]
+    held: BTreeSet<String>,
 }
 
 /// What is known of a run that did not end well.
@@ -60,6 +67,8 @@ struct Record {
 pub struct Unfinished {
     /// The versions that were installed before it, when it had begun to install.
     pub packages_before: Option<BTreeMap<String, String>>,
+    /// The packages that it put on hold, or was about to.
+    pub held: BTreeSet<String>,
 }
 
 /// What was installed before the first package was touched.
@@ -96,12 +105,13 @@ pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     undo(&host.root, &record.changes)?;
     record.changes.clear();
     close(&host.root, &record)?;
-    Ok(Some(Unfinished { packages_before: record.packages_before }))
+    Ok(Some(Unfinished { packages_before: record.packages_before, held: record.held }))
 }
 
 /// Drops a journal whose changes are undone, unless packages were touched: those are for the next run to finish.
 fn close(root: &Root, record: &Record) -> Result<()> {
-    if record.packages_before.is_some() { save(root, record) } else { root.remove_file(JOURNAL) }
+    let touched = record.packages_before.is_some() || !record.held.is_empty();
+    if touched { save(root, record) } else { root.remove_file(JOURNAL) }
 }
 
 fn save(root: &Root, record: &Record) -> Result<()> {
@@ -109,9 +119,9 @@ fn save(root: &Root, record: &Record) -> Result<()> {
     root.write_text(JOURNAL, &text).because(Reason::Internal, || "cannot keep the journal".to_owned())
 }
 
-/// What a changed file held before, as text; none when it was not there.
-pub fn saved_text(root: &Root, change: &Change) -> Result<Option<String>> {
-    change.before.as_ref().map_or(Ok(None), |saved| root.read_text(&format!("{SAVED_DIR}/{}", saved.sha256)))
+/// What a changed file held before; none when it was not there.
+pub fn saved(root: &Root, change: &Change) -> Result<Option<Vec<u8>>> {
+    change.before.as_ref().map_or(Ok(None), |saved| root.read(&format!("{SAVED_DIR}/{}", saved.sha256)))
 }
 
 /// Puts back what was there before, last change first.
@@ -128,22 +138,29 @@ pub fn undo(root: &Root, changes: &[Change]) -> Result<()> {
                 root.write(&change.path, &content)?;
             }
         }
-        for folder in change.folders.iter().rev() {
-            root.remove_empty_dir(folder);
-        }
+        remove_folders(root, change);
     }
     Ok(())
+}
+
+/// Removes the folders that were made for a file, unless something else is in them by now.
+pub fn remove_folders(root: &Root, change: &Change) {
+    for folder in change.folders.iter().rev() {
+        root.remove_empty_dir(folder);
+    }
 }
 
 impl<'h> Journal<'h> {
     /// Begins the journal of a run, which takes over what [`recover`] told of an earlier one.
     pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
+        let Unfinished { packages_before, held } = unfinished.unwrap_or_default();
         let record = Record {
             schema_version: 1,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             step: Step::Stage.name().to_owned(),
             changes: Vec::new(),
-            packages_before: unfinished.and_then(|unfinished| unfinished.packages_before),
+            packages_before,
+            held,
         };
         save(&host.root, &record)?;
         Ok(Self { host, record, open: true })
@@ -176,6 +193,43 @@ impl<'h> Journal<'h> {
         self.replace(path, bytes, 0o755, true)
     }
 
+    /// Makes a link that stays, where there is nothing yet.
+    pub fn link(&mut self, path: &str, to: &str) -> Result<()> {
+        self.record_new(path, Some(to.to_owned()), false)?;
+        let (folder, _) = path.rsplit_once('/').unwrap_or(("/", path));
+        self.host.root.make_dirs(folder, 0o755)?;
+        self.host.root.make_link(path, Path::new(to))
+    }
+
+    /// Notes a file that another program makes on the way; what is left of it is gone when the run ends, however it
+    /// ends. One that is there already is somebody else's and stays.
+    pub fn expect_temporary(&mut self, path: &str) -> Result<()> {
+        if self.host.root.exists(path) { Ok(()) } else { self.record_new(path, None, true) }
+    }
+
+    /// Notes packages before they are put on hold. Unlike files they stay so when the run does not end well: packages
+    /// are for the next run to finish.
+    pub fn note_held(&mut self, packages: &[String]) -> Result<()> {
+        self.record.held.extend(packages.iter().cloned());
+        self.save()
+    }
+
+    /// What was installed before the first package was touched; none when none was.
+    pub fn packages_before(&self) -> Option<&BTreeMap<String, String>> {
+        self.record.packages_before.as_ref()
+    }
+
+    /// The packages that were put on hold, by this run or by those before it that did not end well.
+    pub fn held(&self) -> &BTreeSet<String> {
+        &self.record.held
+    }
+
+    fn record_new(&mut self, path: &str, link: Option<String>, temporary: bool) -> Result<()> {
+        let folders = missing_folders(&self.host.root, path);
+        self.record.changes.push(Change { path: path.to_owned(), link, before: None, folders, temporary });
+        self.save()
+    }
+
     fn replace(&mut self, path: &str, bytes: &[u8], mode: u32, temporary: bool) -> Result<()> {
         let root = &self.host.root;
         let old = root.content(path)?;
@@ -183,9 +237,14 @@ impl<'h> Journal<'h> {
             None => None,
             Some(old) => Some(keep(root, old)?),
         };
-        let folders = missing_folders(root, path);
-        self.record.changes.push(Change { path: path.to_owned(), before, folders, temporary });
-        self.save()?;
+        // Of a file that is edited twice, the first copy is the one to put back.
+        let known = |change: &Change| change.path == path && change.temporary == temporary;
+        if !self.record.changes.iter().any(known) {
+            let folders = missing_folders(root, path);
+            let path = path.to_owned();
+            self.record.changes.push(Change { path, link: None, before, folders, temporary });
+            self.save()?;
+        }
         let (mode, uid, gid) = match (&old, temporary) {
             (Some(old), false) => (old.mode, old.uid, old.gid),
             _ => (mode, 0, 0),
@@ -333,6 +392,45 @@ mod tests {
         let unfinished = recover(&host).unwrap().unwrap();
         assert_eq!(unfinished.packages_before, Some(versions("1")));
         Journal::begin(&host, Some(unfinished)).unwrap().commit(|_| Ok(())).unwrap();
+        assert!(!host.root.exists(JOURNAL));
+    }
+
+    #[test]
+    fn a_link_and_what_another_program_leaves_are_undone_too() {
+        let (_dir, host) = host();
+        let mut journal = Journal::begin(&host, None).unwrap();
+        journal
+            .link("/etc/systemd/system/sysinit.target.wants/x.service", "/lib/systemd/system/x.service")
+            .unwrap();
+        journal.expect_temporary("/usr/half").unwrap();
+        journal.expect_temporary("/etc/waagent.conf").unwrap();
+        host.root.write_text("/usr/half", "half a file").unwrap();
+        assert!(host.root.link_target("/etc/systemd/system/sysinit.target.wants/x.service").is_some());
+        std::mem::forget(journal);
+        assert!(recover(&host).unwrap().is_some());
+        assert_untouched(&host);
+    }
+
+    #[test]
+    fn a_file_that_is_edited_twice_gets_its_first_content_back() {
+        let (_dir, host) = host();
+        let mut journal = Journal::begin(&host, None).unwrap();
+        journal.write("/etc/waagent.conf", b"once\n").unwrap();
+        journal.write("/etc/waagent.conf", b"twice\n").unwrap();
+        assert_eq!(host.root.read_text("/etc/waagent.conf").unwrap().unwrap(), "twice\n");
+        drop(journal);
+        assert_untouched(&host);
+    }
+
+    #[test]
+    fn packages_that_a_killed_run_held_are_known_to_the_next() {
+        let (_dir, host) = host();
+        let mut first = Journal::begin(&host, None).unwrap();
+        first.note_held(&["linux-azure".to_owned()]).unwrap();
+        std::mem::forget(first);
+        let second = Journal::begin(&host, recover(&host).unwrap()).unwrap();
+        assert_eq!(second.held().iter().collect::<Vec<_>>(), ["linux-azure"]);
+        second.commit(|_| Ok(())).unwrap();
         assert!(!host.root.exists(JOURNAL));
     }
 

@@ -25,7 +25,7 @@ pub(super) fn installed(root: &Root) -> Result<Installed> {
 fn parse(text: &str) -> Installed {
     let mut installed = Installed::default();
     for stanza in text.split("\n\n") {
-        let (mut name, mut version, mut state) = (None, None, None);
+        let (mut name, mut version, mut state, mut want) = (None, None, None, None);
         for line in stanza.lines() {
             // Continuation lines of long fields begin with a space and never match.
             if let Some(value) = line.strip_prefix("Package: ") {
@@ -34,12 +34,16 @@ fn parse(text: &str) -> Installed {
                 version = Some(value.trim());
             } else if let Some(value) = line.strip_prefix("Status: ") {
                 state = value.split_whitespace().next_back();
+                want = value.split_whitespace().next();
             }
         }
         let (Some(name), Some(state)) = (name, state) else { continue };
         match (state, version) {
             ("installed", Some(version)) => {
                 installed.versions.insert(name.to_owned(), version.to_owned());
+                if want == Some("hold") {
+                    installed.held.insert(name.to_owned());
+                }
             }
             ("not-installed" | "config-files", _) => {}
             _ => installed.broken.push(name.to_owned()),
@@ -88,6 +92,15 @@ pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
+/// What `apt-mark hold` and `unhold` do, without apt's caches: dpkg keeps what is wanted of each package.
+pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+    let wanted = if on { "hold" } else { "install" };
+    let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
+    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "dpkg"]).args(packages).inside(sandbox);
+    host.run(&cmd)?.check(Reason::PackageManager, "holding packages").map(drop)
+}
+
 /// Lines are `??5?????? c /etc/x` or `missing   c /etc/x`; a `c` marks a configuration file.
 fn is_damage(line: &str) -> bool {
     let mut words = line.split_whitespace();
@@ -113,6 +126,10 @@ Version: 1
 Package: torn
 Status: install reinstreq half-installed
 Version: 2
+
+Package: linux-image-azure
+Status: hold ok installed
+Version: 3
 ";
 
     #[test]
@@ -120,8 +137,9 @@ Version: 2
         let installed = parse(SAMPLE);
         assert_eq!(
             installed.versions.into_iter().collect::<Vec<_>>(),
-            [("rdma-core".into(), "44.0-2".into())]
+            [("linux-image-azure".into(), "3".into()), ("rdma-core".into(), "44.0-2".into())]
         );
+        assert_eq!(installed.held.into_iter().collect::<Vec<_>>(), ["linux-image-azure"]);
         assert_eq!(installed.broken, ["torn"]);
     }
 

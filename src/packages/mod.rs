@@ -11,10 +11,11 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::Way;
 use crate::host::inside::Sandbox;
+use crate::outcome::Reason;
 use crate::target::{Arch, Distro, Family};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -48,6 +49,21 @@ pub struct Installed {
     pub versions: BTreeMap<String, String>,
     /// Packages left half-done by an interrupted transaction.
     pub broken: Vec<String>,
+    /// Those that are installed and on hold: neither upgraded nor removed.
+    pub held: BTreeSet<String>,
+}
+
+impl Installed {
+    /// The installed packages of these names; one that ends with `*` stands for all that begin so.
+    pub fn named(&self, names: &[String]) -> impl Iterator<Item = &str> {
+        let is_named = |package: &&str| {
+            names.iter().any(|name| match name.strip_suffix('*') {
+                Some(start) => package.starts_with(start),
+                None => package == name,
+            })
+        };
+        self.versions.keys().map(String::as_str).filter(is_named)
+    }
 }
 
 /// The state of the target that packages are resolved against.
@@ -292,6 +308,17 @@ impl Manager {
         match self {
             Self::Apt => dpkg::files(host, packages),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::files(host, packages),
+        }
+    }
+
+    /// Puts installed packages on hold, or lets go of them.
+    pub fn hold(self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+        match self {
+            Self::Apt => dpkg::hold(host, packages, on, sealed),
+            // Each holds by patterns in a file of its own, and none by the state of a package.
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                Err(Reason::BadSettings.error("`kernel_hold` holds packages of Debian and Ubuntu"))
+            }
         }
     }
 

@@ -1,15 +1,22 @@
 //! Before an image is captured: what belongs to this VM alone goes, what belongs to the image stays.
 
-use crate::host::journal::JOURNAL;
-use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE};
+use crate::configure;
+use crate::host::journal::{JOURNAL, SAVED_DIR};
+use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE, STATE_DIR};
 use crate::outcome::{Outcome, Reason};
-use crate::receipt::Receipt;
+use crate::receipt::{RECEIPT, Receipt};
 use crate::settings::Settings;
-use crate::status::STATUS_FILE;
 use anyhow::Result;
 use std::time::Duration;
 
-/// Makes a root safe to clone: no status, no log and no VM's name are left; the receipt is, and the cache by setting.
+/// What is kept of our own state. Whatever else is there is a VM's.
+const OF_THE_IMAGE: [&str; 2] = [RECEIPT, SAVED_DIR];
+/// What the host told this VM, the address of its InfiniBand interface among it. A clone that still has it when the
+/// VM agent starts would take that address (Azure/azhpc-images removes it, too).
+const KVP_POOL: &str = "/var/lib/hyperv/.kvp_pool_0";
+
+/// Makes a root safe to clone: no status, no log, no VM's name and nothing of the vendor's installer are left; the
+/// receipt is, and the cache by setting.
 ///
 /// Writes no report, for a clone must not inherit one.
 pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
@@ -20,10 +27,17 @@ pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
         let what = "a run on this root did not end well: finish it first, with `ofedctl bake` or `install`";
         return Err(Reason::VerifyFailed.error(what));
     }
-    for file in [STATUS_FILE, LOG_FILE] {
+    let state = host.root.list(STATE_DIR).into_iter().map(|name| format!("{STATE_DIR}/{name}"));
+    for path in state.filter(|path| !OF_THE_IMAGE.contains(&path.as_str())) {
+        host.root.remove_all(&path)?;
+    }
+    for file in [LOG_FILE, KVP_POOL] {
         host.root.remove_file(file)?;
     }
     host.root.remove_all(CHILD_LOG_DIR)?;
+    for path in configure::leftovers(host) {
+        host.root.remove_all(&path)?;
+    }
     if let Some(mut receipt) = Receipt::load(&host.root)?
         && receipt.vm_id.take().is_some()
     {

@@ -2,14 +2,19 @@
 //!
 //! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
 
+mod ask;
+mod earlier;
 mod generalize;
+mod take_out;
 mod uninstall;
 
+pub use ask::{plan_only, verify_only};
 pub use generalize::generalize;
 pub use uninstall::uninstall;
 
 use crate::cache::Bundle;
 use crate::catalog::Catalog;
+use crate::configure;
 use crate::configure::labels;
 use crate::events::Step;
 use crate::facts::Facts;
@@ -17,7 +22,6 @@ use crate::host::Host;
 use crate::host::journal::{self, Journal};
 use crate::install::{self, Manner};
 use crate::outcome::{ExitCode, Outcome, Reason};
-use crate::packages::Base;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::receipt::{Check, Receipt};
@@ -26,7 +30,6 @@ use crate::settings::{RebootPolicy, Settings};
 use crate::stage::{self, Against, Opened};
 use crate::target::{Driver, Moment};
 use crate::verify;
-use crate::{configure, detect};
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -96,7 +99,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let started = SystemTime::now();
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
-    let facts = facts(host, job.moment, job.settings)?;
+    let facts = ask::facts(host, job.moment, job.settings)?;
     report.done(&facts.summary());
 
     report.enter(Step::Plan);
@@ -109,14 +112,17 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     // An image must not carry the name of the machine it was made on.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.moment == Moment::Live);
     if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
-        note_question(host, earlier.as_mut(), question, vm_id);
+        earlier::note_question(host, earlier.as_mut(), question, vm_id);
         return in_place(job, &facts, &plan);
     }
 
     report.publish();
+    // What a run that died left is ours, too.
+    let others = if unfinished.is_none() { configure::leftovers(host) } else { Vec::new() };
     let mut journal = Journal::begin(host, unfinished)?;
-    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan)?;
+    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan, earlier.as_ref())?;
     let loaded = configured(job, report, &mut journal, &plan, &installed)?;
+    configure::tidy(host, &others)?;
     let checks = proven(host, report, &mut journal, &plan, &installed)?;
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
     let mut receipt = Receipt {
@@ -127,13 +133,18 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         started: rfc3339(started),
         finished: rfc3339(SystemTime::now()),
         question,
-        plan,
         bundle: Some(bundle.digest.to_string()),
         packages: installed.packages,
         added: installed.added,
+        replaced: earlier::replaced(host, &journal, &plan)?,
         changes: Vec::new(),
+        held: journal.held().clone(),
         checks,
+        plan,
     };
+    if let Some(earlier) = &mut earlier {
+        earlier::retire(job, earlier, &receipt.plan)?;
+    }
     journal.commit(|changes| {
         receipt.changes = changes.to_vec();
         if let Some(earlier) = &earlier {
@@ -160,7 +171,7 @@ pub enum Outlook {
 pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     let host = job.host;
     let wait_for_device = job.settings.wait_for_device.min(patience.as_secs());
-    let facts = facts(host, job.moment, &Settings { wait_for_device, ..job.settings.clone() })?;
+    let facts = ask::facts(host, job.moment, &Settings { wait_for_device, ..job.settings.clone() })?;
     let earlier = Receipt::load(&host.root)?;
     let (_, plan) = answer(job, &facts, earlier.as_ref())?;
     if plan.present.is_some() {
@@ -208,18 +219,6 @@ fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String
     Ok((question, plan))
 }
 
-/// A machine that was found right once is known by its question the next time, at the next boot for example; and a
-/// clone by its own name.
-fn note_question(host: &Host, receipt: Option<&mut Receipt>, question: String, vm_id: Option<String>) {
-    if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
-        receipt.question = question;
-        receipt.vm_id = vm_id;
-        if let Err(error) = receipt.save(&host.root) {
-            host.events.warn(format!("the receipt was not renewed: {error:#}"));
-        }
-    }
-}
-
 /// Whether the running kernel was seen to have every module of the plan.
 fn has_loaded(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
     let is_there = plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name));
@@ -248,10 +247,11 @@ fn configured(
 ) -> Result<bool> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
-    let edited = configure::configure(job.host, journal, &plan.edits)?;
+    let sealed = job.moment == Moment::Bake;
+    let made = configure::configure(job.host, journal, stage::manager_of(plan)?, &plan.edits, sealed)?;
     labelled(job, journal, plan, installed)?;
     let loaded = is_loaded(job, plan)?;
-    report.done(&format!("{} of {} files had to be edited", edited.len(), plan.edits.len()));
+    report.done(&format!("{made} of {} edits had to be made", plan.edits.len()));
     report.publish();
     Ok(loaded)
 }
@@ -263,7 +263,7 @@ fn labelled(job: &Job, journal: &mut Journal, plan: &Plan, installed: &install::
     }
     let came: Vec<String> = installed.packages.keys().cloned().collect();
     let mut paths = stage::manager_of(plan)?.files(job.host, &came)?;
-    paths.extend(plan.edits.iter().map(|edit| edit.path().to_owned()));
+    paths.extend(plan.edits.iter().filter_map(|edit| edit.path().map(str::to_owned)));
     labels::restore(job.host, journal, &paths, job.moment == Moment::Bake)
 }
 
@@ -287,7 +287,8 @@ fn proven(
 
 /// Whether the receipt is of this very plan and all that files can show still agrees with it.
 fn is_already_right(host: &Host, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
-    let Some(receipt) = receipt.filter(|receipt| receipt.plan.does_the_same(plan)) else { return Ok(false) };
+    let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
+    let Some(receipt) = receipt.filter(same) else { return Ok(false) };
     let installed = stage::manager_of(plan)?.installed(host)?;
     let checks = verify::look(host, plan, &installed, Some(receipt))?;
     Ok(installed.broken.is_empty() && verify::failures(&checks).is_none())
@@ -300,6 +301,7 @@ fn install_from_cache(
     report: &mut Report,
     journal: &mut Journal,
     plan: &Plan,
+    earlier: Option<&Receipt>,
 ) -> Result<(Bundle, install::Installed)> {
     let (host, settings) = (job.host, job.settings);
     let manager = stage::manager_of(plan)?;
@@ -308,6 +310,7 @@ fn install_from_cache(
     let (opened, candidates) = bundles(job, plan)?;
     let cache = &opened.cache;
     let mut incomplete = None;
+    let mut way_is_clear = false;
     for bundle in candidates {
         report.enter(Step::Stage);
         journal.enter(Step::Stage)?;
@@ -321,6 +324,11 @@ fn install_from_cache(
         report.publish();
         report.enter(Step::Install);
         journal.enter(Step::Install)?;
+        if !way_is_clear {
+            // Not before there is something to put in its place.
+            earlier::clear_the_way(job, journal, plan, earlier)?;
+            way_is_clear = true;
+        }
         match install::install(host, journal, manager, (cache, &bundle), plan, manner) {
             Ok(mut installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
@@ -350,49 +358,12 @@ fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
     match find() {
         Err(error) if !settings.offline && Reason::of(&error) == Reason::CacheMissing => {
             host.events.info("the cache does not serve this target yet; filling it");
-            let against = Against { sources: &host.root, base: Base::Root(&host.root) };
+            let against = Against { sources: &host.root, base: stage::base_of(plan, &host.root) };
             stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;
             find()
         }
         found => found,
     }
-}
-
-/// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
-fn facts(host: &Host, moment: Moment, settings: &Settings) -> Result<Facts> {
-    match moment {
-        Moment::Bake => detect::detect(host),
-        Moment::Live => detect::detect_live(host, settings),
-    }
-}
-
-/// Detects, where there is a root to detect in, and plans. Changes nothing.
-pub fn plan_only(
-    host: Option<&Host>,
-    described: &Described,
-    moment: Moment,
-    settings: &Settings,
-) -> Result<(Option<Facts>, Plan)> {
-    let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
-    let plan = plan::plan(described, facts.as_ref(), moment, &Catalog::of(settings)?, settings)?;
-    Ok((facts, plan))
-}
-
-/// Compares a root with its receipt, or says that there is none. On the running system also looks at what the kernel
-/// has made of it and, where asked for, plays ping-pong over the device named, or over `all`.
-pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<Check>)> {
-    let receipt = Receipt::load(&host.root)?
-        .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
-    host.events.enter(Step::Verify);
-    let manager = stage::manager_of(&receipt.plan)?;
-    let mut checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
-    if host.is_running_system() {
-        checks.extend(verify::live::look(host, &receipt.plan)?);
-    }
-    if let Some(device) = traffic {
-        checks.extend(verify::traffic::play(host, device)?);
-    }
-    Ok((receipt, checks))
 }
 
 fn rfc3339(time: SystemTime) -> String {

@@ -1,11 +1,12 @@
 //! Taking out what a run has put in: the packages that came with it, and its edits.
 
 use super::alone;
+use super::take_out::TakeOut;
 use crate::configure;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::journal::{self, Journal, SAVED_DIR};
-use crate::install::{self, Manner};
+use crate::install::Manner;
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::{RECEIPT, Receipt};
 use crate::report::Report;
@@ -13,6 +14,7 @@ use crate::settings::Settings;
 use crate::stage;
 use crate::target::Moment;
 use anyhow::Result;
+use std::collections::BTreeSet;
 
 /// Brings a root back to where it was before the first run, as far as nobody has changed it since.
 pub fn uninstall(host: &Host, settings: &Settings, moment: Moment) -> Outcome {
@@ -42,7 +44,15 @@ fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) 
     // The packages first: when one is needed by something else, nothing has been changed yet.
     report.enter(Step::Install);
     let mut journal = Journal::begin(host, unfinished)?;
-    install::remove(host, &mut journal, manager, &packages, Manner::of(settings, moment))?;
+    let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
+    configure::let_go(host, manager, &held, moment == Moment::Bake)?;
+    let manner = Manner::of(settings, moment);
+    let kernels = &receipt.plan.target.kernels;
+    TakeOut { host, manager, manner, kernels }.ours(&mut journal, &receipt.plan, &packages)?;
+    let now = manager.installed(host)?.versions;
+    for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
+        host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));
+    }
     report.done(&format!("{} packages removed", packages.len()));
 
     report.enter(Step::Configure);

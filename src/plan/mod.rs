@@ -22,6 +22,8 @@ use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Driver, Moment, Nic};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
+use edits::Subject;
+use present::Present;
 use scene::Scene;
 use serde::Serialize;
 use wish::Wish;
@@ -69,9 +71,11 @@ pub fn plan(
     let adapter = adapter::of(&scene);
     let target = target(described, &scene, adapter.nic)?;
     let modules = edits::modules(adapter.nic, settings);
-    if let Some(present) = present::look(&scene, &target)? {
-        return Ok(present::plan(present, target, modules));
-    }
+    let replaces = match present::look(&scene, &target)? {
+        Present::Right(found) => return Ok(present::plan(found, target, modules)),
+        Present::InTheWay { release, why } => Some(present::replaced(settings, release, &why)?),
+        Present::Nothing => None,
+    };
     let wish = Wish {
         target: &target,
         nics: &adapter.nics(),
@@ -91,16 +95,19 @@ pub fn plan(
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
+    let version = driver_version.as_deref();
+    let edits = edits::edits(&Subject { settings, target: &target, driver, version })?;
     Ok(Plan {
         schema_version: 1,
         driver,
         driver_version,
         present: None,
+        replaces,
         why: [why, vec![adapter.why]].concat(),
         rejected,
         artifact,
         packages,
-        edits: edits::edits(settings),
+        edits,
         modules,
         target,
     })

@@ -1,47 +1,85 @@
-//! Images that hold a vendor's driver already, as Azure's HPC images do: nothing is to be done, and nothing refused.
+//! Images that hold a vendor's driver already, as Azure's HPC images do: mostly nothing is to be done, and nothing refused.
 
 use super::scene::Scene;
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
-use crate::plan_document::{Plan, Present, Target};
-use crate::settings::DriverChoice;
+use crate::plan_document::{self as document, Plan, Target};
+use crate::settings::{DriverChoice, ReplaceDriver, Settings};
 use crate::target::{Driver, Nic};
 use anyhow::Result;
 
 /// A driver that is there.
 pub(super) struct Found {
-    present: Present,
+    present: document::Present,
     driver: Driver,
     version: Option<String>,
 }
 
-/// Looks for a driver that somebody else installed, for every kernel of the target. One that this program installed is
-/// planned for like any other, so that what is missing of it is repaired.
-pub(super) fn look(scene: &Scene, target: &Target) -> Result<Option<Found>> {
+/// What somebody else installed.
+pub(super) enum Present {
+    /// No vendor's driver.
+    Nothing,
+    /// The one that is wanted, for every kernel of the target.
+    Right(Found),
+    /// One that has to go first.
+    InTheWay {
+        /// What it calls itself.
+        release: String,
+        /// Why it will not do.
+        why: String,
+    },
+}
+
+/// Looks for a driver that somebody else installed. One that this program installed is planned for like any other, so
+/// that what is missing of it is repaired.
+pub(super) fn look(scene: &Scene, target: &Target) -> Result<Present> {
     let Some((facts, ofed)) = scene.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
-        return Ok(None);
+        return Ok(Present::Nothing);
     };
     let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
-    let built_for = |kernel: &String| {
-        facts.modules.get(kernel).is_some_and(|modules| modules.get(&core) == Some(&Place::Added))
+    let built_for = |kernel: &&String| {
+        facts.modules.get(*kernel).is_some_and(|modules| modules.get(&core) == Some(&Place::Added))
     };
-    if ofed.by_ofedctl || !target.kernels.iter().all(built_for) {
-        return Ok(None);
+    // DOCA-Host's repository alone installs nothing.
+    let is_driver = ofed.release.is_some()
+        || ofed.openibd
+        || ofed.dkms_sources.is_some()
+        || target.kernels.iter().any(|kernel| built_for(&kernel));
+    if ofed.by_ofedctl || !is_driver {
+        return Ok(Present::Nothing);
     }
     let version = ofed.driver_version().map(str::to_owned);
     let named = || format!("{} {}", ofed.driver(), version.as_deref().unwrap_or("of unknown version"));
     let release = ofed.release.clone().unwrap_or_else(named);
-    refuse_another(scene, ofed.driver(), version.as_deref(), &release)?;
+    if !is_wanted(scene, ofed.driver(), version.as_deref()) {
+        let wanted = scene.settings.driver_version.as_deref();
+        let wanted = wanted.map(|wanted| format!(" {wanted}")).unwrap_or_default();
+        let why =
+            format!("{}{wanted} is asked for, but {release} is installed", scene.settings.driver.name());
+        return Ok(Present::InTheWay { release, why });
+    }
+    if let Some(kernel) = target.kernels.iter().find(|kernel| !built_for(kernel)) {
+        let why = format!("{release} is installed, but it has no {core} for the kernel {kernel}");
+        return Ok(Present::InTheWay { release, why });
+    }
     if scene.secure_boot() && !scene.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core)) {
         let what = format!("{release} is installed, but {core} is not loaded, and Secure Boot is on");
         return Err(Reason::SecureBoot.error(what));
     }
-    let present = Present { release, hpc_image: facts.hpc_image.is_some() };
-    Ok(Some(Found { present, driver: ofed.driver(), version }))
+    let present = document::Present { release, hpc_image: facts.hpc_image.is_some() };
+    Ok(Present::Right(Found { present, driver: ofed.driver(), version }))
 }
 
-/// Replacing another's driver is not what a plan may do unasked, and not what this program can undo.
-fn refuse_another(scene: &Scene, driver: Driver, version: Option<&str>, release: &str) -> Result<()> {
+/// What has to go first, where the settings let it: what another installed, this program cannot put back.
+pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Result<String> {
+    match settings.replace_driver {
+        ReplaceDriver::Replace => Ok(release),
+        ReplaceDriver::Refuse => Err(Reason::DriverPresent.error(why)),
+    }
+}
+
+/// Whether the settings leave the choice, or chose this one.
+fn is_wanted(scene: &Scene, driver: Driver, version: Option<&str>) -> bool {
     let wanted = &scene.settings.driver_version;
     let same_version = wanted.as_deref().is_none_or(|wanted| {
         version.is_some_and(|version| crate::catalog::versions::Version::new(version).is_of(wanted))
@@ -52,14 +90,7 @@ fn refuse_another(scene: &Scene, driver: Driver, version: Option<&str>, release:
         DriverChoice::Doca => driver == Driver::Doca,
         DriverChoice::Inbox => false,
     };
-    if same_driver && same_version {
-        return Ok(());
-    }
-    let wanted = wanted.as_deref().map(|wanted| format!(" {wanted}")).unwrap_or_default();
-    Err(Reason::ImageUnsupported.error(format!(
-        "{}{wanted} is asked for, but {release} is installed: remove it first, or leave the choice to `auto`",
-        scene.settings.driver.name()
-    )))
+    same_driver && same_version
 }
 
 /// The plan that says so.
@@ -72,6 +103,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>) -> Plan {
         driver_version: version,
         why: vec![format!("{image} holds {} already, built for its kernels", present.release)],
         present: Some(present),
+        replaces: None,
         rejected: Vec::new(),
         artifact: None,
         packages: Vec::new(),

@@ -30,6 +30,12 @@ pub struct Against<'a> {
     pub base: Base<'a>,
 }
 
+/// What to resolve a plan for a root against. What will be taken out first cannot be counted on, and only its own
+/// uninstaller knows all that goes with it; so nothing is.
+pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
+    if plan.replaces.is_some() { Base::Empty } else { Base::Root(root) }
+}
+
 /// What staging did.
 #[derive(Debug)]
 pub struct Staged {

@@ -129,7 +129,7 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
 /// What a new session of a user may lock, where the plan wants that to be without limit: the last word of the files
 /// that `pam_limits` reads.
 fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
-    if !plan.edits.iter().any(|edit| edit.path().starts_with(LIMITS_DIR)) {
+    if !plan.edits.iter().any(|edit| edit.path().is_some_and(|path| path.starts_with(LIMITS_DIR))) {
         return Ok(None);
     }
     let mut text = host.root.read_text(LIMITS)?.unwrap_or_default();

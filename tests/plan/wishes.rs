@@ -1,6 +1,7 @@
 //! What the settings ask for is done, or refused in clear words; what an image holds already is left alone.
 
 use crate::machine::{CATALOG, machine, modules, planned, refused};
+use ofedctl::edit::Edit;
 use ofedctl::facts::Facts;
 use ofedctl::facts::azure::HpcImage;
 use ofedctl::facts::modules::Place;
@@ -10,7 +11,7 @@ use ofedctl::facts::secure_boot::SecureBoot;
 use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
-use ofedctl::settings::{DriverChoice, Settings};
+use ofedctl::settings::{DriverChoice, RdmaNames, ReplaceDriver, Settings};
 use ofedctl::target::{Arch, Driver, Moment, Nic};
 
 const KERNEL: &str = "5.15.0-1074-azure";
@@ -137,9 +138,56 @@ fn an_image_that_holds_a_driver_is_left_alone() {
         wish(DriverChoice::Auto, Some("3.3"), None),
     ] {
         let (reason, said) = refused(planned(&facts, Moment::Live, &settings));
-        assert_eq!(reason, Reason::ImageUnsupported);
-        assert!(said.contains("OFED-internal-25.10-1.7.1 is installed: remove it first"), "{said}");
+        assert_eq!(reason, Reason::DriverPresent);
+        assert!(said.ends_with("is asked for, but OFED-internal-25.10-1.7.1 is installed"), "{said}");
+        assert!(reason.remedy().contains("replace_driver"));
     }
+}
+
+#[test]
+fn a_driver_in_the_way_is_taken_out_where_the_settings_let_it() {
+    let facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
+    let wish = |driver| Settings { replace_driver: ReplaceDriver::Replace, ..wish(driver, None, None) };
+    let plan = planned(&facts, Moment::Bake, &wish(DriverChoice::Inbox)).unwrap();
+    assert_eq!(plan.replaces.as_deref(), Some("OFED-internal-25.10-1.7.1"));
+    assert!(plan.to_text().contains("take out   OFED-internal-25.10-1.7.1"), "{}", plan.to_text());
+    // One that is right is not in the way.
+    let plan = planned(&facts, Moment::Bake, &wish(DriverChoice::Auto)).unwrap();
+    assert!(plan.present.is_some() && plan.replaces.is_none());
+    // A repository alone is no driver.
+    let mut repository = with_ofed("", Some("3.2.1"));
+    repository.ofed.as_mut().unwrap().release = None;
+    repository.modules.insert(KERNEL.to_owned(), modules(Place::Kernel));
+    assert_eq!(planned(&repository, Moment::Bake, &wish(DriverChoice::Auto)).unwrap().replaces, None);
+}
+
+#[test]
+fn the_edits_are_those_of_the_driver_and_the_settings() {
+    let subjects = |distro: &str, settings: &Settings| {
+        on(distro, settings).unwrap().edits.iter().map(Edit::subject).collect::<Vec<_>>()
+    };
+    let inbox = Settings {
+        rdma_names: RdmaNames::Distribution,
+        memlock: false,
+        ..wish(DriverChoice::Inbox, None, None)
+    };
+    assert_eq!(subjects("debian12", &inbox), ["/etc/modules-load.d/ofedctl.conf", "/etc/waagent.conf"]);
+    let vendors = Settings { kernel_hold: true, ..wish(DriverChoice::Doca, None, None) };
+    let all = subjects("ubuntu22.04", &vendors);
+    for wanted in [
+        "/etc/udev/rules.d/60-rdma-persistent-naming.rules",
+        "/etc/systemd/system/openibd.service.d/ofedctl.conf",
+        "openibd.service",
+        "/etc/apt/preferences.d/ofedctl",
+        "/opt/azurehpc/component_versions.txt",
+    ] {
+        assert!(all.iter().any(|subject| subject == wanted), "{wanted} is not among {all:?}");
+    }
+    assert!(all.last().unwrap().starts_with("linux-image-*"), "{all:?}");
+    let plan = on("ubuntu22.04", &vendors).unwrap();
+    assert!(plan.edits.iter().all(|edit| plan.to_text().contains(&edit.subject())), "{}", plan.to_text());
+    let rhel = Settings { kernel_hold: true, ..wish(DriverChoice::Auto, None, None) };
+    assert_eq!(refused(on("rhel8.2", &rhel)).0, Reason::BadSettings);
 }
 
 #[test]
@@ -152,6 +200,10 @@ fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
     let mut stale = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
     stale.os.kernels.push("6.8.0-1027-azure".to_owned());
     stale.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
+    let (reason, said) = refused(planned(&stale, Moment::Bake, &auto));
+    assert_eq!(reason, Reason::DriverPresent);
+    assert!(said.contains("no mlx5_core for the kernel 6.8.0-1027-azure"), "{said}");
+    stale.ofed.as_mut().unwrap().by_ofedctl = true;
     assert!(planned(&stale, Moment::Bake, &auto).unwrap().present.is_none());
 }
 

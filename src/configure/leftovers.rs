@@ -1,0 +1,55 @@
+//! What the vendor's installers leave in the folders for temporary files: build trees of gigabytes, and their logs.
+
+use crate::host::Host;
+use anyhow::Result;
+
+/// Where they leave it.
+const FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Whether a name is one that `mlnxofedinstall`, `doca-kernel-support` or DKMS give to what they leave
+/// (what Azure/azhpc-images removes before it captures an image).
+fn is_leftover(name: &str) -> bool {
+    let starts = ["MLNX_OFED", "OFED.", "DOCA.", "mlnx_", "mlnx-", "mlnxofed", "dkms."];
+    name == "ofed.conf" || starts.iter().any(|start| name.starts_with(start))
+}
+
+/// What is there of it, as paths inside the root.
+pub fn leftovers(host: &Host) -> Vec<String> {
+    let of = |folder: &&str| {
+        let names = host.root.list(folder).into_iter().filter(|name| is_leftover(name));
+        names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
+    };
+    FOLDERS.iter().flat_map(of).collect()
+}
+
+/// Removes what is there of it, but not what was there before, which is somebody else's.
+pub fn tidy(host: &Host, before: &[String]) -> Result<()> {
+    for path in leftovers(host).iter().filter(|path| !before.contains(path)) {
+        host.events.info(format!("removing {path}, which the vendor's installer left"));
+        host.root.remove_all(path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
+
+    #[test]
+    fn what_an_installer_left_goes_and_what_was_there_stays() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let put = |path: &str| host.root.write_text(path, "x").unwrap();
+        put("/tmp/OFED.1.logs/general.log");
+        put("/tmp/notes.txt");
+        let before = leftovers(&host);
+        put("/tmp/MLNX_OFED_LINUX.77.logs/general.log");
+        put("/var/tmp/dkms.Ab12/make.log");
+        put("/tmp/ofed.conf");
+        host.root.make_link("/tmp/DOCA.x", "/tmp/notes.txt".as_ref()).unwrap();
+        tidy(&host, &before).unwrap();
+        assert_eq!(host.root.list("/tmp"), ["OFED.1.logs", "notes.txt"]);
+        assert!(host.root.list("/var/tmp").is_empty());
+    }
+}

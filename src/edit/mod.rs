@@ -1,0 +1,160 @@
+//! Edits around a driver, as data: what a plan asks for, what configure makes and verify compares.
+
+mod components;
+mod keys;
+
+use serde::{Deserialize, Serialize};
+
+/// One edit. Making it twice is the same as making it once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(tag = "edit", rename_all = "kebab-case")]
+pub enum Edit {
+    /// The file has exactly this content.
+    WriteFile {
+        /// The file, inside the root.
+        path: String,
+        /// Its whole content.
+        content: String,
+        /// What it is for, in a few words.
+        why: String,
+    },
+    /// A `key=value` file sets this key; nothing happens where the file does not exist.
+    SetKey {
+        /// The file, inside the root.
+        path: String,
+        /// The key.
+        key: String,
+        /// The value it has afterwards.
+        value: String,
+        /// What it is for, in a few words.
+        why: String,
+    },
+    /// A JSON object of components names this one's version; nothing happens where the file's folder does not exist.
+    SetComponent {
+        /// The file, inside the root.
+        path: String,
+        /// The component.
+        component: String,
+        /// Its version; what the installed `ofed_info` says where none is given.
+        version: Option<String>,
+        /// What it is for, in a few words.
+        why: String,
+    },
+    /// A systemd unit starts at boot: it is linked where its own `[Install]` section asks for it, as `systemctl
+    /// enable` does. It is not started. Nothing happens where the unit does not exist.
+    EnableUnit {
+        /// The unit.
+        unit: String,
+        /// What it is for, in a few words.
+        why: String,
+    },
+    /// The package manager neither upgrades nor removes the installed packages of these names.
+    HoldPackages {
+        /// Names; one that ends with `*` stands for all that begin so.
+        names: Vec<String>,
+        /// What it is for, in a few words.
+        why: String,
+    },
+    /// The initial file system of a kernel holds the modules that the kernel would load, and no others of their name.
+    /// Nothing happens where it holds none of the adapter's.
+    RefreshInitramfs {
+        /// The kernel, as `uname -r` prints it.
+        kernel: String,
+        /// The adapter's core module.
+        module: String,
+        /// What it is for, in a few words.
+        why: String,
+    },
+}
+
+impl Edit {
+    /// The file it edits, where it is the edit of one file's text.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::WriteFile { path, .. } | Self::SetKey { path, .. } | Self::SetComponent { path, .. } => {
+                Some(path)
+            }
+            Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => None,
+        }
+    }
+
+    /// What it edits, as one would name it.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::WriteFile { path, .. } | Self::SetKey { path, .. } | Self::SetComponent { path, .. } => {
+                path.clone()
+            }
+            Self::EnableUnit { unit, .. } => unit.clone(),
+            Self::HoldPackages { names, .. } => names.join(" "),
+            Self::RefreshInitramfs { kernel, .. } => format!("initramfs of {kernel}"),
+        }
+    }
+
+    /// What it is for.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::WriteFile { why, .. }
+            | Self::SetKey { why, .. }
+            | Self::SetComponent { why, .. }
+            | Self::EnableUnit { why, .. }
+            | Self::HoldPackages { why, .. }
+            | Self::RefreshInitramfs { why, .. } => why,
+        }
+    }
+
+    /// The file's new content, given what it holds now; none when it is already right, not there to be edited, or
+    /// when this is not the edit of a file's text. `ofed` is the version that the installed driver says it has.
+    pub fn apply(&self, current: Option<&[u8]>, ofed: Option<&str>) -> Option<Vec<u8>> {
+        let edited = match self {
+            Self::WriteFile { content, .. } => content.as_bytes().to_vec(),
+            Self::SetKey { key, value, .. } => keys::set(current?, key, value),
+            Self::SetComponent { component, version, .. } => {
+                components::set(current, component, version.as_deref().or(ofed)?)?
+            }
+            Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => {
+                return None;
+            }
+        };
+        (current != Some(&edited)).then_some(edited)
+    }
+
+    /// Takes this edit alone out of a file that was changed since, where that can be told apart from what others
+    /// wrote. `before` is what the file held before the edit.
+    pub fn revert(&self, current: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
+        match self {
+            Self::SetComponent { component, .. } => components::revert(current, before, component),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_key() -> Edit {
+        Edit::SetKey { path: "/f".into(), key: "K".into(), value: "v".into(), why: String::new() }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_gets_no_key() {
+        assert_eq!(set_key().apply(None, None), None);
+    }
+
+    #[test]
+    fn a_file_that_is_right_is_not_written_again() {
+        let edit = Edit::WriteFile { path: "/f".into(), content: "x\n".into(), why: String::new() };
+        assert_eq!(edit.apply(Some(b"x\n"), None), None);
+        assert_eq!(edit.apply(None, None).unwrap(), b"x\n");
+        assert_eq!(set_key().apply(Some(b"K=v\n"), None), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_edit_made_twice_is_the_edit_made_once(text in "(#|K|=|v|w| |\r|\n){0,30}") {
+            let once = set_key().apply(Some(text.as_bytes()), None).unwrap_or(text.into_bytes());
+            proptest::prop_assert_eq!(set_key().apply(Some(&once), None), None);
+        }
+    }
+}

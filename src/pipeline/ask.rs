@@ -1,0 +1,53 @@
+//! What is asked of a root without changing it: its facts, a plan for it, whether it is as its receipt says.
+
+use crate::catalog::Catalog;
+use crate::detect;
+use crate::events::Step;
+use crate::facts::Facts;
+use crate::host::Host;
+use crate::outcome::Reason;
+use crate::plan::{self, Described};
+use crate::plan_document::Plan;
+use crate::receipt::{Check, Receipt};
+use crate::settings::Settings;
+use crate::stage;
+use crate::target::Moment;
+use crate::verify;
+use anyhow::Result;
+
+/// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
+pub(super) fn facts(host: &Host, moment: Moment, settings: &Settings) -> Result<Facts> {
+    match moment {
+        Moment::Bake => detect::detect(host),
+        Moment::Live => detect::detect_live(host, settings),
+    }
+}
+
+/// Detects, where there is a root to detect in, and plans. Changes nothing.
+pub fn plan_only(
+    host: Option<&Host>,
+    described: &Described,
+    moment: Moment,
+    settings: &Settings,
+) -> Result<(Option<Facts>, Plan)> {
+    let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
+    let plan = plan::plan(described, facts.as_ref(), moment, &Catalog::of(settings)?, settings)?;
+    Ok((facts, plan))
+}
+
+/// Compares a root with its receipt, or says that there is none. On the running system also looks at what the kernel
+/// has made of it and, where asked for, plays ping-pong over the device named, or over `all`.
+pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<Check>)> {
+    let receipt = Receipt::load(&host.root)?
+        .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
+    host.events.enter(Step::Verify);
+    let manager = stage::manager_of(&receipt.plan)?;
+    let mut checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
+    if host.is_running_system() {
+        checks.extend(verify::live::look(host, &receipt.plan)?);
+    }
+    if let Some(device) = traffic {
+        checks.extend(verify::traffic::play(host, device)?);
+    }
+    Ok((receipt, checks))
+}

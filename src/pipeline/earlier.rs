@@ -1,0 +1,84 @@
+//! What an earlier run left in a root, and what this one makes of it.
+
+use super::Job;
+use super::take_out::TakeOut;
+use crate::configure;
+use crate::edit::Edit;
+use crate::host::Host;
+use crate::host::journal::{Change, Journal};
+use crate::install::Manner;
+use crate::plan_document::Plan;
+use crate::receipt::Receipt;
+use crate::stage;
+use crate::target::{Driver, Moment};
+use anyhow::Result;
+use std::collections::BTreeMap;
+
+/// Takes out another driver: one that the settings let us replace, or the vendor's of an earlier plan of ours.
+pub(super) fn clear_the_way(
+    job: &Job,
+    journal: &mut Journal,
+    plan: &Plan,
+    earlier: Option<&Receipt>,
+) -> Result<()> {
+    let manner = Manner::of(job.settings, job.moment);
+    let kernels = &job.host.root.list("/lib/modules");
+    let take_out = TakeOut { host: job.host, manager: stage::manager_of(plan)?, manner, kernels };
+    if let Some(release) = &plan.replaces {
+        return take_out.others(journal, release);
+    }
+    let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
+    match earlier.filter(|earlier| earlier.plan.driver != Driver::Inbox && of(&earlier.plan) != of(plan)) {
+        Some(earlier) => {
+            job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
+            let packages: Vec<String> = earlier.added.iter().cloned().collect();
+            take_out.ours(journal, &earlier.plan, &packages)
+        }
+        None => Ok(()),
+    }
+}
+
+/// The packages that are not any more as they were before the run.
+pub(super) fn replaced(host: &Host, journal: &Journal, plan: &Plan) -> Result<BTreeMap<String, String>> {
+    let now = stage::manager_of(plan)?.installed(host)?.versions;
+    let before = journal.packages_before().into_iter().flatten();
+    let changed = before.filter(|(name, version)| now.get(*name) != Some(*version));
+    Ok(changed.map(|(name, version)| (name.clone(), version.clone())).collect())
+}
+
+/// Takes back what an earlier run edited and this plan does not ask for any more. A run that dies before it has
+/// written that down does it again.
+pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()> {
+    let asked_for = |change: &Change| {
+        let name = change.path.rsplit('/').next().filter(|_| change.link.is_some());
+        plan.edits.iter().any(|edit| match edit {
+            Edit::EnableUnit { unit, .. } => name == Some(unit),
+            edit => edit.path() == Some(&change.path),
+        })
+    };
+    let (kept, retired) = std::mem::take(&mut earlier.changes).into_iter().partition(asked_for);
+    earlier.changes = kept;
+    configure::take_back(job.host, &earlier.plan.edits, &retired)?;
+    if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
+        let held = std::mem::take(&mut earlier.held);
+        configure::let_go(job.host, stage::manager_of(plan)?, &held, job.moment == Moment::Bake)?;
+    }
+    Ok(())
+}
+
+/// A machine that was found right once is known by its question the next time, at the next boot for example; and a
+/// clone by its own name.
+pub(super) fn note_question(
+    host: &Host,
+    receipt: Option<&mut Receipt>,
+    question: String,
+    vm_id: Option<String>,
+) {
+    if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
+        receipt.question = question;
+        receipt.vm_id = vm_id;
+        if let Err(error) = receipt.save(&host.root) {
+            host.events.warn(format!("the receipt was not renewed: {error:#}"));
+        }
+    }
+}

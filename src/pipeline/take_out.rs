@@ -1,0 +1,128 @@
+//! Taking a driver out of a root: by its own uninstaller where it has one, then what is left of its packages; and the
+//! kernels have their own modules again.
+
+use crate::edits::initramfs;
+use crate::facts::modules::{self, Module};
+use crate::facts::ofed;
+use crate::host::Host;
+use crate::host::inside::Sandbox;
+use crate::host::journal::Journal;
+use crate::host::run::Cmd;
+use crate::install::{self, Manner};
+use crate::outcome::Reason;
+use crate::packages::Manager;
+use crate::plan_document::Plan;
+use crate::target::Driver;
+use anyhow::Result;
+
+/// What both vendor drivers bring to take themselves out with (`ofed-scripts`; NVIDIA's `MLNX_OFED` and DOCA-Host
+/// installation guides).
+const UNINSTALLER: &str = "/usr/sbin/ofed_uninstall.sh";
+/// Packages of DOCA-Host that its guide removes before that script is run.
+const DOCA_PACKAGES: [&str; 6] =
+    ["doca*", "flexio*", "dpa-gdbserver*", "dpa-stats*", "dpa-resource-mgmt*", "dpaeumgmt*"];
+
+/// A run that takes something out.
+#[derive(Debug)]
+pub(super) struct TakeOut<'a> {
+    pub(super) host: &'a Host,
+    pub(super) manager: Manager,
+    pub(super) manner: Manner,
+    /// The kernels that are to have their own modules again.
+    pub(super) kernels: &'a [String],
+}
+
+impl TakeOut<'_> {
+    /// Takes out what somebody else installed, of which no receipt tells.
+    pub(super) fn others(&self, journal: &mut Journal, release: &str) -> Result<()> {
+        let Self { host, manager, manner, .. } = self;
+        host.events.info(format!("taking out {release}"));
+        if !host.root.exists(UNINSTALLER) {
+            let what =
+                format!("{release} brought no {UNINSTALLER}, so only who installed it can take it out");
+            return Err(Reason::DriverPresent.error(what));
+        }
+        let doca = DOCA_PACKAGES.map(str::to_owned);
+        let installed = manager.installed(host)?;
+        let doca: Vec<String> = installed.named(&doca).map(str::to_owned).collect();
+        self.keep_services(journal)?;
+        install::remove(host, journal, *manager, &doca, *manner)?;
+        self.run_uninstaller(journal)?;
+        self.own_modules_again()?;
+        match ofed::read(host).filter(|left| left.release.is_some() || left.openibd) {
+            Some(left) => {
+                let what = format!("{UNINSTALLER} ended well and left {}", left.release.unwrap_or_default());
+                Err(Reason::VerifyFailed.error(what))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes out what this program installed: `packages` are those that came with it and are still there.
+    pub(super) fn ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
+        let Self { host, manager, manner, .. } = self;
+        if plan.driver != Driver::Inbox {
+            self.keep_services(journal)?;
+        }
+        if plan.driver == Driver::MlnxOfed && host.root.exists(UNINSTALLER) {
+            self.run_uninstaller(journal)?;
+        }
+        let installed = manager.installed(host)?.versions;
+        let left: Vec<String> =
+            packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+        install::remove(host, journal, *manager, &left, *manner)?;
+        if plan.driver != Driver::Inbox {
+            self.own_modules_again()?;
+        }
+        Ok(())
+    }
+
+    /// Package scripts must not stop `openibd` either: that unloads the modules under the adapters, and on Azure those
+    /// are gone then until the next boot.
+    fn keep_services(&self, journal: &mut Journal) -> Result<()> {
+        install::begin(self.host, journal, self.manager, Manner { sealed: true, ..self.manner })
+    }
+
+    /// It asks nothing with `--force`, and leaves loaded modules alone without `--unload-modules`.
+    fn run_uninstaller(&self, journal: &mut Journal) -> Result<()> {
+        self.keep_services(journal)?;
+        let finished = self.host.run(&self.inside(Cmd::new(UNINSTALLER).arg("--force")))?;
+        let finished = finished.check(Reason::PackageManager, "taking out the vendor's driver")?;
+        self.host.events.info(format!("`{}` ended well", finished.command));
+        self.host.root.sync()
+    }
+
+    /// Indexes the modules anew and lets the kernels' initial file systems follow. Fails where a vendor's adapter
+    /// module is left, which the kernel would go on loading.
+    fn own_modules_again(&self) -> Result<()> {
+        let host = self.host;
+        let cores = ["mlx5_core".to_owned(), "mlx4_core".to_owned()];
+        for kernel in self.kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}")))
+        {
+            let finished = host.run(&self.inside(Cmd::new("depmod").args(["-a", kernel])))?;
+            finished.check(Reason::Internal, &format!("indexing the modules of {kernel}"))?;
+            for found in modules::find(&host.root, kernel, &cores) {
+                if let Module::File(file) = found
+                    && !file.starts_with("kernel/")
+                {
+                    let what = format!("the vendor's driver is out, but {file} of {kernel} is left");
+                    return Err(Reason::VerifyFailed.error(what));
+                }
+            }
+            if let Some(initramfs) = initramfs::find(host, kernel) {
+                let sealed = self.manner.sealed;
+                for core in &cores {
+                    if !initramfs.stale(host, core, sealed)?.is_empty() {
+                        initramfs.refresh(host, sealed)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inside(&self, cmd: Cmd) -> Cmd {
+        let Manner { offline, sealed, .. } = self.manner;
+        cmd.inside(Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() })
+    }
+}

@@ -1,0 +1,130 @@
+//! What goes with every driver: the modules it is proven by, and the edits around it.
+
+mod names;
+mod vendor;
+
+use crate::edit::Edit;
+use crate::outcome::Reason;
+use crate::plan_document::Target;
+use crate::settings::Settings;
+use crate::target::{Driver, Family, Nic};
+use anyhow::Result;
+
+/// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
+/// manager and, when wanted, IP over InfiniBand.
+pub(super) fn modules(nic: Option<Nic>, settings: &Settings) -> Vec<String> {
+    let adapter = match nic.map_or("mlx5", Nic::kernel_driver) {
+        "mlx4" => ["mlx4_core", "mlx4_ib"],
+        _ => ["mlx5_core", "mlx5_ib"],
+    };
+    adapter.into_iter().chain(boot_modules(settings)).map(str::to_owned).collect()
+}
+
+/// What nothing loads by itself, with a vendor's driver as with the distribution's own. The VM agent wants them before
+/// it starts (Azure/azhpc-images, Microsoft/lisa#3131).
+fn boot_modules(settings: &Settings) -> Vec<&'static str> {
+    let mut modules = vec!["ib_uverbs", "ib_umad", "rdma_ucm"];
+    if settings.ipoib {
+        modules.push("ib_ipoib");
+    }
+    modules
+}
+
+/// What one driver is for one target.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) settings: &'a Settings,
+    pub(super) target: &'a Target,
+    pub(super) driver: Driver,
+    pub(super) version: Option<&'a str>,
+}
+
+/// The edits around the packages.
+pub(super) fn edits(subject: &Subject) -> Result<Vec<Edit>> {
+    let settings = subject.settings;
+    let mut edits = vec![modules_at_boot(settings)];
+    if settings.memlock {
+        edits.extend(memlock(subject.target.distro.family()));
+    }
+    edits.extend(names::rules(settings.rdma_names));
+    edits.push(Edit::SetKey {
+        path: "/etc/waagent.conf".to_owned(),
+        key: "OS.EnableRDMA".to_owned(),
+        value: "y".to_owned(),
+        why: "let the VM agent address the InfiniBand interfaces".to_owned(),
+    });
+    if subject.driver != Driver::Inbox {
+        edits.extend(vendor::edits(subject));
+    }
+    if settings.kernel_hold {
+        edits.push(kernel_hold(subject.target)?);
+    }
+    Ok(edits)
+}
+
+fn modules_at_boot(settings: &Settings) -> Edit {
+    let title = ["# Made by ofedctl: InfiniBand modules that nothing loads by itself."];
+    write(
+        "/etc/modules-load.d/ofedctl.conf",
+        title.into_iter().chain(boot_modules(settings)),
+        "load the InfiniBand modules at boot",
+    )
+}
+
+fn memlock(family: Family) -> Vec<Edit> {
+    let mut edits = vec![write(
+        "/etc/security/limits.d/90-ofedctl.conf",
+        [
+            "# Made by ofedctl: RDMA programs register memory, which locks it.",
+            "* soft memlock unlimited",
+            "* hard memlock unlimited",
+            "root soft memlock unlimited",
+            "root hard memlock unlimited",
+        ],
+        "let RDMA programs lock memory",
+    )];
+    if family == Family::Rhel {
+        // As Azure's HPC images do there: what a service starts, such as a batch scheduler's jobs, has no login.
+        edits.push(write(
+            "/etc/systemd/system.conf.d/90-ofedctl.conf",
+            [
+                "# Made by ofedctl: RDMA programs that a service starts register memory, too.",
+                "[Manager]",
+                "DefaultLimitMEMLOCK=infinity",
+            ],
+            "let RDMA programs of services lock memory",
+        ));
+    }
+    edits
+}
+
+/// The kernels, their headers, and the packages that only depend on the newest of them.
+fn kernel_hold(target: &Target) -> Result<Edit> {
+    if target.distro.family() != Family::Debian {
+        let what =
+            format!("`kernel_hold` holds packages of Debian and Ubuntu, and this is {}", target.distro);
+        return Err(Reason::BadSettings.error(what));
+    }
+    let names = [
+        "linux-image-*",
+        "linux-headers-*",
+        "linux-modules-*",
+        "linux-azure*",
+        "linux-generic*",
+        "linux-virtual*",
+    ];
+    Ok(Edit::HoldPackages {
+        names: names.map(str::to_owned).to_vec(),
+        why: "keep the kernels that the modules are for".to_owned(),
+    })
+}
+
+/// A file of these lines.
+fn write<'a>(path: &str, lines: impl IntoIterator<Item = &'a str>, why: &str) -> Edit {
+    let mut content = String::new();
+    for line in lines {
+        content.push_str(line);
+        content.push('\n');
+    }
+    Edit::WriteFile { path: path.to_owned(), content, why: why.to_owned() }
+}

@@ -1,0 +1,119 @@
+//! The edits around a vendor's driver: its service, the kernels' initial file systems, pins, and the HPC images' list.
+
+use super::{Subject, write};
+use crate::edit::Edit;
+use crate::target::{Distro, Driver, Family};
+
+const UNIT: &str = "openibd.service";
+
+pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
+    let target = subject.target;
+    let mut edits = vec![
+        openibd(&target.distro),
+        Edit::EnableUnit {
+            unit: UNIT.to_owned(),
+            why: "load the vendor's modules at boot; it is not started now".to_owned(),
+        },
+    ];
+    if target.distro.family() == Family::Debian {
+        edits.push(pins());
+    }
+    edits.extend(components(subject));
+    let module = format!("{}_core", target.nic.map_or("mlx5", crate::target::Nic::kernel_driver));
+    edits.extend(target.kernels.iter().map(|kernel| Edit::RefreshInitramfs {
+        kernel: kernel.clone(),
+        module: module.clone(),
+        why: "let it load the vendor's adapter modules, where it loads any".to_owned(),
+    }));
+    edits
+}
+
+/// As Azure's HPC images have it (Azure/azhpc-images), and before the VM agent, which looks for interfaces only once
+/// (Azure/WALinuxAgent, azurelinuxagent/daemon).
+fn openibd(distro: &Distro) -> Edit {
+    let mut lines = vec![
+        "# Made by ofedctl: adapters arrive late on Azure, and the VM agent addresses what is there when it starts.",
+        "[Unit]",
+        "Wants=systemd-udev-settle.service",
+        "After=systemd-udev-settle.service",
+        "Before=walinuxagent.service waagent.service",
+        "",
+        "[Service]",
+        "TimeoutStartSec=180",
+    ];
+    if oneshot_may_restart(distro) {
+        lines.extend(["Restart=on-failure", "RestartSec=5"]);
+    }
+    write(
+        "/etc/systemd/system/openibd.service.d/ofedctl.conf",
+        lines,
+        "order the vendor's service around late adapters",
+    )
+}
+
+/// systemd refuses a unit of `Type=oneshot` with `Restart=on-failure` before its version 244 (its NEWS).
+fn oneshot_may_restart(distro: &Distro) -> bool {
+    let major = distro.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0_u32);
+    match distro.family() {
+        Family::Debian if distro.id == "ubuntu" => major >= 20,
+        Family::Debian => major >= 11,
+        Family::Rhel => major >= 9,
+        Family::Azure => true,
+        Family::Suse | Family::Other => false,
+    }
+}
+
+/// The distribution's RDMA packages are not taken in place of the vendor's, whichever has the higher number: below
+/// 100 a version is installed only where there is none (`apt_preferences(5)`).
+fn pins() -> Edit {
+    const PACKAGES: &str = "rdma-core ibacm ibverbs-* libibverbs* librdmacm* rdmacm-utils libibumad* libibmad* \
+        libibnetdisc* libopensm* opensm infiniband-diags perftest srptools mstflint ucx* libucx* \
+        libopenmpi* openmpi*";
+    let mut lines =
+        vec!["Explanation: made by ofedctl: upgrades keep the vendor's RDMA packages.".to_owned()];
+    for origin in ["Debian", "Ubuntu", "UbuntuESM", "UbuntuESMApps"] {
+        if lines.len() > 1 {
+            lines.push(String::new());
+        }
+        lines.extend([
+            format!("Package: {PACKAGES}"),
+            format!("Pin: release o={origin}"),
+            "Pin-Priority: 90".to_owned(),
+        ]);
+    }
+    write(
+        "/etc/apt/preferences.d/ofedctl",
+        lines.iter().map(String::as_str),
+        "keep the vendor's RDMA packages when the distribution has newer ones",
+    )
+}
+
+/// The list of Azure's HPC images names the OFED release, and DOCA's where that brought it.
+fn components(subject: &Subject) -> Vec<Edit> {
+    let set = |component: &str, version: Option<&str>| Edit::SetComponent {
+        path: "/opt/azurehpc/component_versions.txt".to_owned(),
+        component: component.to_owned(),
+        version: version.map(str::to_owned),
+        why: format!("name the {component} version where Azure's HPC images do"),
+    };
+    match subject.driver {
+        Driver::MlnxOfed => vec![set("OFED", subject.version)],
+        Driver::Doca => vec![set("OFED", None), set("DOCA", subject.version)],
+        Driver::Inbox => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_systemd_is_not_given_what_it_refuses() {
+        let restarts = |distro: &str| oneshot_may_restart(&distro.parse().unwrap());
+        assert!(
+            ["ubuntu20.04", "ubuntu22.04", "debian12", "rhel9.4", "rocky9", "azurelinux3.0"].map(restarts)
+                == [true; 6]
+        );
+        assert!(["ubuntu18.04", "rhel8.6", "centos7.9", "sles15.4", "fedora42"].map(restarts) == [false; 5]);
+    }
+}

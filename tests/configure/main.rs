@@ -1,0 +1,10 @@
+//! Everything around the packages, in real roots: edits are made, shown, verified and taken back; another driver is
+//! refused or replaced; an image is safe to clone. Needs root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod edits;
+mod generalize;
+mod replace;
