@@ -119,3 +119,76 @@ pub(super) fn brief(events: &Events, outcome: &Outcome) -> Outcome {
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
+
+    fn handler(host: &Host) -> Handler {
+        for folder in ["/h", "/h/status"] {
+            host.root.make_dirs(folder, 0o700).unwrap();
+        }
+        let status_folder = Some("/h/status".to_owned());
+        Handler { dir: Some("/h".to_owned()), status_folder, seq: 4, ..Handler::default() }
+    }
+
+    fn document(host: &Host) -> StatusDocument {
+        StatusDocument::load(&host.root, "/h/status/4.status").unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_panic_ends_the_status_and_leaves_the_settings_to_the_next_start() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let handler = handler(&host);
+        begin(&host, &handler, "at work");
+        assert_eq!(document(&host).code(), (0, false));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _ending = Ending::of(&host, &handler);
+            panic!("a bug");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!((document(&host).code(), document(&host).reason()), ((14, true), Some(Reason::Internal)));
+        assert!(!handler.is_seen(&host));
+    }
+
+    #[test]
+    fn what_a_run_has_said_of_its_end_stays_and_another_end_takes_its_place() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let handler = handler(&host);
+        let installed = Outcome::new(Reason::Installed, "inbox");
+        let mut told = StatusDocument::begin("Install");
+        told.end(&installed);
+        told.save(&host.root, "/h/status/4.status").unwrap();
+        let before = host.root.read_text("/h/status/4.status").unwrap();
+        Ending::of(&host, &handler).settle(&installed, &[]);
+        assert_eq!(host.root.read_text("/h/status/4.status").unwrap(), before);
+        assert!(handler.is_seen(&host));
+        assert!(stands(&host, &handler, &Outcome::new(Reason::AlreadyInstalled, "inbox")));
+        assert!(!stands(&host, &handler, &Outcome::new(Reason::RebootRequired, "inbox")));
+
+        Ending::of(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
+        assert_eq!(document(&host).code(), (10, true));
+        assert!(document(&host).to_text().contains("odd"));
+    }
+
+    #[test]
+    fn a_folder_that_the_agent_has_removed_is_not_made_again() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let handler = handler(&host);
+        host.root.remove_all("/h").unwrap();
+        Ending::of(&host, &handler).settle(&Outcome::new(Reason::Installed, "inbox"), &[]);
+        assert!(!host.root.exists("/h"));
+    }
+
+    #[test]
+    fn what_is_printed_is_short_one_line_and_without_secrets() {
+        let events = Events::silent();
+        events.conceal(["hush".to_owned()]);
+        let outcome = Outcome::new(Reason::PackageManager, format!("hush\n{}", "é".repeat(5000)));
+        let brief = brief(&events, &outcome);
+        assert!(brief.message.starts_with("*** é") && brief.message.len() < 700, "{}", brief.message.len());
+        assert!(crate::status::verdict(&brief).len() < 1000);
+    }
+}
