@@ -4,9 +4,10 @@ use super::answer::{Answer, Call, outcome_json, said, to_json};
 use super::args::{CacheArg, RootArgs, RunArgs, layer, set};
 use crate::config;
 use crate::doors::cloud_init::{self, Change, Wish};
-use crate::host::read_here;
+use crate::host::{Host, read_here};
 use crate::outcome::{Outcome, Reason};
-use crate::settings::Layer;
+use crate::pipeline;
+use crate::settings::{Layer, Settings};
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use std::fmt::Write;
@@ -79,13 +80,19 @@ pub(super) fn cloud_init(call: &Call, args: &CloudInitArgs) -> Result<Answer> {
 
 fn run(call: &Call, args: &BootArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;
+    match settings(&host, args) {
+        Ok(settings) => Ok(said(cloud_init::run(host, &args.run.target.described(), settings))),
+        Err(error) => Ok(said(pipeline::refused(&host, error))),
+    }
+}
+
+fn settings(host: &Host, args: &BootArgs) -> Result<Settings> {
     let told = match &args.settings {
         Some(file) => Layer::parse("cloud-init's key `ofedctl`", &read_here(file)?)?,
         None => Layer::default(),
     };
     let given = layer(&args.run.target, Some(&args.run.cache), args.run.offline)?;
-    let settings = config::load(Some(&host.root), told.under(given))?;
-    Ok(said(cloud_init::run(host, &args.run.target.described(), settings)))
+    config::load(Some(&host.root), told.under(given))
 }
 
 fn setup(call: &Call, args: &SetupArgs) -> Result<Answer> {

@@ -62,6 +62,12 @@ pub fn run(job: &Job) -> Outcome {
     })
 }
 
+/// Reports a run on a VM that cannot begin, as when its settings are wrong: where nobody watches, the log and the status
+/// are all there is.
+pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
+    alone(host, &Settings::default(), ("Install", None), |_| Err(error))
+}
+
 /// A machine that has no InfiniBand ends well where none is required.
 fn without_infiniband(settings: &Settings, report: &mut Report, error: anyhow::Error) -> Result<Outcome> {
     let reason = Reason::of(&error);

@@ -152,6 +152,10 @@ fn settings_come_from_the_cloud_config_the_file_and_the_modules_arguments() {
         let status = vm.boot();
         let error = status.expect_error().to_owned();
         assert!(error.contains("ended with 1 (") && error.contains(said), "{error}");
+        let status = image::status(&vm.root);
+        assert_eq!((status.state.as_str(), status.code), ("error", 1), "{status:?}");
+        assert!(status.message.contains(said), "{status:?}");
+        std::fs::remove_file(vm.root.path().join("var/lib/ofedctl/status/0.status")).unwrap();
     };
     vm.root.write("etc/cloud/cloud.cfg.d/50.cfg", "ofedctl: {offlin: true}\n");
     wrong("cloud-init's key `ofedctl`");
