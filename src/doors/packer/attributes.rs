@@ -256,6 +256,11 @@ impl Wanted {
         Ok(layer)
     }
 
+    /// The kernels the template names. Those in the build host's own settings are not the guest's.
+    pub(super) fn kernels(&self) -> Vec<String> {
+        texts(self.settings.get("kernels"))
+    }
+
     /// The command that runs `quoted`, one word of shell, as root.
     pub(super) fn as_root(&self, quoted: &str) -> Option<String> {
         let template = self.execute_command.as_ref()?;

@@ -98,7 +98,7 @@ fn in_folder(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Outcom
         let text = crate::host::read_here(Path::new(catalog))?;
         delivery::text(guest, &text, &folder.at("catalog.yaml"))?;
     }
-    let kernels = kernels(guest, machine, folder, &settings)?;
+    let kernels = kernels(guest, machine, folder)?;
     let asked = arguments(guest, folder, &settings, &kernels);
     let (plan, size) = plan(guest, folder, &asked)?;
     guest.ui.say(&format!(
@@ -131,9 +131,10 @@ fn in_folder(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Outcom
 }
 
 /// The kernels to have modules for. An image boots its newest kernel, whichever the machine that makes it runs.
-fn kernels(guest: &Guest, machine: &Machine, folder: &Folder, settings: &Settings) -> Result<Vec<String>> {
-    if !settings.kernels.is_empty() {
-        return Ok(settings.kernels.clone());
+fn kernels(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Vec<String>> {
+    let named = guest.wanted.kernels();
+    if !named.is_empty() {
+        return Ok(named);
     }
     let facts: Facts = ask(guest, folder, &words(&["detect", "--json"]))?;
     let Some(newest) = facts.os.kernels.last() else { return Ok(Vec::new()) };
