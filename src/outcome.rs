@@ -196,6 +196,10 @@ reasons! {
         "a server sent nothing, or next to nothing", "Run again: what came is kept. Name a mirror, or raise `stall_timeout`.";
     NameUnknown "name-unknown" Failed
         "the name of a server could not be resolved", "Check the address and this machine's DNS.";
+    UploadFailed "upload-failed" Failed
+        "a registry did not take a file", "Read what the server said; check that the name may be written to, and run again: what is there is not sent twice.";
+    Untrusted "untrusted" Failed
+        "a bundle is not signed by the key it must be signed by", "Sign the bundle with `cosign sign --key`, fetch it from its owner, or correct the setting `public_key`.";
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
     RepositoryKey "repository-key" Failed

@@ -104,7 +104,8 @@ pub struct Settings {
     pub artifact: Option<String>,
     /// A file that takes the place of the built-in catalogue of drivers.
     pub catalog: Option<String>,
-    /// The cache: a folder, or a file made by `ofedctl cache export`.
+    /// The cache: a folder, a file made by `ofedctl cache export`, `https://…` of such a file, or
+    /// `oci://HOST/NAME:TAG` in a registry.
     pub cache: String,
     /// Use nothing but the cache; package managers then run without any network interface.
     pub offline: bool,
@@ -146,6 +147,16 @@ pub struct Settings {
     pub retries: u32,
     /// How long a server may send nothing, or less than 1 KiB/s, before it is asked again, in seconds.
     pub stall_timeout: u64,
+    /// A file of registry credentials in Docker's form. What `docker login` has left when not set.
+    pub registry_auth: Option<String>,
+    /// Hosts, such as `registry.example:5000`, that a cache may come from without TLS. This machine itself always may.
+    pub plain_http: Vec<String>,
+    /// The public key, or a file with it, that a bundle must be signed by: ECDSA P-256 in PEM, as of `cosign`.
+    pub public_key: Option<String>,
+    /// Where a cache that is a registry or an address is kept on this machine.
+    pub cache_copy: String,
+    /// Over how many seconds machines spread before they pull a cache at boot, each at its own moment.
+    pub pull_spread: u64,
     /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
     pub proxy: Option<String>,
     /// A PEM file with certificate authorities to trust beside the system's, for downloads.
@@ -183,6 +194,11 @@ impl Default for Settings {
             // With pauses of up to a minute, some minutes: a server's restart, or DNS that comes late at boot.
             retries: 8,
             stall_timeout: 60,
+            registry_auth: None,
+            plain_http: Vec::new(),
+            public_key: None,
+            cache_copy: "/var/cache/ofedctl".to_owned(),
+            pull_spread: 30,
             proxy: None,
             ca_file: None,
         }

@@ -1,13 +1,126 @@
-//! A blob from the network into the cache, verified while it is written.
+//! Blobs from the network into the cache: several at a time, each verified while it is written.
 
 use super::blob::Blob;
 use super::digest::Digest;
 use super::write::Writer;
+use crate::host::Host;
 use crate::host::download::{Piece, Stream};
-use crate::outcome::Reason;
-use anyhow::Result;
+use crate::host::http::{Client, Way, without_secrets};
+use crate::host::registry::Registry;
+use crate::outcome::{Because, Reason};
+use anyhow::{Result, anyhow};
+use std::fs::File;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Enough to hide one slow answer behind others, and polite to a server.
+const AT_ONCE: usize = 4;
+
+/// Where a blob can be had.
+#[derive(Debug, Clone)]
+pub enum Source<'s> {
+    /// At an address, or a mirror of it; `file:` is this machine.
+    Address(String),
+    /// Inside a file at an address, from this byte on.
+    Inside(String, u64),
+    /// In a registry.
+    Registry(&'s Registry<'s>),
+}
+
+/// A blob that is wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted<'s> {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its size, 0 when not known.
+    pub size: u64,
+    /// What it is called, for messages.
+    pub title: String,
+    /// Where it can be had.
+    pub source: Source<'s>,
+}
 
 impl Writer<'_> {
+    /// Brings blobs in, several at a time. The first failure ends it; what has come by then stays.
+    pub fn download_all(&self, way: Way, mut wanted: Vec<Wanted>) -> Result<()> {
+        // The largest first, so that no big one is left for the end.
+        wanted.sort_by_key(|blob| (blob.size, blob.digest));
+        let total = wanted.iter().map(|blob| blob.size).sum();
+        let threads = AT_ONCE.min(wanted.len());
+        let queue = Mutex::new(wanted);
+        let done = AtomicU64::new(0);
+        let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+        let next = || {
+            let stop = failed.lock().map_or(true, |failed| failed.is_some());
+            if stop { None } else { queue.lock().ok()?.pop() }
+        };
+        let work = || -> Result<()> {
+            let client = Client::new(way)?;
+            while let Some(wanted) = next() {
+                let mut seen = 0;
+                self.bring(&client, way, &wanted, |now| {
+                    // What has to begin again counts backwards.
+                    let change = now.wrapping_sub(seen);
+                    let sum = done.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
+                    seen = now;
+                    self.host.events.progress("downloading", sum, total);
+                })?;
+            }
+            Ok(())
+        };
+        let work = || {
+            if let Err(error) = work()
+                && let Ok(mut failed) = failed.lock()
+            {
+                failed.get_or_insert(error);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(work);
+            }
+        });
+        match failed.into_inner() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => Err(error),
+            Err(_) => Err(anyhow!("a download thread panicked")),
+        }
+    }
+
+    /// Brings one blob in. `held` is told how many of its bytes are there.
+    fn bring(&self, client: &Client, way: Way, wanted: &Wanted, mut held: impl FnMut(u64)) -> Result<Blob> {
+        let host: &Host = self.host;
+        let size = Some(wanted.size).filter(|size| *size > 0);
+        let (stream, from) = match &wanted.source {
+            Source::Address(url) => {
+                if let Some(path) = url.strip_prefix("file:") {
+                    let blob = self.copy(path.strip_prefix("//").unwrap_or(path), &wanted.digest)?;
+                    held(blob.size);
+                    return Ok(blob);
+                }
+                (Stream::new(host, client, way, url, size)?, without_secrets(url))
+            }
+            Source::Inside(url, from) => {
+                (Stream::new(host, client, way, url, Some(wanted.size))?.window(*from), without_secrets(url))
+            }
+            Source::Registry(registry) => {
+                (registry.blob(host, client, &wanted.digest.to_string(), size)?, registry.address())
+            }
+        };
+        self.download(stream, &wanted.digest, held)
+            .because(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
+    }
+
+    /// A file of this machine, verified like everything else.
+    fn copy(&self, path: &str, digest: &Digest) -> Result<Blob> {
+        let doing = || format!("copying `{path}`");
+        let mut blob = self.blob(Some(digest))?;
+        File::open(path)
+            .and_then(|mut file| std::io::copy(&mut file, &mut blob))
+            .because(Reason::DownloadFailed, doing)?;
+        blob.finish().because(Reason::DownloadFailed, doing)
+    }
+
     /// Brings a blob in from a stream that gives its bytes. `held` is told how many of its bytes are there now, which
     /// become fewer when a download has to begin again.
     ///

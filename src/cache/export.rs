@@ -8,10 +8,12 @@ use super::bundle::Bundle;
 use super::digest::Digest;
 use super::layout;
 use super::pass::Pass;
+use super::refs::References;
+use super::remote::signature_tag;
 use crate::host::Host;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
-use oci_spec::image::MediaType;
+use oci_spec::image::{ImageIndex, MediaType};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Read, Write};
@@ -55,6 +57,10 @@ impl Cache {
         }
         blobs.retain(|digest, _| !there.contains(digest));
         let index = self.index_of(&bundles)?;
+        // What else the index names: signatures.
+        let further = References::of(self, index.manifests()).blobs;
+        blobs.extend(further.into_iter().map(|(digest, blob)| (digest, blob.size)));
+        let index = layout::canonical(&index)?;
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = layout::unfinished(folder).with_context(doing)?;
         let total = blobs.values().sum();
@@ -84,15 +90,15 @@ impl Cache {
         Ok(bundles)
     }
 
-    fn index_of(&self, bundles: &[Bundle]) -> Result<Vec<u8>> {
+    fn index_of(&self, bundles: &[Bundle]) -> Result<ImageIndex> {
         let mut index = layout::read_index(&self.dir)?;
         index.set_media_type(Some(MediaType::ImageIndex));
-        let wanted = |tag: &str| bundles.iter().any(|bundle| bundle.tag == tag);
+        let wanted = |tag: &str| bundles.iter().any(|it| it.tag == tag || signature_tag(&it.digest) == tag);
         layout::edit(&mut index, |entries| {
             entries.retain(|entry| wanted(&layout::tag_of(entry)));
             entries.sort_by_key(layout::tag_of);
         });
-        layout::canonical(&index)
+        Ok(index)
     }
 
     fn write_tar(

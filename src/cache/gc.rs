@@ -4,6 +4,7 @@ use super::hash::Problem;
 use super::layout;
 use super::partial::{NOTE, PARTIAL};
 use super::refs::{References, is_declared_bundle};
+use super::remote::signature_tag;
 use super::write::Writer;
 use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
@@ -29,7 +30,15 @@ impl Writer<'_> {
         let mut index = layout::read_index(&self.cache.dir)?;
         for tag in tags {
             let before = index.manifests().len();
-            layout::edit(&mut index, |entries| entries.retain(|entry| layout::tag_of(entry) != *tag));
+            // A signature of what is gone serves nobody.
+            let gone = index.manifests().iter().find(|entry| layout::tag_of(entry) == *tag);
+            let signature = gone.and_then(|entry| layout::digest_of(entry).ok()).map(|it| signature_tag(&it));
+            layout::edit(&mut index, |entries| {
+                entries.retain(|entry| {
+                    let own = layout::tag_of(entry);
+                    own != *tag && Some(own) != signature
+                });
+            });
             if index.manifests().len() == before {
                 let dir = self.cache.dir.display();
                 let message =

@@ -3,11 +3,14 @@
 //! What comes in is not trusted: only the members of a layout are taken, every blob is verified before it has
 //! its name, and the index is merged when all that it needs is there. Read once, in flat memory.
 
+use super::Cache;
 use super::bundle::Bundle;
 use super::digest::{Digest, Hasher};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
 use super::pass::Pass;
 use super::read::Found;
+use super::refs::{References, Referred};
+use super::remote::signature_tag;
 use super::write::Writer;
 use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
@@ -53,7 +56,7 @@ impl Writer<'_> {
         self.merge_incoming(incoming)
     }
 
-    fn take_member<R: Read>(
+    pub(super) fn take_member<R: Read>(
         &self,
         member: &mut tar::Entry<'_, R>,
         pass: &Pass,
@@ -87,8 +90,11 @@ impl Writer<'_> {
             _ => {
                 let digest = name.strip_prefix("blobs/sha256/").map(Digest::from_hex);
                 let Some(Ok(digest)) = digest else { return refused("is not part of an OCI image layout") };
-                let new = self.take_blob(member, pass, &digest, size)?;
-                incoming.new_blobs += usize::from(new);
+                let is_later =
+                    incoming.leaves_for_later(&self.cache, &digest, size, member.raw_file_position());
+                if !is_later {
+                    incoming.new_blobs += usize::from(self.take_blob(member, pass, &digest, size)?);
+                }
                 return Ok(());
             }
         };
@@ -133,18 +139,22 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    fn merge_incoming(&mut self, incoming: Incoming) -> Result<Imported> {
+    pub(super) fn merge_incoming(&mut self, incoming: Incoming) -> Result<Imported> {
         let missing = |name: &str| Reason::CacheUnreadable.error(format!("it has no `{name}`"));
         layout::check_layout(&incoming.layout.ok_or_else(|| missing(layout::LAYOUT))?, layout::LAYOUT)?;
         let index: ImageIndex =
             layout::parse(&incoming.index.ok_or_else(|| missing(layout::INDEX))?, layout::INDEX)?;
         let mut bundles = Vec::new();
         let mut entries = Vec::new();
+        let mut signatures = Vec::new();
         for entry in index.manifests() {
             let bundle = match self.cache.find(entry)? {
                 Found::Bundle(bundle) => *bundle,
                 Found::Strange(error) => return Err(error),
-                Found::Foreign => continue,
+                Found::Foreign => {
+                    signatures.extend(is_signature(&layout::tag_of(entry)).then(|| entry.clone()));
+                    continue;
+                }
             };
             if let Some(file) =
                 bundle.files.iter().find(|file| self.cache.size_of(&file.digest) != Some(file.size))
@@ -158,6 +168,14 @@ impl Writer<'_> {
         if bundles.is_empty() {
             return Err(Reason::CacheMissing.error("it holds no bundle"));
         }
+        // Those of bundles that came along, when their own blobs did.
+        signatures.retain(|entry| {
+            let whole = References::of(&self.cache, std::slice::from_ref(entry));
+            let there = |(digest, blob): (&Digest, &Referred)| self.cache.size_of(digest) == Some(blob.size);
+            let is_ours = |bundle: &Bundle| signature_tag(&bundle.digest) == layout::tag_of(entry);
+            bundles.iter().any(is_ours) && whole.unread.is_empty() && whole.blobs.iter().all(there)
+        });
+        entries.extend(signatures);
         self.merge(entries)?;
         Ok(Imported { bundles, new_blobs: incoming.new_blobs })
     }
@@ -165,10 +183,43 @@ impl Writer<'_> {
 
 /// What is gathered while an archive streams by.
 #[derive(Debug, Default)]
-struct Incoming {
+pub(super) struct Incoming {
     layout: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
-    new_blobs: usize,
+    pub(super) new_blobs: usize,
+    /// Of an archive that can be read anywhere, the blobs that are not read as it streams by.
+    pub(super) later: Option<Vec<Later>>,
+}
+
+/// A blob of an archive, and the byte it begins at.
+#[derive(Debug)]
+pub(super) struct Later {
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) from: u64,
+}
+
+impl Incoming {
+    /// Of an archive that can be read anywhere.
+    pub(super) fn of_parts() -> Self {
+        Self { later: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Whether a blob need not be read now: it is there already, or large enough to be fetched by itself.
+    fn leaves_for_later(&mut self, cache: &Cache, digest: &Digest, size: u64, from: u64) -> bool {
+        /// Smaller ones come along with what is around them.
+        const WORTH_A_REQUEST: u64 = 1 << 20;
+        let Some(later) = &mut self.later else { return false };
+        let is_there = cache.size_of(digest) == Some(size);
+        if !is_there && size > WORTH_A_REQUEST {
+            later.push(Later { digest: *digest, size, from });
+        }
+        is_there || size > WORTH_A_REQUEST
+    }
+}
+
+fn is_signature(tag: &str) -> bool {
+    tag.strip_prefix("sha256-").is_some_and(|rest| rest.strip_suffix(".sig").is_some())
 }
 
 fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {

@@ -20,8 +20,10 @@ mod partial;
 mod pass;
 mod read;
 mod refs;
+pub mod remote;
 #[cfg(test)]
 mod testing;
+mod trust;
 mod write;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
@@ -31,11 +33,13 @@ pub use bundle::{
 };
 pub use check::{Damage, Report};
 pub use digest::{Digest, Hasher};
+pub use download::{Source, Wanted};
 pub use export::Exported;
 pub use gc::Freed;
 pub use hash::Problem;
 pub use import::Imported;
 pub use partial::Partial;
+pub use trust::Key;
 pub use write::Writer;
 
 use crate::outcome::Reason;

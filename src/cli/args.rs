@@ -182,8 +182,9 @@ pub(super) struct RunArgs {
 /// Where the cache is.
 #[derive(Debug, Args)]
 pub(super) struct CacheArg {
-    /// The cache's folder [default: /var/cache/ofedctl]
-    #[arg(long, value_name = "DIR")]
+    /// The cache: a folder, an exported file, `https://…` of one, or
+    /// `oci://HOST/NAME:TAG` [default: /var/cache/ofedctl]
+    #[arg(long, value_name = "CACHE")]
     pub(super) cache: Option<String>,
 }
 

@@ -1,7 +1,10 @@
 //! `ofedctl cache`: looking after a cache.
 
 use super::answer::{Answer, Call, outcome_json, to_json};
-use crate::cache::{Cache, Writer};
+use super::args::pairs;
+use crate::cache::remote::{is_address, is_in_registry};
+use crate::cache::{Bundle, Cache, Imported, Writer};
+use crate::config;
 use crate::host::Host;
 use crate::outcome::{Outcome, Reason};
 use crate::settings::Settings;
@@ -43,6 +46,28 @@ pub(super) enum CacheVerb {
         /// The file to read
         file: PathBuf,
     },
+    /// Write a bundle to a registry; blobs it has already do not move
+    Push {
+        /// Where to, as `oci://HOST/NAME:TAG`
+        to: String,
+        /// The bundle; needed when the cache holds several
+        #[arg(long, value_name = "TAG")]
+        bundle: Option<String>,
+        /// A repository of the same registry that may have some of its blobs
+        #[arg(long, value_name = "NAME")]
+        mount_from: Option<String>,
+        /// Settings
+        #[command(flatten)]
+        settings: SetArgs,
+    },
+    /// Bring a bundle in, from a registry or from the address of an exported file
+    Pull {
+        /// From where: `oci://HOST/NAME:TAG`, `oci://HOST/NAME@sha256:…` or `https://…`
+        from: String,
+        /// Settings
+        #[command(flatten)]
+        settings: SetArgs,
+    },
     /// Remove what no bundle needs
     Gc {
         /// Remove damaged files too, so that `stage` fetches them again
@@ -54,6 +79,20 @@ pub(super) enum CacheVerb {
     },
 }
 
+/// Settings for what works with a network.
+#[derive(Debug, Args)]
+pub(super) struct SetArgs {
+    /// Set any key that `ofedctl explain settings` lists
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SetArgs {
+    fn load(&self, host: &Host) -> Result<Settings> {
+        config::load(Some(&host.root), pairs(&self.set)?)
+    }
+}
+
 pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;
     host.events.enter(crate::events::Step::Stage);
@@ -62,6 +101,18 @@ pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
         CacheVerb::Verify => verify(&host, &Cache::open(&args.cache)?),
         CacheVerb::Export { out, tags } => export(&host, &Cache::open(&args.cache)?, out, tags),
         CacheVerb::Import { file } => import(&mut writer(&host, &Cache::open_or_create(&args.cache)?)?, file),
+        CacheVerb::Push { to, bundle, mount_from, settings } => {
+            let settings = settings.load(&host)?;
+            let host = host.within(Duration::from_secs(settings.deadline));
+            let cache = Cache::open(&args.cache)?;
+            let bundle = chosen(&cache, bundle.as_deref())?;
+            push(&host, &cache, &bundle, (to, mount_from.as_deref()), &settings)
+        }
+        CacheVerb::Pull { from, settings } => {
+            let settings = settings.load(&host)?;
+            let host = host.within(Duration::from_secs(settings.deadline));
+            pull(&mut writer(&host, &Cache::open_or_create(&args.cache)?)?, from, &settings)
+        }
         CacheVerb::Gc { damaged, remove } => {
             gc(&mut writer(&host, &Cache::open(&args.cache)?)?, *damaged, remove)
         }
@@ -132,7 +183,10 @@ fn export(host: &Host, cache: &Cache, out: &Path, tags: &[String]) -> Result<Ans
 }
 
 fn import(writer: &mut Writer, file: &Path) -> Result<Answer> {
-    let imported = writer.import(file)?;
+    imported_answer(&writer.import(file)?)
+}
+
+fn imported_answer(imported: &Imported) -> Result<Answer> {
     let mut text = String::new();
     for bundle in &imported.bundles {
         let _ = writeln!(text, "{}", bundle.tag);
@@ -146,6 +200,54 @@ fn import(writer: &mut Writer, file: &Path) -> Result<Answer> {
     let json =
         json!({"schema_version": 1, "bundles": to_json(&imported.bundles)?, "new_files": imported.new_blobs});
     Ok(Answer::listed(text, json))
+}
+
+/// The bundle to push: the one named, or the only one.
+fn chosen(cache: &Cache, tag: Option<&str>) -> Result<Bundle> {
+    let dir = cache.dir().display();
+    let mut all = cache.bundles()?;
+    let tags = all.iter().map(|bundle| bundle.tag.as_str()).collect::<Vec<_>>().join(", ");
+    match (tag, all.len()) {
+        (_, 0) => Err(Reason::CacheMissing.error(format!("there is no bundle in `{dir}`"))),
+        (None, 1) => Ok(all.remove(0)),
+        (None, _) => {
+            Err(Reason::Usage.error(format!("`{dir}` holds several bundles; say --bundle and one of {tags}")))
+        }
+        (Some(tag), _) => all.into_iter().find(|bundle| bundle.tag == tag).ok_or_else(|| {
+            Reason::CacheMissing.error(format!("there is no bundle `{tag}` in `{dir}`, only {tags}"))
+        }),
+    }
+}
+
+fn push(
+    host: &Host,
+    cache: &Cache,
+    bundle: &Bundle,
+    (to, mount_from): (&str, Option<&str>),
+    settings: &Settings,
+) -> Result<Answer> {
+    let pushed = cache.push(host, bundle, to, mount_from, settings)?;
+    let text = format!(
+        "{}\n{} files, {} bytes sent; {} taken over, {} were there\n",
+        pushed.pinned, pushed.sent, pushed.sent_bytes, pushed.mounted, pushed.present
+    );
+    Ok(Answer::listed(text, json!({"schema_version": 1, "pushed": to_json(&pushed)?})))
+}
+
+fn pull(writer: &mut Writer, from: &str, settings: &Settings) -> Result<Answer> {
+    if is_address(from) {
+        return imported_answer(&writer.import_from(from, settings)?);
+    }
+    if !is_in_registry(from) {
+        let message = format!("`{from}` is neither oci://HOST/NAME:TAG nor https://…");
+        return Err(Reason::Usage.error(message));
+    }
+    let pulled = writer.pull(from, settings)?;
+    let text = format!(
+        "{}\n{}\n{} files, {} bytes that were not there before\n",
+        pulled.bundle.tag, pulled.bundle.digest, pulled.new_blobs, pulled.new_bytes
+    );
+    Ok(Answer::listed(text, json!({"schema_version": 1, "pulled": to_json(&pulled)?})))
 }
 
 fn gc(writer: &mut Writer, damaged: bool, remove: &[String]) -> Result<Answer> {

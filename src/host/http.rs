@@ -78,6 +78,19 @@ impl Client {
         Ok(Self { runtime: runtime.because(Reason::Internal, failed)?, http, stall: way.stall })
     }
 
+    /// Waits for something, however long it takes. An error when the run must end.
+    pub(super) fn finish<T>(&self, stop: &Stop, future: impl Future<Output = T>) -> Result<T> {
+        self.runtime.block_on(async {
+            let mut future = pin!(future);
+            loop {
+                if let Ok(output) = tokio::time::timeout(TICK, future.as_mut()).await {
+                    return Ok(output);
+                }
+                stop.check()?;
+            }
+        })
+    }
+
     /// Waits for something, but no longer than a server may be silent: none then. An error when the run must end.
     pub(super) fn wait<T>(&self, stop: &Stop, future: impl Future<Output = T>) -> Result<Option<T>> {
         let begin = Instant::now();

@@ -10,6 +10,7 @@ pub mod inside;
 pub mod journal;
 pub mod lock;
 pub mod process;
+pub mod registry;
 pub mod run;
 pub mod stop;
 pub mod unpack;

@@ -46,7 +46,8 @@ pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
     let cache = if settings.keep_cache {
         "kept"
     } else {
-        host.root.remove_all(&settings.cache)?;
+        let is_elsewhere = crate::cache::remote::is_remote(&settings.cache);
+        host.root.remove_all(if is_elsewhere { &settings.cache_copy } else { &settings.cache })?;
         "removed"
     };
     Ok(Outcome::new(Reason::Generalized, format!("log and status are gone, the cache is {cache}")))

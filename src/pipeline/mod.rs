@@ -13,6 +13,7 @@ pub use generalize::generalize;
 pub use uninstall::uninstall;
 
 use crate::cache::Bundle;
+use crate::cache::remote::is_remote;
 use crate::catalog::Catalog;
 use crate::configure;
 use crate::configure::labels;
@@ -126,7 +127,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     // What a run that died left is ours, too.
     let others = if unfinished.is_none() { configure::leftovers(host) } else { Vec::new() };
     let mut journal = Journal::begin(host, unfinished)?;
-    let (bundle, installed) = install_from_cache(job, report, &mut journal, &plan, earlier.as_ref())?;
+    let (bundle, installed) = install_from_cache(job, report, &mut journal, &facts, &plan, earlier.as_ref())?;
     let loaded = configured(job, report, &mut journal, &plan, &installed)?;
     configure::tidy(host, &others)?;
     let checks = proven(host, report, &mut journal, &plan, &installed)?;
@@ -306,6 +307,7 @@ fn install_from_cache(
     job: &Job,
     report: &mut Report,
     journal: &mut Journal,
+    facts: &Facts,
     plan: &Plan,
     earlier: Option<&Receipt>,
 ) -> Result<(Bundle, install::Installed)> {
@@ -313,6 +315,9 @@ fn install_from_cache(
     let manager = stage::manager_of(plan)?;
     let manner = Manner::of(settings, job.moment);
     report.enter(Step::Stage);
+    if job.moment == Moment::Live {
+        stage::wait_turn(host, settings, &machine_name(host, facts))?;
+    }
     let (opened, candidates) = bundles(job, plan)?;
     let cache = &opened.cache;
     let mut incomplete = None;
@@ -320,7 +325,7 @@ fn install_from_cache(
     for bundle in candidates {
         report.enter(Step::Stage);
         journal.enter(Step::Stage)?;
-        stage::prove(host, cache, &bundle)?;
+        stage::prove(host, &opened, &bundle, settings)?;
         report.done(&format!(
             "bundle {}: {} files, {} bytes, verified",
             bundle.tag,
@@ -352,17 +357,27 @@ fn install_from_cache(
     Err(incomplete.unwrap_or_else(|| Reason::CacheMissing.error("the cache holds no bundle for this target")))
 }
 
+/// What tells this machine from its neighbours: its VM id, or what it calls itself.
+fn machine_name(host: &Host, facts: &Facts) -> String {
+    let own = || host.root.attribute("/etc/machine-id").or_else(|| host.root.attribute("/etc/hostname"));
+    facts.compute.vm_id.clone().or_else(own).unwrap_or_default()
+}
+
 /// The bundles to try. With a network, a cache that has none is filled first.
 fn bundles(job: &Job, plan: &Plan) -> Result<(Opened, Vec<Bundle>)> {
     let (host, settings) = (job.host, job.settings);
     let find = || {
         let opened = stage::open(host, settings)?;
         let installed = stage::manager_of(plan)?.installed(host)?;
-        let bundles = stage::candidates(&opened.cache, plan, &installed)?;
+        let bundles = stage::candidates(&opened, plan, &installed)?;
         Ok((opened, bundles))
     };
     match find() {
-        Err(error) if !settings.offline && Reason::of(&error) == Reason::CacheMissing => {
+        Err(error)
+            if !settings.offline
+                && !is_remote(&settings.cache)
+                && Reason::of(&error) == Reason::CacheMissing =>
+        {
             host.events.info("the cache does not serve this target yet; filling it");
             let against = Against { sources: &host.root, base: stage::base_of(plan, &host.root) };
             stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;

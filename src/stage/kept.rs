@@ -17,7 +17,7 @@ pub(super) fn of(cache: &Cache, tag: &str) -> Vec<BundleFile> {
 ///
 /// A cache that cannot be written to stays as it is; the driver is installed all the same.
 pub fn keep(host: &Host, opened: &Opened, bundle: Bundle, built: Vec<Built>) -> Bundle {
-    if built.is_empty() || opened.is_a_copy() {
+    if built.is_empty() || !opened.may_grow() {
         return bundle;
     }
     match add(host, &opened.cache, &bundle, built) {

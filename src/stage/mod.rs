@@ -4,8 +4,10 @@
 mod artifact;
 mod fetch;
 mod kept;
+mod open;
 
 pub use kept::keep;
+pub use open::{Opened, open, prove, wait_turn};
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
@@ -16,10 +18,9 @@ use crate::outcome::Reason;
 use crate::packages::{Arrived, Base, Installed, Manager, Question, Resolution};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
 
 /// What to resolve a plan against.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub struct Staged {
 
 /// Fills the cache at `dir` with all the plan needs and publishes it as a bundle.
 pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &Settings) -> Result<Staged> {
+    open::refuse_to_fill(dir)?;
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
@@ -151,8 +153,10 @@ fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
 /// The bundles of a cache that may serve the plan, newest first; an error that names what is there when none does.
 ///
 /// What is `installed` in the target already, a bundle need not have.
-pub fn candidates(cache: &Cache, plan: &Plan, installed: &Installed) -> Result<Vec<Bundle>> {
-    let all = cache.bundles()?;
+pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result<Vec<Bundle>> {
+    let cache = &opened.cache;
+    let mut all = cache.bundles()?;
+    all.retain(|bundle| opened.offers(bundle));
     let target = &plan.target;
     let lacks = |bundle: &Bundle| {
         let is_there =
@@ -206,17 +210,6 @@ fn has_artifact(bundle: &Bundle, plan: &Plan) -> bool {
     })
 }
 
-/// Verifies every file of a bundle, before anything is done with any of them.
-pub fn prove(host: &Host, cache: &Cache, bundle: &Bundle) -> Result<()> {
-    let report = cache.verify(host, Some(std::slice::from_ref(bundle)))?;
-    let Some(damage) = report.damaged.first() else { return Ok(()) };
-    let more = match report.damaged.len() {
-        1 => String::new(),
-        damaged => format!(" and {} more are damaged", damaged - 1),
-    };
-    Err(anyhow::Error::from(damage).context(format!("in the cache `{}`{more}", cache.dir().display())))
-}
-
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
     let distro = &plan.target.distro;
@@ -229,34 +222,4 @@ pub fn manager_of(plan: &Plan) -> Result<Manager> {
         "{} is planned for {distro}, but this version of ofedctl only installs the distribution's own: --driver inbox",
         plan.driver_name()
     )))
-}
-
-/// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
-#[derive(Debug)]
-pub struct Opened {
-    /// The cache.
-    pub cache: Cache,
-    unpacked: Option<TempDir>,
-}
-
-impl Opened {
-    /// Whether what is written to it is gone with this value.
-    pub const fn is_a_copy(&self) -> bool {
-        self.unpacked.is_some()
-    }
-}
-
-/// Opens the cache the settings name: a folder, or a file made by `cache export`.
-pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
-    let path = Path::new(&settings.cache);
-    if !path.is_file() {
-        return Ok(Opened { cache: Cache::open(path)?, unpacked: None });
-    }
-    // Not /tmp, which may be memory.
-    let folder = tempfile::Builder::new().prefix("ofedctl-cache-").tempdir_in("/var/tmp");
-    let folder = folder.context("cannot make a folder to unpack the cache in")?;
-    host.events.info(format!("unpacking `{}`", path.display()));
-    let cache = Cache::open_or_create(folder.path())?;
-    cache.writer(host, Duration::from_secs(settings.lock_timeout))?.import(path)?;
-    Ok(Opened { cache, unpacked: Some(folder) })
 }

@@ -9,6 +9,8 @@ pub mod deb;
 pub mod image;
 pub mod need;
 pub mod program;
+pub mod registry;
+pub mod relay;
 pub mod root;
 pub mod status;
 pub mod tree;

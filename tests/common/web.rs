@@ -106,6 +106,11 @@ impl Web {
         self.state.sent.load(Ordering::Relaxed)
     }
 
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state.faults.lock().unwrap().clear();
+    }
+
     /// Lets the next `times` answers for paths that contain `part` go wrong.
     pub fn fail(&self, part: &str, fault: Fault, times: usize) {
         self.state.faults.lock().unwrap().push((part.to_owned(), fault, times));
@@ -163,7 +168,8 @@ impl State {
         let from = from.filter(|_| same);
         let start = from.unwrap_or(0).min(size);
         file.seek(SeekFrom::Start(start))?;
-        let tag = format!("ETag: {tag}\r\n");
+        let parts = if fault == Some(&Fault::NoRanges) { "" } else { "Accept-Ranges: bytes\r\n" };
+        let tag = format!("ETag: {tag}\r\n{parts}");
         if from.is_some() {
             let range = format!("{tag}Content-Range: bytes {start}-{}/{size}\r\n", size.max(1) - 1);
             send_head(stream, 206, size - start, &range)?;

@@ -215,7 +215,7 @@ fn bake_from_cache(
     loop {
         // What the guest has installed is for the guest to see.
         let found = stage::open(host, settings).and_then(|opened| {
-            let bundles = stage::candidates(&opened.cache, plan, &Installed::default())?;
+            let bundles = stage::candidates(&opened, plan, &Installed::default())?;
             Ok((opened, bundles))
         });
         let (incomplete, untried) = match found {

@@ -3,22 +3,23 @@
 
 mod mirrors;
 mod patience;
+mod reader;
 mod trouble;
 
 pub use mirrors::alternatives;
 pub use patience::jitter_of;
+pub(super) use patience::patiently;
+pub(super) use reader::whole;
+pub(super) use trouble::{Trouble, broken, failed_with, lasting, refused, stalled};
 
 use super::Host;
 use super::http::{Client, Way, without_secrets};
-use crate::outcome::Carried;
 use anyhow::Result;
 use bytes::Bytes;
 use patience::Patience;
-use reqwest::header::{self, HeaderMap, HeaderValue};
+use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
-use std::io::Read;
 use std::time::{Duration, Instant};
-use trouble::Trouble;
 
 /// A server that sends less than this over the time it may be silent is given up on, too. A modem sent more.
 const LEAST_BYTES_A_SECOND: u64 = 1024;
@@ -52,6 +53,9 @@ pub struct Stream<'a> {
     client: &'a Client,
     sources: Vec<Patience>,
     authorize: Option<Authorize<'a>>,
+    header: Option<(HeaderName, HeaderValue)>,
+    /// Where in the file the bytes begin, and whether they end before it does.
+    window: Option<u64>,
     total: Option<u64>,
     at: u64,
     /// The address that was asked last.
@@ -60,6 +64,8 @@ pub struct Stream<'a> {
     body: Option<Body>,
     /// Whether the bytes since the first are of more than one version or place, as far as one can tell.
     is_mixed: bool,
+    /// Whether the last answer said that parts can be had.
+    gives_parts: bool,
     /// For readers that take less than a piece.
     rest: Bytes,
 }
@@ -87,18 +93,20 @@ impl<'a> Stream<'a> {
     pub fn new(host: &'a Host, client: &'a Client, way: Way, url: &str, total: Option<u64>) -> Result<Self> {
         let addresses = alternatives(way.mirrors, url)?;
         let sources = addresses.into_iter().map(|url| Patience::new(url, way.retries)).collect();
-        let (authorize, origin, body, is_mixed) = (None, None, None, false);
         Ok(Self {
             host,
             client,
             sources,
-            authorize,
+            authorize: None,
+            header: None,
+            window: None,
             total,
             at: 0,
             last: 0,
-            origin,
-            body,
-            is_mixed,
+            origin: None,
+            body: None,
+            is_mixed: false,
+            gives_parts: false,
             rest: Bytes::new(),
         })
     }
@@ -107,6 +115,20 @@ impl<'a> Stream<'a> {
     #[must_use]
     pub fn authorized(mut self, authorize: Authorize<'a>) -> Self {
         self.authorize = Some(authorize);
+        self
+    }
+
+    /// The same, with a further header in each request.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+
+    /// The same, but only the bytes from `from` on, as many as the stream was said to have.
+    #[must_use]
+    pub fn window(mut self, from: u64) -> Self {
+        self.window = Some(from);
         self
     }
 
@@ -175,23 +197,6 @@ impl<'a> Stream<'a> {
         self.alive()
     }
 
-    /// Moves on without reading, with a new request where that is cheaper.
-    pub fn skip(&mut self, bytes: u64) -> Result<()> {
-        /// About what a new request costs at 10 Gb/s and 1 ms.
-        const WORTH_A_REQUEST: u64 = 1 << 20;
-        let mut left = bytes;
-        let held = left.min(self.rest.len() as u64);
-        let _ = self.rest.split_to(usize::try_from(held)?);
-        left -= held;
-        if left > WORTH_A_REQUEST {
-            self.at += left;
-            self.body = None;
-            return Ok(());
-        }
-        std::io::copy(&mut self.by_ref().take(left), &mut std::io::sink())?;
-        Ok(())
-    }
-
     fn alive(&mut self) -> Result<()> {
         if self.sources.iter().any(|source| source.dead.is_none()) {
             return Ok(());
@@ -225,9 +230,17 @@ impl<'a> Stream<'a> {
             if bytes.is_empty() {
                 continue;
             }
+            if self.window.is_some() {
+                // The rest of the file, of a server that knows no ranges.
+                let left = self.total.unwrap_or(u64::MAX) - self.at;
+                bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            }
             self.at += bytes.len() as u64;
             if let Some(total) = self.total.filter(|total| self.at > *total) {
                 return Err(trouble::wrong_length(source, self.at, total));
+            }
+            if self.window.is_some() && self.total == Some(self.at) {
+                self.body = None;
             }
             self.sources[source].succeed(bytes.len() as u64);
             return Ok(Piece::Bytes(bytes));
@@ -263,20 +276,25 @@ impl<'a> Stream<'a> {
         }
         let skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
-                trouble::check_range(source, answer.headers(), self.at, &mut self.total)?;
+                let from = self.window.unwrap_or(0) + self.at;
+                let total = trouble::check_range(source, answer.headers(), from)?;
+                self.agree(source, total)?;
                 0
             }
             StatusCode::RANGE_NOT_SATISFIABLE if self.at > 0 => return Err(Trouble::Changed),
             status if status.is_success() => {
-                trouble::check_length(source, answer.headers(), &mut self.total)?;
+                self.agree(source, trouble::length_of(answer.headers()))?;
                 let same = self.origin_of(source, answer.headers());
                 if self.at > 0 && self.origin.is_some() && same != self.origin && self.is_same_place(source) {
                     return Err(Trouble::Changed);
                 }
-                self.at
+                self.window.unwrap_or(0) + self.at
             }
             _ => return Err(trouble::refused(source, &answer)),
         };
+        let parts = answer.headers().get(header::ACCEPT_RANGES);
+        self.gives_parts =
+            answer.status() == StatusCode::PARTIAL_CONTENT || parts.is_some_and(|parts| parts == "bytes");
         let now = self.origin_of(source, answer.headers());
         if self.at == 0 {
             self.origin = now;
@@ -291,11 +309,17 @@ impl<'a> Stream<'a> {
 
     fn ask(&self, source: usize, renewed: bool) -> Result<Response, Trouble> {
         let mut request = self.client.http.get(&self.sources[source].url);
-        if self.at > 0 {
-            request = request.header(header::RANGE, format!("bytes={}-", self.at));
-            if let Some(origin) = self.origin.as_ref().filter(|_| self.is_same_place(source)) {
+        let from = self.window.unwrap_or(0) + self.at;
+        let to = self.window.and_then(|begin| Some(begin + self.total?.saturating_sub(1)));
+        if from > 0 || to.is_some() {
+            let to = to.map(|to| to.to_string()).unwrap_or_default();
+            request = request.header(header::RANGE, format!("bytes={from}-{to}"));
+            if let Some(origin) = self.origin.as_ref().filter(|_| self.at > 0 && self.is_same_place(source)) {
                 request = request.header(header::IF_RANGE, &origin.validator);
             }
+        }
+        if let Some((name, value)) = &self.header {
+            request = request.header(name, value);
         }
         if let Some(authorize) = &self.authorize
             && let Some(value) = authorize(renewed).map_err(Trouble::Stopped)?
@@ -305,6 +329,18 @@ impl<'a> Stream<'a> {
         let answer = self.client.wait(&self.host.stop, request.send()).map_err(Trouble::Stopped)?;
         let answer = answer.ok_or_else(|| trouble::stalled(source, self.client.stall))?;
         answer.map_err(|error| trouble::broken(source, error))
+    }
+
+    /// Compares the size of the file, as far as the server says it, with what it must be.
+    fn agree(&mut self, source: usize, found: Option<u64>) -> Result<(), Trouble> {
+        match (found.filter(|_| self.window.is_none()), self.total) {
+            (Some(found), Some(total)) if found != total => {
+                return Err(trouble::wrong_length(source, found, total));
+            }
+            (Some(found), None) => self.total = Some(found),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn is_same_place(&self, source: usize) -> bool {
@@ -330,21 +366,5 @@ impl Body {
         }
         (self.window, self.in_window) = (Instant::now(), 0);
         Ok(())
-    }
-}
-
-impl Read for Stream<'_> {
-    /// For readers that see the bytes once: a file that changes meanwhile is an error.
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.rest.is_empty() {
-            match self.next_piece().map_err(Carried::from)? {
-                Piece::Bytes(bytes) => self.rest = bytes,
-                Piece::End => return Ok(0),
-                Piece::Changed => return Err(std::io::Error::other("the file changed while it was read")),
-            }
-        }
-        let taken = self.rest.split_to(self.rest.len().min(buffer.len()));
-        buffer[..taken.len()].copy_from_slice(&taken);
-        Ok(taken.len())
     }
 }

@@ -2,8 +2,11 @@
 //! for it. Full jitter, because it spreads many clients that failed at the same moment best (AWS Architecture Blog,
 //! "Exponential Backoff And Jitter").
 
+use super::trouble::Trouble;
 use super::without_secrets;
+use crate::host::Host;
 use crate::outcome::Reason;
+use anyhow::Result;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,8 @@ pub(super) struct Patience {
     /// When it may be asked next.
     pub(super) not_before: Instant,
     failures: u32,
+    /// What is being done with it.
+    verb: &'static str,
     /// Bytes since the last failure.
     came: u64,
     retries: u32,
@@ -29,7 +34,7 @@ pub(super) struct Patience {
 
 /// Why an address gave nothing.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     /// What happened.
     pub(super) error: anyhow::Error,
     /// Whether asking again may help.
@@ -40,7 +45,15 @@ pub(super) struct Failure {
 
 impl Patience {
     pub(super) fn new(url: String, retries: u32) -> Self {
-        Self { url, dead: None, not_before: Instant::now(), failures: 0, came: 0, retries }
+        Self {
+            url,
+            dead: None,
+            not_before: Instant::now(),
+            failures: 0,
+            came: 0,
+            retries,
+            verb: "downloading",
+        }
     }
 
     /// Some bytes came. So many that they are worth a request, in all since the last failure, make up for it.
@@ -57,7 +70,7 @@ impl Patience {
     }
 
     fn doing(&self) -> String {
-        format!("downloading `{}`", without_secrets(&self.url))
+        format!("{} `{}`", self.verb, without_secrets(&self.url))
     }
 
     /// Nothing came. Returns what there is to say about another try.
@@ -77,6 +90,34 @@ impl Patience {
         let pause = pause(self.failures, failure.retry_after, random());
         self.not_before = Instant::now() + pause;
         Some(format!("{doing}: {error:#}; trying again in {}", seconds(pause)))
+    }
+}
+
+/// Does something with a server until it works, cannot work, or has failed too often.
+pub(crate) fn patiently<T>(
+    host: &Host,
+    url: &str,
+    retries: u32,
+    mut attempt: impl FnMut() -> Result<T, Trouble>,
+) -> Result<T> {
+    let mut patience = Patience { verb: "asking", ..Patience::new(url.to_owned(), retries) };
+    loop {
+        let failure = match attempt() {
+            Ok(done) => return Ok(done),
+            Err(Trouble::Stopped(error)) => return Err(error),
+            Err(Trouble::Changed) => continue,
+            Err(Trouble::Of(_, failure)) => failure,
+        };
+        if let Some(message) = patience.fail(failure) {
+            host.events.warn(message);
+        }
+        if let Some(error) = patience.dead.take() {
+            return Err(error);
+        }
+        while Instant::now() < patience.not_before {
+            host.stop.check()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -11,7 +11,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// Why no bytes came.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// The run must end.
     Stopped(anyhow::Error),
     /// The file is another one than the one begun.
@@ -24,11 +24,11 @@ fn passing(source: usize, error: anyhow::Error) -> Trouble {
     Trouble::Of(source, Failure { error, passing: true, retry_after: None })
 }
 
-fn lasting(source: usize, error: anyhow::Error) -> Trouble {
+pub(crate) fn lasting(source: usize, error: anyhow::Error) -> Trouble {
     Trouble::Of(source, Failure { error, passing: false, retry_after: None })
 }
 
-pub(super) fn stalled(source: usize, stall: Duration) -> Trouble {
+pub(crate) fn stalled(source: usize, stall: Duration) -> Trouble {
     passing(source, Reason::ServerSlow.error(format!("the server sent nothing for {} s", stall.as_secs())))
 }
 
@@ -48,7 +48,7 @@ pub(super) fn wrong_length(source: usize, found: u64, total: u64) -> Trouble {
 }
 
 /// A request that failed before its answer was complete.
-pub(super) fn broken(source: usize, error: reqwest::Error) -> Trouble {
+pub(crate) fn broken(source: usize, error: reqwest::Error) -> Trouble {
     // reqwest would repeat the whole address, query and all.
     let error = error.without_url();
     let said = chain(&error);
@@ -82,29 +82,33 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 /// An answer that is neither the file nor a part of it.
-pub(super) fn refused(source: usize, answer: &Response) -> Trouble {
-    let status = answer.status();
-    let message = format!("the server said {status}");
+pub(crate) fn refused(source: usize, answer: &Response) -> Trouble {
+    let Trouble::Of(source, failure) = failed_with(source, answer.status(), None) else {
+        return failed_with(source, answer.status(), None);
+    };
+    let retry_after = retry_after(answer.headers(), SystemTime::now()).filter(|_| failure.passing);
+    if let Some(wait) = retry_after.filter(|wait| *wait > LONGEST_WAIT) {
+        let message = format!("{} and wants to be left alone for {} s", failure.error, wait.as_secs());
+        return lasting(source, Reason::ServerBusy.error(message));
+    }
+    Trouble::Of(source, Failure { retry_after, ..failure })
+}
+
+/// A status that is no success, with what else was said.
+pub(crate) fn failed_with(source: usize, status: StatusCode, said: Option<&str>) -> Trouble {
+    let said = said.filter(|said| !said.is_empty()).map(|said| format!(": {said}")).unwrap_or_default();
+    let message = format!("the server said {status}{said}");
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             lasting(source, Reason::AccessDenied.error(message))
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => lasting(source, Reason::NotOnServer.error(message)),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
-            busy(source, message, answer.headers())
+            passing(source, Reason::ServerBusy.error(message))
         }
-        status if status.is_server_error() => busy(source, message, answer.headers()),
+        status if status.is_server_error() => passing(source, Reason::ServerBusy.error(message)),
         _ => lasting(source, Reason::DownloadFailed.error(message)),
     }
-}
-
-fn busy(source: usize, message: String, headers: &HeaderMap) -> Trouble {
-    let retry_after = retry_after(headers, SystemTime::now());
-    if let Some(wait) = retry_after.filter(|wait| *wait > LONGEST_WAIT) {
-        let message = format!("{message} and wants to be left alone for {} s", wait.as_secs());
-        return lasting(source, Reason::ServerBusy.error(message));
-    }
-    Trouble::Of(source, Failure { error: Reason::ServerBusy.error(message), passing: true, retry_after })
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).
@@ -116,41 +120,20 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
 
-/// A part must begin where the last one ended, and be of a file of the right size.
-pub(super) fn check_range(
-    source: usize,
-    headers: &HeaderMap,
-    at: u64,
-    total: &mut Option<u64>,
-) -> Result<(), Trouble> {
+/// A part must begin where the last one ended. Returns the size of the whole, if the server says it.
+pub(super) fn check_range(source: usize, headers: &HeaderMap, from: u64) -> Result<Option<u64>, Trouble> {
     let text = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let parts = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('/'));
-    let from = parts.and_then(|(range, _)| range.split_once('-')?.0.parse::<u64>().ok());
-    if from != Some(at) {
-        let message = format!("the server sent the part `{text}` where one from byte {at} was asked for");
+    let begins = parts.and_then(|(range, _)| range.split_once('-')?.0.parse::<u64>().ok());
+    if begins != Some(from) {
+        let message = format!("the server sent the part `{text}` where one from byte {from} was asked for");
         return Err(lasting(source, Reason::DownloadFailed.error(message)));
     }
-    agree(source, parts.and_then(|(_, size)| size.parse().ok()), total)
+    Ok(parts.and_then(|(_, size)| size.parse().ok()))
 }
 
-pub(super) fn check_length(
-    source: usize,
-    headers: &HeaderMap,
-    total: &mut Option<u64>,
-) -> Result<(), Trouble> {
-    let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    agree(source, text.and_then(|text| text.parse().ok()), total)
-}
-
-fn agree(source: usize, found: Option<u64>, total: &mut Option<u64>) -> Result<(), Trouble> {
-    match (found, *total) {
-        (Some(found), Some(total)) if found != total => Err(wrong_length(source, found, total)),
-        (Some(found), None) => {
-            *total = Some(found);
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+pub(super) fn length_of(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Portals and proxies that want a login answer anything with a page of theirs, as if all were well.

@@ -1,0 +1,69 @@
+//! Bundles out of an archive behind an address: where the server gives parts, only what is missing is read, and a large
+//! blob that breaks off is gone on with by the next run.
+
+use crate::cache::download::{Source, Wanted};
+use crate::cache::import::{Imported, Incoming};
+use crate::cache::pass::Pass;
+use crate::cache::write::Writer;
+use crate::host::download::Stream;
+use crate::host::http::{Client, Way, without_secrets};
+use crate::host::registry::may_be_plain;
+use crate::outcome::{Because, Reason};
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+
+impl Writer<'_> {
+    /// Takes in the bundles of an archive that `cache export` made, from its address or a mirror of it.
+    pub fn import_from(&mut self, address: &str, settings: &Settings) -> Result<Imported> {
+        let doing = || format!("cannot import `{}`", without_secrets(address));
+        refuse_open(address, settings)?;
+        let way = Way::of(settings);
+        let client = Client::new(way)?;
+        let mut stream = Stream::new(self.host, &client, way, address, None)?;
+        if !stream.is_seekable().with_context(doing)? {
+            let total = stream.total().unwrap_or(0);
+            return self.import_stream(stream, total).with_context(doing);
+        }
+        let total = stream.total().unwrap_or(0);
+        self.import_parts(way, address, stream, total).with_context(doing)
+    }
+
+    fn import_parts(&mut self, way: Way, address: &str, stream: Stream, total: u64) -> Result<Imported> {
+        let pass = Pass::begin(self.host, "reading the archive", total);
+        let mut incoming = Incoming::of_parts();
+        let mut tar = tar::Archive::new(stream);
+        let broken = || "it is not a whole tar archive".to_owned();
+        for member in tar.entries_with_seek().because(Reason::CacheUnreadable, broken)?.raw(true) {
+            let mut member = member.because(Reason::CacheUnreadable, broken)?;
+            self.take_member(&mut member, &pass, &mut incoming)?;
+        }
+        let later = incoming.later.take().unwrap_or_default();
+        if !later.is_empty() {
+            let bytes: u64 = later.iter().map(|blob| blob.size).sum();
+            self.host.events.info(format!("downloading {} files, {bytes} bytes", later.len()));
+        }
+        incoming.new_blobs += later.len();
+        let wanted = later.into_iter().map(|blob| Wanted {
+            digest: blob.digest,
+            size: blob.size,
+            title: blob.digest.to_string(),
+            source: Source::Inside(address.to_owned(), blob.from),
+        });
+        self.download_all(way, wanted.collect())?;
+        self.merge_incoming(incoming)
+    }
+}
+
+/// Nothing in an archive says who made it: without TLS anybody on the way could.
+fn refuse_open(address: &str, settings: &Settings) -> Result<()> {
+    let Some(rest) = address.strip_prefix("http://") else { return Ok(()) };
+    let host = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = host.rsplit('@').next().unwrap_or_default();
+    if may_be_plain(host, &settings.plain_http) || settings.public_key.is_some() {
+        return Ok(());
+    }
+    Err(Reason::BadSettings.error(format!(
+        "`{}` has no TLS: write https, list `{host}` in `plain_http`, or set `public_key`",
+        without_secrets(address)
+    )))
+}

@@ -1,0 +1,31 @@
+//! Caches elsewhere: bundles in a registry, and archives behind an address. Only blobs that are missing move.
+
+mod archive;
+mod pull;
+mod push;
+
+pub use pull::Pulled;
+pub use push::Pushed;
+
+use super::digest::Digest;
+use crate::host::registry;
+
+/// Whether a cache is not a path of this machine.
+pub fn is_remote(cache: &str) -> bool {
+    is_in_registry(cache) || is_address(cache)
+}
+
+/// Whether a cache is a place in a registry.
+pub fn is_in_registry(cache: &str) -> bool {
+    cache.starts_with(registry::SCHEME)
+}
+
+/// Whether a cache is the address of an archive.
+pub fn is_address(cache: &str) -> bool {
+    cache.starts_with("https://") || cache.starts_with("http://")
+}
+
+/// Where `cosign` keeps the signatures of a manifest (its signature specification, "tag-based discovery").
+pub(super) fn signature_tag(manifest: &Digest) -> String {
+    format!("sha256-{}.sig", manifest.hex())
+}

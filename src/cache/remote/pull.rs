@@ -1,0 +1,180 @@
+//! A bundle out of a registry, bit by bit the one that was pushed.
+
+use super::signature_tag;
+use crate::cache::blob::Blob;
+use crate::cache::bundle::{BUNDLE_TYPE, Bundle};
+use crate::cache::digest::Digest;
+use crate::cache::document;
+use crate::cache::download::{Source, Wanted};
+use crate::cache::layout;
+use crate::cache::read::Found;
+use crate::cache::trust::Key;
+use crate::cache::write::Writer;
+use crate::host::download::alternatives;
+use crate::host::http::Client;
+use crate::host::registry::{Access, Registry};
+use crate::outcome::{Because, Reason};
+use crate::settings::Settings;
+use anyhow::Result;
+use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Pulled {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// How many of its blobs were missing.
+    pub new_blobs: usize,
+    /// Their bytes.
+    pub new_bytes: u64,
+    /// Those blobs, which have been verified on their way in.
+    #[serde(skip)]
+    pub fresh: Vec<Digest>,
+}
+
+impl Writer<'_> {
+    /// Brings in the bundle at `oci://…`, or at a mirror of it, and makes it visible under its tag there.
+    ///
+    /// With a public key in the settings nothing but its documents comes in unless it is signed.
+    pub fn pull(&mut self, address: &str, settings: &Settings) -> Result<Pulled> {
+        let key = Key::of(settings)?;
+        let mut failed = Vec::new();
+        for place in alternatives(&settings.mirrors, address)? {
+            let registry = Registry::at(&place, Access::Pull, settings)?;
+            match self.pull_from(&registry, key.as_ref()) {
+                Ok(pulled) => return Ok(pulled),
+                Err(error) => {
+                    self.host.stop.check()?;
+                    failed.push(error.context(format!("cannot pull `{}`", registry.address())));
+                }
+            }
+        }
+        // Its own place, which is last, knows best why.
+        let last =
+            failed.pop().unwrap_or_else(|| Reason::DownloadFailed.error("there is no place to pull from"));
+        let mirrors = failed.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ");
+        Err(if mirrors.is_empty() { last } else { last.context(format!("no mirror helped ({mirrors})")) })
+    }
+
+    fn pull_from(&mut self, registry: &Registry, key: Option<&Key>) -> Result<Pulled> {
+        let client = Client::new(registry.way())?;
+        let (digest, bytes) = self.manifest_of(registry, &client)?;
+        let manifest = bundle_manifest(&digest, &bytes)?;
+        // The key decides before anything larger moves.
+        if let Some(key) = key.filter(|key| key.check(&self.cache, &digest).is_err()) {
+            self.pull_signature(registry, &client, &digest)?;
+            key.check(&self.cache, &digest)?;
+        }
+        let mut missing = self.missing(registry, &manifest)?;
+        let fresh: Vec<Digest> = missing.iter().map(|blob| blob.digest).collect();
+        let (new_blobs, new_bytes) = (missing.len(), missing.iter().map(|blob| blob.size).sum());
+        if new_blobs > 0 {
+            let from = registry.address();
+            self.host.events.info(format!("pulling {new_blobs} files, {new_bytes} bytes, from {from}"));
+            // The config first: a bundle that is none, or of a later version, costs no more than that.
+            let config = layout::digest_of(manifest.config())?;
+            let (first, rest) = missing.drain(..).partition(|blob| blob.digest == config);
+            self.download_all(registry.way(), first)?;
+            self.download_all(registry.way(), rest)?;
+        }
+        let blob = self.put(&bytes)?;
+        let tag = match registry.tag() {
+            Some(tag) => tag.to_owned(),
+            // One that is here under a name needs no second one.
+            None => self.tag_of(&digest)?.unwrap_or_else(|| digest.hex()[..12].to_owned()),
+        };
+        let entry = entry(&blob, &tag, Some(BUNDLE_TYPE))?;
+        let bundle = match self.cache.find(&entry)? {
+            Found::Bundle(bundle) => *bundle,
+            Found::Strange(error) => return Err(error),
+            Found::Foreign => return Err(no_bundle(&digest)),
+        };
+        self.merge(vec![entry])?;
+        Ok(Pulled { bundle, new_blobs, new_bytes, fresh })
+    }
+
+    /// The manifest, from the cache when its digest is known and it is there.
+    fn manifest_of(&self, registry: &Registry, client: &Client) -> Result<(Digest, Vec<u8>)> {
+        let pinned = registry.digest().map(str::parse::<Digest>).transpose();
+        let pinned = pinned.map_err(|error| Reason::BadSettings.error(error))?;
+        if let Some(digest) = pinned.filter(|digest| self.has(digest))
+            && let Ok(bytes) = self.cache.document(&digest)
+        {
+            return Ok((digest, bytes));
+        }
+        let name = registry.digest().or(registry.tag()).unwrap_or_default();
+        let missing =
+            || Reason::NotOnServer.error(format!("there is no `{name}` at `{}`", registry.address()));
+        let bytes = registry.manifest(self.host, client, name)?.ok_or_else(missing)?;
+        let found = Digest::of(&bytes);
+        match pinned.filter(|pinned| *pinned != found) {
+            Some(pinned) => {
+                let message =
+                    format!("expected the manifest `{pinned}`, found `{found}` at `{}`", registry.address());
+                Err(Reason::DigestMismatch.error(message))
+            }
+            None => Ok((found, bytes)),
+        }
+    }
+
+    fn tag_of(&self, manifest: &Digest) -> Result<Option<String>> {
+        let index = layout::read_index(&self.cache.dir)?;
+        let mut entries = index.manifests().iter();
+        let same = |entry: &&Descriptor| layout::digest_of(entry).is_ok_and(|digest| digest == *manifest);
+        Ok(entries.find(same).map(layout::tag_of))
+    }
+
+    /// Brings in the signatures of a manifest, if there are any.
+    fn pull_signature(&mut self, registry: &Registry, client: &Client, digest: &Digest) -> Result<()> {
+        let tag = signature_tag(digest);
+        let Some(bytes) = registry.manifest(self.host, client, &tag)? else { return Ok(()) };
+        let manifest: ImageManifest = layout::parse(&bytes, &tag)?;
+        let missing = self.missing(registry, &manifest)?;
+        self.download_all(registry.way(), missing)?;
+        let blob = self.put(&bytes)?;
+        self.merge(vec![entry(&blob, &tag, None)?])
+    }
+
+    /// What a manifest refers to and the cache lacks.
+    fn missing<'r>(&self, registry: &'r Registry<'r>, manifest: &ImageManifest) -> Result<Vec<Wanted<'r>>> {
+        let mut missing = BTreeMap::new();
+        for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
+            let (digest, size) = (layout::digest_of(descriptor)?, descriptor.size());
+            if self.cache.size_of(&digest) != Some(size) {
+                let source = Source::Registry(registry);
+                missing.insert(digest, Wanted { digest, size, title: title_of(descriptor, &digest), source });
+            }
+        }
+        Ok(missing.into_values().collect())
+    }
+}
+
+fn title_of(descriptor: &Descriptor, digest: &Digest) -> String {
+    let annotations = descriptor.annotations().as_ref();
+    let title = annotations.and_then(|annotations| annotations.get(crate::cache::bundle::TITLE));
+    title.map_or_else(|| digest.to_string(), |title| title.escape_default().to_string())
+}
+
+/// Reads a manifest, which must be a bundle's.
+fn bundle_manifest(digest: &Digest, bytes: &[u8]) -> Result<ImageManifest> {
+    let kind: serde_json::Value = serde_json::from_slice(bytes)
+        .because(Reason::CacheUnreadable, || format!("the manifest `{digest}` is not JSON"))?;
+    if kind["artifactType"] != BUNDLE_TYPE {
+        return Err(no_bundle(digest));
+    }
+    layout::parse(bytes, &digest.to_string())
+}
+
+fn no_bundle(digest: &Digest) -> anyhow::Error {
+    Reason::CacheMissing.error(format!("`{digest}` is no bundle of ofedctl"))
+}
+
+/// The index entry of a manifest; the same that publishing it here makes.
+fn entry(blob: &Blob, tag: &str, kind: Option<&str>) -> Result<Descriptor> {
+    let mut entry = document::descriptor(MediaType::ImageManifest, blob)?;
+    entry.set_artifact_type(kind.map(MediaType::from));
+    entry.set_annotations(Some(HashMap::from([(layout::TAG.to_owned(), tag.to_owned())])));
+    Ok(entry)
+}

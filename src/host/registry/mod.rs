@@ -1,0 +1,216 @@
+//! An OCI registry: what is read from it comes through the patient downloads of this program, which resume; what is
+//! written goes through `oci-client`, whose runtime is that of [`Client`].
+
+mod credentials;
+mod push;
+mod token;
+
+pub use push::Push;
+
+use super::Host;
+use super::download::{Stream, whole};
+use super::http::{Client, Way};
+use crate::outcome::{Because, Reason};
+use crate::settings::Settings;
+use anyhow::Result;
+use credentials::Credentials;
+use oci_client::Reference;
+use reqwest::header::{ACCEPT, HeaderValue};
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+/// What the names of registries begin with on the command line and in settings.
+pub const SCHEME: &str = "oci://";
+/// Manifests of bundles and of signatures.
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Larger manifests need not be taken by any registry (OCI distribution specification, "Pushing Manifests").
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+/// One place in a registry, and the way there.
+#[derive(Debug)]
+pub struct Registry<'s> {
+    reference: Reference,
+    way: Way<'s>,
+    /// Whether without TLS.
+    is_plain: bool,
+    credentials: Credentials,
+    access: Access,
+    pass: Mutex<Pass>,
+}
+
+/// What lets requests in.
+#[derive(Debug, Clone, Default)]
+enum Pass {
+    /// Not asked for yet.
+    #[default]
+    Unknown,
+    /// This header, or none at all.
+    Known(Option<HeaderValue>),
+}
+
+/// What is to be done there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    /// Reading.
+    Pull,
+    /// Writing, with blobs perhaps taken over from another repository of the same registry.
+    Push {
+        /// That repository.
+        mount_from: Option<String>,
+    },
+}
+
+impl<'s> Registry<'s> {
+    /// Finds the way to `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`. Asks nobody yet.
+    pub fn at(address: &str, access: Access, settings: &'s Settings) -> Result<Self> {
+        let reference = parse(address)?;
+        let host = reference.registry();
+        let is_plain = may_be_plain(host, &settings.plain_http);
+        let credentials = Credentials::find(host, settings.registry_auth.as_deref())?;
+        // The rules for mirrors are about addresses of files; those of registries have been applied already.
+        let way = Way { mirrors: &[], ..Way::of(settings) };
+        Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
+    }
+
+    /// The place, as users write it.
+    pub fn address(&self) -> String {
+        format!("{SCHEME}{}", self.reference)
+    }
+
+    /// The way there.
+    pub const fn way(&self) -> Way<'s> {
+        self.way
+    }
+
+    /// The tag, `latest` when none was given, or none when the place is given by digest alone.
+    pub fn tag(&self) -> Option<&str> {
+        self.reference.tag()
+    }
+
+    /// The digest that is wanted and no other.
+    pub fn digest(&self) -> Option<&str> {
+        self.reference.digest()
+    }
+
+    /// The bytes of a blob, from wherever the registry keeps them.
+    pub fn blob<'c>(
+        &'c self,
+        host: &'c Host,
+        client: &'c Client,
+        digest: &str,
+        size: Option<u64>,
+    ) -> Result<Stream<'c>> {
+        let stream = Stream::new(host, client, self.way, &self.url("blobs", digest), size)?;
+        Ok(stream.authorized(Box::new(move |renew| self.authorize(host, client, renew))))
+    }
+
+    /// A manifest by its tag or digest; none when there is none.
+    pub fn manifest(&self, host: &Host, client: &Client, name: &str) -> Result<Option<Vec<u8>>> {
+        let stream = Stream::new(host, client, self.way, &self.url("manifests", name), None)?
+            .with_header(ACCEPT, HeaderValue::from_static(MANIFEST))
+            .authorized(Box::new(|renew| self.authorize(host, client, renew)));
+        match whole(stream, MAX_MANIFEST_BYTES) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if Reason::of(&error) == Reason::NotOnServer => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn base(&self) -> String {
+        let scheme = if self.is_plain { "http" } else { "https" };
+        format!("{scheme}://{}", self.reference.resolve_registry())
+    }
+
+    fn url(&self, kind: &str, name: &str) -> String {
+        format!("{}/v2/{}/{kind}/{name}", self.base(), self.reference.repository())
+    }
+
+    /// The header that lets requests in, if any is needed; a new one when the last was refused.
+    fn authorize(&self, host: &Host, client: &Client, renew: bool) -> Result<Option<HeaderValue>> {
+        // Threads that need one at the same moment ask once.
+        let Ok(mut pass) = self.pass.lock() else {
+            return Err(Reason::Internal.error("a thread that asked for a token has died"));
+        };
+        match &*pass {
+            Pass::Known(value) if !renew => Ok(value.clone()),
+            _ => {
+                let value = token::ask(self, host, client)?;
+                *pass = Pass::Known(value.clone());
+                Ok(value)
+            }
+        }
+    }
+}
+
+/// Reads `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`.
+fn parse(address: &str) -> Result<Reference> {
+    let wrong = || {
+        format!(
+            "`{}` is not a place in a registry: write oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:…",
+            super::http::without_secrets(address)
+        )
+    };
+    let name = address.strip_prefix(SCHEME).unwrap_or_default();
+    // Without a host, tools take Docker's own; a cache is never meant to be there by accident.
+    let host = name.split_once('/').map(|(host, _)| host).unwrap_or_default();
+    if !host.contains(['.', ':']) && host != "localhost" {
+        return Err(Reason::BadSettings.error(wrong()));
+    }
+    let reference: Reference = name.parse().because(Reason::BadSettings, wrong)?;
+    match reference.digest() {
+        Some(digest) if !digest.starts_with("sha256:") => Err(Reason::BadSettings.error(wrong())),
+        _ => Ok(reference),
+    }
+}
+
+/// Whether a host is this machine, or one the user has named.
+pub fn may_be_plain(host: &str, named: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    name == "localhost"
+        || address.is_ok_and(|address| address.is_loopback())
+        || named.iter().any(|it| it == host || it == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_as_users_write_them() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, tag) in [
+            ("oci://registry.example/ib/bundle:v1".to_owned(), Some("v1")),
+            ("oci://localhost:5000/bundle".to_owned(), Some("latest")),
+            (format!("oci://registry.example/bundle@{digest}"), None),
+        ] {
+            assert_eq!(parse(&text).unwrap().tag(), tag, "{text}");
+        }
+        for text in ["oci://bundle:v1", "oci://ib/bundle", "oci://", "oci://h.x/A B", "oci://h.x/a@sha512:aa"]
+        {
+            assert_eq!(Reason::of(&parse(text).unwrap_err()), Reason::BadSettings, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_and_named_hosts_are_reached_without_tls() {
+        let named = ["near.example:5000".to_owned(), "far.example".to_owned()];
+        for host in [
+            "localhost",
+            "localhost:5000",
+            "127.0.0.1:80",
+            "[::1]:5000",
+            "near.example:5000",
+            "far.example:1",
+        ] {
+            assert!(may_be_plain(host, &named), "{host}");
+        }
+        for host in ["registry.example", "near.example", "near.example:5001", "10.0.0.1", "127.0.0.1.example"]
+        {
+            assert!(!may_be_plain(host, &named), "{host}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The cache a run installs from, wherever it is, open and proven.
+
+use crate::cache::remote::{is_address, is_in_registry, is_remote};
+use crate::cache::{Bundle, Cache, Digest, Key, Writer};
+use crate::host::Host;
+use crate::host::download::jitter_of;
+use crate::outcome::Reason;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
+#[derive(Debug)]
+pub struct Opened {
+    /// The cache.
+    pub cache: Cache,
+    /// The bundles that count, when not all do: a registry's copy here may hold others.
+    only: Option<Vec<Digest>>,
+    /// Blobs that were verified on their way in, in this run.
+    fresh: Vec<Digest>,
+    /// Whether only signed bundles count.
+    is_signed: bool,
+    unpacked: Option<TempDir>,
+}
+
+impl Opened {
+    /// Whether a bundle of the cache may be used.
+    pub fn offers(&self, bundle: &Bundle) -> bool {
+        self.only.as_ref().is_none_or(|only| only.contains(&bundle.digest))
+    }
+
+    /// Whether bundles may be added to: not to a copy of a cache elsewhere, and not where nobody could sign the result.
+    pub const fn may_grow(&self) -> bool {
+        self.unpacked.is_none() && self.only.is_none() && !self.is_signed
+    }
+}
+
+/// Opens the cache the settings name: a folder, a file made by `cache export`, the address of such a file, or a place
+/// in a registry. What is elsewhere is brought into the folder `cache_copy` first, as far as it is missing there.
+pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
+    if is_remote(&settings.cache) {
+        return fetch(host, settings);
+    }
+    let path = Path::new(&settings.cache);
+    let (only, fresh, is_signed) = (None, Vec::new(), settings.public_key.is_some());
+    if !path.is_file() {
+        return Ok(Opened { cache: Cache::open(path)?, only, fresh, is_signed, unpacked: None });
+    }
+    // Not /tmp, which may be memory.
+    let folder = tempfile::Builder::new().prefix("ofedctl-cache-").tempdir_in("/var/tmp");
+    let folder = folder.context("cannot make a folder to unpack the cache in")?;
+    host.events.info(format!("unpacking `{}`", path.display()));
+    let cache = Cache::open_or_create(folder.path())?;
+    writer(host, &cache, settings)?.import(path)?;
+    Ok(Opened { cache, only, fresh, is_signed, unpacked: Some(folder) })
+}
+
+fn fetch(host: &Host, settings: &Settings) -> Result<Opened> {
+    let cache = Cache::open_or_create(Path::new(&settings.cache_copy))?;
+    let mut writer = writer(host, &cache, settings)?;
+    let (only, fresh) = if is_in_registry(&settings.cache) {
+        let pulled = writer.pull(&settings.cache, settings)?;
+        (vec![pulled.bundle.digest], pulled.fresh)
+    } else {
+        let imported = writer.import_from(&settings.cache, settings)?;
+        (imported.bundles.iter().map(|bundle| bundle.digest).collect(), Vec::new())
+    };
+    drop(writer);
+    Ok(Opened { cache, only: Some(only), fresh, is_signed: settings.public_key.is_some(), unpacked: None })
+}
+
+fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writer<'h>> {
+    cache.writer(host, Duration::from_secs(settings.lock_timeout))
+}
+
+/// Verifies every file of a bundle, before anything is done with any of them, and its signature where the settings
+/// name a key. Files that this very run has verified while it wrote them are not read again.
+pub fn prove(host: &Host, opened: &Opened, bundle: &Bundle, settings: &Settings) -> Result<()> {
+    let cache = &opened.cache;
+    if let Some(key) = Key::of(settings)? {
+        key.check(cache, &bundle.digest)?;
+    }
+    let mut unread = bundle.clone();
+    unread.files.retain(|file| !opened.fresh.contains(&file.digest));
+    let report = cache.verify(host, Some(std::slice::from_ref(&unread)))?;
+    let Some(damage) = report.damaged.first() else { return Ok(()) };
+    let more = match report.damaged.len() {
+        1 => String::new(),
+        damaged => format!(" and {} more are damaged", damaged - 1),
+    };
+    Err(anyhow::Error::from(damage).context(format!("in the cache `{}`{more}", cache.dir().display())))
+}
+
+/// Waits for this machine's turn to pull its cache, so that a thousand machines that boot at one moment do not ask a
+/// registry at one moment. `name` tells machines apart; the same one always has the same turn.
+///
+/// Nothing is waited for when the cache is at hand: a folder or a file, or a bundle pinned by digest that was pulled
+/// before.
+pub fn wait_turn(host: &Host, settings: &Settings, name: &str) -> Result<()> {
+    // Most of the deadline is for the work.
+    let spread = Duration::from_secs(settings.pull_spread.min(settings.deadline / 4));
+    if !is_remote(&settings.cache) || spread.is_zero() || is_at_hand(settings) {
+        return Ok(());
+    }
+    let turn = jitter_of(name, spread);
+    host.events.info(format!(
+        "pulling the cache in {} s, at this machine's turn within {} s (`pull_spread`)",
+        turn.as_secs(),
+        spread.as_secs()
+    ));
+    let begin = Instant::now();
+    while begin.elapsed() < turn {
+        host.stop.check()?;
+        std::thread::sleep(Duration::from_millis(100).min(turn.saturating_sub(begin.elapsed())));
+    }
+    Ok(())
+}
+
+fn is_at_hand(settings: &Settings) -> bool {
+    let pinned = settings.cache.rsplit_once('@').and_then(|(_, digest)| digest.parse::<Digest>().ok());
+    let Some(digest) = pinned.filter(|_| !is_address(&settings.cache)) else { return false };
+    let bundles = Cache::open(Path::new(&settings.cache_copy)).and_then(|cache| cache.bundles());
+    bundles.is_ok_and(|bundles| bundles.iter().any(|bundle| bundle.digest == digest))
+}
+
+/// Refuses to fill a cache that is not a folder of this machine.
+pub(super) fn refuse_to_fill(dir: &Path) -> Result<()> {
+    let name = dir.to_string_lossy();
+    if !is_remote(&name) {
+        return Ok(());
+    }
+    let name = crate::host::http::without_secrets(&name);
+    Err(Reason::Usage.error(format!("`{name}` cannot be filled: fill a folder, then `ofedctl cache push`")))
+}

@@ -1,0 +1,97 @@
+//! Debian's docker-registry, the real one, on a free port of this machine until dropped.
+
+use super::need::need;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A registry.
+#[derive(Debug)]
+pub struct Registry {
+    child: Child,
+    port: u16,
+    folder: tempfile::TempDir,
+}
+
+impl Registry {
+    /// An open one.
+    pub fn open() -> Self {
+        Self::start("")
+    }
+
+    /// One that lets only `me` with the password `secret` in.
+    pub fn with_password() -> Self {
+        need(&["apache2-utils"]);
+        let folder = super::scratch();
+        let file = folder.path().join("htpasswd");
+        let made =
+            Command::new("htpasswd").args(["-Bbc"]).arg(&file).args(["me", "secret"]).output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        Self::start_in(
+            folder,
+            &format!("auth:\n  htpasswd:\n    realm: test\n    path: {}\n", file.display()),
+        )
+    }
+
+    /// A pull-through mirror of another registry.
+    pub fn mirror_of(address: &str) -> Self {
+        Self::start(&format!("proxy:\n  remoteurl: {address}\n"))
+    }
+
+    fn start(more: &str) -> Self {
+        Self::start_in(super::scratch(), more)
+    }
+
+    fn start_in(folder: tempfile::TempDir, more: &str) -> Self {
+        need(&["docker-registry"]);
+        // Free a moment ago; nobody else on this machine picks ports by number.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\n\
+             storage:\n  filesystem:\n    rootdirectory: {}/data\n  delete:\n    enabled: true\n\
+             http:\n  addr: 127.0.0.1:{port}\n{more}",
+            folder.path().display()
+        );
+        let file = folder.path().join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let log = std::fs::File::create(folder.path().join("log")).unwrap();
+        let mut registry = Command::new("docker-registry");
+        registry.arg("serve").arg(&file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut started = Self { child: registry.spawn().unwrap(), port, folder };
+        started.wait();
+        started
+    }
+
+    fn wait(&mut self) {
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert!(self.child.try_wait().unwrap().is_none(), "the registry ended: {}", log());
+            assert!(begin.elapsed() < Duration::from_secs(30), "the registry does not listen: {}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// A place in it, as this program takes it.
+    pub fn place(&self, name: &str) -> String {
+        format!("oci://{}/{name}", self.host())
+    }
+
+    /// Where it keeps a blob.
+    pub fn blob(&self, hex: &str) -> PathBuf {
+        let folder = Path::new("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex);
+        self.folder.path().join(folder).join("data")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
