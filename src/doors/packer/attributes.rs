@@ -70,7 +70,10 @@ const OWN: [(&str, Type, &str); 9] = [
 ];
 /// Settings that say something else here than elsewhere.
 const SAID_HERE: [(&str, &str); 3] = [
-    ("cache", "The cache on the build host: a folder, or a file made by `ofedctl cache export`."),
+    (
+        "cache",
+        "The cache on the build host: a folder, a file made by `ofedctl cache export`, `https://…` of such a file, or `oci://HOST/NAME:TAG`.",
+    ),
     (
         "offline",
         "Give package managers in the guest no network interface. Defaults to `true` here, because all that is needed \
