@@ -106,7 +106,12 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let started = SystemTime::now();
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
-    let facts = ask::facts(host, job.moment, job.settings)?;
+    let mut facts = ask::facts(host, job.moment, job.settings)?;
+    // A run that did not end well has no receipt; the half of a driver it left is still ours.
+    let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.packages_before.is_some());
+    if let Some(ofed) = facts.ofed.as_mut().filter(|_| is_ours) {
+        ofed.by_ofedctl = true;
+    }
     report.done(&facts.summary());
 
     report.enter(Step::Plan);

@@ -4,6 +4,7 @@
 //! (`refuse`), then with the image (`choose`).
 
 mod adapter;
+mod build_order;
 mod choose;
 mod edits;
 mod present;
@@ -97,6 +98,7 @@ pub fn plan(
     };
     let version = driver_version.as_deref();
     let edits = edits::edits(&Subject { settings, target: &target, driver, version })?;
+    let edits = [edits, build_order::edits(driver, &target)].concat();
     Ok(Plan {
         schema_version: 1,
         driver,

@@ -38,9 +38,15 @@ pub fn root_of(tar: &Path) -> Root {
     Root { path, _folder: folder }
 }
 
-/// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel.
+/// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel. It is a layer,
+/// as [`layered`] says.
 pub fn building_root(suite: &str) -> Root {
-    root_of(&packed(&format!("{suite}+building"), suite, BUILDING))
+    layered(&building_tar(suite))
+}
+
+/// That root, packed.
+pub fn building_tar(suite: &str) -> PathBuf {
+    packed(&format!("{suite}+building"), suite, BUILDING)
 }
 
 /// A fresh root with cloud-init, and what a machine boots with.

@@ -2,11 +2,15 @@
 //! needs no compiler any more.
 
 use super::scene::{Scene, builds};
+use crate::common::deb::Deb;
 use crate::common::image;
 use crate::common::vendor;
 use crate::common::vendor::doca::{self, Doca};
 use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
 use crate::common::vendor::shop::Shop;
+
+/// In DOCA's openmpi and in the distribution's libpmix.
+const PMIX: &str = "/etc/pmix-mca-params.conf";
 
 /// What `verify` says of every module and of the release.
 fn assert_proven(scene: &Scene, driver: &str, release: &str) {
@@ -38,8 +42,22 @@ fn doca_is_baked_without_a_network_and_a_second_time_without_compiling() {
     assert_eq!(builds(&first.root), all, "each once, for the image's kernel alone, and the main one first");
     first.bake(&[]).expect(0, "already-installed");
 
+    let later = first.root.inside(&["sh", "-c", "cat /etc/dkms/iser.conf"]);
+    assert!(
+        String::from_utf8_lossy(&later.stdout).contains("BUILD_DEPENDS=\"mlnx-ofed-kernel\""),
+        "{later:?}"
+    );
+    assert!(first.root.path().join("usr/mpi").exists(), "DOCA's MPI where there is no other");
+
+    // Somebody's MPI of the distribution, which has a file in common with DOCA's.
     let second = first.again(vendor::building_root_as("ubuntu22.04"));
+    let pmix = Deb { name: "libpmix2", version: "4.2", files: vec![(PMIX, "# mine\n")], ..Deb::default() };
+    let deb = pmix.build(&second.root.path().join("opt"));
+    let deb = format!("/opt/{}", deb.file_name().unwrap().to_str().unwrap());
+    assert!(second.root.inside(&["dpkg", "-i", &deb]).status.success());
     second.bake(&[]).expect(0, "installed");
+    assert_eq!(second.root.read(PMIX.trim_start_matches('/')), "# mine\n");
+    assert!(!second.root.path().join("usr/mpi").exists(), "DOCA's MPI was put over the distribution's");
     assert_proven(&second, "doca", "DOCA-Host 3.2.1, OFED-internal-25.10-1.7.1");
     assert_eq!(builds(&second.root), Vec::<String>::new(), "something was compiled");
     // Staged again, the bundle keeps what was built, and the vendor's file is not asked for again.

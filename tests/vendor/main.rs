@@ -5,5 +5,7 @@
 mod common;
 
 mod baking;
+mod failures;
+mod kernels;
 mod packages;
 mod scene;

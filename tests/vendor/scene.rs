@@ -46,20 +46,16 @@ impl Scene {
     }
 
     fn arguments(&self, command: &str, more: &[&str]) -> Vec<String> {
+        let mut all = self.arguments_without_root(command, more);
+        all.extend(["--root".to_owned(), self.root.path().display().to_string()]);
+        all
+    }
+
+    /// A command line that still lacks its `--root`.
+    pub(crate) fn arguments_without_root(&self, command: &str, more: &[&str]) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
-        let (root, cache, catalog) = (path(self.root.path()), path(&self.cache), path(&self.catalog));
-        let all = [
-            command,
-            "--root",
-            &root,
-            "--cache",
-            &cache,
-            "--catalog",
-            &catalog,
-            "--vm-size",
-            VM_SIZE,
-            "--json",
-        ];
+        let (cache, catalog) = (path(&self.cache), path(&self.catalog));
+        let all = [command, "--cache", &cache, "--catalog", &catalog, "--vm-size", VM_SIZE, "--json"];
         all.iter().chain(more).map(|word| (*word).to_owned()).collect()
     }
 }

@@ -4,6 +4,7 @@ use super::super::{REPOSITORY, Transaction, vendor::Supplement};
 use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST, classify};
 use crate::host::Host;
+use crate::host::fs::Root;
 use crate::host::journal::hex;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
@@ -153,5 +154,53 @@ pub(in super::super) fn bring(host: &Host, transaction: &Transaction, title: &st
     let sources = host.root.read_text(SOURCE_LIST)?.unwrap_or_default();
     // The package's digest was checked, and with it all it brings.
     host.root.write_text(SOURCE_LIST, &format!("{sources}deb [trusted=yes] file:{repository} ./\n"))?;
-    host.root.write_text(PREFERENCES, NO_FOREIGN_DKMS)
+    host.root.write_text(PREFERENCES, NO_FOREIGN_DKMS)?;
+    spare_openmpi(host, transaction, &repository)
+}
+
+/// A file that DOCA's openmpi brings, and libpmix of the distribution too.
+const PMIX_SETTINGS: &str = "/etc/pmix-mca-params.conf";
+
+/// `doca-ofed` wants its own openmpi in one exact version, which cannot be installed beside the distribution's. Where
+/// somebody has that, it stays, and an empty package stands for DOCA's (azhpc-images make one with equivs).
+fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Result<()> {
+    let index = host.root.read_text(&format!("{repository}/{INDEX}"))?.unwrap_or_default();
+    let (Some(version), Some(owner)) = (version_of(&index, "openmpi"), owner_of(&host.root, PMIX_SETTINGS)?)
+    else {
+        return Ok(());
+    };
+    if owner == "openmpi" {
+        return Ok(());
+    }
+    host.events.info(format!("{owner} is here, so its MPI stays and DOCA's openmpi {version} is left out"));
+    let folder = format!("{REPOSITORY}/openmpi");
+    let control = format!(
+        "Package: openmpi\nVersion: {version}\nArchitecture: all\nMaintainer: ofedctl\n\
+         Description: stands for DOCA's openmpi beside the distribution's\n"
+    );
+    host.root.write_text(&format!("{folder}/DEBIAN/control"), &control)?;
+    let script =
+        format!("dpkg-deb --build {folder} /run/openmpi.deb && exec dpkg --install /run/openmpi.deb");
+    let made = host.run(&Cmd::new("/bin/sh").args(["-c", &script]).inside(transaction.sandbox(host)))?;
+    made.check(Reason::PackageConflict, "keeping the distribution's MPI").map(drop)
+}
+
+/// The version of a package in an index.
+fn version_of(index: &str, name: &str) -> Option<String> {
+    let named = |stanza: &&str| stanza.lines().any(|line| line.strip_prefix("Package: ") == Some(name));
+    let stanza = index.split("\n\n").find(named)?;
+    stanza.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
+}
+
+/// The installed package that brought a file.
+fn owner_of(root: &Root, path: &str) -> Result<Option<String>> {
+    const LISTS: &str = "/var/lib/dpkg/info";
+    for list in root.list(LISTS) {
+        let Some(package) = list.strip_suffix(".list") else { continue };
+        let text = root.read_text(&format!("{LISTS}/{list}"))?.unwrap_or_default();
+        if text.lines().any(|line| line == path) {
+            return Ok(Some(package.split(':').next().unwrap_or(package).to_owned()));
+        }
+    }
+    Ok(None)
 }

@@ -1,0 +1,163 @@
+//! What goes wrong with a vendor's driver ends in a reason of its own, with the lines that tell why.
+
+use super::scene::{Scene, builds};
+use crate::common::image;
+use crate::common::need::need;
+use crate::common::program::{self, Ran};
+use crate::common::root::{Root, building_tar};
+use crate::common::tree::Tree;
+use crate::common::vendor;
+use crate::common::vendor::doca::{self, Doca};
+use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
+use crate::common::vendor::modules::Source;
+use crate::common::vendor::shop::Shop;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+
+/// A kernel that is there, but has nothing but its name.
+fn add_kernel(root: &Root, kernel: &str) {
+    for file in ["modules.dep", "modules.builtin"] {
+        root.write(&format!("lib/modules/{kernel}/{file}"), "");
+    }
+}
+
+/// A program that holds dpkg's lock until it is killed.
+fn hold_lock(root: &Root) -> Child {
+    need(&["python3"]);
+    let script = "import fcntl, sys, time\nlock = open(sys.argv[1], 'r+')\nfcntl.lockf(lock, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(600)";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(root.path().join("var/lib/dpkg/lock-frontend")).stdout(Stdio::piped());
+    let mut holder = python.spawn().unwrap();
+    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    holder
+}
+
+#[test]
+fn modules_that_do_not_build_are_named_with_the_compilers_words() {
+    let source = Source::Outdated;
+    let shop = Shop::of(|folder| {
+        doca::host_package(folder, &Doca { source, ..Doca::default() });
+        mlnx_ofed::tgz(folder, &MlnxOfed { source, ..MlnxOfed::default() });
+    });
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    for driver in ["mlnx_ofed", "doca"] {
+        scene.stage(&["--driver", driver]).expect(0, "staged");
+        let ran = scene.bake(&["--driver", driver]);
+        ran.expect(14, "dkms-build");
+        let message = ran.json()["message"].as_str().unwrap().to_owned();
+        for words in ["has no member named", "mlx5_core.c", &scene.kernel(), "/var/log/azure/ofedctl/"] {
+            assert!(message.contains(words), "{driver}: no `{words}` in: {message}");
+        }
+        let mut logs = message.split('`').filter(|part| part.starts_with("/var/log/azure/ofedctl/"));
+        let tells = |log: &str| scene.root.read(log.trim_start_matches('/')).contains("has no member named");
+        assert!(logs.any(tells), "{driver}: no log that tells why in: {message}");
+        assert!(!scene.root.path().join("var/lib/ofedctl/receipt.json").exists());
+        assert!(!scene.root.path().join("etc/dkms/no-autoinstall").exists());
+        image::assert_left_alone(&scene.root);
+    }
+}
+
+#[test]
+fn a_package_for_another_distribution_is_refused_before_its_installer_runs() {
+    let shop = Shop::of(|folder| {
+        mlnx_ofed::tgz(folder, &MlnxOfed { tag: Some("ubuntu20.04"), ..MlnxOfed::default() });
+    });
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&[]).expect(0, "staged");
+    let ran = scene.bake(&[]);
+    ran.expect(12, "wrong-package");
+    assert!(ran.stdout.contains("`distro` says `ubuntu20.04`, and not `ubuntu22.04`"), "{}", ran.stdout);
+    assert!(builds(&scene.root).is_empty() && !scene.root.path().join("var/lib/ofedctl/vendor").exists());
+}
+
+#[test]
+fn headers_that_are_not_to_be_had_are_named_while_staging_and_while_baking() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let (old, gone) = (scene.kernel(), "6.1.0-999-cloud-amd64");
+    scene.stage(&[]).expect(0, "staged");
+    add_kernel(&scene.root, gone);
+    let before = Tree::of(scene.root.path());
+    let ran = scene.bake(&[]);
+    ran.expect(14, "cache-missing");
+    let lacks = format!("it lacks linux-headers-{gone}");
+    assert!(ran.stdout.contains(&lacks), "{}", ran.stdout);
+    image::assert_untouched(&scene.root, &before);
+
+    let ran = scene.stage(&[]);
+    ran.expect(14, "headers-missing");
+    assert!(ran.stdout.contains(&format!("linux-headers-{gone}")), "{}", ran.stdout);
+    // Somebody else's package manager is waited for, and then named.
+    scene.root.write("etc/ofedctl/config.yaml", "lock_timeout: 1\n");
+    let mut holder = hold_lock(&scene.root);
+    let ran = scene.bake(&["--kernel", &old]);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    ran.expect(14, "lock-timeout");
+    assert!(ran.stdout.contains("lock-frontend"), "{}", ran.stdout);
+    // The kernel that has them is not held up by the one that has not.
+    scene.bake(&["--kernel", &old]).expect(0, "installed");
+}
+
+#[test]
+fn an_archive_that_climbs_out_is_refused_while_it_is_looked_into() {
+    let shop = Shop::of(|folder| {
+        let tree = crate::common::scratch();
+        std::fs::create_dir(tree.path().join("MLNX_OFED")).unwrap();
+        std::fs::write(tree.path().join("evil"), "from outside").unwrap();
+        let mut tar = Command::new("tar");
+        tar.arg("-czPf").arg(folder.join("MLNX_OFED_LINUX-5.8-2.0.3.0-ubuntu22.04-x86_64.tgz"));
+        tar.arg("../evil").current_dir(tree.path().join("MLNX_OFED"));
+        assert!(tar.status().unwrap().success());
+    });
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let ran = scene.stage(&[]);
+    ran.expect(14, "digest-mismatch");
+    assert!(ran.stdout.contains("refused: `../evil` leads outside the archive"), "{}", ran.stdout);
+}
+
+#[test]
+fn another_file_of_the_same_name_is_not_taken_from_anywhere() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let file = shop.files().remove(0);
+    std::fs::write(&file, "<html>please log in</html>").unwrap();
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let ran = scene.stage(&[]);
+    assert!(ran.code == 14 && ran.stdout.contains("came from none of"), "{ran:?}");
+    let elsewhere = scene.root.beside("file.deb");
+    std::fs::write(&elsewhere, "something else").unwrap();
+    scene.stage(&["--artifact", elsewhere.to_str().unwrap()]).expect(14, "digest-mismatch");
+    assert!(image::blobs(&scene.cache).is_empty());
+}
+
+#[test]
+fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&[]).expect(0, "staged");
+    let folder = crate::common::scratch();
+    // The mount is private to this shell and ends with it, however it ends.
+    let script = r#"
+        disk=$1/disk tar=$2 from=$3
+        shift 3
+        mkdir "$disk"
+        mount -t tmpfs -o size=3g tmpfs "$disk"
+        tar --xattrs --numeric-owner -xpf "$tar" -C "$disk"
+        rm "$disk/etc/os-release"
+        cp "$from/etc/os-release" "$disk/etc/"
+        used=$(df --output=used -k "$disk" | tail -n 1)
+        mount -o remount,size=$((used + 1024))k "$disk"
+        "$@" --root "$disk" >"$disk/../full.json" || echo $? >"$disk/../full.code"
+        mount -o remount,size=3g "$disk"
+        "$@" --root "$disk" >"$disk/../room.json"
+    "#;
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--net", "sh", "-euc", script, "sh"]).arg(folder.path());
+    unshare.arg(building_tar("bookworm")).arg(scene.root.path()).arg(env!("CARGO_BIN_EXE_ofedctl"));
+    unshare.args(scene.arguments_without_root("bake", &["--offline"]));
+    let ran = program::finish(unshare);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    let full = Ran { code: read("full.code").trim().parse().unwrap_or(0), stdout: read("full.json"), ..ran };
+    full.expect(14, "no-space");
+}
