@@ -98,7 +98,7 @@ pub fn plan(
     };
     let version = driver_version.as_deref();
     let edits = edits::edits(&Subject { settings, target: &target, driver, version })?;
-    let edits = [edits, build_order::edits(driver, &target)].concat();
+    let edits = [build_order::edits(driver, &target), edits].concat();
     Ok(Plan {
         schema_version: 1,
         driver,
