@@ -54,6 +54,12 @@ pub fn cloud_root(suite: &str) -> Root {
     layered(&packed(&format!("cloud-{suite}"), suite, &format!("{PACKAGES},{CLOUD_PACKAGES}")))
 }
 
+/// The same in which kernel modules can be built, with two kernels: the usual one, and that for clouds.
+pub fn building_cloud_root(suite: &str) -> Root {
+    let packages = format!("{PACKAGES},linux-headers-amd64,{CLOUD_PACKAGES},{BUILDING}");
+    layered(&packed(&format!("cloud-building-{suite}"), suite, &packages))
+}
+
 /// A fresh root from a packed one: a layer over one that all tests share. It is mounted for the calling thread and the
 /// programs that this starts, and for nobody else.
 pub fn layered(tar: &Path) -> Root {

@@ -28,6 +28,8 @@ fn a_baked_image_boots_on_azure_finds_itself_right_and_carries_traffic() {
         .expect(0, "listed");
     image::ask("generalize", &root).expect(0, "generalized");
     prepare(&root, "hb120rs_v3-ubuntu20.04", LOOK);
+    // What udev does where a real function appears.
+    root.write("etc/modules-load.d/hardware.conf", "mlx5_ib\n");
     let vm = Vm::of(&root);
     let azure = Azure::start(VM_SIZE, VM_ID, USER_DATA);
     let kernel = vm.kernels()[0].to_owned();

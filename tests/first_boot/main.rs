@@ -9,5 +9,6 @@
 mod common;
 
 mod azure;
+mod drift;
 mod inbox;
 mod vm;

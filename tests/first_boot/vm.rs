@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A boot takes about a minute without hardware acceleration; a machine that is busy may take longer.
-const PATIENCE: Duration = Duration::from_secs(420);
+/// A boot takes a minute or two without hardware acceleration; a machine that is busy may take far longer.
+const PATIENCE: Duration = Duration::from_secs(1500);
 /// Room for what the guest gives back.
 const RESULT_BYTES: u64 = 64 << 20;
 
@@ -79,7 +79,7 @@ impl Vm {
             .args(["-q", "-t", "ext4", "-L", "rootfs", "-d"])
             .arg(root.path())
             .arg(&disk)
-            .arg("3G"));
+            .arg("4G"));
         let mut boots = Vec::new();
         for entry in std::fs::read_dir(root.path().join("lib/modules")).unwrap() {
             let kernel = entry.unwrap().file_name().into_string().unwrap();
