@@ -15,6 +15,9 @@ use crate::host::run::Cmd;
 use crate::packages::Manager;
 use anyhow::Result;
 
+/// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
+pub const LIMITS: &str = "/etc/security/limits.conf";
+
 /// Makes the edits that are still to be made. Returns how many those were.
 pub fn configure(
     host: &Host,

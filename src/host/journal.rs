@@ -207,6 +207,21 @@ impl<'h> Journal<'h> {
         if self.host.root.exists(path) { Ok(()) } else { self.record_new(path, None, true) }
     }
 
+    /// Notes a file that another program edits on the way; it is as it was when the run ends, however it ends.
+    pub fn keep_as_it_is(&mut self, path: &str) -> Result<()> {
+        let root = &self.host.root;
+        let before = root.content(path)?.map(|old| keep(root, &old)).transpose()?;
+        let folders = missing_folders(root, path);
+        self.record.changes.push(Change {
+            path: path.to_owned(),
+            link: None,
+            before,
+            folders,
+            temporary: true,
+        });
+        self.save()
+    }
+
     /// Notes packages before they are put on hold. Unlike files they stay so when the run does not end well: packages
     /// are for the next run to finish.
     pub fn note_held(&mut self, packages: &[String]) -> Result<()> {
@@ -404,6 +419,8 @@ mod tests {
             .unwrap();
         journal.expect_temporary("/usr/half").unwrap();
         journal.expect_temporary("/etc/waagent.conf").unwrap();
+        journal.keep_as_it_is("/etc/waagent.conf").unwrap();
+        host.root.write_text("/etc/waagent.conf", "edited by an installer").unwrap();
         host.root.write_text("/usr/half", "half a file").unwrap();
         assert!(host.root.link_target("/etc/systemd/system/sysinit.target.wants/x.service").is_some());
         std::mem::forget(journal);

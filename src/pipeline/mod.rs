@@ -345,6 +345,9 @@ fn install_from_cache(
             earlier::clear_the_way(job, journal, plan, earlier)?;
             way_is_clear = true;
         }
+        if plan.driver == Driver::MlnxOfed {
+            journal.keep_as_it_is(configure::LIMITS)?;
+        }
         match install::install(host, journal, manager, (cache, &bundle), plan, manner) {
             Ok(mut installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
