@@ -59,7 +59,11 @@ pub fn run(job: &Job) -> Outcome {
         Moment::Live => "Install",
     };
     alone(job.host, job.settings, (operation, job.status_file), |report| {
-        steps(job, report).or_else(|error| without_infiniband(job.settings, report, error))
+        steps(job, report).or_else(|error| {
+            let outcome = without_infiniband(job.settings, error)?;
+            report.done("nothing is needed");
+            Ok(outcome)
+        })
     })
 }
 
@@ -70,12 +74,11 @@ pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
 }
 
 /// A machine that has no InfiniBand ends well where none is required.
-fn without_infiniband(settings: &Settings, report: &mut Report, error: anyhow::Error) -> Result<Outcome> {
+fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outcome> {
     let reason = Reason::of(&error);
     let is_absent =
         matches!(reason.exit_code(), ExitCode::NoVmbus | ExitCode::NoDevice | ExitCode::SizeNotRdma);
     if is_absent && settings.required == Some(false) {
-        report.done("nothing is needed");
         return Ok(Outcome::new(Reason::NotNeeded, format!("{reason}: {error:#}")));
     }
     Err(error)
@@ -178,9 +181,20 @@ pub enum Outlook {
     Work(String),
 }
 
-/// Finds out what a run would do, without a lock. Refuses what a run would refuse, but for an adapter that does not
-/// come within `patience`. Changes nothing; of a driver that is in place, it loads what the running kernel lacks.
+/// Finds out what a run would do, without a lock. Refuses what a run would refuse; for an adapter that may still come it
+/// waits no longer than `patience`. Changes nothing; of a driver that is in place, it loads what the running kernel
+/// lacks.
 pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
+    look(job, patience).or_else(|error| {
+        let is_early = job.settings.wait_for_device > patience.as_secs();
+        if is_early && Reason::of(&error) == Reason::NoIbDevice {
+            return Ok(Outlook::Work(format!("waiting for the adapter: {error:#}")));
+        }
+        without_infiniband(job.settings, error).map(Outlook::Right)
+    })
+}
+
+fn look(job: &Job, patience: Duration) -> Result<Outlook> {
     let host = job.host;
     let wait_for_device = job.settings.wait_for_device.min(patience.as_secs());
     let facts = ask::facts(host, job.moment, &Settings { wait_for_device, ..job.settings.clone() })?;

@@ -65,6 +65,10 @@ fn each_refusal_has_its_code_and_changes_nothing() {
     std::fs::remove_dir_all(vm.root.path().join("sys/bus/pci/devices")).unwrap();
     let reported = vm.run_on("Standard_D4s_v5", &[enabled("1.0.0.0", 3, &offline())]);
     refused(&reported[0], 13, "size-not-rdma", true);
+    // Which is no failure where the settings say that none is required.
+    let calm = [enabled("1.0.0.0", 3, &with(&[("required", json!(false))]))];
+    let reported = vm.run_on("Standard_D4s_v5", &calm);
+    assert_eq!(reported[0].ending(), ("success", 0, "not-needed"), "{:#}", reported[0].0["status"]);
     let reported = vm.run(&[
         enabled("1.0.0.0", 4, &with(&[("wait_for_device", json!(1))])),
         enabled("1.0.0.0", 5, &with(&[("wait_for_device", json!(13))])),

@@ -165,17 +165,11 @@ fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
         Ok(Outlook::Right(outcome)) if workers.is_empty() => return Ok(Begun::Right(outcome)),
         Ok(Outlook::Right(outcome)) => outcome.message,
         Ok(Outlook::Work(text)) => text,
-        Err(error) if is_early(&error, given) => format!("waiting for the adapter: {error:#}"),
         Err(error) => return Err(error),
     };
     ending::begin(host, handler, &text);
     worker::start(host, handler)?;
     Ok(Begun::AtWork(text))
-}
-
-/// Whether the adapter has been waited for less long than the settings ask.
-fn is_early(error: &anyhow::Error, given: &Given) -> bool {
-    Reason::of(error) == Reason::NoIbDevice && given.settings.wait_for_device > PATIENCE.as_secs()
 }
 
 fn disable(host: &Host) -> Outcome {

@@ -11,6 +11,9 @@ use crate::settings::{Layer, Settings, keys};
 use anyhow::Result;
 use serde_json::Value;
 
+/// Shorter words of protected settings are as likely to be part of any other text.
+const SHORTEST_WORD: usize = 8;
+
 /// What the user asked of the extension.
 #[derive(Debug)]
 pub(super) struct Given {
@@ -62,6 +65,7 @@ fn parts(host: &Host, handler: &Handler, text: &str) -> Result<(Value, Value)> {
         }
     };
     conceal(host, &protected);
+    conceal_words(host, &protected);
     Ok((given["publicSettings"].clone(), protected))
 }
 
@@ -73,6 +77,16 @@ fn conceal(host: &Host, part: &Value) {
         Value::Object(parts) => parts.values().for_each(|part| conceal(host, part)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// Of what the user protects, whatever is neither an address nor a path is not said at all: a key's value of its own,
+/// or a login without an address.
+fn conceal_words(host: &Host, protected: &Value) {
+    let words = protected.as_object().into_iter().flatten().filter_map(|(_, value)| value.as_str());
+    let is_word = |word: &&str| {
+        word.chars().count() >= SHORTEST_WORD && !word.contains("://") && !word.starts_with('/')
+    };
+    host.events.conceal(words.filter(is_word).map(str::to_owned));
 }
 
 /// The agent's own folder, two above the settings'.
@@ -173,6 +187,16 @@ mod tests {
         read(&host, &Handler { config_folder, ..Handler::default() }).unwrap();
         let said = host.events.clean("secret of http://me:secret@proxy and ?sig=token");
         assert_eq!(said, "*** of http://***@proxy and ?***");
+    }
+
+    #[test]
+    fn a_protected_word_is_not_said_and_a_protected_path_is() {
+        let (_dir, host) = on_an_empty_root(Stop::never());
+        let protected =
+            serde_json::json!({"registry_auth": "me:correct-horse", "cache": "/srv/cache", "nic": "cx6"});
+        conceal_words(&host, &protected);
+        let said = "me:correct-horse, /srv/cache, cx6";
+        assert_eq!(host.events.clean(said), "***, /srv/cache, cx6");
     }
 
     #[test]
