@@ -106,9 +106,11 @@ fn the_inbox_stack_is_there_where_no_package_is() {
         assert_eq!(packages(word).as_deref(), Some(debian), "{word}");
     }
     let rpm = "rdma-core libibverbs libibverbs-utils librdmacm-utils infiniband-diags perftest";
-    for word in ["rhel8.6", "centos7.9", "almalinux9.6", "rocky10.0", "ol8.10", "sles15.4", "azurelinux3.0"] {
+    for word in ["rhel8.6", "centos7.9", "almalinux9.6", "rocky10.0", "ol8.10", "sles15.4"] {
         assert_eq!(packages(word).as_deref(), Some(rpm), "{word}");
     }
+    let azure = format!("{rpm} mlnx-ofa_kernel mlnx-ofa_kernel-modules");
+    assert_eq!(packages("azurelinux3.0"), Some(azure));
     assert_eq!(packages("ubuntu16.04"), None);
 }
 

@@ -178,8 +178,7 @@ impl Installer<'_> {
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
         self.host.events.info(format!("running {}", program.join(" ")));
-        let finished =
-            self.host.run(&self.manager.with_repository(self.host, self.transaction, &program)?)?;
+        let finished = self.host.run(&self.manager.with_repository(self.host, self.transaction, &program))?;
         if finished.code == 0 {
             return Ok(());
         }

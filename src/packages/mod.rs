@@ -12,7 +12,7 @@ use crate::host::fs::Root;
 use crate::host::http::Way;
 use crate::host::inside::Sandbox;
 use crate::outcome::Reason;
-use crate::target::{Arch, Distro, Family};
+use crate::target::{Arch, Distro, Family, KernelDevel};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,6 +93,8 @@ pub struct Question<'a> {
     pub packages: &'a [String],
     /// The packages that are at hand with the vendor's own file.
     pub supplement: Option<&'a Supplement>,
+    /// Where the headers of one kernel are, should the package sources have dropped them.
+    pub kernel_devel: Option<&'a KernelDevel>,
 }
 
 /// One package file to fetch.

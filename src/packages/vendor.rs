@@ -1,10 +1,9 @@
 //! What a package manager has to do with a vendor's driver: the packages it needs of the distribution, and the packages
 //! the vendor's own file brings, which are resolved against and installed from where they are.
 
-use super::{Manager, Transaction, apt};
+use super::{Manager, Transaction, apt, rpm};
 use crate::host::Host;
 use crate::host::run::Cmd;
-use crate::outcome::Reason;
 use crate::target::Driver;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -23,7 +22,12 @@ pub struct Supplement {
 impl Manager {
     /// Whether drivers of this kind can be installed with it.
     pub const fn handles(self, driver: Driver) -> bool {
-        matches!((self, driver), (Self::Apt, _) | (_, Driver::Inbox))
+        match (self, driver) {
+            (_, Driver::Inbox) | (Self::Apt | Self::Dnf | Self::Yum, _) | (Self::Tdnf, Driver::Doca) => true,
+            // Azure Linux and Mariner have sources only. SUSE's packages of kernel headers have no name that tells
+            // their kernel.
+            (Self::Tdnf, Driver::MlnxOfed) | (Self::Zypper, _) => false,
+        }
     }
 
     /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
@@ -31,7 +35,8 @@ impl Manager {
     pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {
         match self {
             Self::Apt => apt::supplement::needed_by(driver, kernels),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Vec::new(),
+            Self::Dnf | Self::Yum | Self::Tdnf => rpm::supplement::needed_by(driver, kernels),
+            Self::Zypper => Vec::new(),
         }
     }
 
@@ -39,7 +44,9 @@ impl Manager {
     pub fn supplement(self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
         match self {
             Self::Apt => apt::supplement::read(host, driver, file, folder),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::supplement::read(host, driver, file, folder)
+            }
         }
     }
 
@@ -48,20 +55,20 @@ impl Manager {
     pub fn bring_repository(self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
         match self {
             Self::Apt => apt::supplement::bring(host, transaction, title),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::supplement::bring(host, transaction, title)
+            }
         }
     }
 
     /// A command that runs a program whose own calls of the package manager find the local repository and nothing
     /// else.
-    pub fn with_repository(self, host: &Host, transaction: &Transaction, program: &[String]) -> Result<Cmd> {
+    pub fn with_repository(self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
         match self {
-            Self::Apt => Ok(apt::install::around(host, transaction, program)),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Err(self.refusal()),
+            Self::Apt => apt::install::around(host, transaction, program),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::supplement::around(self, host, transaction, program)
+            }
         }
-    }
-
-    fn refusal(self) -> anyhow::Error {
-        Reason::ImageUnsupported.error(format!("a vendor's driver is not installed with {self:?}"))
     }
 }

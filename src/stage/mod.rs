@@ -62,6 +62,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         arch: plan.target.arch,
         packages: &plan.packages,
         supplement: vendors.as_ref().map(|vendors| &vendors.supplement),
+        kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
     };
     let resolution = manager.resolve(host, &question)?;
     let way = Way::of(settings);

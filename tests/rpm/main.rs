@@ -14,3 +14,5 @@ mod bake;
 mod packages;
 mod resolve;
 mod roots;
+mod vendor;
+mod vendor_packages;

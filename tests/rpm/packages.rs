@@ -11,6 +11,8 @@ use std::process::Command;
 pub(crate) struct Rpm {
     pub(crate) name: &'static str,
     pub(crate) version: &'static str,
+    /// `1` when empty.
+    pub(crate) release: &'static str,
     pub(crate) requires: &'static str,
     /// Further lines of the spec's head, such as `Conflicts: x`.
     pub(crate) head: &'static str,
@@ -30,9 +32,10 @@ impl Rpm {
     pub(crate) fn build(&self, folder: &Path) -> PathBuf {
         need(&["rpm"]);
         let work = crate::common::scratch();
-        let Self { name, version, requires, head, files, post } = self;
+        let Self { name, version, requires, head, files, post, .. } = self;
+        let release = if self.release.is_empty() { "1" } else { self.release };
         let mut spec = format!(
-            "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: made by a test\nLicense: MIT\n\
+            "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made by a test\nLicense: MIT\n\
              BuildArch: noarch\nAutoReqProv: no\n{head}\n"
         );
         if !requires.is_empty() {
@@ -45,7 +48,8 @@ impl Rpm {
         for (number, (path, text)) in files.iter().enumerate() {
             std::fs::write(work.path().join(number.to_string()), text).unwrap();
             let from = work.path().join(number.to_string());
-            let _ = writeln!(spec, "install -D -m 644 {} %{{buildroot}}{path}", from.display());
+            let mode = if text.starts_with("#!") { 755 } else { 644 };
+            let _ = writeln!(spec, "install -D -m {mode} {} %{{buildroot}}{path}", from.display());
         }
         if !post.is_empty() {
             let _ = writeln!(spec, "%post\n{post}");
@@ -63,7 +67,7 @@ impl Rpm {
         build.args(["--define", "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm"]);
         let output = build.args(["--define", "__os_install_post %{nil}"]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        folder.join(format!("{name}-{version}-1.noarch.rpm"))
+        folder.join(format!("{name}-{version}-{release}.noarch.rpm"))
     }
 }
 

@@ -3,26 +3,30 @@
 use crate::common::need::need;
 use crate::common::program::{self, Ran};
 use crate::common::tree::Tree;
+use crate::common::web::Web;
 use crate::packages::{Repository, Rpm, index};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
 use ofedctl::host::fs::Root;
+use ofedctl::host::http::Way;
 use ofedctl::host::stop::Stop;
 use ofedctl::outcome::Reason;
-use ofedctl::packages::{Base, Manager, Question, Resolution};
-use ofedctl::target::{Arch, Distro};
+use ofedctl::packages::{Arrived, Base, Manager, Question, Resolution};
+use ofedctl::settings::Settings;
+use ofedctl::target::{Arch, Distro, KernelDevel};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A folder with a target's files.
 struct Target {
     folder: tempfile::TempDir,
+    kernel_devel: Option<KernelDevel>,
 }
 
 impl Target {
     fn new(files: &[(&str, &str)]) -> Self {
         need(&["dnf", "rpm", "createrepo-c"]);
-        let target = Self { folder: crate::common::scratch() };
+        let target = Self { folder: crate::common::scratch(), kernel_devel: None };
         for (path, text) in files {
             target.put(path, text);
         }
@@ -57,6 +61,7 @@ impl Target {
         let root = Root::open(self.path()).unwrap();
         let distro: Distro = "almalinux8.10".parse().unwrap();
         let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
+        let devel = self.kernel_devel.clone();
         let question = Question {
             sources: &root,
             base: &base(&root),
@@ -64,6 +69,7 @@ impl Target {
             arch: Arch::X86_64,
             packages: &packages,
             supplement: None,
+            kernel_devel: devel.as_ref(),
         };
         let before = Tree::of(self.path());
         let resolved = Manager::Dnf.resolve(&host, &question);
@@ -94,8 +100,26 @@ fn the_exact_kernel_headers_are_found_though_the_image_holds_kernels_back() {
     let resolution = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.0-1"]).unwrap();
     assert_eq!(files(&resolution), ["gcc-8.5-1.noarch.rpm", "kernel-devel-4.18.0-1.noarch.rpm"]);
     let error = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.2-1"]).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+    assert_eq!(Reason::of(&error), Reason::HeadersMissing);
     assert!(error.to_string().contains("kernel-devel-4.18.2-1"), "{error}");
+}
+
+#[test]
+fn modules_for_the_images_own_kernel_are_taken_and_no_other_kernel() {
+    let kernel = |version: &'static str| Rpm::plain("kernel", version, "");
+    let modules = |version: &'static str, requires: &'static str| {
+        Rpm::plain("mlnx-ofa_kernel-modules", version, requires)
+    };
+    let older = [kernel("6.6.1"), modules("24.10", "kernel = 6.6.1-1")];
+    let newer = [kernel("6.6.2"), modules("24.11", "kernel = 6.6.2-1")];
+    let repository = Repository::of(&[older.clone(), newer].concat());
+    let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
+    target.has(&older[0]);
+    let resolution = target.resolve(&|root| Base::Root(root), &["mlnx-ofa_kernel-modules"]).unwrap();
+    assert_eq!(files(&resolution), ["mlnx-ofa_kernel-modules-24.10-1.noarch.rpm"]);
+    // Without an image there is no kernel to keep to.
+    let closure = target.resolve(&|_| Base::Empty, &["mlnx-ofa_kernel-modules"]).unwrap();
+    assert_eq!(files(&closure), ["kernel-6.6.2-1.noarch.rpm", "mlnx-ofa_kernel-modules-24.11-1.noarch.rpm"]);
 }
 
 #[test]
@@ -214,4 +238,35 @@ fn packages_are_used_only_when_signed_with_the_key_their_repository_names() {
 
     target.put("etc/pki/rpm-gpg/KEY-8", &right.public());
     target.stage(cache.path()).expect(0, "staged");
+}
+
+#[test]
+fn headers_that_mirrors_have_dropped_come_from_the_address_the_catalogue_knows_if_they_are_signed() {
+    let right = Key::new();
+    let folder = crate::common::scratch();
+    Rpm::plain("kernel-devel", "3.10.0", "").build(folder.path());
+    let shop = Web::serve(folder.path());
+    let repository = Repository::of(&[Rpm::plain("gcc", "4.8", "")]);
+    let mut target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
+    let packages = ["kernel-devel-3.10.0-1", "gcc"];
+    let missing = target.resolve(&|_| Base::Empty, &packages).unwrap_err();
+    assert_eq!(Reason::of(&missing), Reason::HeadersMissing, "{missing:#}");
+
+    let url = format!("{}/kernel-devel-3.10.0-1.noarch.rpm", shop.address());
+    target.kernel_devel = Some(KernelDevel { version: "3.10.0-1.x86_64".to_owned(), url: Some(url) });
+    let indexed = |target: &Target| {
+        let resolution = target.resolve(&|_| Base::Empty, &packages).unwrap();
+        assert_eq!(files(&resolution), ["gcc-4.8-1.noarch.rpm", "kernel-devel-3.10.0-1.noarch.rpm"]);
+        let path = |url: &str| PathBuf::from(url.strip_prefix("file:").unwrap_or("/nowhere"));
+        let arrived = resolution.downloads[1..].iter();
+        let arrived: Vec<Arrived> =
+            arrived.map(|it| Arrived { file: it.file.clone(), path: path(&it.url) }).collect();
+        let host = Host::open(Path::new("/"), Events::silent(), Stop::never()).unwrap();
+        Manager::Yum.index(&host, &resolution, &arrived, Way::of(&Settings::default()))
+    };
+    target.put("etc/pki/rpm-gpg/KEY", &right.public());
+    let unsigned = indexed(&target).unwrap_err();
+    assert_eq!(Reason::of(&unsigned), Reason::RepositoryKey, "{unsigned:#}");
+    right.sign(folder.path());
+    assert_eq!(indexed(&target).unwrap().len(), 4);
 }

@@ -7,6 +7,8 @@ use std::os::unix::fs::symlink;
 
 /// What runs inside the roots.
 const PACKAGES: &str = "dnf,rpm,zypper,kmod,policycoreutils,attr";
+/// The same with what modules are built with.
+const BUILDING: &str = "dnf,rpm,kmod,dkms,gcc,make,perl,patch,lsof,pciutils,procps,linux-headers-cloud-amd64";
 /// What runs on this machine.
 const HERE: [&str; 3] = ["dnf", "rpm", "createrepo-c"];
 /// The modules a kernel has that can drive InfiniBand.
@@ -34,8 +36,28 @@ pub(crate) const SLES15: Identity =
 impl Identity {
     /// A fresh root of it, whose rpm database knows one package: the release.
     pub(crate) fn root(self) -> Root {
+        self.be(root_of(&packed("rpm", "bookworm", PACKAGES)))
+    }
+
+    /// The same, in which kernel modules can be built: with Debian's headers under the name of this kernel.
+    pub(crate) fn building_root(self) -> Root {
+        let root = root_of(&packed("rpm+building", "bookworm", BUILDING));
+        let theirs = crate::common::vendor::kernels(&root).remove(0);
+        let sources = format!("usr/src/linux-headers-{theirs}");
+        for file in ["include/generated/utsrelease.h", ".kernelvariables"] {
+            let path = format!("{sources}/{file}");
+            let text = root.read(&path).replace(&theirs, self.kernel);
+            assert!(text.contains(self.kernel), "{path}");
+            root.write(&path, &text);
+        }
+        let folder = root.path().join("usr/lib/modules");
+        std::fs::rename(folder.join(&theirs), folder.join(self.kernel)).unwrap();
+        root.write(&format!("usr/lib/modules/{}/modules.builtin", self.kernel), "");
+        self.be(root)
+    }
+
+    fn be(self, root: Root) -> Root {
         need(&HERE);
-        let root = root_of(&packed("rpm", "bookworm", PACKAGES));
         let release =
             format!("ID=\"{}\"\nVERSION_ID=\"{}\"\nPRETTY_NAME=\"made by a test\"\n", self.id, self.version);
         // A link to `usr/lib` in Debian; each distribution has its own.

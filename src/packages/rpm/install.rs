@@ -12,9 +12,9 @@ use crate::outcome::Reason;
 use anyhow::Result;
 
 /// Where the manager keeps its metadata meanwhile.
-const SCRATCH: &str = "/run/ofedctl/packages";
-const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
-const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
+pub(super) const SCRATCH: &str = "/run/ofedctl/packages";
+pub(super) const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
+pub(super) const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
 /// A package manager that failed with less room than this failed for want of it.
 const LITTLE_SPACE: u64 = 16 << 20;
 
@@ -119,8 +119,8 @@ fn cmd(manager: Manager, action: &str, names: &[String], transaction: &Transacti
     let options = if manager == Manager::Zypper {
         format!("--non-interactive --no-gpg-checks --reposd-dir {REPOSITORIES} --cache-dir {SCRATCH}")
     } else {
-        // What the image holds back was held back from the repository when it was resolved.
-        format!("-y -c {CONFIG} --disableexcludes=all")
+        // With these settings and not the image's, nothing is held back but what the repositories here say.
+        format!("-y -c {CONFIG}")
     };
     let more = match (manager, action) {
         (Manager::Zypper, _) => "--no-recommends --auto-agree-with-licenses",
@@ -139,7 +139,7 @@ fn cmd(manager: Manager, action: &str, names: &[String], transaction: &Transacti
 
 /// What the managers' last lines mean. They resolve, and test the transaction, before they change anything, so all
 /// but the last sign of a full disk mean that the root is untouched.
-fn classify(tail: &str) -> Reason {
+pub(super) fn classify(tail: &str) -> Reason {
     const SIGNS: [(&str, Reason); 24] = [
         ("Unable to find a match", Reason::CacheMissing),
         ("No match for argument", Reason::CacheMissing),

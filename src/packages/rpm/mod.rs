@@ -9,6 +9,7 @@ pub(super) mod install;
 mod keys;
 pub(super) mod resolve;
 mod sources;
+pub(super) mod supplement;
 
 /// The index files of an rpm repository, `repomd.xml` first, which names the others with their digests.
 pub const INDEX: [(&str, &str); 4] = [

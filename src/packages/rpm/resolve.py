@@ -4,18 +4,25 @@ Everything it reads and writes lies in one private folder; no plugin is loaded. 
 """
 
 import fnmatch
+import hashlib
 import json
 import os
 import sys
 
 import dnf
 import dnf.rpm
+import dnf.subject
+import hawkey
 import rpm
 
 # rpm looks for its database in one of these, and in the one its configuration on this machine names.
 DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
 # Where a distribution keeps its own keys, for repositories that name none.
 OWN_KEYS = ("/etc/pki/rpm-gpg", "/usr/lib/rpm/gnupg/keys")
+# What is a kernel itself: staging for an image brings none beside the one it has.
+KERNELS = ("kernel", "kernel-core", "kernel-hwe", "kernel-uek", "kernel-uek-core", "kernel-azure", "kernel-default")
+# The repository of the packages in the vendor's file.
+VENDOR = "ofedctl-vendor"
 CERTIFICATES = ("sslcacert", "sslclientcert", "sslclientkey")
 
 
@@ -58,9 +65,13 @@ def prepare_repositories(base, question):
     wanted = question["packages"]
     # What is asked for by name is not hidden, as `exclude=kernel*` would hide a kernel-devel.
     shown = lambda pattern: not any(fnmatch.fnmatch(name, pattern) for name in wanted)
-    conf.excludepkgs = [pattern for pattern in conf.excludepkgs if shown(pattern)]
+    held = [pattern for pattern in conf.excludepkgs if shown(pattern)]
+    held += KERNELS if question["has_database"] else ()
+    conf.excludepkgs = []
     for repo in base.repos.iter_enabled():
-        repo.excludepkgs = [pattern for pattern in repo.excludepkgs if shown(pattern)]
+        # What the image holds back is the distribution's; the vendor's packages are what is wanted.
+        if repo.id != VENDOR:
+            repo.excludepkgs = [pattern for pattern in repo.excludepkgs if shown(pattern)] + held
         for name in CERTIFICATES:
             copied = question["root"] + (getattr(repo, name) or "/")
             if os.path.isfile(copied):
@@ -71,27 +82,51 @@ def prepare_repositories(base, question):
         ]
 
 
+def mark(base, question):
+    known = lambda name: dnf.subject.Subject(name).get_best_query(base.sack)
+    headers = question["headers"]
+    if headers and headers["package"] in question["packages"] and not known(headers["package"]):
+        base.add_remote_rpms([headers["url"]])
+    base.install_specs(question["packages"] + [name for name in question["wanted"] if known(name)])
+
+
+def is_fetched(package):
+    """Whether dnf fetched it from an address of its own, which no repository vouches for."""
+    return package.reponame == hawkey.CMDLINE_REPO_NAME
+
+
 def answer(base):
     base.resolve()
     packages = sorted(base.transaction.install_set)
+    fetched = [p for p in packages if is_fetched(p)]
     # A repository with a login of its own is read with that login, by dnf.
-    private = [p for p in packages if p.repo.sslclientcert or p.repo.username]
+    private = [p for p in packages if not is_fetched(p) and (p.repo.sslclientcert or p.repo.username)]
     base.download_packages(private)
     listed = []
     for package in packages:
-        kind, digest = package.returnIdSum()
+        here = is_fetched(package) or package in private
+        kind, digest = ("sha256", sha256(package.localPkg())) if is_fetched(package) else package.returnIdSum()
         listed.append({
             "name": str(package),
             "file": os.path.basename(package.location),
-            "url": "file:" + package.localPkg() if package in private else package.remote_location(),
-            "size": package.downloadsize,
+            "url": "file:" + package.localPkg() if here else package.remote_location(),
+            "size": os.path.getsize(package.localPkg()) if here else package.downloadsize,
             "digest_kind": kind,
             "digest": digest,
-            "signed": bool(package.repo.gpgcheck),
+            "signed": is_fetched(package) or bool(package.repo.gpgcheck),
         })
-    used = {package.repo.id: package.repo for package in packages if package.repo.gpgcheck}
-    keys = {key for repo in used.values() for key in list(repo.gpgkey) or own_keys(base.conf.installroot)}
+    own = own_keys(base.conf.installroot)
+    used = {p.repo.id: p.repo for p in packages if not is_fetched(p) and p.repo.gpgcheck}
+    keys = {key for repo in used.values() for key in list(repo.gpgkey) or own} | set(own if fetched else ())
     return {"packages": listed, "keys": sorted(keys), "proxy": base.conf.proxy or None}
+
+
+def sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def own_keys(root):
@@ -107,7 +142,7 @@ def main():
         base.fill_sack(load_system_repo=True)
         if question["has_database"] and not base.sack.query().installed():
             raise dnf.exceptions.Error("rpm of this machine cannot read the target's rpm database")
-        base.install_specs(question["packages"])
+        mark(base, question)
         print(json.dumps(answer(base)))
     except dnf.exceptions.Error as error:
         sys.exit(str(error) or type(error).__name__)

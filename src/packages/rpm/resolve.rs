@@ -1,11 +1,11 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
 use super::super::{Base, Download, Question, Resolution};
-use super::sources;
+use super::{sources, supplement};
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::outcome::{Because, Reason};
-use crate::target::{Distro, Family};
+use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -59,11 +59,20 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
                 .because(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
         }
     }
+    let none = (Vec::new(), Vec::new());
+    let (more, wanted) = question.supplement.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
+    if let Some(supplement) = question.supplement {
+        let file = supplement::repository_file(&supplement.folder.display().to_string());
+        fs::write(copied.repositories.join("vendor.repo"), file)
+            .context("cannot show dnf the vendor's packages")?;
+    }
+    let packages = [question.packages, &more].concat();
     let asked = json!({
         "scratch": scratch.path(), "root": copied.root, "repositories": copied.repositories, "main": copied.main,
         "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
-        "packages": question.packages,
+        "packages": packages, "wanted": wanted,
+        "headers": question.kernel_devel.and_then(headers),
     });
     host.events.info(format!("asking dnf about {} packages", question.packages.len()));
     let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT, &asked.to_string()]).captured();
@@ -87,8 +96,17 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
     };
     let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
-    let downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
+    let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
+    if let Some(supplement) = question.supplement {
+        let at_hand = format!("file://{}/", supplement.folder.display());
+        downloads.retain(|download| !download.url.starts_with(&at_hand));
+    }
     Ok(Resolution { downloads, described, proxy: answer.proxy, scratch: Some(scratch) })
+}
+
+/// The package of headers as it is asked for, and its address.
+fn headers(devel: &KernelDevel) -> Option<serde_json::Value> {
+    Some(json!({"package": supplement::headers(&devel.version), "url": devel.url.as_ref()?}))
 }
 
 fn download(package: Package) -> Result<Download> {
@@ -102,8 +120,14 @@ fn download(package: Package) -> Result<Download> {
 
 /// What dnf could not do.
 fn classify(tail: &str) -> Reason {
-    let signs = ["GPG", "gpgkey", "key import", "signature"];
-    if signs.iter().any(|sign| tail.contains(sign)) { Reason::RepositoryKey } else { Reason::ResolveFailed }
+    let about = |signs: &[&str]| signs.iter().any(|sign| tail.contains(sign));
+    if about(&["missing packages: kernel-devel", "missing packages: kernel-uek-devel"]) {
+        Reason::HeadersMissing
+    } else if about(&["GPG", "gpgkey", "key import", "signature"]) {
+        Reason::RepositoryKey
+    } else {
+        Reason::ResolveFailed
+    }
 }
 
 /// What stands for `$releasever` where neither the database nor a variable tells: the major version, except where

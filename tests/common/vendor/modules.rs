@@ -21,15 +21,20 @@ pub enum Source {
 const KERNEL: [&str; 8] =
     ["mlx_compat", "ib_core", "mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib"];
 /// The packages that are built with the symbols of the main one, and the module of each.
-pub(super) const DEPENDENTS: [(&str, &str); 3] =
-    [("iser", "ib_iser"), ("isert", "ib_isert"), ("srp", "ib_srp")];
+pub const DEPENDENTS: [(&str, &str); 3] = [("iser", "ib_iser"), ("isert", "ib_isert"), ("srp", "ib_srp")];
 
 const MAIN: &str = "mlnx-ofed-kernel";
+/// The same, as it is called on rpm distributions.
+pub const MAIN_OF_RPM: &str = "mlnx-ofa_kernel";
 const SYMBOLS: &str = "/usr/src/ofa_kernel";
 
+fn is_main(name: &str) -> bool {
+    name == MAIN || name == MAIN_OF_RPM
+}
+
 /// The files of a source folder, by path below it.
-pub(super) fn sources(name: &str, version: &str, source: Source) -> Vec<(String, String, u32)> {
-    let modules: Vec<&str> = if name == MAIN {
+pub fn sources(name: &str, version: &str, source: Source) -> Vec<(String, String, u32)> {
+    let modules: Vec<&str> = if is_main(name) {
         KERNEL.to_vec()
     } else {
         DEPENDENTS.iter().filter(|(package, _)| *package == name).map(|(_, module)| *module).collect()
@@ -39,7 +44,7 @@ pub(super) fn sources(name: &str, version: &str, source: Source) -> Vec<(String,
         ("Makefile".to_owned(), makefile(name, &modules), 0o644),
         ("ofed_scripts/pre_build.sh".to_owned(), pre_build(name), 0o755),
     ];
-    if name == MAIN {
+    if is_main(name) {
         files.push(("ofed_scripts/build.sh".to_owned(), BUILD.to_owned(), 0o755));
     }
     for module in modules {
@@ -53,7 +58,7 @@ fn dkms_conf(name: &str, version: &str, modules: &[&str]) -> String {
         "PACKAGE_NAME=\"{name}\"\nPACKAGE_VERSION=\"{version}\"\nAUTOINSTALL=\"yes\"\n\
          PRE_BUILD=\"ofed_scripts/pre_build.sh $kernelver\"\n"
     );
-    if name == MAIN {
+    if is_main(name) {
         text += "MAKE[0]=\"ofed_scripts/build.sh $kernelver\"\n";
     }
     for (number, module) in modules.iter().enumerate() {
@@ -66,7 +71,7 @@ fn dkms_conf(name: &str, version: &str, modules: &[&str]) -> String {
 fn makefile(name: &str, modules: &[&str]) -> String {
     let objects: Vec<String> = modules.iter().map(|module| format!("{module}.o")).collect();
     let objects = objects.join(" ");
-    if name == MAIN {
+    if is_main(name) {
         return format!("obj-m := {objects}\n");
     }
     format!("obj-m := {objects}\nKBUILD_EXTRA_SYMBOLS := {SYMBOLS}/$(KERNELRELEASE)/Module.symvers\n")
@@ -75,7 +80,7 @@ fn makefile(name: &str, modules: &[&str]) -> String {
 /// Notes the build. What depends on the main package cannot be built before it.
 fn pre_build(name: &str) -> String {
     let note = format!("#!/bin/sh\nset -e\necho \"{name} $1\" >>/{BUILDS}\n");
-    if name == MAIN {
+    if is_main(name) {
         return note;
     }
     format!(
@@ -121,7 +126,7 @@ pub(super) fn dkms_package(name: &str, version: &str, source: Source, depends: &
         .field("Depends", depends)
         .script("postinst", &postinst)
         .script("prerm", &prerm);
-    if name == MAIN {
+    if is_main(name) {
         package = package.script("postrm", &postrm);
     }
     for (path, text, mode) in sources(name, version, source) {
