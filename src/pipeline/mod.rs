@@ -5,6 +5,7 @@
 mod ask;
 mod earlier;
 mod generalize;
+mod loaded;
 mod take_out;
 mod uninstall;
 
@@ -211,7 +212,7 @@ fn look(job: &Job, patience: Duration) -> Result<Outlook> {
 
 /// How a run ends that finds everything in place.
 fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
-    let loaded = has_loaded(job, facts, plan)? || is_loaded(job, plan)?;
+    let loaded = loaded::were_seen(job, facts, plan)? || loaded::load(job, plan)?;
     Ok(ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())))
 }
 
@@ -245,24 +246,6 @@ fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String
     Ok((question, plan))
 }
 
-/// Whether the running kernel was seen to have every module of the plan.
-fn has_loaded(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
-    let is_there = plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name));
-    Ok(is_there && are_own(job.host, plan)?)
-}
-
-/// Whether the running kernel, when there is one, has every module of the plan now.
-fn is_loaded(job: &Job, plan: &Plan) -> Result<bool> {
-    Ok(job.moment == Moment::Bake
-        || (configure::load_modules(job.host, &plan.modules)? && are_own(job.host, plan)?))
-}
-
-/// Whether the loaded modules are the driver's. The kernel may have loaded its own before a vendor's were there:
-/// Accelerated Networking needs them, too.
-fn are_own(host: &Host, plan: &Plan) -> Result<bool> {
-    Ok(plan.driver == Driver::Inbox || verify::failures(&verify::live::loaded(host, plan)?).is_none())
-}
-
 /// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
 fn configured(
     job: &Job,
@@ -276,7 +259,7 @@ fn configured(
     let sealed = job.moment == Moment::Bake;
     let made = configure::configure(job.host, journal, stage::manager_of(plan)?, &plan.edits, sealed)?;
     labelled(job, journal, plan, installed)?;
-    let loaded = is_loaded(job, plan)?;
+    let loaded = loaded::load(job, plan)?;
     report.done(&format!("{made} of {} edits had to be made", plan.edits.len()));
     report.publish();
     Ok(loaded)
