@@ -58,6 +58,18 @@ def is_terminal(status):
     return status is not None and all(ended(handler) for handler in handlers(status))
 
 
+def has_worker():
+    """Whether the handler's worker has still something to write down after it has said how it ended."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as line:
+                if b"extension\0worker\0" in line.read():
+                    return True
+        except OSError:
+            continue
+    return False
+
+
 def main():
     with open(sys.argv[1]) as text:
         scenario = json.load(text)
@@ -89,6 +101,9 @@ def main():
             if is_terminal(fabric.status) or step.get("once") or time.time() - started > PATIENCE:
                 break
             time.sleep(0.1)
+        while not step.get("once") and has_worker() and time.time() - started <= PATIENCE:
+            time.sleep(0.05)
+        agent.report_ext_handlers_status(incarnation_changed=True)
         if step.get("events"):
             _ProcessExtensionEvents(sender)._operation()
         print(json.dumps({"status": fabric.status, "seconds": ran, "seen": seen, "events": sender.events}), flush=True)
