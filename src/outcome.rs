@@ -227,6 +227,8 @@ reasons! {
     InitramfsFailed "initramfs-failed" Failed
         "a kernel's initial file system could not be made with the new modules",
         "Read the quoted lines and the named log, repair the cause, and run again.";
+    ServiceFailed "service-failed" Failed
+        "a service around the driver failed or hung at boot", "Read `journalctl -b -u` of the named service; blacklist the module it cannot load (often ib_iser or rpcrdma), or make the InfiniBand interface optional for wait-online; then reboot.";
     VerifyFailed "verify-failed" Failed
         "the result is not as planned", "Read the failed checks; run `ofedctl bake` or `install` again to repair.";
     NeverRun "never-run" Failed

@@ -30,7 +30,7 @@ pub enum DriverChoice {
     Auto,
     /// The vendor's `MLNX_OFED`.
     MlnxOfed,
-    /// The vendor's DOCA-Host, profile `doca-ofed`.
+    /// The vendor's DOCA-Host; see `doca_profile`.
     Doca,
     /// The distribution's own kernel modules and rdma-core.
     Inbox,
@@ -88,6 +88,31 @@ pub enum ReplaceDriver {
     Replace,
 }
 
+/// How much of DOCA-Host to install: its profiles that bring kernel modules (DOCA's installation guide).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum DocaProfile {
+    /// What `MLNX_OFED` was: drivers, libraries and tools.
+    #[default]
+    DocaOfed,
+    /// That, and the libraries of DOCA for networking.
+    DocaNetworking,
+    /// Everything.
+    DocaAll,
+}
+
+impl DocaProfile {
+    /// The package that needs all others of the profile.
+    pub const fn package(self) -> &'static str {
+        match self {
+            Self::DocaOfed => "doca-ofed",
+            Self::DocaNetworking => "doca-networking",
+            Self::DocaAll => "doca-all",
+        }
+    }
+}
+
 /// Everything a user may set. Every key means the same at every door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -132,6 +157,8 @@ pub struct Settings {
     pub reboot: RebootPolicy,
     /// Take the driver out again when the VM extension is removed from the VM. An upgrade of it never does.
     pub remove_on_uninstall: bool,
+    /// How much of DOCA-Host to install, where that is the driver.
+    pub doca_profile: DocaProfile,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
     /// Put the kernel packages on hold, so that no new kernel comes without modules. On Debian and Ubuntu.
@@ -186,6 +213,7 @@ impl Default for Settings {
             memlock: true,
             reboot: RebootPolicy::Report,
             remove_on_uninstall: false,
+            doca_profile: DocaProfile::DocaOfed,
             rdma_names: RdmaNames::Azure,
             kernel_hold: false,
             replace_driver: ReplaceDriver::Refuse,

@@ -1,6 +1,7 @@
 //! The proving step: compares a root with its plan, and says for each thing looked at how it is.
 
 pub mod live;
+mod services;
 pub mod traffic;
 mod vendor;
 
@@ -8,6 +9,7 @@ use crate::edit::Edit;
 use crate::edits::{Action, Depth, due};
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
+use crate::outcome::Reason;
 use crate::packages::{Installed, Manager};
 use crate::plan_document::Plan;
 use crate::receipt::{Check, Receipt};
@@ -83,6 +85,12 @@ pub fn prove(
     checks.push(Check { name: format!("files of {} packages", names.len()), ok: damage.is_empty(), found });
     checks.extend(vendor::built(host, plan)?);
     Ok(checks)
+}
+
+/// Why a run ends whose checks failed: a service that did not come up is the cause of what else is missing.
+pub fn reason(checks: &[Check]) -> Reason {
+    let of_a_service = checks.iter().any(|check| !check.ok && services::is_of_a_service(check));
+    if of_a_service { Reason::ServiceFailed } else { Reason::VerifyFailed }
 }
 
 /// The checks that failed, as one line.

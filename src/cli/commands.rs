@@ -17,7 +17,7 @@ use crate::settings::{Layer, Settings};
 use crate::stage::{self, Against};
 use crate::status::{STATUS_FILE, StatusDocument, verdict};
 use crate::target::Moment;
-use crate::verify::failures;
+use crate::verify::{self, failures};
 use anyhow::Result;
 use serde_json::json;
 use std::fmt::Write;
@@ -146,7 +146,7 @@ pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
             Reason::Verified,
             format!("{}: {} checks passed", receipt.plan.driver_name(), checks.len()),
         ),
-        Some(failed) => Outcome::new(Reason::VerifyFailed, failed),
+        Some(failed) => Outcome::new(verify::reason(&checks), failed),
     };
     let mut json = outcome_json(&outcome);
     json["checks"] = to_json(&checks)?;

@@ -31,7 +31,7 @@ impl Manager {
     }
 
     /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
-    /// prints it, and what builds modules.
+    /// prints it, and what builds modules. Of `DOCA` the profile comes on top.
     pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {
         match self {
             Self::Apt => apt::supplement::needed_by(driver, kernels),

@@ -93,7 +93,11 @@ pub fn plan(
             let artifact = artifact(row, sha256, settings)?;
             let manager = Manager::of(&target.distro);
             let packages = manager.map(|manager| manager.needed_by(row.driver, &target.kernels));
-            (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
+            let mut packages = packages.unwrap_or_default();
+            if row.driver == Driver::Doca && !packages.is_empty() {
+                packages.push(settings.doca_profile.package().to_owned());
+            }
+            (row.driver, Some(row.version.to_string()), Some(artifact), packages)
         }
     };
     let version = driver_version.as_deref();

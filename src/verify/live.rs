@@ -51,6 +51,7 @@ pub fn look(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     for device in &devices {
         checks.extend(device.ports.iter().map(|port| link(device, port)));
     }
+    checks.extend(super::services::look(host)?);
     checks.extend(named(host, &devices));
     checks.extend(memlock(host, plan)?);
     Ok(checks)

@@ -11,7 +11,7 @@ use ofedctl::facts::secure_boot::SecureBoot;
 use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
-use ofedctl::settings::{DriverChoice, RdmaNames, ReplaceDriver, Settings};
+use ofedctl::settings::{DocaProfile, DriverChoice, RdmaNames, ReplaceDriver, Settings};
 use ofedctl::target::{Arch, Driver, Moment, Nic};
 
 const KERNEL: &str = "5.15.0-1074-azure";
@@ -26,6 +26,22 @@ fn wish(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -> Se
 fn on(distro: &str, settings: &Settings) -> anyhow::Result<Plan> {
     let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
     plan(&described, None, Moment::Bake, &CATALOG, settings)
+}
+
+#[test]
+fn a_profile_of_doca_is_asked_for_by_its_own_package() {
+    for (profile, package) in [
+        (DocaProfile::DocaOfed, "doca-ofed"),
+        (DocaProfile::DocaNetworking, "doca-networking"),
+        (DocaProfile::DocaAll, "doca-all"),
+    ] {
+        for distro in ["ubuntu22.04", "almalinux8.10"] {
+            let settings = Settings { doca_profile: profile, ..wish(DriverChoice::Doca, None, None) };
+            let plan = on(distro, &settings).unwrap();
+            let doca: Vec<&String> = plan.packages.iter().filter(|name| name.starts_with("doca")).collect();
+            assert_eq!(doca, [package], "{distro}");
+        }
+    }
 }
 
 #[test]

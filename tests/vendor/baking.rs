@@ -100,8 +100,13 @@ fn every_supported_release_of_the_distribution_is_baked() {
         ("debian12", "doca", "DOCA-Host 3.2.1, OFED-internal-25.10-1.7.1"),
     ] {
         let scene = Scene::new(&shop, vendor::building_root_as(distro));
-        scene.stage(&["--driver", driver]).expect(0, "staged");
-        scene.bake(&["--driver", driver]).expect(0, "installed");
+        let profile = if distro == "debian12" { "doca-all" } else { "doca-ofed" };
+        let set = format!("doca_profile={profile}");
+        let args = ["--driver", driver, "--set", &set];
+        scene.stage(&args).expect(0, "staged");
+        let baked = scene.bake(&args);
+        let packages = &baked.expect(0, "installed").json()["receipt"]["packages"];
+        assert_eq!(packages[profile].is_string(), driver == "doca", "{packages}");
         assert_proven(&scene, driver, release);
     }
 }

@@ -19,8 +19,6 @@ use std::path::{Path, PathBuf};
 
 /// DOCA-Host brings a DKMS of its own, which breaks modules of others; azhpc-images (`install_doca.sh`) pin it away, too.
 pub(super) const NO_FOREIGN_DKMS: &str = "Package: dkms\nPin: release l=DOCA-HOST*\nPin-Priority: -1\n";
-/// The profile that is `MLNX_OFED`.
-const DOCA_OFED: &str = "doca-ofed";
 /// The package that needs all others of an `MLNX_OFED` archive.
 const MLNX_OFED_ALL: &str = "mlnx-ofed-all";
 /// What `mlnxofedinstall` asks apt for when it builds packages (its list `@required_debs`, and what azhpc-images install
@@ -51,7 +49,7 @@ pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<Str
         Driver::MlnxOfed => {
             &["dkms", "gcc", "make", "perl", "procps", "kmod", "lsof", "pciutils", "libc6-dev"]
         }
-        Driver::Doca => &["dkms", "gcc", "make", DOCA_OFED],
+        Driver::Doca => &["dkms", "gcc", "make"],
     };
     let headers = kernels.iter().map(|kernel| format!("linux-headers-{kernel}"));
     headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()

@@ -13,8 +13,6 @@ use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The profile that is `MLNX_OFED`.
-const DOCA_OFED: &str = "doca-ofed";
 /// Packages that need all others of an `MLNX_OFED` archive; the first without kernel modules, which are built anew.
 const MLNX_OFED_ALL: [&str; 2] = ["mlnx-ofed-all-user-only", "mlnx-ofed-all"];
 /// What `mlnxofedinstall` and `mlnx_add_kernel_support.sh` ask for, and what azhpc-images install before them. Not every
@@ -52,7 +50,7 @@ pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<Str
     let tools: &[&str] = match driver {
         Driver::Inbox => return Vec::new(),
         Driver::MlnxOfed => &["gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"],
-        Driver::Doca => &["dkms", "gcc", "make", DOCA_OFED],
+        Driver::Doca => &["dkms", "gcc", "make"],
     };
     kernels.iter().map(|kernel| headers(kernel)).chain(tools.iter().map(|name| (*name).to_owned())).collect()
 }

@@ -1,0 +1,74 @@
+//! The services around the driver on a running VM: one that failed or hung at boot explains what else is missing.
+
+use crate::host::Host;
+use crate::host::run::Cmd;
+use crate::receipt::Check;
+use anyhow::Result;
+
+/// What loads modules at boot, and what a network interface that never comes up holds back.
+const SERVICES: [&str; 4] = [
+    "openibd.service",
+    "systemd-modules-load.service",
+    "systemd-networkd-wait-online.service",
+    "NetworkManager-wait-online.service",
+];
+/// systemd makes it, and only it (`sd_booted(3)`).
+const BOOTED: &str = "/run/systemd/system";
+const KIND: &str = "service ";
+
+/// Looks at each service the machine has. None where systemd is not what booted it.
+pub(super) fn look(host: &Host) -> Result<Vec<Check>> {
+    if !host.root.exists(BOOTED) {
+        return Ok(Vec::new());
+    }
+    let show = Cmd::new("systemctl").args(["show", "--property=Id,LoadState,ActiveState,Result"]);
+    let shown = host.run(&show.args(SERVICES).captured())?;
+    Ok(shown.stdout.split("\n\n").filter_map(service).collect())
+}
+
+/// Whether a check that failed is one of a service.
+pub(super) fn is_of_a_service(check: &Check) -> bool {
+    check.name.starts_with(KIND)
+}
+
+/// One block of `systemctl show`; none for a service that is not there or was never asked to start.
+fn service(block: &str) -> Option<Check> {
+    let value = |key: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_default()
+    };
+    if value("LoadState") != "loaded" || value("ActiveState") == "inactive" {
+        return None;
+    }
+    let (state, result) = (value("ActiveState"), value("Result"));
+    let found = match result {
+        "" | "success" => state.to_owned(),
+        result => format!("{state} ({result})"),
+    };
+    let name = value("Id").trim_end_matches(".service");
+    Some(Check { name: format!("{KIND}{name}"), ok: state == "active", found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_failed_or_still_hangs_is_told_from_one_that_is_not_there() {
+        let shown = "Id=openibd.service\nLoadState=loaded\nActiveState=failed\nResult=timeout\n\n\
+            Result=success\nId=systemd-modules-load.service\nLoadState=loaded\nActiveState=active\n\n\
+            Id=systemd-networkd-wait-online.service\nLoadState=loaded\nActiveState=activating\nResult=success\n\n\
+            Id=NetworkManager-wait-online.service\nLoadState=not-found\nActiveState=inactive\nResult=success\n";
+        let checks: Vec<Check> = shown.split("\n\n").filter_map(service).collect();
+        let said = |check: &Check| format!("{} {} {}", check.ok, check.name, check.found);
+        assert_eq!(
+            checks.iter().map(said).collect::<Vec<_>>(),
+            [
+                "false service openibd failed (timeout)",
+                "true service systemd-modules-load active",
+                "false service systemd-networkd-wait-online activating",
+            ]
+        );
+        assert!(checks.iter().all(is_of_a_service));
+    }
+}
