@@ -62,8 +62,8 @@ fn a_baked_image_boots_on_azure_finds_itself_right_and_carries_traffic() {
             .map(|check| check["found"].as_str().unwrap().to_owned())
     };
     assert_eq!(found("loaded mlx5_ib").unwrap(), "loaded");
-    assert_eq!(found("port mlx5_0/1").unwrap(), "InfiniBand, ACTIVE, LinkUp, 200 Gb/s");
-    assert_eq!(found("names").unwrap(), "mlx5_0 in PCI domain 0101");
+    assert_eq!(found("port mlx5_ib0/1").unwrap(), "InfiniBand, ACTIVE, LinkUp, 200 Gb/s");
+    assert_eq!(found("names").unwrap(), "mlx5_ib0 in PCI domain 0101");
     assert_eq!(found("memlock").unwrap(), "soft unlimited, hard unlimited for new sessions");
     assert!(found("traffic rxe0/1").unwrap().starts_with("8192000 bytes in "), "{verified:#}");
     assert_eq!(failed(&booted.json("no-traffic.json")), ["traffic: there is no verbs device rxe7"]);

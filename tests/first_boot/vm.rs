@@ -51,6 +51,11 @@ pub fn prepare(root: &Root, host: &str, look: &str) {
     };
     let machine = format!("{}/tests/fixtures/hosts/{host}/sys", env!("CARGO_MANIFEST_DIR"));
     copy(machine, root.path().join("opt/hardware"));
+    // What udev does by the rules that the image was baked with.
+    let devices = root.path().join("opt/hardware/sys/class/infiniband");
+    for (from, to) in [("mlx5_0", "mlx5_ib0"), ("mlx5_1", "mlx5_an0")] {
+        std::fs::rename(devices.join(from), devices.join(to)).unwrap();
+    }
     root.write("etc/fstab", "LABEL=rootfs / ext4 defaults 0 1\n");
     root.write("etc/machine-id", "");
     root.write(
