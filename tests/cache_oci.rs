@@ -5,13 +5,10 @@
 mod common;
 
 use common::need::need;
-use ofedctl::cache::{
-    APT_INDEX_TYPE, Blob, Bundle, BundleConfig, BundleFile, Cache, DEB_TYPE, Repository, RepositoryKind,
-};
+use ofedctl::cache::{APT_INDEX_TYPE, Blob, Bundle, BundleFile, Cache, DEB_TYPE};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
 use ofedctl::host::stop::Stop;
-use ofedctl::target::{Arch, Distro, Driver};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -38,18 +35,7 @@ fn lab() -> Lab {
         let Blob { digest, size } = writer.put(bytes).unwrap();
         files.push(BundleFile { title: title.into(), media_type: media_type.into(), digest, size });
     }
-    let config = BundleConfig {
-        schema_version: 1,
-        driver: Driver::Inbox,
-        driver_version: None,
-        distro: Distro::new("debian", "12"),
-        arch: Arch::X86_64,
-        kernels: vec!["6.1.0-25-amd64".into()],
-        packages: vec!["a".into()],
-        repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
-        made_by: "ofedctl 0.1.0".into(),
-    };
-    let bundle = writer.publish(TAG, &config, SystemTime::UNIX_EPOCH, files).unwrap();
+    let bundle = writer.publish(TAG, &common::bundle_config(), SystemTime::UNIX_EPOCH, files).unwrap();
     drop(writer);
     Lab { dir, host, cache, bundle }
 }

@@ -51,7 +51,7 @@ const SIGNS: [(&str, Reason); 36] = [
 
 /// What a log means; `otherwise` where it has no sign that is known.
 pub(super) fn classify(log: &str, otherwise: Reason) -> Reason {
-    SIGNS.iter().find(|(sign, _)| log.contains(sign)).map_or(otherwise, |(_, reason)| *reason)
+    Reason::by_sign(&SIGNS, log, otherwise)
 }
 
 /// Copies a log of the root among this program's logs, for the one it was found in will be gone. Returns the copy's path

@@ -4,7 +4,7 @@ use crate::common::root::{Root, cloud_root};
 use crate::common::{image, need, program};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 /// Debian's releases with cloud-init 22.4 and 25.1.
 pub const SUITES: [&str; 2] = ["bookworm", "trixie"];
@@ -126,11 +126,9 @@ impl Machine {
         let enter = "mount --make-rprivate /; mount --bind \"$1\" \"$1\"; cd \"$1\"; mount -t proc proc proc; \
             mount -t sysfs -o ro sysfs sys; mount --bind \"$3\" sys/bus; mount --rbind /dev dev; \
             mount --bind \"$2\" run; mkdir -p run/lock; exec chroot . sh -c \"$4\"";
-        let mut unshare = Command::new("unshare");
-        unshare.args(["--mount", "--uts", "--ipc", "--pid", "--net", "--fork", "--kill-child"]);
-        unshare.args(["sh", "-ec", enter, "sh"]).arg(self.root.path()).arg(&self.run).arg(&self.bus);
-        unshare.arg(script).env_clear().env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        unshare.stdin(Stdio::null()).output().unwrap()
+        let mut unshare = program::in_namespaces(enter);
+        unshare.arg("sh").arg(self.root.path()).arg(&self.run).arg(&self.bus).arg(script);
+        unshare.env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap()
     }
 
     /// A file of its `/run`; empty when there is none.

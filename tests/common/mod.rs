@@ -17,6 +17,8 @@ pub mod tree;
 pub mod vendor;
 pub mod web;
 
+use ofedctl::cache::{BundleConfig, Repository, RepositoryKind};
+use ofedctl::target::{Arch, Distro, Driver};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,6 +33,21 @@ pub fn kept(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// What a small bundle with one package says it is for.
+pub fn bundle_config() -> BundleConfig {
+    BundleConfig {
+        schema_version: 1,
+        driver: Driver::Inbox,
+        driver_version: None,
+        distro: Distro::new("debian", "12"),
+        arch: Arch::X86_64,
+        kernels: vec!["6.1.0-25-amd64".into()],
+        packages: vec!["a".into()],
+        repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
+        made_by: "ofedctl 0.1.0".into(),
+    }
 }
 
 /// SHA-256 in hex.

@@ -24,6 +24,26 @@ pub fn program_without_network<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command
     clean(unshare, args)
 }
 
+/// A shell script in namespaces of its own, network too, with a clean environment; what ends it ends all below it.
+/// The arguments that follow are the script's `$0` and on.
+pub fn in_namespaces(script: &str) -> Command {
+    let mut unshare = Command::new("unshare");
+    unshare.args([
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--pid",
+        "--net",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-ec",
+        script,
+    ]);
+    unshare.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+    unshare
+}
+
 /// Runs the program to its end.
 pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
     finish(program(args))

@@ -185,21 +185,8 @@ impl Root {
     }
 
     fn enter(&self, script: &str, program: &[&str]) -> Output {
-        let mut unshare = Command::new("unshare");
-        unshare.args([
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--pid",
-            "--net",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-ec",
-            script,
-        ]);
-        unshare.arg(&self.path).args(program).env_clear().env("LC_ALL", "C");
-        unshare.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null()).output().unwrap()
+        let mut unshare = super::program::in_namespaces(script);
+        unshare.arg(&self.path).args(program).env("LC_ALL", "C").output().unwrap()
     }
 
     /// What `dpkg --verify` finds wrong; empty when every installed file is as its package brought it.

@@ -1,7 +1,7 @@
 //! A Debian root that is taken for an HPC VM: Azure's agent in it, the VMBus and PCI functions as a tree of the files
 //! that detection reads, and the fabric's HTTP services on addresses of its own network namespace.
 
-use crate::common::program::Ran;
+use crate::common::program::{self, Ran};
 use crate::common::root::{self, Root};
 use crate::common::{self, image};
 use serde_json::{Value, json};
@@ -154,19 +154,7 @@ impl Vm {
             [ ! -e srv/boot.sh ] || . ./srv/boot.sh
             exec chroot . "$@"
         "#;
-        let mut unshare = Command::new("unshare");
-        unshare.args([
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--pid",
-            "--net",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-ec",
-            script,
-        ]);
+        let mut unshare = program::in_namespaces(script);
         unshare.arg(self.root.path()).args([
             "python3",
             "-W",
@@ -174,8 +162,7 @@ impl Vm {
             "/srv/agent/drive.py",
             "/srv/scenario.json",
         ]);
-        unshare.env_clear().env("LC_ALL", "C.UTF-8").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        unshare.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        unshare.env("LC_ALL", "C.UTF-8").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 }
 

@@ -12,13 +12,10 @@ mod troubles;
 mod trust;
 
 use common::program::{self, Ran};
-use ofedctl::cache::{
-    APT_INDEX_TYPE, Blob, Bundle, BundleConfig, BundleFile, Cache, DEB_TYPE, Repository, RepositoryKind,
-};
+use ofedctl::cache::{APT_INDEX_TYPE, Blob, Bundle, BundleFile, Cache, DEB_TYPE};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
 use ofedctl::host::stop::Stop;
-use ofedctl::target::{Arch, Distro, Driver};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -87,18 +84,7 @@ fn publish(folder: &Path, tag: &str, packages: &[(&str, Vec<u8>)]) -> Bundle {
         let Blob { digest, size } = writer.put(bytes).unwrap();
         files.push(BundleFile { title: (*title).into(), media_type: media_type.into(), digest, size });
     }
-    let config = BundleConfig {
-        schema_version: 1,
-        driver: Driver::Inbox,
-        driver_version: None,
-        distro: Distro::new("debian", "12"),
-        arch: Arch::X86_64,
-        kernels: vec!["6.1.0-25-amd64".into()],
-        packages: vec!["a".into()],
-        repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
-        made_by: "ofedctl 0.1.0".into(),
-    };
-    writer.publish(tag, &config, SystemTime::UNIX_EPOCH, files).unwrap()
+    writer.publish(tag, &common::bundle_config(), SystemTime::UNIX_EPOCH, files).unwrap()
 }
 
 /// Every file of a cache with its digest.

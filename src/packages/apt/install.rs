@@ -86,7 +86,7 @@ pub(super) fn classify(tail: &str) -> Reason {
         ("Could not get lock", Reason::LockTimeout),
         ("Unable to acquire the dpkg frontend lock", Reason::LockTimeout),
     ];
-    SIGNS.iter().find(|(sign, _)| tail.contains(sign)).map_or(Reason::PackageManager, |(_, reason)| *reason)
+    Reason::by_sign(&SIGNS, tail, Reason::PackageManager)
 }
 
 /// One shell inside the sandbox reads the repository's index and then installs: both need the same private `/run`.

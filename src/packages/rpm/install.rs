@@ -166,7 +166,7 @@ pub(super) fn classify(tail: &str) -> Reason {
         ("another copy is running", Reason::LockTimeout),
         ("System management is locked", Reason::LockTimeout),
     ];
-    SIGNS.iter().find(|(sign, _)| tail.contains(sign)).map_or(Reason::PackageManager, |(_, reason)| *reason)
+    Reason::by_sign(&SIGNS, tail, Reason::PackageManager)
 }
 
 #[cfg(test)]
