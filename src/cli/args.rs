@@ -63,9 +63,9 @@ pub(super) enum Command {
     Packer(PackerArgs),
     /// Serve as an Azure VM extension, and make its package
     Extension(ExtensionArgs),
-    /// Explain an exit code, a reason, or the settings
+    /// Explain an exit code, a reason, or a setting
     Explain {
-        /// An exit code, a reason such as `cache-missing`, `settings`, or `plan`
+        /// An exit code, a reason such as `cache-missing`, a setting, `settings`, or `plan`
         what: Option<String>,
     },
     /// Print completions for a shell

@@ -10,8 +10,8 @@ use std::fmt::Write;
 pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     let Some(what) = what else { return Ok(of(Reason::ALL)) };
     match what {
-        "settings" => return properties(settings::SCHEMA),
-        "plan" => return properties(plan_document::SCHEMA),
+        "settings" => return Ok(properties(&schema(settings::SCHEMA)?)),
+        "plan" => return Ok(properties(&schema(plan_document::SCHEMA)?)),
         _ => {}
     }
     if let Some(reason) = Reason::from_token(what) {
@@ -23,8 +23,11 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
         let (text, json) = of(&reasons);
         return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
     }
+    if let Some(setting) = schema(settings::SCHEMA)?["properties"].get(what) {
+        return Ok(properties(&json!({ "schema_version": 1, "properties": { what: setting } })));
+    }
     Err(Reason::Usage
-        .error(format!("`{what}` is no exit code, no reason, and neither `settings` nor `plan`")))
+        .error(format!("`{what}` is no exit code, reason or setting, and neither `settings` nor `plan`")))
 }
 
 fn of(reasons: &[Reason]) -> (String, Value) {
@@ -47,9 +50,12 @@ fn of(reasons: &[Reason]) -> (String, Value) {
     (text, json!({"schema_version": 1, "reasons": list}))
 }
 
+fn schema(text: &str) -> Result<Value> {
+    serde_json::from_str(text).context("cannot read a schema of this program")
+}
+
 /// The fields of a document, from the schema that is shipped; as JSON it is the schema itself.
-fn properties(schema: &str) -> Result<(String, Value)> {
-    let schema: Value = serde_json::from_str(schema).context("cannot read a schema of this program")?;
+fn properties(schema: &Value) -> (String, Value) {
     let mut text = String::new();
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
         let says = property["description"].as_str().unwrap_or_default();
@@ -62,7 +68,7 @@ fn properties(schema: &str) -> Result<(String, Value)> {
             }
         }
     }
-    Ok((text, schema))
+    (text, schema.clone())
 }
 
 #[cfg(test)]
@@ -70,10 +76,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_a_reason_and_the_settings_are_explained_and_nothing_else_is() {
+    fn a_code_a_reason_the_settings_and_each_of_them_are_explained_and_nothing_else_is() {
         assert!(explain(Some("14")).unwrap().0.contains("digest-mismatch"));
         assert!(explain(Some("no-vmbus")).unwrap().0.starts_with("10  no-vmbus\n"));
         assert!(explain(Some("settings")).unwrap().0.contains("wait_for_device\n"));
+        let one = explain(Some("kernel_hold")).unwrap().0;
+        assert!(
+            one.starts_with("kernel_hold\n") && one.contains("default: false") && one.lines().count() == 3
+        );
         assert!(explain(Some("plan")).unwrap().0.contains("artifact\n"));
         assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
         assert_eq!(Reason::of(&explain(Some("2")).unwrap_err()), Reason::Usage);
