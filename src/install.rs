@@ -97,7 +97,8 @@ pub fn install(
     let mut packages = manager.installed(host)?.versions;
     let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
     let changed = packages.iter().filter(|(name, version)| is_new(name, version)).count();
-    packages.retain(|name, version| is_new(name, version) || plan.packages.contains(name));
+    let is_planned = |name: &String| plan.packages.iter().any(|wanted| packages::answers(name, wanted));
+    packages.retain(|name, version| is_new(name, version) || is_planned(name));
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
     Ok(Installed { packages, changed, added, built })

@@ -104,7 +104,7 @@ pub fn failures(checks: &[Check]) -> Option<String> {
 }
 
 fn package(name: &str, installed: &Installed, recorded: Option<&String>) -> Check {
-    let version = installed.versions.get(name);
+    let version = installed.version_of(name);
     let (ok, found) = match (version, recorded) {
         (None, _) => (false, "not installed".to_owned()),
         (Some(version), Some(wanted)) if version != wanted => {

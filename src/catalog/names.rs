@@ -88,10 +88,15 @@ fn distro_of_tag(tag: &str) -> Option<Distro> {
     format!("{id}{major}.{minor}").parse().ok()
 }
 
+/// What the vendor's installer calls a distribution by itself, and the names of its packages with it: `ubuntu22.04`,
+/// `ol7.9`, `sles15sp4` (seen in what it prints on SLES: "Detected sles15sp0").
+pub fn tag_of(distro: &Distro) -> String {
+    if distro.id == "sles" { distro.to_string().replacen('.', "sp", 1) } else { distro.to_string() }
+}
+
 /// The address of an `MLNX_OFED` package at the vendor. The installers of azhpc-images make it the same way.
 pub fn mlnx_ofed_url(version: &Version, distro: &Distro, arch: Arch) -> String {
-    let distro =
-        if distro.id == "sles" { distro.to_string().replacen('.', "sp", 1) } else { distro.to_string() };
+    let distro = tag_of(distro);
     format!("{MLNX_OFED_PLACE}/MLNX_OFED-{version}/MLNX_OFED_LINUX-{version}-{distro}-{arch}.tgz")
 }
 

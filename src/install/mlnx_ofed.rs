@@ -5,6 +5,7 @@ mod options;
 
 use super::{Manner, dkms, logs};
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
+use crate::catalog::names::tag_of;
 use crate::host::Host;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
@@ -170,7 +171,7 @@ impl Installer<'_> {
             version: self.version(),
             kernel,
             // The installer finds its own name for the distribution; where that is another, it has to be told.
-            distro: self.tag().filter(|tag| *tag != distro.to_string()),
+            distro: self.tag().filter(|tag| *tag != tag_of(distro)),
             is_rpm: distro.family() != crate::target::Family::Debian,
             tmpdir: &format!("{WORK}/tmp"),
             modules,

@@ -23,10 +23,9 @@ impl Manager {
     /// Whether drivers of this kind can be installed with it.
     pub const fn handles(self, driver: Driver) -> bool {
         match (self, driver) {
-            (_, Driver::Inbox) | (Self::Apt | Self::Dnf | Self::Yum, _) | (Self::Tdnf, Driver::Doca) => true,
-            // Azure Linux and Mariner have sources only. SUSE's packages of kernel headers have no name that tells
-            // their kernel.
-            (Self::Tdnf, Driver::MlnxOfed) | (Self::Zypper, _) => false,
+            // Of Mariner the vendor has sources only.
+            (Self::Tdnf, Driver::MlnxOfed) => false,
+            _ => true,
         }
     }
 
@@ -35,8 +34,9 @@ impl Manager {
     pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {
         match self {
             Self::Apt => apt::supplement::needed_by(driver, kernels),
-            Self::Dnf | Self::Yum | Self::Tdnf => rpm::supplement::needed_by(driver, kernels),
-            Self::Zypper => Vec::new(),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
+                rpm::supplement::needed_by(self, driver, kernels)
+            }
         }
     }
 
@@ -45,7 +45,7 @@ impl Manager {
         match self {
             Self::Apt => apt::supplement::read(host, driver, file, folder),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::supplement::read(host, driver, file, folder)
+                rpm::supplement::read(self, host, driver, file, folder)
             }
         }
     }

@@ -161,7 +161,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     let target = &plan.target;
     let lacks = |bundle: &Bundle| {
         let is_there =
-            |name: &&String| bundle.config.packages.contains(name) || installed.versions.contains_key(*name);
+            |name: &&String| bundle.config.packages.contains(name) || installed.version_of(name).is_some();
         plan.packages.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>()
     };
     let mut fitting: Vec<Bundle> = all

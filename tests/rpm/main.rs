@@ -14,5 +14,7 @@ mod bake;
 mod packages;
 mod resolve;
 mod roots;
+mod scene;
+mod suse;
 mod vendor;
 mod vendor_packages;

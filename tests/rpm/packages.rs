@@ -6,6 +6,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// Folders that belong to the packages with files in them.
+const OWN_FOLDERS: [&str; 2] = ["/etc/infiniband", "/etc/rdma"];
+
 /// A package to build.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rpm {
@@ -58,6 +61,11 @@ impl Rpm {
         for (path, _) in &files {
             let config = if path.starts_with("/etc/") { "%config(noreplace) " } else { "" };
             let _ = writeln!(spec, "{config}{path}");
+        }
+        for folder in
+            OWN_FOLDERS.iter().filter(|folder| files.iter().any(|(path, _)| path.starts_with(**folder)))
+        {
+            let _ = writeln!(spec, "%dir {folder}");
         }
         let path = work.path().join("a.spec");
         std::fs::write(&path, spec).unwrap();

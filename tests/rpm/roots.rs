@@ -1,14 +1,15 @@
 //! Debian roots with dnf, rpm and zypper, which say that they are another distribution.
 
 use crate::common::need::need;
-use crate::common::root::{Root, packed, root_of};
+use crate::common::root::{Root, layered, packed, root_of};
 use crate::packages::Rpm;
 use std::os::unix::fs::symlink;
 
 /// What runs inside the roots.
 const PACKAGES: &str = "dnf,rpm,zypper,kmod,policycoreutils,attr";
 /// The same with what modules are built with.
-const BUILDING: &str = "dnf,rpm,kmod,dkms,gcc,make,perl,patch,lsof,pciutils,procps,linux-headers-cloud-amd64";
+const BUILDING: &str =
+    "dnf,rpm,zypper,kmod,dkms,gcc,make,perl,patch,lsof,pciutils,procps,linux-headers-cloud-amd64";
 /// What runs on this machine.
 const HERE: [&str; 3] = ["dnf", "rpm", "createrepo-c"];
 /// The modules a kernel has that can drive InfiniBand.
@@ -41,7 +42,15 @@ impl Identity {
 
     /// The same, in which kernel modules can be built: with Debian's headers under the name of this kernel.
     pub(crate) fn building_root(self) -> Root {
-        let root = root_of(&packed("rpm+building", "bookworm", BUILDING));
+        self.with_headers(root_of(&packed("rpm+kernels", "bookworm", BUILDING)))
+    }
+
+    /// The same as a layer, which the calling thread alone sees.
+    pub(crate) fn layered_building_root(self) -> Root {
+        self.with_headers(layered(&packed("rpm+kernels", "bookworm", BUILDING)))
+    }
+
+    fn with_headers(self, root: Root) -> Root {
         let theirs = crate::common::vendor::kernels(&root).remove(0);
         let sources = format!("usr/src/linux-headers-{theirs}");
         for file in ["include/generated/utsrelease.h", ".kernelvariables"] {
@@ -51,7 +60,10 @@ impl Identity {
             root.write(&path, &text);
         }
         let folder = root.path().join("usr/lib/modules");
-        std::fs::rename(folder.join(&theirs), folder.join(self.kernel)).unwrap();
+        // Not renamed: a layer cannot rename a folder of the layer below.
+        std::fs::create_dir(folder.join(self.kernel)).unwrap();
+        symlink(format!("/{sources}"), folder.join(self.kernel).join("build")).unwrap();
+        std::fs::remove_dir_all(folder.join(&theirs)).unwrap();
         root.write(&format!("usr/lib/modules/{}/modules.builtin", self.kernel), "");
         self.be(root)
     }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 const OFED_INFO: &str = include_str!("../common/vendor/files/ofed_info");
 const INSTALLER: &str = include_str!("mlnxofedinstall");
+const UNINSTALLER: &str = include_str!("ofed_uninstall.sh");
 const OPENIBD: &str = include_str!("../common/vendor/files/openibd");
 const OPENIBD_SERVICE: &str = include_str!("../common/vendor/files/openibd.service");
 /// DOCA's own DKMS, which must not take the place of the distribution's.
@@ -36,7 +37,10 @@ fn dkms(name: &'static str, version: &'static str, requires: &'static str) -> Rp
 fn service(release: &str, version: &'static str) -> Vec<Rpm> {
     let info = text(OFED_INFO.replace("@RELEASE@", release));
     vec![
-        Rpm { files: vec![("/usr/bin/ofed_info", info)], ..Rpm::plain("ofed-scripts", version, "") },
+        Rpm {
+            files: vec![("/usr/bin/ofed_info", info), ("/usr/sbin/ofed_uninstall.sh", UNINSTALLER)],
+            ..Rpm::plain("ofed-scripts", version, "")
+        },
         Rpm {
             files: vec![
                 ("/etc/infiniband/openib.conf", "ONBOOT=yes\n"),
@@ -110,7 +114,8 @@ pub(crate) fn tgz(folder: &Path, version: &str, distro: &str, tag: &str) -> Path
     std::fs::create_dir_all(top.join("RPMS")).unwrap();
     std::fs::create_dir_all(top.join("src")).unwrap();
     let all = Rpm::plain("mlnx-ofed-all-user-only", release, "ofed-scripts, libibverbs = 25");
-    for rpm in service(release, release).iter().chain(&user_space()).chain([&all]) {
+    let sources_for_dkms = dkms(MAIN_OF_RPM, release, "dkms, mlnx-ofa_kernel");
+    for rpm in service(release, release).iter().chain(&user_space()).chain([&all, &sources_for_dkms]) {
         rpm.build(&top.join("RPMS"));
     }
     for (file, content) in

@@ -30,9 +30,11 @@ pub(in super::super) fn lay_out(manager: Manager, root: &Root) -> Result<()> {
 /// limit of kernels, which would remove one.
 fn config(manager: Manager) -> String {
     if manager == Manager::Zypper {
-        // No services: SUSE's add repositories from the network (zypp.conf).
+        // No services: SUSE's add repositories from the network. Headers of several kernels lie side by side, as SUSE's
+        // own settings have it; and what the image locks is not held back here either (zypp.conf).
         return format!(
-            "[main]\nreposdir = {REPOSITORIES}\nservicesdir = {REPOSITORIES}\ncachedir = {SCRATCH}\n"
+            "[main]\nreposdir = {REPOSITORIES}\nservicesdir = {REPOSITORIES}\ncachedir = {SCRATCH}\n\
+             multiversion = provides:multiversion(kernel)\nlocksfile.path = {SCRATCH}/locks\n"
         );
     }
     // One file for three managers, each of which passes over what it does not know: yum and dnf call the folder
@@ -115,26 +117,29 @@ fn run(
 
 /// One shell, so that the folder the manager works in is new and does not stay.
 fn cmd(manager: Manager, action: &str, names: &[String], transaction: &Transaction) -> Cmd {
-    let program = manager.program();
-    let options = if manager == Manager::Zypper {
-        format!("--non-interactive --no-gpg-checks --reposd-dir {REPOSITORIES} --cache-dir {SCRATCH}")
-    } else {
-        // With these settings and not the image's, nothing is held back but what the repositories here say.
-        format!("-y -c {CONFIG}")
-    };
-    let more = match (manager, action) {
-        (Manager::Zypper, _) => "--no-recommends --auto-agree-with-licenses",
-        _ => "",
-    };
     let script = format!(
-        "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {program} {options} {action} {more} \"$@\"; \
-         code=$?; rm -rf {SCRATCH}; exit $code"
+        "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {} \"$@\"; code=$?; rm -rf {SCRATCH}; exit $code",
+        command(manager, action)
     );
-    Cmd::new("/bin/sh")
-        .args(["-c", &script, program])
-        .args(names)
-        .env("ZYPP_CONF", CONFIG)
-        .env("ZYPP_LOCK_TIMEOUT", transaction.patience.as_secs().to_string())
+    configured(Cmd::new("/bin/sh").args(["-c", &script, manager.program()]).args(names), transaction)
+}
+
+/// The manager and its options, up to the names.
+pub(super) fn command(manager: Manager, action: &str) -> String {
+    let program = manager.program();
+    if manager == Manager::Zypper {
+        return format!(
+            "{program} --non-interactive --no-gpg-checks --reposd-dir {REPOSITORIES} --cache-dir {SCRATCH} {action} \
+             --no-recommends --auto-agree-with-licenses"
+        );
+    }
+    // With these settings and not the image's, nothing is held back but what the repositories here say.
+    format!("{program} -y -c {CONFIG} {action}")
+}
+
+/// Lets zypper, and a zypper that the command's own programs call, read the settings of the local repository.
+pub(super) fn configured(cmd: Cmd, transaction: &Transaction) -> Cmd {
+    cmd.env("ZYPP_CONF", CONFIG).env("ZYPP_LOCK_TIMEOUT", transaction.patience.as_secs().to_string())
 }
 
 /// What the managers' last lines mean. They resolve, and test the transaction, before they change anything, so all

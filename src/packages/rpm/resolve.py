@@ -62,9 +62,10 @@ def configured(question):
 def prepare_repositories(base, question):
     """What a repository's settings name lies in the target, not on this machine."""
     conf = base.conf
-    wanted = question["packages"]
-    # What is asked for by name is not hidden, as `exclude=kernel*` would hide a kernel-devel.
-    shown = lambda pattern: not any(fnmatch.fnmatch(name, pattern) for name in wanted)
+    wanted = [name.split(" = ")[0] for name in question["packages"]]
+    # What is asked for by name is not hidden, as `exclude=kernel*` would hide a kernel-devel. A name may end in a version.
+    names = lambda name, pattern: fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, pattern + "-[0-9]*")
+    shown = lambda pattern: not any(names(name, pattern) for name in wanted)
     held = [pattern for pattern in conf.excludepkgs if shown(pattern)]
     held += KERNELS if question["has_database"] else ()
     conf.excludepkgs = []

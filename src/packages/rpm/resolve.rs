@@ -121,7 +121,8 @@ fn download(package: Package) -> Result<Download> {
 /// What dnf could not do.
 fn classify(tail: &str) -> Reason {
     let about = |signs: &[&str]| signs.iter().any(|sign| tail.contains(sign));
-    if about(&["missing packages: kernel-devel", "missing packages: kernel-uek-devel"]) {
+    // Of a kernel nothing but its headers, sources and symbols is ever asked for.
+    if about(&["missing packages: kernel-"]) {
         Reason::HeadersMissing
     } else if about(&["GPG", "gpgkey", "key import", "signature"]) {
         Reason::RepositoryKey

@@ -2,7 +2,7 @@
 
 use super::super::{Manager, REPOSITORY, Transaction, vendor::Supplement};
 use super::INDEX;
-use super::install::{CONFIG, REPOSITORIES, SCRATCH, classify};
+use super::install::{REPOSITORIES, SCRATCH, classify, command, configured};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const MLNX_OFED_ALL: [&str; 2] = ["mlnx-ofed-all-user-only", "mlnx-ofed-all"];
 /// What `mlnxofedinstall` and `mlnx_add_kernel_support.sh` ask for, and what azhpc-images install before them. Not every
 /// release of every distribution has all of them.
-const WANTED_BY_INSTALLER: [&str; 24] = [
+const WANTED_BY_INSTALLER: &[&str] = &[
     "atk",
     "autoconf",
     "automake",
@@ -43,16 +43,60 @@ const WANTED_BY_INSTALLER: [&str; 24] = [
     "tk",
     "which",
 ];
+/// The same on SUSE, where azhpc-images (`suse/`, `install_prerequisites.sh`) install these.
+const WANTED_ON_SUSE: &[&str] = &[
+    "atk",
+    "autoconf",
+    "automake",
+    "binutils",
+    "byacc",
+    "expat",
+    "gcc-fortran",
+    "insserv-compat",
+    "libgfortran4",
+    "libnl3-200",
+    "libnuma-devel",
+    "libopenssl-devel",
+    "libtool",
+    "m4",
+    "numactl",
+    "python-rpm-macros",
+    "python3",
+    "python3-devel",
+    "tcl",
+    "tcsh",
+    "tk",
+    "which",
+];
 /// Folders of a host package are no deeper than this below its own.
 const DEEPEST: usize = 4;
 
-pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<String> {
+pub(in super::super) fn needed_by(manager: Manager, driver: Driver, kernels: &[String]) -> Vec<String> {
     let tools: &[&str] = match driver {
         Driver::Inbox => return Vec::new(),
+        Driver::MlnxOfed if kernels.len() > 1 => {
+            &["dkms", "gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"]
+        }
         Driver::MlnxOfed => &["gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"],
         Driver::Doca => &["dkms", "gcc", "make"],
     };
-    kernels.iter().map(|kernel| headers(kernel)).chain(tools.iter().map(|name| (*name).to_owned())).collect()
+    let headers = kernels.iter().flat_map(|kernel| match manager {
+        Manager::Zypper => headers_on_suse(kernel),
+        _ => vec![headers(kernel)],
+    });
+    headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
+}
+
+/// What modules of a kernel are built with on SUSE: the headers of its flavour, the sources, and what packages of
+/// modules are built by. `uname -r` is VERSION-FLAVOUR, and each provides itself as of that version; the release has one
+/// number more. Flavours other than `default` that Azure knows have sources of their own (SUSE/kernel-source, `rpm/`;
+/// azhpc-images and LISA ask for the same words).
+fn headers_on_suse(kernel: &str) -> Vec<String> {
+    let (version, flavour) = kernel.rsplit_once('-').unwrap_or((kernel, "default"));
+    let variant = if flavour == "default" { String::new() } else { format!("-{flavour}") };
+    let devel = format!("kernel-{flavour}-devel = {version}");
+    let others = ["source", "syms"].map(|kind| format!("kernel-{kind}{variant} = {version}"));
+    std::iter::once(devel).chain(others).collect()
 }
 
 /// The package of a kernel's headers, by its exact version: that of `uname -r` without the architecture at its end.
@@ -63,7 +107,13 @@ pub(super) fn headers(kernel: &str) -> String {
     format!("{name}-{version}")
 }
 
-pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
+pub(in super::super) fn read(
+    manager: Manager,
+    host: &Host,
+    driver: Driver,
+    file: &Path,
+    folder: &Path,
+) -> Result<Supplement> {
     match driver {
         Driver::Doca => {
             let folder = index_of_host_package(host, file, folder)?;
@@ -76,7 +126,8 @@ pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &
             host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
             let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
             let packages = all.into_iter().map(str::to_owned).collect();
-            Ok(Supplement { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
+            let wanted = if manager == Manager::Zypper { WANTED_ON_SUSE } else { WANTED_BY_INSTALLER };
+            Ok(Supplement { folder: folder.to_owned(), packages, wanted: wanted.to_vec() })
         }
     }
 }
@@ -165,14 +216,10 @@ pub(in super::super) fn around(
     program: &[String],
 ) -> Cmd {
     // yum 3 fails where there is nothing to do. The installer names what is really missing.
-    let script = format!(
-        "{} -y -c {CONFIG} install {REPOSITORY}/*.rpm; rm -rf {SCRATCH}; exec \"$@\"",
-        manager.program()
-    );
-    Cmd::new("/bin/sh")
-        .args(["-c", &script, "sh"])
-        .args(program.iter().cloned())
-        .inside(transaction.sandbox(host))
+    let install = command(manager, "install");
+    let script = format!("{install} {REPOSITORY}/*.rpm; rm -rf {SCRATCH}; exec \"$@\"");
+    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "sh"]).args(program.iter().cloned());
+    configured(cmd, transaction).inside(transaction.sandbox(host))
 }
 
 #[cfg(test)]
@@ -190,7 +237,22 @@ mod tests {
         for (kernel, package) in table {
             assert_eq!(headers(kernel), package);
         }
-        assert!(needed_by(Driver::Inbox, &["1".to_owned()]).is_empty());
+        assert!(needed_by(Manager::Dnf, Driver::Inbox, &["1".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn headers_on_suse_are_asked_for_by_what_they_provide() {
+        let of = |kernel| headers_on_suse(kernel).join(", ");
+        assert_eq!(
+            of("5.14.21-150400.14.31-azure"),
+            "kernel-azure-devel = 5.14.21-150400.14.31, kernel-source-azure = 5.14.21-150400.14.31, \
+             kernel-syms-azure = 5.14.21-150400.14.31"
+        );
+        assert_eq!(
+            of("5.3.18-150300.59.93-default"),
+            "kernel-default-devel = 5.3.18-150300.59.93, kernel-source = 5.3.18-150300.59.93, \
+             kernel-syms = 5.3.18-150300.59.93"
+        );
     }
 
     #[test]

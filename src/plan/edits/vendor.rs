@@ -15,8 +15,10 @@ pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    if target.distro.family() == Family::Debian {
-        edits.push(pins());
+    match target.distro.family() {
+        Family::Debian => edits.push(pins()),
+        Family::Suse => edits.push(unsupported_modules()),
+        Family::Rhel | Family::Azure | Family::Other => {}
     }
     edits.extend(components(subject));
     let module = format!("{}_core", target.nic.map_or("mlx5", crate::target::Nic::kernel_driver));
@@ -85,6 +87,17 @@ fn pins() -> Edit {
         "/etc/apt/preferences.d/ofedctl",
         lines.iter().map(String::as_str),
         "keep the vendor's RDMA packages when the distribution has newer ones",
+    )
+}
+
+/// SLES loads no module that SUSE does not support, as one that was built here is not, unless this file says so, which goes
+/// before the one of the same name in `/lib/modprobe.d` (SUSE/suse-module-tools; SLES Administration Guide, "Kernel
+/// module management").
+fn unsupported_modules() -> Edit {
+    write(
+        "/etc/modprobe.d/10-unsupported-modules.conf",
+        ["# Made by ofedctl: the vendor's modules are built on the machine.", "allow_unsupported_modules 1"],
+        "let SLES load modules that SUSE does not support",
     )
 }
 
