@@ -91,7 +91,7 @@ pub fn install(
     });
     host.root.remove_all(REPOSITORY)?;
     let built = transacted?;
-    if plan.driver != Driver::Inbox {
+    if plan.brings_modules() {
         truth::check(host, plan)?;
     }
     let mut packages = manager.installed(host)?.versions;

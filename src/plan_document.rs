@@ -95,9 +95,17 @@ pub struct Plan {
     pub edits: Vec<Edit>,
     /// The modules every kernel must have afterwards.
     pub modules: Vec<String>,
+    /// Whether the distribution's packages bring these modules, and the kernels' own will not do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub distribution_modules: bool,
 }
 
 impl Plan {
+    /// Whether the kernels are to load modules that came with the driver, and not those that they came with.
+    pub fn brings_modules(&self) -> bool {
+        self.driver != Driver::Inbox || self.distribution_modules
+    }
+
     /// The driver with its version, as one would say it.
     pub fn driver_name(&self) -> String {
         match &self.driver_version {

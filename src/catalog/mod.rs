@@ -119,6 +119,9 @@ pub struct Inbox {
     pub nics: Vec<Nic>,
     /// The packages to ask their package manager for.
     pub packages: Vec<String>,
+    /// Whether they bring the vendor's modules, which the distribution builds anew for each of its kernels.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub brings_modules: bool,
 }
 
 impl Catalog {
@@ -235,6 +238,11 @@ impl Row {
     /// Whether it can be downloaded at all; if not, the user must have the file.
     pub fn is_public(&self) -> bool {
         self.url.contains("://")
+    }
+
+    /// Whether it holds sources alone, which nothing here builds.
+    pub fn is_source(&self) -> bool {
+        self.file_name().starts_with("MLNX_OFED_SRC-")
     }
 
     /// Where it can be downloaded, best first. What comes must match the digest, from wherever it comes.

@@ -12,6 +12,7 @@ use crate::receipt::RECEIPT;
 use crate::settings::Settings;
 use crate::target::Driver;
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -88,14 +89,27 @@ fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
 
 fn vendor_driver(host: &Host) -> Option<ofed::Ofed> {
     let mut found = ofed::read(host)?;
-    found.by_ofedctl = driver_of_receipt(host).is_some_and(|driver| driver != Driver::Inbox);
+    found.by_ofedctl = receipt(host).is_some_and(|receipt| receipt.brings_modules());
     Some(found)
 }
 
-/// The driver of the receipt. Only this one field is read: a receipt of another version is a receipt, too.
-fn driver_of_receipt(host: &Host) -> Option<Driver> {
+/// What of a receipt tells whose the modules are. No more is read: a receipt of another version is a receipt, too.
+#[derive(Debug, Serialize, Deserialize)]
+struct ReceiptPlan {
+    driver: Driver,
+    #[serde(default)]
+    distribution_modules: bool,
+}
+
+impl ReceiptPlan {
+    fn brings_modules(&self) -> bool {
+        self.driver != Driver::Inbox || self.distribution_modules
+    }
+}
+
+fn receipt(host: &Host) -> Option<ReceiptPlan> {
     let receipt: Value = serde_json::from_str(&host.root.read_text(RECEIPT).ok()??).ok()?;
-    serde_json::from_value(receipt.pointer("/plan/driver")?.clone()).ok()
+    serde_json::from_value(receipt.get("plan")?.clone()).ok()
 }
 
 #[cfg(test)]
@@ -129,6 +143,10 @@ mod tests {
             host.root.write_text(RECEIPT, &format!(r#"{{"plan": {{"driver": "{driver}"}}}}"#)).unwrap();
             assert_eq!(detect(&host).unwrap().ofed.unwrap().by_ofedctl, ours, "{driver}");
         }
+        // The distribution's packages may bring the vendor's service, too.
+        let plan = r#"{"plan": {"driver": "inbox", "distribution_modules": true}}"#;
+        host.root.write_text(RECEIPT, plan).unwrap();
+        assert!(detect(&host).unwrap().ofed.unwrap().by_ofedctl);
     }
 
     #[test]

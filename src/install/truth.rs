@@ -16,6 +16,12 @@ pub(super) fn check(host: &Host, plan: &Plan) -> Result<()> {
                 |reason: Reason, what: &str| Err(reason.error(format!("{name} for {kernel}: {what}")));
             match (Place::from(module), module) {
                 (Place::Added, _) => {}
+                (Place::Missing | Place::Kernel, _) if plan.distribution_modules => {
+                    return refuse(
+                        Reason::KernelUnsupported,
+                        "the packages of modules are for another kernel",
+                    );
+                }
                 (Place::Missing, _) => {
                     return refuse(Reason::DkmsBuild, "there is no such module after the build");
                 }

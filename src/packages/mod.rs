@@ -110,6 +110,8 @@ pub struct Question<'a> {
     pub arch: Arch,
     /// The packages that are wanted.
     pub packages: &'a [String],
+    /// The kernels that wanted packages of modules must be for.
+    pub kernels: &'a [String],
     /// The packages that are at hand with the vendor's own file.
     pub supplement: Option<&'a Supplement>,
     /// Where the headers of one kernel are, should the package sources have dropped them.

@@ -20,15 +20,6 @@ pub struct Supplement {
 }
 
 impl Manager {
-    /// Whether drivers of this kind can be installed with it.
-    pub const fn handles(self, driver: Driver) -> bool {
-        match (self, driver) {
-            // Of Mariner the vendor has sources only.
-            (Self::Tdnf, Driver::MlnxOfed) => false,
-            _ => true,
-        }
-    }
-
     /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
     /// prints it, and what builds modules. Of `DOCA` the profile comes on top.
     pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {

@@ -87,6 +87,7 @@ pub fn plan(
         settings,
     };
     let Choice { chosen, why, rejected } = choose::choose(&wish)?;
+    let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
     let (driver, driver_version, artifact, packages) = match chosen {
         Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
         Chosen::Vendor(row, sha256) => {
@@ -115,6 +116,7 @@ pub fn plan(
         packages,
         edits,
         modules,
+        distribution_modules,
         target,
     })
 }

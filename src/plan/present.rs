@@ -109,6 +109,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>) -> Plan {
         packages: Vec::new(),
         edits: Vec::new(),
         modules,
+        distribution_modules: false,
         target,
     }
 }

@@ -52,6 +52,10 @@ fn objection(wish: &Wish, row: &Row) -> Option<Objection> {
     if !row.is_public() && wish.settings.artifact.is_none() {
         return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
     }
+    if row.is_source() {
+        let why = "only its sources are there, and ofedctl does not run their install.pl";
+        return Some(Objection::new(Reason::ImageUnsupported, why));
+    }
     digest(row, wish.settings).or_else(|| kernels(wish, line)).or_else(|| {
         let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
         wish.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))

@@ -61,6 +61,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         distro: &plan.target.distro,
         arch: plan.target.arch,
         packages: &plan.packages,
+        kernels: if plan.distribution_modules { &plan.target.kernels } else { &[] },
         supplement: vendors.as_ref().map(|vendors| &vendors.supplement),
         kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
     };
@@ -162,7 +163,11 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     let lacks = |bundle: &Bundle| {
         let is_there =
             |name: &&String| bundle.config.packages.contains(name) || installed.version_of(name).is_some();
-        plan.packages.iter().filter(|name| !is_there(name)).cloned().collect::<Vec<_>>()
+        let packages = plan.packages.iter().filter(|name| !is_there(name)).cloned();
+        // A package of the distribution's modules is for one kernel; a vendor's are built for any.
+        let is_for = |kernel: &&String| !plan.distribution_modules || bundle.config.kernels.contains(kernel);
+        let kernels = target.kernels.iter().filter(|kernel| !is_for(kernel));
+        packages.chain(kernels.map(|kernel| format!("modules for {kernel}"))).collect::<Vec<_>>()
     };
     let mut fitting: Vec<Bundle> = all
         .iter()
@@ -214,13 +219,6 @@ fn has_artifact(bundle: &Bundle, plan: &Plan) -> bool {
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
     let distro = &plan.target.distro;
-    let manager = Manager::of(distro)
-        .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))?;
-    if manager.handles(plan.driver) {
-        return Ok(manager);
-    }
-    Err(Reason::ImageUnsupported.error(format!(
-        "{} is planned for {distro}, but this version of ofedctl only installs the distribution's own: --driver inbox",
-        plan.driver_name()
-    )))
+    Manager::of(distro)
+        .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
 }

@@ -16,7 +16,7 @@ const OFED_INFO: &str = "/usr/bin/ofed_info";
 
 /// Whether a module is the driver's own, and not the one the kernel came with.
 pub(super) fn is_own(plan: &Plan, module: &Module) -> bool {
-    plan.driver == Driver::Inbox || Place::from(module) == Place::Added
+    !plan.brings_modules() || Place::from(module) == Place::Added
 }
 
 /// Whether a difference from the packages is the installer's own doing.
@@ -41,10 +41,10 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Option<Check> {
 
 /// What DKMS says of its modules, and what the module files say of the kernel they are for.
 pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
-    if plan.driver == Driver::Inbox {
+    if !plan.brings_modules() {
         return Ok(Vec::new());
     }
-    let sources = dkms::sources(&host.root);
+    let sources = if plan.distribution_modules { Vec::new() } else { dkms::sources(&host.root) };
     let status = if sources.is_empty() { Vec::new() } else { dkms::status(host)? };
     let mut checks = Vec::new();
     for kernel in &plan.target.kernels {

@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod azure;
 mod bake;
 mod packages;
 mod resolve;

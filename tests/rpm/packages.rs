@@ -21,8 +21,12 @@ pub(crate) struct Rpm {
     pub(crate) head: &'static str,
     /// Path and text of each file.
     pub(crate) files: Vec<(&'static str, &'static str)>,
+    /// Files of this machine, each with its folder in the package.
+    pub(crate) copies: Vec<(PathBuf, &'static str)>,
     /// The script that rpm runs after it has installed the files.
     pub(crate) post: &'static str,
+    /// The script that rpm runs before it removes them.
+    pub(crate) preun: &'static str,
 }
 
 impl Rpm {
@@ -35,7 +39,7 @@ impl Rpm {
     pub(crate) fn build(&self, folder: &Path) -> PathBuf {
         need(&["rpm"]);
         let work = crate::common::scratch();
-        let Self { name, version, requires, head, files, post, .. } = self;
+        let Self { name, version, requires, head, files, copies, post, preun, .. } = self;
         let release = if self.release.is_empty() { "1" } else { self.release };
         let mut spec = format!(
             "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made by a test\nLicense: MIT\n\
@@ -54,10 +58,19 @@ impl Rpm {
             let mode = if text.starts_with("#!") { 755 } else { 644 };
             let _ = writeln!(spec, "install -D -m {mode} {} %{{buildroot}}{path}", from.display());
         }
+        for (from, folder) in copies {
+            let _ = writeln!(spec, "install -D -m 644 -t %{{buildroot}}{folder} {}", from.display());
+        }
         if !post.is_empty() {
             let _ = writeln!(spec, "%post\n{post}");
         }
+        if !preun.is_empty() {
+            let _ = writeln!(spec, "%preun\n{preun}");
+        }
         spec += "%files\n";
+        for (from, folder) in copies {
+            let _ = writeln!(spec, "{folder}/{}", from.file_name().unwrap().display());
+        }
         for (path, _) in &files {
             let config = if path.starts_with("/etc/") { "%config(noreplace) " } else { "" };
             let _ = writeln!(spec, "{config}{path}");

@@ -68,6 +68,7 @@ impl Target {
             distro: &distro,
             arch: Arch::X86_64,
             packages: &packages,
+            kernels: &[],
             supplement: None,
             kernel_devel: devel.as_ref(),
         };

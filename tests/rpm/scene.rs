@@ -15,14 +15,19 @@ use std::rc::Rc;
 pub(crate) struct Scene {
     pub(crate) identity: Identity,
     pub(crate) root: Root,
-    catalog: PathBuf,
+    catalog: Option<PathBuf>,
     folder: Rc<tempfile::TempDir>,
 }
 
 impl Scene {
     /// A fresh root in which modules can be built, whose manager knows this repository, with an empty cache.
     pub(crate) fn new(identity: Identity, shop: &Shop, repository: &Repository) -> Self {
-        Self::over(identity, shop.catalog(), repository, Rc::new(crate::common::scratch()))
+        Self::over(identity, Some(shop.catalog()), repository, Rc::new(crate::common::scratch()))
+    }
+
+    /// The same where nothing of a vendor's is wanted.
+    pub(crate) fn without_shop(identity: Identity, repository: &Repository) -> Self {
+        Self::over(identity, None, repository, Rc::new(crate::common::scratch()))
     }
 
     /// Another root of the kind with the same cache.
@@ -32,7 +37,7 @@ impl Scene {
 
     fn over(
         identity: Identity,
-        catalog: PathBuf,
+        catalog: Option<PathBuf>,
         repository: &Repository,
         folder: Rc<tempfile::TempDir>,
     ) -> Self {
@@ -55,11 +60,11 @@ impl Scene {
 
     fn arguments(&self, command: &str, more: &[&str]) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
-        let (root, catalog) = (path(self.root.path()), path(&self.catalog));
-        let cache = path(&self.folder.path().join("cache"));
-        let all = [command, "--json", "--root", &root, "--catalog", &catalog, "--cache", &cache];
-        let all = [&all[..], &["--vm-size", VM_SIZE]].concat();
-        all.iter().chain(more).map(|word| (*word).to_owned()).collect()
+        let (root, cache) = (path(self.root.path()), path(&self.folder.path().join("cache")));
+        let all = [command, "--json", "--root", &root, "--cache", &cache, "--vm-size", VM_SIZE];
+        let mut all: Vec<String> = all.iter().chain(more).map(|word| (*word).to_owned()).collect();
+        all.extend(self.catalog.iter().flat_map(|catalog| ["--catalog".to_owned(), path(catalog)]));
+        all
     }
 
     /// What was compiled in the root, and for which kernels, in that order.
@@ -81,7 +86,8 @@ impl Scene {
     pub(crate) fn give(&self, rpm: &Rpm) {
         let folder = crate::common::scratch();
         std::fs::copy(rpm.build(folder.path()), self.root.path().join("var/given.rpm")).unwrap();
-        let installed = self.root.inside(&["rpm", "--install", "--nodeps", "/var/given.rpm"]);
+        let installed =
+            self.root.inside(&["rpm", "--install", "--nodeps", "--replacefiles", "/var/given.rpm"]);
         assert!(installed.status.success(), "{installed:?}");
         std::fs::remove_file(self.root.path().join("var/given.rpm")).unwrap();
     }

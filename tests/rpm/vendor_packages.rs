@@ -29,12 +29,13 @@ fn dkms(name: &'static str, version: &'static str, requires: &'static str) -> Rp
         post: text(format!(
             "dkms add -m {name} -v {version} >/dev/null 2>&1 || :\ndkms build -m {name} -v {version} >/dev/null 2>&1 || :"
         )),
+        preun: text(format!("dkms remove -m {name} -v {version} --all >/dev/null 2>&1 || :")),
         ..Rpm::plain(text(format!("{name}-dkms")), version, requires)
     }
 }
 
 /// `ofed_info` and the service.
-fn service(release: &str, version: &'static str) -> Vec<Rpm> {
+pub(crate) fn service(release: &str, version: &'static str) -> Vec<Rpm> {
     let info = text(OFED_INFO.replace("@RELEASE@", release));
     vec![
         Rpm {

@@ -83,6 +83,29 @@ def prepare_repositories(base, question):
         ]
 
 
+def keep_to_kernels(base, question):
+    """Hides packages of modules that are for other kernels: each requires the very version of its own."""
+    kernels = question["kernels"]
+    for name in question["packages"] if kernels else ():
+        bound = [(p, kernel) for p in base.sack.query().filter(name=name) for kernel in required_kernels(p)]
+        there = {kernel for _, kernel in bound}
+        for kernel in kernels if bound else ():
+            if kernel not in there:
+                said = f"no package {name} is there for the kernel {kernel}, only for {', '.join(sorted(there))}"
+                raise dnf.exceptions.Error(said)
+        if bound and len(kernels) > 1:
+            said = f"only one package {name} is there for the kernel {' or '.join(kernels)}: name one with --kernel"
+            raise dnf.exceptions.Error(said)
+        others = [p for p, kernel in bound if kernel not in kernels and p.reponame != hawkey.SYSTEM_REPO_NAME]
+        base.sack.add_excludes(base.sack.query().filter(pkg=others))
+
+
+def required_kernels(package):
+    """The kernels, as `uname -r` prints them, without which a package cannot be installed."""
+    words = [str(requirement).split() for requirement in package.requires]
+    return [word[2] for word in words if len(word) == 3 and word[0] in KERNELS and word[1] == "="]
+
+
 def mark(base, question):
     known = lambda name: dnf.subject.Subject(name).get_best_query(base.sack)
     headers = question["headers"]
@@ -143,6 +166,7 @@ def main():
         base.fill_sack(load_system_repo=True)
         if question["has_database"] and not base.sack.query().installed():
             raise dnf.exceptions.Error("rpm of this machine cannot read the target's rpm database")
+        keep_to_kernels(base, question)
         mark(base, question)
         print(json.dumps(answer(base)))
     except dnf.exceptions.Error as error:

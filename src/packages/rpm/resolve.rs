@@ -71,7 +71,7 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         "scratch": scratch.path(), "root": copied.root, "repositories": copied.repositories, "main": copied.main,
         "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
-        "packages": packages, "wanted": wanted,
+        "packages": packages, "wanted": wanted, "kernels": question.kernels,
         "headers": question.kernel_devel.and_then(headers),
     });
     host.events.info(format!("asking dnf about {} packages", question.packages.len()));
@@ -124,6 +124,8 @@ fn classify(tail: &str) -> Reason {
     // Of a kernel nothing but its headers, sources and symbols is ever asked for.
     if about(&["missing packages: kernel-"]) {
         Reason::HeadersMissing
+    } else if about(&[" is there for the kernel "]) {
+        Reason::KernelUnsupported
     } else if about(&["GPG", "gpgkey", "key import", "signature"]) {
         Reason::RepositoryKey
     } else {
