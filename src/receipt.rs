@@ -19,6 +19,32 @@ pub struct Check {
     pub ok: bool,
     /// What was found.
     pub found: String,
+    /// What kind of thing was looked at. For the run alone; a document tells it by the name.
+    #[serde(skip)]
+    pub subject: Subject,
+}
+
+/// What kind of thing a check looked at: what failed decides for which reason a run ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// What was installed, planned or found on the machine.
+    #[default]
+    Installation,
+    /// A service of the running system, which may be the cause of what else is missing.
+    Service,
+}
+
+impl Check {
+    /// A check of what was installed.
+    pub fn new(name: impl Into<String>, ok: bool, found: impl Into<String>) -> Self {
+        Self { name: name.into(), ok, found: found.into(), subject: Subject::Installation }
+    }
+
+    /// The same of a service.
+    #[must_use]
+    pub fn of_service(self) -> Self {
+        Self { subject: Subject::Service, ..self }
+    }
 }
 
 /// What was done to a root.

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::outcome::Reason;
 use crate::packages::{Installed, Manager};
 use crate::plan_document::Plan;
-use crate::receipt::{Check, Receipt};
+use crate::receipt::{Check, Receipt, Subject};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -60,7 +60,7 @@ fn edited(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Resu
         Edit::RefreshInitramfs { .. } => "",
     };
     let found = if wrong.is_empty() { "as planned".to_owned() } else { wrong.join("; ") };
-    Ok(Check { name: format!("{kind}{}", edit.subject()), ok: wrong.is_empty(), found })
+    Ok(Check::new(format!("{kind}{}", edit.subject()), wrong.is_empty(), found))
 }
 
 /// Everything: also compares every installed file of the recorded packages with its digest.
@@ -82,14 +82,14 @@ pub fn prove(
     let mut damage = manager.verify(host, &names)?;
     damage.retain(|line| !vendor::is_expected(plan, line));
     let found = if damage.is_empty() { "as packaged".to_owned() } else { damage.join("; ") };
-    checks.push(Check { name: format!("files of {} packages", names.len()), ok: damage.is_empty(), found });
+    checks.push(Check::new(format!("files of {} packages", names.len()), damage.is_empty(), found));
     checks.extend(vendor::built(host, plan)?);
     Ok(checks)
 }
 
 /// Why a run ends whose checks failed: a service that did not come up is the cause of what else is missing.
 pub fn reason(checks: &[Check]) -> Reason {
-    let of_a_service = checks.iter().any(|check| !check.ok && services::is_of_a_service(check));
+    let of_a_service = checks.iter().any(|check| !check.ok && check.subject == Subject::Service);
     if of_a_service { Reason::ServiceFailed } else { Reason::VerifyFailed }
 }
 
@@ -112,7 +112,7 @@ fn package(name: &str, installed: &Installed, recorded: Option<&String>) -> Chec
         }
         (Some(version), _) => (true, version.clone()),
     };
-    Check { name: format!("package {name}"), ok, found }
+    Check::new(format!("package {name}"), ok, found)
 }
 
 fn module(name: &str, kernel: &str, found: Module, own: bool) -> Check {
@@ -122,5 +122,5 @@ fn module(name: &str, kernel: &str, found: Module, own: bool) -> Check {
         Module::BuiltIn => (true, "built in".to_owned()),
         Module::Missing => (false, "missing".to_owned()),
     };
-    Check { name: format!("module {name} for {kernel}"), ok, found }
+    Check::new(format!("module {name} for {kernel}"), ok, found)
 }

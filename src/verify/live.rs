@@ -42,12 +42,16 @@ pub fn look(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
         }
         _ => (!functions.is_empty(), functions.len().to_string()),
     };
-    checks.push(check("InfiniBand functions", ok, found));
+    checks.push(Check::new("InfiniBand functions", ok, found));
     let devices: Vec<VerbsDevice> =
         rdma::devices(host).into_iter().filter(VerbsDevice::is_infiniband).collect();
     let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
     let found = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
-    checks.push(check("InfiniBand devices", devices.len() == functions.len() && !devices.is_empty(), found));
+    checks.push(Check::new(
+        "InfiniBand devices",
+        devices.len() == functions.len() && !devices.is_empty(),
+        found,
+    ));
     for device in &devices {
         checks.extend(device.ports.iter().map(|port| link(device, port)));
     }
@@ -66,8 +70,8 @@ pub fn loaded(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     for (name, file) in plan.modules.iter().zip(files) {
         let now = loaded.iter().find(|module| module.name == *name);
         checks.push(match (now, file) {
-            (None, Module::BuiltIn) => check(&format!("loaded {name}"), true, "built in".to_owned()),
-            (None, _) => check(&format!("loaded {name}"), false, "not loaded".to_owned()),
+            (None, Module::BuiltIn) => Check::new(format!("loaded {name}"), true, "built in".to_owned()),
+            (None, _) => Check::new(format!("loaded {name}"), false, "not loaded".to_owned()),
             (Some(now), _) => same_source(now, file_srcversion(host, &kernel, name)?.as_deref()),
         });
     }
@@ -90,10 +94,10 @@ fn same_source(now: &LoadedModule, file: Option<&str>) -> Check {
             let none = "none";
             let (ours, theirs) = (ours.unwrap_or(none), theirs.unwrap_or(none));
             let found = format!("srcversion {ours}, but that of the installed file is {theirs}: reboot");
-            return check(&format!("loaded {}", now.name), false, found);
+            return Check::new(format!("loaded {}", now.name), false, found);
         }
     };
-    check(&format!("loaded {}", now.name), true, found)
+    Check::new(format!("loaded {}", now.name), true, found)
 }
 
 fn link(device: &VerbsDevice, port: &Port) -> Check {
@@ -101,7 +105,11 @@ fn link(device: &VerbsDevice, port: &Port) -> Check {
     let rate = port.gbps.map(|gbps| format!(", {gbps} Gb/s")).unwrap_or_default();
     let (layer, state, physical) = (word(&port.link_layer), word(&port.state), word(&port.phys_state));
     let ok = layer == "InfiniBand" && state == "ACTIVE" && physical == "LinkUp";
-    check(&format!("port {}/{}", device.name, port.number), ok, format!("{layer}, {state}, {physical}{rate}"))
+    Check::new(
+        format!("port {}/{}", device.name, port.number),
+        ok,
+        format!("{layer}, {state}, {physical}{rate}"),
+    )
 }
 
 /// Whether names are those of the naming rules, or at least in the order of the PCI addresses, so that a name means
@@ -124,7 +132,7 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
         });
     let found: Vec<String> =
         placed.iter().map(|(domain, name)| format!("{name} in PCI domain {domain:04x}")).collect();
-    (!found.is_empty()).then(|| check("names", ok, found.join(", ")))
+    (!found.is_empty()).then(|| Check::new("names", ok, found.join(", ")))
 }
 
 /// What a new session of a user may lock, where the plan wants that to be without limit: the last word of the files
@@ -141,7 +149,7 @@ fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
     }
     let (soft, hard) = memlock_of_all(&text);
     let ok = is_unlimited(&soft) && is_unlimited(&hard);
-    Ok(Some(check("memlock", ok, format!("soft {soft}, hard {hard} for new sessions"))))
+    Ok(Some(Check::new("memlock", ok, format!("soft {soft}, hard {hard} for new sessions"))))
 }
 
 /// The soft and hard limit that lines of limits.conf(5) set for everybody.
@@ -164,10 +172,6 @@ fn memlock_of_all(text: &str) -> (String, String) {
 
 fn is_unlimited(value: &str) -> bool {
     matches!(value, "unlimited" | "infinity" | "-1")
-}
-
-fn check(name: &str, ok: bool, found: String) -> Check {
-    Check { name: name.to_owned(), ok, found }
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ const SERVICES: [&str; 4] = [
 ];
 /// systemd makes it, and only it (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
-const KIND: &str = "service ";
 
 /// Looks at each service the machine has. None where systemd is not what booted it.
 pub(super) fn look(host: &Host) -> Result<Vec<Check>> {
@@ -24,11 +23,6 @@ pub(super) fn look(host: &Host) -> Result<Vec<Check>> {
     let show = Cmd::new("systemctl").args(["show", "--property=Id,LoadState,ActiveState,Result"]);
     let shown = host.run(&show.args(SERVICES).captured())?;
     Ok(shown.stdout.split("\n\n").filter_map(service).collect())
-}
-
-/// Whether a check that failed is one of a service.
-pub(super) fn is_of_a_service(check: &Check) -> bool {
-    check.name.starts_with(KIND)
 }
 
 /// One block of `systemctl show`; none for a service that is not there or was never asked to start.
@@ -46,7 +40,7 @@ fn service(block: &str) -> Option<Check> {
         result => format!("{state} ({result})"),
     };
     let name = value("Id").trim_end_matches(".service");
-    Some(Check { name: format!("{KIND}{name}"), ok: state == "active", found })
+    Some(Check::new(format!("service {name}"), state == "active", found).of_service())
 }
 
 #[cfg(test)]
@@ -69,6 +63,6 @@ mod tests {
                 "false service systemd-networkd-wait-online activating",
             ]
         );
-        assert!(checks.iter().all(is_of_a_service));
+        assert!(checks.iter().all(|check| check.subject == crate::receipt::Subject::Service));
     }
 }

@@ -30,7 +30,7 @@ pub fn play(host: &Host, name: &str) -> Result<Vec<Check>> {
             "all" => "there is no InfiniBand device".to_owned(),
             name => format!("there is no verbs device {name}"),
         };
-        return Ok(vec![Check { name: "traffic".to_owned(), ok: false, found }]);
+        return Ok(vec![Check::new("traffic", false, found)]);
     }
     let ports = chosen.iter().flat_map(|device| device.ports.iter().map(move |port| (device, port)));
     ports.map(|(device, port)| over(host, device, port)).collect()
@@ -39,7 +39,7 @@ pub fn play(host: &Host, name: &str) -> Result<Vec<Check>> {
 fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Check> {
     let name = format!("traffic {}/{}", device.name, port.number);
     let Some(addressing) = addressing(host, device, port) else {
-        return Ok(Check { name, ok: false, found: "the port has no address (GID) yet".to_owned() });
+        return Ok(Check::new(name, false, "the port has no address (GID) yet"));
     };
     // Not always the same one, so that two users do not get into each other's way.
     let tcp_port = 20_000 + std::process::id() % 10_000;
@@ -65,7 +65,7 @@ fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Check> {
     }
     let ok = first.code == 0 && second.code == 0;
     let found = if ok { speed(&second.stdout) } else { why(&first, &second) };
-    Ok(Check { name, ok, found })
+    Ok(Check::new(name, ok, found))
 }
 
 /// The client ends at once while nobody listens.

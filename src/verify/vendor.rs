@@ -36,7 +36,7 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Option<Check> {
         Some(doca) => format!("DOCA-Host {doca}, {named}"),
         None => named,
     };
-    Some(Check { name: "release by ofed_info".to_owned(), ok, found })
+    Some(Check::new("release by ofed_info", ok, found))
 }
 
 /// What DKMS says of its modules, and what the module files say of the kernel they are for.
@@ -53,7 +53,7 @@ pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
                 |state: &&dkms::State| state.source == *source && state.kernel.as_ref() == Some(kernel);
             let ok = status.iter().find(is_it).is_some_and(|state| state.installed);
             let found = if ok { "installed" } else { "not installed" }.to_owned();
-            checks.push(Check { name: format!("dkms {} for {kernel}", source.name), ok, found });
+            checks.push(Check::new(format!("dkms {} for {kernel}", source.name), ok, found));
         }
         checks.push(version_magic(host, plan, kernel)?);
     }
@@ -75,5 +75,5 @@ fn version_magic(host: &Host, plan: &Plan, kernel: &str) -> Result<Check> {
         None if ok => format!("{} modules", magics.len()),
         None => format!("{} of {} modules", magics.len(), plan.modules.len()),
     };
-    Ok(Check { name: format!("built for {kernel}"), ok, found })
+    Ok(Check::new(format!("built for {kernel}"), ok, found))
 }
