@@ -3,7 +3,8 @@
 //! The numbers are those of hashicorp/packer-plugin-sdk, `rpc/mux_broker.go`: the dialer writes the number, 32 bits
 //! little-endian, and gets it back. A stream that nobody expects is closed.
 
-use super::session::{Session, Stream};
+use super::session::Session;
+use super::stream::Stream;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU32, Ordering};

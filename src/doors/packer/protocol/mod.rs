@@ -1,17 +1,20 @@
 //! Packer's plugin protocol, as a plugin that serves one provisioner speaks it.
 //!
-//! From the bottom: `handshake` starts it, `frame` and `session` carry many streams in one socket, `broker` matches
-//! them with the numbers calls name, `message` and `rpc` are the calls, `spec` and `gob` the two forms of the
+//! From the bottom: `handshake` starts it; `frame`, `mux`, `incoming`, `stream` and `session` carry many streams in one
+//! socket, `broker` matches them with the numbers calls name, `message` and `rpc` are the calls, `spec` and `gob` the two forms of the
 //! attributes. It is a protocol of Go libraries; each file names the one it is read from.
 
 mod broker;
 mod frame;
 mod gob;
 mod handshake;
+mod incoming;
 mod message;
+mod mux;
 mod rpc;
 mod session;
 mod spec;
+mod stream;
 mod transfer;
 
 pub(super) use broker::Broker;

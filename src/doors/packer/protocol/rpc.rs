@@ -2,7 +2,7 @@
 //! host. Many may be under way at once, and answers come in any order.
 
 use super::message::{Request, Response};
-use super::session::Stream;
+use super::stream::Stream;
 use crate::host::stop::Stop;
 use rmpv::Value;
 use std::collections::HashMap;

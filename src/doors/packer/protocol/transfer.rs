@@ -7,7 +7,7 @@ use super::broker::{Appointment, Broker};
 use super::gob;
 use super::message::map;
 use super::rpc::Caller;
-use super::session::Stream;
+use super::stream::Stream;
 use crate::host::stop::Stop;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
