@@ -5,6 +5,7 @@ mod args;
 mod cache;
 mod catalog;
 mod cloud_init;
+mod command_line;
 mod commands;
 mod detect;
 mod explain;
@@ -17,8 +18,8 @@ use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
-use args::{Cli, Command};
 use clap::{CommandFactory, Parser};
+use command_line::{Cli, Command};
 use serde_json::json;
 use std::ffi::OsString;
 

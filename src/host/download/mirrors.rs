@@ -1,5 +1,6 @@
 //! Where else a file is: the addresses the setting `mirrors` makes of one, in the order they are tried.
 
+use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use anyhow::Result;
 
@@ -33,7 +34,7 @@ fn check(rule: &str, address: &str) -> Result<()> {
     if scheme.is_some_and(|scheme| ["http", "https", "oci"].contains(&scheme)) {
         return Ok(());
     }
-    let rule = super::without_secrets(rule);
+    let rule = without_secrets(rule);
     Err(Reason::BadSettings.error(format!(
         "key `mirrors`: `{rule}`: write `https://MIRROR/` or `https://HOST/PATH/=https://MIRROR/PATH/`"
     )))

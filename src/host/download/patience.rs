@@ -2,9 +2,9 @@
 //! for it. Full jitter, because it spreads many clients that failed at the same moment best (AWS Architecture Blog,
 //! "Exponential Backoff And Jitter").
 
-use super::trouble::Trouble;
-use super::without_secrets;
+use super::trouble::{Failure, Trouble};
 use crate::host::Host;
+use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -30,17 +30,6 @@ pub(super) struct Patience {
     /// Bytes since the last failure.
     came: u64,
     retries: u32,
-}
-
-/// Why an address gave nothing.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// What happened.
-    pub(super) error: anyhow::Error,
-    /// Whether asking again may help.
-    pub(super) passing: bool,
-    /// How long the server asked to be left alone.
-    pub(super) retry_after: Option<Duration>,
 }
 
 impl Patience {

@@ -1,6 +1,5 @@
 //! What can go wrong with a request, whether asking again may help, and which reason it is.
 
-use super::patience::Failure;
 use crate::outcome::Reason;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Response, StatusCode};
@@ -8,6 +7,17 @@ use std::time::{Duration, SystemTime};
 
 /// A server that asks for more is not waited for: another run will find it better.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
+
+/// Why an address gave nothing.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What happened.
+    pub(super) error: anyhow::Error,
+    /// Whether asking again may help.
+    pub(super) passing: bool,
+    /// How long the server asked to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
 
 /// Why no bytes came.
 #[derive(Debug)]

@@ -1,0 +1,72 @@
+//! The command line: every command with what it takes, as clap reads it.
+
+use super::args::{BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, VerifyArgs};
+use super::cache::CacheArgs;
+use super::catalog::CatalogArgs;
+use super::cloud_init::CloudInitArgs;
+use super::extension::ExtensionArgs;
+use super::packer::PackerArgs;
+use clap::{Parser, Subcommand};
+
+/// Makes InfiniBand work on Azure HPC VMs: picks, installs and proves the right driver, offline.
+#[derive(Debug, Parser)]
+#[command(name = "ofedctl", version, max_term_width = 80, disable_help_subcommand = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 usage, 10 no VMBus, 11 no device, 12 no driver for\nthis image, 13 size without InfiniBand, 14 failed; see `ofedctl explain`."
+)]
+pub(super) struct Cli {
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Say only what went wrong
+    #[arg(long, short, global = true)]
+    pub(super) quiet: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Show what this machine, or an image's root, is
+    Detect(DetectArgs),
+    /// Show what would be installed and why; touches nothing
+    Plan(PlanArgs),
+    /// Fill the cache for a target; the one command that needs a network
+    Stage(StageArgs),
+    /// Make an image's root right, from the cache
+    Bake(BakeArgs),
+    /// Make this VM right, now; quick when it is right already
+    Install(RunArgs),
+    /// Prove that a root, or this VM, is as its receipt says
+    Verify(VerifyArgs),
+    /// Show how the last run ended
+    Status(RootArgs),
+    /// Take out what was installed, and its edits
+    Uninstall(RootArgs),
+    /// Make a root safe to clone, before its image is captured
+    Generalize(GeneralizeArgs),
+    /// Look after a cache
+    Cache(CacheArgs),
+    /// First boot through cloud-init
+    CloudInit(CloudInitArgs),
+    /// Show, check or import catalogues of drivers
+    Catalog(CatalogArgs),
+    /// Let Packer find this program as its provisioner `ofed`
+    Packer(PackerArgs),
+    /// Serve as an Azure VM extension, and make its package
+    Extension(ExtensionArgs),
+    /// Explain an exit code, a reason, or a setting
+    Explain {
+        /// An exit code, a reason such as `cache-missing`, a setting, `settings`, or `plan`
+        what: Option<String>,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
