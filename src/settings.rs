@@ -184,7 +184,8 @@ pub struct Settings {
     pub cache_copy: String,
     /// Over how many seconds machines spread before they pull a cache at boot, each at its own moment.
     pub pull_spread: u64,
-    /// The proxy for downloads, such as `http://proxy.example:3128`. The environment's when not set.
+    /// The proxy for all that staging and pulls fetch, such as `http://proxy.example:3128`. The environment's when not
+    /// set; apt and dnf then use their own.
     pub proxy: Option<String>,
     /// A PEM file with certificate authorities to trust beside the system's, for downloads.
     pub ca_file: Option<String>,

@@ -79,6 +79,51 @@ fn a_target_without_a_root_is_staged_from_its_sources_and_its_package_database()
     image::bake(&root, &cache).expect(0, "installed");
 }
 
+/// Whether anyone may read this among the arguments of a process.
+fn is_an_argument(text: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("cmdline"));
+    let mut lines = processes.filter_map(|path| std::fs::read(path).ok());
+    lines.any(|line| String::from_utf8_lossy(&line).contains(text))
+}
+
+#[test]
+fn the_proxy_of_the_settings_serves_all_of_staging_and_its_password_is_seen_nowhere() {
+    let wanted =
+        ["rdma-core", "ibverbs-providers", "ibverbs-utils", "rdmacm-utils", "infiniband-diags", "perftest"];
+    let repository = Repository::of(&wanted.map(|name| Deb { name, version: "1", ..Deb::default() }));
+    let root = debian_root("trixie");
+    root.write("etc/apt/sources.list", "deb [trusted=yes] http://packages.example ./\n");
+    let proxy = repository.web.address().replace("http://", "http://me:hushhush@");
+    root.write("etc/ofedctl/config.yaml", &format!("proxy: {proxy}\nretries: 0\n"));
+    let cache = root.beside("cache");
+    let mut args = image::bake_args(&root, &cache);
+    args[0] = "stage".to_owned();
+    args.retain(|arg| arg != "--offline");
+    let mut child = program::start(program::program(&args));
+    while child.try_wait().unwrap().is_none() {
+        assert!(!is_an_argument("hushhush"), "the password is among the arguments of a process");
+    }
+    let staged = program::Ran::from(child.wait_with_output().unwrap());
+    staged.expect(0, "staged");
+    let asked = repository.web.asked();
+    let through = |part: &str| {
+        let start = "http://packages.example/";
+        let all = asked.iter().filter(|it| it.path.starts_with(start) && it.path.contains(part));
+        all.filter(|it| it.header("proxy-authorization").is_some()).count()
+    };
+    assert_eq!((through("Packages"), through(".deb")), (1, wanted.len()), "{asked:?}");
+
+    // A proxy that is not there is named, and no more than that.
+    root.write("etc/ofedctl/config.yaml", "proxy: http://me:hushhush@127.0.0.1:9\nretries: 0\n");
+    let refused = program::finish(program::program(&args));
+    refused.expect(14, "resolve-failed");
+    assert!(refused.stderr.contains("Could not connect to 127.0.0.1:9"), "{refused:?}");
+    let logs = root.read("var/log/azure/ib-vmext-status");
+    for said in [&staged.stdout, &staged.stderr, &refused.stdout, &refused.stderr, &logs] {
+        assert!(!said.contains("hushhush"), "{said}");
+    }
+}
+
 #[test]
 fn a_killed_stage_leaves_a_cache_that_works() {
     let root = debian_root("trixie");

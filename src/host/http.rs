@@ -129,6 +129,11 @@ fn follow(attempt: Attempt) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
+/// The hosts that are asked directly, whatever proxy is set, as the environment names them.
+pub fn asked_directly() -> Option<String> {
+    ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok())
+}
+
 /// An address without what may be secret: user, password and query.
 pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();

@@ -116,6 +116,8 @@ pub struct Question<'a> {
     pub supplement: Option<&'a Supplement>,
     /// Where the headers of one kernel are, should the package sources have dropped them.
     pub kernel_devel: Option<&'a KernelDevel>,
+    /// The proxy of the settings, in place of the machine's own; it may hold a password.
+    pub proxy: Option<&'a str>,
 }
 
 /// One package file to fetch.

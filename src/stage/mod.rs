@@ -64,6 +64,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         kernels: if plan.distribution_modules { &plan.target.kernels } else { &[] },
         supplement: vendors.as_ref().map(|vendors| &vendors.supplement),
         kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
+        proxy: settings.proxy.as_deref(),
     };
     let resolution = manager.resolve(host, &question)?;
     let way = Way::of(settings);

@@ -71,6 +71,7 @@ impl Target {
             kernels: &[],
             supplement: None,
             kernel_devel: devel.as_ref(),
+            proxy: None,
         };
         let before = Tree::of(self.path());
         let resolved = Manager::Dnf.resolve(&host, &question);

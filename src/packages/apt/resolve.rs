@@ -4,12 +4,14 @@ use super::super::{Base, Download, Question, Resolution, dpkg};
 use super::sources;
 use super::supplement::NO_FOREIGN_DKMS;
 use crate::host::Host;
+use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::Cmd;
 use crate::outcome::{Because, Reason};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Resolves `question` with apt of this machine, the target's sources and keys, and the target's installed set.
@@ -109,11 +111,22 @@ impl Isolated {
             "Acquire::Languages=none".to_owned(),
             "Acquire::Retries=3".to_owned(),
         ];
-        Ok(Self { options: options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect() })
+        let mut options: Vec<String> =
+            options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect();
+        if let Some(proxy) = question.proxy {
+            let file = scratch.join("proxy.conf");
+            write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
+            options.extend(["-c".to_owned(), show(file)]);
+        }
+        Ok(Self { options })
     }
 
     fn cmd(&self, program: &str) -> Cmd {
-        Cmd::new(program).args(self.options.iter().cloned())
+        let cmd = Cmd::new(program).args(self.options.iter().cloned());
+        match asked_directly() {
+            Some(hosts) => cmd.env("no_proxy", hosts),
+            None => cmd,
+        }
     }
 
     /// The machine's proxy for apt, because a repository that apt reaches may not be reachable without it.
@@ -124,6 +137,23 @@ impl Isolated {
         let value = asked.stdout.trim().strip_prefix("PROXY='")?.strip_suffix('\'')?;
         (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
     }
+}
+
+/// The proxy in apt's words, read after the machine's own configuration. Not an option, because those are for everyone
+/// to see.
+fn proxy_lines(proxy: &str) -> Result<String> {
+    if proxy.chars().any(|c| c == '"' || c.is_control()) {
+        return Err(Reason::BadSettings.error(format!("`{}` is not a proxy", without_secrets(proxy))));
+    }
+    let scheme = if proxy.contains("://") { "" } else { "http://" };
+    let own_ways = "#clear Acquire::http::Proxy-Auto-Detect;\n#clear Acquire::http::ProxyAutoDetect;\n";
+    let line = |kind: &str| format!("Acquire::{kind}::Proxy \"{scheme}{proxy}\";\n");
+    Ok(format!("{own_ways}{}{}", line("http"), line("https")))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 /// Makes apt know a folder of packages.
@@ -245,6 +275,17 @@ mod tests {
             with_file_name(stanza, "a_1_amd64.deb"),
             "Package: a\nFilename: ./a_1_amd64.deb\nSize: 1\n"
         );
+    }
+
+    #[test]
+    fn a_proxy_is_written_as_apt_reads_it_or_refused_without_its_password() {
+        assert!(
+            proxy_lines("me:x@proxy:3128").unwrap().contains("https::Proxy \"http://me:x@proxy:3128\";\n")
+        );
+        assert!(proxy_lines("socks5h://p:1").unwrap().contains("http::Proxy \"socks5h://p:1\";\n"));
+        let error = proxy_lines("http://me:secret@p:1/\"; evil").unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        assert!(!format!("{error:#}").contains("secret"));
     }
 
     #[test]

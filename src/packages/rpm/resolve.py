@@ -46,6 +46,8 @@ def configured(question):
     conf.cachedir = os.path.join(question["scratch"], "cache")
     conf.persistdir = os.path.join(question["scratch"], "persist")
     conf.logdir = question["scratch"]
+    if question["proxy"]:
+        conf.proxy = question["proxy"]
     conf.plugins = False
     conf.assumeyes = True
     conf.install_weak_deps = False
@@ -159,7 +161,7 @@ def own_keys(root):
 
 
 def main():
-    question = json.loads(sys.argv[1])
+    question = json.load(sys.stdin)
     try:
         base = configured(question)
         prepare_repositories(base, question)

@@ -3,6 +3,7 @@
 use super::super::{Base, Download, Question, Resolution};
 use super::{sources, supplement};
 use crate::host::Host;
+use crate::host::http::asked_directly;
 use crate::host::run::Cmd;
 use crate::outcome::{Because, Reason};
 use crate::target::{Distro, Family, KernelDevel};
@@ -15,7 +16,7 @@ use std::fs;
 const SCRIPT: &str = include_str!("resolve.py");
 /// Runs the script with the interpreter that dnf itself has, which is not always the `python3` of the path.
 const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
-    exec $(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1) -c \"$0\" \"$1\"";
+    exec $(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1) -c \"$0\"";
 
 /// What the script prints.
 #[derive(Debug, Deserialize)]
@@ -72,10 +73,15 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": question.kernels,
-        "headers": question.kernel_devel.and_then(headers),
+        "headers": question.kernel_devel.and_then(headers), "proxy": question.proxy,
     });
     host.events.info(format!("asking dnf about {} packages", question.packages.len()));
-    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT, &asked.to_string()]).captured();
+    // The question may hold a password, and everyone sees arguments.
+    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
+    let cmd = match asked_directly() {
+        Some(hosts) => cmd.env("no_proxy", hosts),
+        None => cmd,
+    };
     let finished = host.run(&cmd)?;
     if finished.code == 127 {
         let what = "staging for this target needs dnf 4 on this machine (package dnf)";
