@@ -7,7 +7,7 @@ use common::deb::{Deb, Repository};
 use common::image;
 use common::need::need;
 use common::program::{self, Ran};
-use common::root::{Root, debian_root, debian_tar};
+use common::root::{self, Root, debian_root};
 use common::tree::Tree;
 use std::io::Read;
 use std::path::Path;
@@ -126,20 +126,21 @@ fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
     let folder = common::scratch();
     // The mount is private to this shell and ends with it, however it ends.
     let script = r#"
-        disk=$1/disk tar=$2 program=$3 cache=$4 size=$5
-        mkdir "$disk"
-        mount -t tmpfs -o size=4g tmpfs "$disk"
-        tar --xattrs --numeric-owner -xpf "$tar" -C "$disk"
-        used=$(df --output=used -k "$disk" | tail -n 1)
+        layers=$2 program=$3 cache=$4 size=$5
+        over=$1/over disk=$1/disk
+        mkdir "$over" "$disk"
+        mount -t tmpfs -o size=1g tmpfs "$over"
+        mkdir "$over/upper" "$over/work"
+        mount -t overlay -o "lowerdir=$layers,upperdir=$over/upper,workdir=$over/work" overlay "$disk"
         bake() { "$program" bake --root "$disk" --vm-size "$size" --cache "$cache" --offline --json; }
-        mount -o remount,size=$((used + 3072))k "$disk"
+        mount -o remount,size=3m "$over"
         bake >"$1/full.json" || echo $? >"$1/full.code"
-        mount -o remount,size=4g "$disk"
+        mount -o remount,size=1g "$over"
         bake >"$1/room.json"
     "#;
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--net", "sh", "-euc", script, "sh"]).arg(folder.path());
-    unshare.arg(debian_tar(SUITE)).arg(env!("CARGO_BIN_EXE_ofedctl")).arg(image::staged(SUITE));
+    unshare.arg(root::debian(SUITE).lower()).arg(env!("CARGO_BIN_EXE_ofedctl")).arg(image::staged(SUITE));
     let ran = program::finish({
         unshare.arg(image::VM_SIZE);
         unshare

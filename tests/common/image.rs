@@ -58,7 +58,7 @@ fn arguments(command: &str, root: &Root, options: &[&str], cache: &Path) -> Vec<
     all
 }
 
-/// A cache that holds what a fresh root of the suite needs. Staged once per test program; only to be read.
+/// A cache that holds what a fresh root of the suite needs. Staged once for all test programs; only to be read.
 pub fn staged(suite: &'static str) -> PathBuf {
     staged_for(suite, || root::debian_root(suite))
 }
@@ -67,18 +67,29 @@ pub fn staged(suite: &'static str) -> PathBuf {
 pub fn staged_for(name: &str, fresh: impl FnOnce() -> Root) -> PathBuf {
     static STAGED: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
     let mut staged = STAGED.lock().unwrap_or_else(PoisonError::into_inner);
-    staged
-        .entry(name.to_owned())
-        .or_insert_with(|| {
-            let folder = super::kept("test-caches");
-            let cache = folder.join(format!("{}-{name}", env!("CARGO_CRATE_NAME")));
-            // Held until this test program ends: the folder is its own.
-            std::mem::forget(super::lock(&cache.with_extension("lock")));
+    staged.entry(name.to_owned()).or_insert_with(|| stage_once(name, &fresh())).clone()
+}
+
+fn stage_once(name: &str, root: &Root) -> PathBuf {
+    let cache = super::kept("test-caches").join(name);
+    let told = cache.with_extension("made-for");
+    let program = std::fs::metadata(env!("CARGO_BIN_EXE_ofedctl")).unwrap();
+    let packages = super::sha256(root.read("var/lib/dpkg/status").as_bytes());
+    let wanted = format!("{:?} {} {packages}", program.modified().unwrap(), program.len());
+    let is_wanted = || std::fs::read_to_string(&told).is_ok_and(|made_for| made_for == wanted);
+    // Shared with other test programs, until this one ends.
+    let lock = super::lock_shared(&cache.with_extension("lock"));
+    if !is_wanted() {
+        lock.lock().unwrap();
+        if !is_wanted() {
             let _ = std::fs::remove_dir_all(&cache);
-            stage(&fresh(), &cache).expect(0, "staged");
-            cache
-        })
-        .clone()
+            stage(root, &cache).expect(0, "staged");
+            std::fs::write(&told, &wanted).unwrap();
+        }
+        lock.lock_shared().unwrap();
+    }
+    std::mem::forget(lock);
+    cache
 }
 
 /// A copy of the suite's cache, to be damaged.

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod deb;
 pub mod image;
+pub mod layers;
 pub mod need;
 pub mod program;
 pub mod registry;
@@ -57,7 +58,18 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 /// Holds a lock between test processes until the result is dropped.
 pub fn lock(path: &Path) -> File {
-    let file = File::options().create(true).truncate(false).write(true).open(path).unwrap();
+    let file = lock_file(path);
     file.lock().unwrap();
     file
+}
+
+/// The same, beside others who only read.
+pub fn lock_shared(path: &Path) -> File {
+    let file = lock_file(path);
+    file.lock_shared().unwrap();
+    file
+}
+
+fn lock_file(path: &Path) -> File {
+    File::options().create(true).truncate(false).write(true).open(path).unwrap()
 }

@@ -114,9 +114,12 @@ pub fn processes_in(folder: &Path) -> Vec<u32> {
     numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(inside).collect()
 }
 
-/// The mount points at a folder or below it.
+/// The mount points below a folder, for this thread and what it started: a test may have a root mounted there.
 pub fn mounts_in(folder: &Path) -> Vec<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-    points.filter(|point| Path::new(point).starts_with(folder)).map(str::to_owned).collect()
+    points
+        .filter(|point| Path::new(point).starts_with(folder) && Path::new(point) != folder)
+        .map(str::to_owned)
+        .collect()
 }

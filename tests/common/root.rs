@@ -1,10 +1,10 @@
-//! Real Debian roots, made once per checkout and unpacked anew for every test.
+//! Real Debian roots, a fresh one for every test: a layer over those that all tests share.
 
-use super::{archive, need};
+use super::layers::Layers;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 /// What a cloud image has at least, with the kernel that has InfiniBand modules.
 const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates";
@@ -12,9 +12,8 @@ const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certifi
 /// with and the vendor's packages need beside it.
 const BUILDING: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates,\
     dkms,gcc,make,perl,procps,pciutils,lsof,libnl-3-200,libnl-route-3-200";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// An unpacked root of its own; removed when dropped.
+/// A root of its own; removed when dropped.
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
@@ -27,52 +26,43 @@ const CLOUD_PACKAGES: &str =
 
 /// A fresh Debian root of a suite, such as `bookworm`.
 pub fn debian_root(suite: &str) -> Root {
-    root_of(&debian_tar(suite))
+    root_of(&debian(suite))
 }
 
-/// A fresh root from a packed one.
-pub fn root_of(tar: &Path) -> Root {
-    let folder = super::scratch();
-    let path = folder.path().join("root");
-    unpack(tar, &path);
-    Root { path, _folder: folder }
+/// What it is made of.
+pub fn debian(suite: &str) -> Layers {
+    Layers::of(suite).with("image", PACKAGES)
 }
 
-/// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel. It is a layer,
-/// as [`layered`] says.
+/// The same with what one reaches a machine by: an SSH server, and sudo.
+pub fn guest(suite: &str) -> Layers {
+    debian(suite).with("guest", "openssh-server,sudo")
+}
+
+/// A fresh root in which kernel modules can be built: with DKMS, a compiler and the headers of its kernel.
 pub fn building_root(suite: &str) -> Root {
-    layered(&building_tar(suite))
+    root_of(&building(suite))
 }
 
-/// That root, packed.
-pub fn building_tar(suite: &str) -> PathBuf {
-    packed(&format!("{suite}+building"), suite, BUILDING)
+/// What it is made of.
+pub fn building(suite: &str) -> Layers {
+    Layers::of(suite).with("building", BUILDING)
 }
 
 /// A fresh root with cloud-init, and what a machine boots with.
 pub fn cloud_root(suite: &str) -> Root {
-    layered(&packed(&format!("cloud-{suite}"), suite, &format!("{PACKAGES},{CLOUD_PACKAGES}")))
+    root_of(&debian(suite).with("cloud", CLOUD_PACKAGES))
 }
 
 /// The same in which kernel modules can be built, with two kernels: the usual one, and that for clouds.
 pub fn building_cloud_root(suite: &str) -> Root {
-    let packages = format!("{PACKAGES},linux-headers-amd64,{CLOUD_PACKAGES},{BUILDING}");
-    layered(&packed(&format!("cloud-building-{suite}"), suite, &packages))
+    let packages = format!("linux-headers-amd64,{BUILDING}");
+    root_of(&debian(suite).with("cloud", CLOUD_PACKAGES).with("cloud+building", &packages))
 }
 
-/// A fresh root from a packed one: a layer over one that all tests share. It is mounted for the calling thread and the
+/// A fresh root: a layer of its own over those that all tests share. It is mounted for the calling thread and the
 /// programs that this starts, and for nobody else.
-pub fn layered(tar: &Path) -> Root {
-    let shared = tar.with_extension("root");
-    {
-        let _lock = super::lock(&tar.with_extension("root.lock"));
-        if !shared.exists() {
-            let unfinished = tar.with_extension("root.unfinished");
-            let _ = std::fs::remove_dir_all(&unfinished);
-            unpack(tar, &unfinished);
-            std::fs::rename(unfinished, &shared).unwrap();
-        }
-    }
+pub fn root_of(layers: &Layers) -> Root {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
@@ -83,9 +73,14 @@ pub fn layered(tar: &Path) -> Root {
     }
     // The merged root takes its own mode from the upper layer.
     std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let (shared, upper, work) = (shared.display(), upper.display(), work.display());
-    let layers = format!("lowerdir={shared},upperdir={upper},workdir={work}");
-    mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(layers.as_str())).unwrap();
+    // Folders of the layers below can be renamed, as in any file system.
+    let options = format!(
+        "redirect_dir=on,lowerdir={},upperdir={},workdir={}",
+        layers.lower(),
+        upper.display(),
+        work.display()
+    );
+    mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
     Root { path, _folder: folder }
 }
 
@@ -96,53 +91,9 @@ impl Drop for Root {
     }
 }
 
-/// The packed root of a suite: made by mmdebstrap the first time anyone asks.
-pub fn debian_tar(suite: &str) -> PathBuf {
-    packed(suite, suite, PACKAGES)
-}
-
-/// The same with what one reaches a machine by: an SSH server, and sudo.
-pub fn guest_tar(suite: &str) -> PathBuf {
-    packed(&format!("{suite}+guest"), suite, &format!("{PACKAGES},openssh-server,sudo"))
-}
-
-/// A packed root of a suite with these packages, kept under a name of its own that no other name begins with.
-pub fn packed(name: &str, suite: &str, packages: &str) -> PathBuf {
-    need::need_root();
-    need::need(&["mmdebstrap", "debian-archive-keyring"]);
-    let mut bootstrap = Command::new("mmdebstrap");
-    bootstrap.args(["--variant=minbase", "--format=tar", &format!("--keyring={KEYRING}")]);
-    bootstrap.arg(format!("--include={packages}"));
-    bootstrap.args(archive::options().iter().map(|option| format!("--aptopt={option}")));
-    let source = archive::mirror().map(|mirror| format!("deb {mirror} {suite} main"));
-    let recipe = format!("{bootstrap:?} {source:?}");
-    let hash = &super::sha256(recipe.as_bytes())[..12];
-
-    let folder = super::kept("test-roots");
-    let tar = folder.join(format!("{name}-{hash}.tar"));
-    let _lock = super::lock(&folder.join(format!("{name}.lock")));
-    if !tar.exists() {
-        let unfinished = folder.join(format!("{name}.unfinished"));
-        let made = bootstrap.arg(suite).arg(&unfinished).args(source).stdin(Stdio::null()).output().unwrap();
-        assert!(made.status.success(), "{recipe}:\n{}", String::from_utf8_lossy(&made.stderr));
-        // Made by another recipe; nobody asks for them any more.
-        for old in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
-            if old.file_name().unwrap().to_str().unwrap().starts_with(&format!("{name}-")) {
-                let _ = std::fs::remove_file(&old);
-                let _ = std::fs::remove_dir_all(&old);
-            }
-        }
-        std::fs::rename(unfinished, &tar).unwrap();
-    }
-    tar
-}
-
-/// Unpacks a packed root into a folder that does not exist yet.
-pub fn unpack(tar: &Path, into: &Path) {
-    std::fs::create_dir(into).unwrap();
-    let mut unpack = Command::new("tar");
-    unpack.args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]).arg(tar).arg("-C").arg(into);
-    assert!(unpack.status().unwrap().success(), "cannot unpack {}", tar.display());
+/// The layers of a root of a suite with these packages, kept under a name that no other layer's begins with.
+pub fn layers(name: &str, suite: &str, packages: &str) -> Layers {
+    Layers::of(suite).with(name, packages)
 }
 
 impl Root {

@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-/// An image as it runs on Azure, and what the agent itself works with.
-const PACKAGES: &str =
-    "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates,waagent,openssl,iproute2";
+/// What an image on Azure has beside the usual, and what the agent itself works with.
+const PACKAGES: &str = "waagent,openssl,iproute2";
 /// The hardware of an `HB120rs_v3`.
 const MACHINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04/sys");
 /// What the tests' packages are registered as.
@@ -45,7 +44,7 @@ pub(crate) struct Reported(pub(crate) Value);
 impl Vm {
     /// An `HB120rs_v3` with Debian 12 and a cache of what it needs.
     pub(crate) fn new() -> Self {
-        let root = root::layered(&root::packed("agent-bookworm", "bookworm", PACKAGES));
+        let root = root::root_of(&root::debian("bookworm").with("agent", PACKAGES));
         assert!(Command::new("cp").args(["-a", MACHINE]).arg(root.path()).status().unwrap().success());
         for folder in ["srv/packages", "srv/agent", "var/lib/waagent"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();

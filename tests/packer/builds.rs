@@ -231,7 +231,7 @@ fn a_full_disk_of_the_guest_is_named_before_and_during_the_bake() {
         mount -t overlay overlay -o lowerdir=\"$0\",upperdir=../over/upper,workdir=../over/work \"$0\"; cd \"$0\"
         mount -t proc proc proc; mount --bind /dev dev; mkdir -p run/sshd; mount -t tmpfs -o size=300m tmpfs var/tmp
         mkdir -p srv/tiny; mount -t tmpfs -o size=1m,mode=1777 tmpfs srv/tiny; chmod 1777 var/tmp";
-    let guest = guest::start_on(root::root_of(&root::guest_tar(SUITE)), small);
+    let guest = guest::start_on(root::root_of(&root::guest(SUITE)), small);
     let workshop = Workshop::new();
     let cache = image::staged(SUITE);
     let tiny = attributes(&cache, "    remote_folder = \"/srv/tiny\"\n");

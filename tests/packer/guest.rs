@@ -28,7 +28,7 @@ pub struct Guest {
 
 /// Starts a guest.
 pub fn start() -> Guest {
-    start_on(root::root_of(&root::guest_tar(SUITE)), "")
+    start_on(root::root_of(&root::guest(SUITE)), "")
 }
 
 /// Starts a guest on a root; `mounts` are commands of shell that mount more, run in the root's folder.

@@ -14,7 +14,7 @@ const LATER: Identity = Identity { kernel: "6.6.92.2-2.azl3", ..AZURE3 };
 
 /// The modules of a kernel, really compiled; they lie in the folder.
 fn compiled(identity: Identity, folder: &tempfile::TempDir) -> Vec<PathBuf> {
-    let root = identity.layered_building_root();
+    let root = identity.building_root();
     for (path, text, _) in sources(MAIN_OF_RPM, "24.10", Source::Good) {
         root.write(&format!("var/build/{path}"), &text);
     }

@@ -1,7 +1,7 @@
 //! Debian roots with dnf, rpm and zypper, which say that they are another distribution.
 
 use crate::common::need::need;
-use crate::common::root::{Root, layered, packed, root_of};
+use crate::common::root::{Root, layers, root_of};
 use crate::packages::Rpm;
 use std::os::unix::fs::symlink;
 
@@ -37,20 +37,12 @@ pub(crate) const SLES15: Identity =
 impl Identity {
     /// A fresh root of it, whose rpm database knows one package: the release.
     pub(crate) fn root(self) -> Root {
-        self.be(root_of(&packed("rpm", "bookworm", PACKAGES)))
+        self.be(root_of(&layers("rpm", "bookworm", PACKAGES)))
     }
 
     /// The same, in which kernel modules can be built: with Debian's headers under the name of this kernel.
     pub(crate) fn building_root(self) -> Root {
-        self.with_headers(root_of(&packed("rpm+kernels", "bookworm", BUILDING)))
-    }
-
-    /// The same as a layer, which the calling thread alone sees.
-    pub(crate) fn layered_building_root(self) -> Root {
-        self.with_headers(layered(&packed("rpm+kernels", "bookworm", BUILDING)))
-    }
-
-    fn with_headers(self, root: Root) -> Root {
+        let root = root_of(&layers("rpm+kernels", "bookworm", BUILDING));
         let theirs = crate::common::vendor::kernels(&root).remove(0);
         let sources = format!("usr/src/linux-headers-{theirs}");
         for file in ["include/generated/utsrelease.h", ".kernelvariables"] {

@@ -41,7 +41,7 @@ impl Scene {
         repository: &Repository,
         folder: Rc<tempfile::TempDir>,
     ) -> Self {
-        let root = identity.layered_building_root();
+        let root = identity.building_root();
         let place = if identity.id == "sles" { "etc/zypp/repos.d" } else { "etc/yum.repos.d" };
         root.write(&format!("{place}/test.repo"), &repository.file(""));
         Self { identity, root, catalog, folder }

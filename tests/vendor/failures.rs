@@ -4,7 +4,7 @@ use super::scene::{Scene, builds};
 use crate::common::image;
 use crate::common::need::need;
 use crate::common::program::{self, Ran};
-use crate::common::root::{Root, building_tar};
+use crate::common::root::{Root, building};
 use crate::common::tree::Tree;
 use crate::common::vendor;
 use crate::common::vendor::doca::{self, Doca};
@@ -138,22 +138,22 @@ fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
     let folder = crate::common::scratch();
     // The mount is private to this shell and ends with it, however it ends.
     let script = r#"
-        disk=$1/disk tar=$2 from=$3
+        over=$1/over disk=$1/disk layers=$2 from=$3
         shift 3
-        mkdir "$disk"
-        mount -t tmpfs -o size=3g tmpfs "$disk"
-        tar --xattrs --numeric-owner -xpf "$tar" -C "$disk"
+        mkdir "$over" "$disk"
+        mount -t tmpfs -o size=1g tmpfs "$over"
+        mkdir "$over/upper" "$over/work"
+        mount -t overlay -o "lowerdir=$layers,upperdir=$over/upper,workdir=$over/work" overlay "$disk"
         rm "$disk/etc/os-release"
         cp "$from/etc/os-release" "$disk/etc/"
-        used=$(df --output=used -k "$disk" | tail -n 1)
-        mount -o remount,size=$((used + 1024))k "$disk"
+        mount -o remount,size=1m "$over"
         "$@" --root "$disk" >"$disk/../full.json" || echo $? >"$disk/../full.code"
-        mount -o remount,size=3g "$disk"
+        mount -o remount,size=1g "$over"
         "$@" --root "$disk" >"$disk/../room.json"
     "#;
     let mut unshare = Command::new("unshare");
     unshare.args(["--mount", "--net", "sh", "-euc", script, "sh"]).arg(folder.path());
-    unshare.arg(building_tar("bookworm")).arg(scene.root.path()).arg(env!("CARGO_BIN_EXE_ofedctl"));
+    unshare.arg(building("bookworm").lower()).arg(scene.root.path()).arg(env!("CARGO_BIN_EXE_ofedctl"));
     unshare.args(scene.arguments_without_root("bake", &["--offline"]));
     let ran = program::finish(unshare);
     assert_eq!(ran.code, 0, "{ran:?}");
