@@ -161,7 +161,7 @@ pub struct Settings {
     pub doca_profile: DocaProfile,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
-    /// Put the kernel packages on hold, so that no new kernel comes without modules. On Debian and Ubuntu.
+    /// Put the kernel packages on hold, so that no new kernel comes without modules.
     pub kernel_hold: bool,
     /// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
     pub replace_driver: ReplaceDriver,

@@ -56,7 +56,7 @@ fn edited(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Resu
     let kind = match edit {
         Edit::WriteFile { .. } | Edit::SetKey { .. } | Edit::SetComponent { .. } => "file ",
         Edit::EnableUnit { .. } => "unit ",
-        Edit::HoldPackages { .. } => "hold ",
+        Edit::HoldPackages { .. } | Edit::HoldBack { .. } => "hold ",
         Edit::RefreshInitramfs { .. } => "",
     };
     let found = if wrong.is_empty() { "as planned".to_owned() } else { wrong.join("; ") };

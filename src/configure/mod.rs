@@ -5,7 +5,7 @@ mod leftovers;
 mod revert;
 
 pub use leftovers::{leftovers, tidy};
-pub use revert::{let_go, take_back};
+pub use revert::{let_go, let_others_be, take_back};
 
 use crate::edit::Edit;
 use crate::edits::{Action, Depth, due, initramfs};

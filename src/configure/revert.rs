@@ -76,6 +76,23 @@ fn now(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>) -> 
     })
 }
 
+/// Takes back, of several edits of one file, those that a later plan does not ask for any more, and leaves the others.
+pub fn let_others_be(host: &Host, edits: &[Edit], wanted: &[Edit], change: &Change) -> Result<()> {
+    let of_this = |edit: &&Edit| edit.path() == Some(&change.path);
+    let retired: Vec<&Edit> = edits.iter().filter(of_this).filter(|edit| !wanted.contains(edit)).collect();
+    let Some(current) = host.root.read(&change.path)?.filter(|_| !retired.is_empty()) else { return Ok(()) };
+    let before = journal::saved(&host.root, change)?;
+    let says = ofed::read(host).and_then(|ofed| ofed.version);
+    let mut text = current.clone();
+    for edit in retired.iter().rev() {
+        text = edit.revert(&text, before.as_deref()).unwrap_or(text);
+    }
+    for edit in wanted.iter().filter(of_this) {
+        text = edit.apply(Some(&text), says.as_deref()).unwrap_or(text);
+    }
+    if text == current { Ok(()) } else { host.root.rewrite(&change.path, text) }
+}
+
 /// Lets go of packages that are on hold because of us. Those that are gone or free by now need nothing.
 pub fn let_go(host: &Host, manager: Manager, ours: &BTreeSet<String>, sealed: bool) -> Result<usize> {
     let installed = manager.installed(host)?;

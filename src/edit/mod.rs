@@ -1,9 +1,24 @@
 //! Edits around a driver, as data: what a plan asks for, what configure makes and verify compares.
 
 mod components;
+mod excludes;
 mod keys;
+mod zypp_locks;
 
 use serde::{Deserialize, Serialize};
+
+/// How a package manager's file lists what upgrades leave alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldList {
+    /// `excludepkgs` in the `[main]` section (dnf.conf(5)).
+    Excludepkgs,
+    /// `exclude` in the `[main]` section (yum.conf(5)).
+    Exclude,
+    /// A paragraph for each (zypper(8), `addlock`).
+    ZyppLocks,
+}
 
 /// One edit. Making it twice is the same as making it once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +71,18 @@ pub enum Edit {
         /// What it is for, in a few words.
         why: String,
     },
+    /// A package manager's own file lists packages of these names among those that upgrades leave alone. What it lists
+    /// besides stays listed.
+    HoldBack {
+        /// The file, inside the root; made where it does not exist.
+        path: String,
+        /// How it lists them.
+        list: HoldList,
+        /// Names; `*` stands for any characters.
+        names: Vec<String>,
+        /// What it is for, in a few words.
+        why: String,
+    },
     /// The initial file system of a kernel holds the modules that the kernel would load, and no others of their name.
     /// Nothing happens where it holds none of the adapter's.
     RefreshInitramfs {
@@ -72,9 +99,10 @@ impl Edit {
     /// The file it edits, where it is the edit of one file's text.
     pub fn path(&self) -> Option<&str> {
         match self {
-            Self::WriteFile { path, .. } | Self::SetKey { path, .. } | Self::SetComponent { path, .. } => {
-                Some(path)
-            }
+            Self::WriteFile { path, .. }
+            | Self::SetKey { path, .. }
+            | Self::SetComponent { path, .. }
+            | Self::HoldBack { path, .. } => Some(path),
             Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => None,
         }
     }
@@ -85,6 +113,7 @@ impl Edit {
             Self::WriteFile { path, .. } | Self::SetKey { path, .. } | Self::SetComponent { path, .. } => {
                 path.clone()
             }
+            Self::HoldBack { path, names, .. } => format!("{path}: {}", names.join(" ")),
             Self::EnableUnit { unit, .. } => unit.clone(),
             Self::HoldPackages { names, .. } => names.join(" "),
             Self::RefreshInitramfs { kernel, .. } => format!("initramfs of {kernel}"),
@@ -99,6 +128,7 @@ impl Edit {
             | Self::SetComponent { why, .. }
             | Self::EnableUnit { why, .. }
             | Self::HoldPackages { why, .. }
+            | Self::HoldBack { why, .. }
             | Self::RefreshInitramfs { why, .. } => why,
         }
     }
@@ -112,6 +142,7 @@ impl Edit {
             Self::SetComponent { component, version, .. } => {
                 components::set(current, component, version.as_deref().or(ofed)?)?
             }
+            Self::HoldBack { list, names, .. } => list.with(current.unwrap_or_default(), names),
             Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => {
                 return None;
             }
@@ -124,7 +155,28 @@ impl Edit {
     pub fn revert(&self, current: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
         match self {
             Self::SetComponent { component, .. } => components::revert(current, before, component),
+            Self::HoldBack { list, names, .. } => {
+                Some(list.without(current, before.unwrap_or_default(), names))
+            }
             _ => None,
+        }
+    }
+}
+
+impl HoldList {
+    fn with(self, text: &[u8], names: &[String]) -> Vec<u8> {
+        match self {
+            Self::Excludepkgs => excludes::add(text, "excludepkgs", names),
+            Self::Exclude => excludes::add(text, "exclude", names),
+            Self::ZyppLocks => zypp_locks::add(text, names),
+        }
+    }
+
+    fn without(self, text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
+        match self {
+            Self::Excludepkgs => excludes::remove(text, before, "excludepkgs", names),
+            Self::Exclude => excludes::remove(text, before, "exclude", names),
+            Self::ZyppLocks => zypp_locks::remove(text, before, names),
         }
     }
 }

@@ -52,7 +52,7 @@ pub enum Depth {
 /// What is still to be done of an edit.
 pub fn due(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Result<Vec<Action>> {
     match edit {
-        Edit::WriteFile { path, .. } | Edit::SetKey { path, .. } => {
+        Edit::WriteFile { path, .. } | Edit::SetKey { path, .. } | Edit::HoldBack { path, .. } => {
             Ok(written(edit, path, host.root.read(path)?.as_deref(), None))
         }
         Edit::SetComponent { path, .. } => {

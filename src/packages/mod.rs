@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod dkms;
 pub mod dpkg;
+mod hold;
 pub mod rpm;
 pub mod vendor;
 
@@ -11,7 +12,6 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::Way;
 use crate::host::inside::Sandbox;
-use crate::outcome::Reason;
 use crate::target::{Arch, Distro, Family, KernelDevel};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -336,14 +336,12 @@ impl Manager {
         }
     }
 
-    /// Puts installed packages on hold, or lets go of them.
+    /// Puts installed packages on hold, or lets go of them, where that is a state of the package.
     pub fn hold(self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
         match self {
             Self::Apt => dpkg::hold(host, packages, on, sealed),
-            // Each holds by patterns in a file of its own, and none by the state of a package.
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                Err(Reason::BadSettings.error("`kernel_hold` holds packages of Debian and Ubuntu"))
-            }
+            // Each holds by patterns in a file of its own, see [`Manager::hold_back`], and none by a package's state.
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(()),
         }
     }
 

@@ -58,6 +58,9 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
     };
     let (kept, retired) = std::mem::take(&mut earlier.changes).into_iter().partition(asked_for);
     earlier.changes = kept;
+    for change in &earlier.changes {
+        configure::let_others_be(job.host, &earlier.plan.edits, &plan.edits, change)?;
+    }
     configure::take_back(job.host, &earlier.plan.edits, &retired)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);

@@ -102,7 +102,7 @@ pub fn plan(
         }
     };
     let version = driver_version.as_deref();
-    let edits = edits::edits(&Subject { settings, target: &target, driver, version })?;
+    let edits = edits::edits(&Subject { settings, target: &target, driver, version });
     let edits = [build_order::edits(driver, &target), edits].concat();
     Ok(Plan {
         schema_version: 1,

@@ -24,7 +24,11 @@ pub(crate) fn stack() -> Vec<Rpm> {
     ]
 }
 
-fn prepared(identity: Identity, folder: &str, rpms: &[Rpm]) -> (crate::common::root::Root, Repository) {
+pub(crate) fn prepared(
+    identity: Identity,
+    folder: &str,
+    rpms: &[Rpm],
+) -> (crate::common::root::Root, Repository) {
     let root = identity.root();
     let repository = Repository::of(rpms);
     root.write(&format!("{folder}/test.repo"), &repository.file(""));
@@ -91,12 +95,12 @@ fn zypper_bakes_offline() {
 }
 
 /// The names and versions that rpm knows in a root.
-fn known(root: &crate::common::root::Root) -> String {
+pub(crate) fn known(root: &crate::common::root::Root) -> String {
     String::from_utf8(root.inside(&["rpm", "--query", "--all"]).stdout).unwrap()
 }
 
 /// Installs a package that no repository has.
-fn give(root: &crate::common::root::Root, rpm: &Rpm) {
+pub(crate) fn give(root: &crate::common::root::Root, rpm: &Rpm) {
     let folder = crate::common::scratch();
     std::fs::copy(rpm.build(folder.path()), root.path().join("var/given.rpm")).unwrap();
     let installed = root.inside(&["rpm", "--install", "/var/given.rpm"]);

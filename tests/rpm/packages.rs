@@ -1,6 +1,7 @@
 //! Small real rpm packages, and a repository of them.
 
 use crate::common::need::need;
+use crate::common::root::Root;
 use crate::common::web::Web;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -96,7 +97,7 @@ impl Rpm {
 #[derive(Debug)]
 pub(crate) struct Repository {
     pub(crate) web: Web,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Repository {
@@ -107,7 +108,16 @@ impl Repository {
             rpm.build(folder.path());
         }
         index(folder.path());
-        Self { web: Web::serve(folder.path()), _folder: folder }
+        Self { web: Web::serve(folder.path()), folder }
+    }
+
+    /// Copies it into a root, whose network is cut, under the name of a repository file there.
+    pub(crate) fn copy_into(&self, root: &Root, file: &str) {
+        let folder = root.path().join("var/repository");
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut cp = Command::new("cp");
+        assert!(cp.arg("-a").arg(self.folder.path()).arg(&folder).status().unwrap().success());
+        root.write(file, "[test]\nname=test\nbaseurl=file:///var/repository\nenabled=1\ngpgcheck=0\n");
     }
 
     /// A repository file that names it.

@@ -9,6 +9,7 @@ use crate::common::vendor::shop::Shop;
 use crate::packages::{Repository, Rpm};
 use crate::roots::{ALMA8, Identity};
 use crate::vendor_packages;
+use crate::{bake, hold};
 use std::path::Path;
 
 /// What the distribution has: headers of two kernels, what builds modules, and a newer rdma-core than the vendor's.
@@ -23,14 +24,28 @@ fn distribution(identity: Identity) -> Repository {
     }
     all.push(Rpm::plain("rdma-core", "61", ""));
     all.push(Rpm::plain("libibverbs", "61", "rdma-core = 61"));
+    all.push(Rpm::plain("upgradable", "2", ""));
     Repository::of(&all)
 }
 
-fn root(identity: Identity, repository: &Repository) -> Root {
+/// A root whose users hold back what `held` names.
+fn root_holding(identity: Identity, repository: &Repository, held: &str) -> Root {
     let root = identity.building_root();
     root.write("etc/yum.repos.d/test.repo", &repository.file(""));
-    root.write("etc/dnf/dnf.conf", "[main]\nexclude=kernel* rdma-core\n");
+    bake::give(&root, &Rpm::plain("upgradable", "1", ""));
+    root.write("etc/dnf/dnf.conf", &format!("[main]\nbest=1\nexclude={held}\n"));
     root
+}
+
+fn root(identity: Identity, repository: &Repository) -> Root {
+    root_holding(identity, repository, "kernel* rdma-core")
+}
+
+/// What an upgrade from the distribution leaves of the vendor's packages.
+fn upgraded(root: &Root, repository: &Repository) -> String {
+    repository.copy_into(root, "etc/yum.repos.d/test.repo");
+    hold::run(root, &["dnf", "-y", "upgrade"]);
+    bake::known(root)
 }
 
 fn run(command: &str, root: &Root, shop: &Shop, cache: &Path, more: &[&str]) -> Ran {
@@ -78,8 +93,19 @@ fn doca_is_baked_from_its_own_repository_and_a_second_time_without_compiling() {
     assert_eq!(builds(&first), all, "each once, for the image's kernel alone, and the main one first");
     let packages = image::receipt(&first)["packages"].clone();
     assert_eq!((packages["rdma-core"].as_str(), packages["dkms"].as_str()), (Some("25-1"), Some("1-1")));
-    assert_eq!(first.read("etc/dnf/dnf.conf"), settings, "what the image holds back is as it was");
     run("bake", &first, &shop, &cache, &[]).expect(0, "already-installed");
+
+    // What the image holds back is as it was, and the vendor's packages stay at an upgrade, which libibverbs 61 would
+    // leave without a solution and DOCA's own DKMS would break.
+    let held = first.read("etc/dnf/dnf.conf");
+    assert!(held.contains("\nexclude=kernel* rdma-core\n") && held.contains("\nexcludepkgs=rdma "), "{held}");
+    let known = upgraded(&first, &repository);
+    for package in ["rdma-core-25-1", "libibverbs-25-1", "dkms-1-1", "upgradable-2-1"] {
+        assert!(known.contains(package), "{package} is not among {known}");
+    }
+    image::ask("verify", &first).expect(0, "verified");
+    image::ask("uninstall", &first).expect(0, "uninstalled");
+    assert_eq!(first.read("etc/dnf/dnf.conf"), settings);
 
     let second = root(ALMA8, &repository);
     run("bake", &second, &shop, &cache, &[]).expect(0, "installed");
@@ -92,7 +118,7 @@ fn mlnx_ofed_is_rebuilt_by_its_installer_for_the_images_kernel_and_kept() {
     let version = "24.10-3.2.5.0";
     let shop = Shop::of(|folder| drop(vendor_packages::tgz(folder, version, "rhel8.10", "rhel8.10")));
     let repository = distribution(ALMA8);
-    let first = root(ALMA8, &repository);
+    let first = root_holding(ALMA8, &repository, "kernel*");
     let cache = first.beside("cache");
     run("stage", &first, &shop, &cache, &[]).expect(0, "staged");
     run("bake", &first, &shop, &cache, &[]).expect(0, "installed");
@@ -100,6 +126,10 @@ fn mlnx_ofed_is_rebuilt_by_its_installer_for_the_images_kernel_and_kept() {
     assert_eq!(found(&first, "release by ofed_info"), format!("MLNX_OFED_LINUX-{version}"));
     assert!(found(&first, &format!("module mlx5_core for {kernel}")).starts_with("extra/mlnx-ofa_kernel/"));
     assert_eq!(builds(&first), [format!("mlnx-ofa_kernel {kernel}")]);
+    let known = upgraded(&first, &repository);
+    for package in ["rdma-core-25-1", "libibverbs-25-1", "upgradable-2-1"] {
+        assert!(known.contains(package), "{package} is not among {known}");
+    }
 
     let second = root(ALMA8, &repository);
     run("bake", &second, &shop, &cache, &[]).expect(0, "installed");

@@ -26,8 +26,8 @@ pub(in super::super) fn lay_out(manager: Manager, root: &Root) -> Result<()> {
     root.write_text(CONFIG, &config(manager))
 }
 
-/// Main settings that leave the image's own out: its repositories, its plugins, which may want a network, and its
-/// limit of kernels, which would remove one.
+/// Main settings that leave the image's own out: its repositories, its plugins, which may want a network, what it holds
+/// back, and its limit of kernels, which would remove one.
 fn config(manager: Manager) -> String {
     if manager == Manager::Zypper {
         // No services: SUSE's add repositories from the network. Headers of several kernels lie side by side, as SUSE's

@@ -66,8 +66,10 @@ def prepare_repositories(base, question):
     conf = base.conf
     wanted = [name.split(" = ")[0] for name in question["packages"]]
     # What is asked for by name is not hidden, as `exclude=kernel*` would hide a kernel-devel. A name may end in a version.
+    # Nor is what this program itself holds back while a vendor's driver is in place.
     names = lambda name, pattern: fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, pattern + "-[0-9]*")
-    shown = lambda pattern: not any(names(name, pattern) for name in wanted)
+    asked_for = lambda pattern: any(names(name, pattern) for name in wanted)
+    shown = lambda pattern: pattern not in question["ours"] and not asked_for(pattern)
     held = [pattern for pattern in conf.excludepkgs if shown(pattern)]
     held += KERNELS if question["has_database"] else ()
     conf.excludepkgs = []

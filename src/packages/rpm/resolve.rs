@@ -1,5 +1,6 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
+use super::super::hold::RDMA_RPMS;
 use super::super::{Base, Download, Question, Resolution};
 use super::{sources, supplement};
 use crate::host::Host;
@@ -73,7 +74,7 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": question.kernels,
-        "headers": question.kernel_devel.and_then(headers), "proxy": question.proxy,
+        "headers": question.kernel_devel.and_then(headers), "proxy": question.proxy, "ours": RDMA_RPMS,
     });
     host.events.info(format!("asking dnf about {} packages", question.packages.len()));
     // The question may hold a password, and everyone sees arguments.

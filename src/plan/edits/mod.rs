@@ -4,11 +4,10 @@ mod names;
 mod vendor;
 
 use crate::edit::Edit;
-use crate::outcome::Reason;
+use crate::packages::Manager;
 use crate::plan_document::Target;
 use crate::settings::Settings;
 use crate::target::{Driver, Family, Nic};
-use anyhow::Result;
 
 /// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
 /// manager and, when wanted, IP over InfiniBand.
@@ -40,7 +39,7 @@ pub(super) struct Subject<'a> {
 }
 
 /// The edits around the packages.
-pub(super) fn edits(subject: &Subject) -> Result<Vec<Edit>> {
+pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
     let settings = subject.settings;
     let mut edits = vec![modules_at_boot(settings)];
     if settings.memlock {
@@ -57,9 +56,9 @@ pub(super) fn edits(subject: &Subject) -> Result<Vec<Edit>> {
         edits.extend(vendor::edits(subject));
     }
     if settings.kernel_hold {
-        edits.push(kernel_hold(subject.target)?);
+        edits.extend(kernel_hold(subject.target));
     }
-    Ok(edits)
+    edits
 }
 
 fn modules_at_boot(settings: &Settings) -> Edit {
@@ -98,25 +97,10 @@ fn memlock(family: Family) -> Vec<Edit> {
     edits
 }
 
-/// The kernels, their headers, and the packages that only depend on the newest of them.
-fn kernel_hold(target: &Target) -> Result<Edit> {
-    if target.distro.family() != Family::Debian {
-        let what =
-            format!("`kernel_hold` holds packages of Debian and Ubuntu, and this is {}", target.distro);
-        return Err(Reason::BadSettings.error(what));
-    }
-    let names = [
-        "linux-image-*",
-        "linux-headers-*",
-        "linux-modules-*",
-        "linux-azure*",
-        "linux-generic*",
-        "linux-virtual*",
-    ];
-    Ok(Edit::HoldPackages {
-        names: names.map(str::to_owned).to_vec(),
-        why: "keep the kernels that the modules are for".to_owned(),
-    })
+/// What keeps the kernels as they are, where the distribution's package manager is known.
+fn kernel_hold(target: &Target) -> Option<Edit> {
+    let manager = Manager::of(&target.distro)?;
+    Some(manager.hold_back("kernel", manager.kernel_packages(), "keep the kernels that the modules are for"))
 }
 
 /// A file of these lines.

@@ -2,6 +2,7 @@
 
 use super::{Subject, write};
 use crate::edit::Edit;
+use crate::packages::Manager;
 use crate::target::{Distro, Driver, Family};
 
 const UNIT: &str = "openibd.service";
@@ -15,10 +16,13 @@ pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    match target.distro.family() {
-        Family::Debian => edits.push(pins()),
-        Family::Suse => edits.push(unsupported_modules()),
-        Family::Rhel | Family::Azure | Family::Other => {}
+    match Manager::of(&target.distro) {
+        Some(Manager::Apt) => edits.push(pins()),
+        Some(manager) => edits.push(shadowed(manager, subject.driver)),
+        None => {}
+    }
+    if target.distro.family() == Family::Suse {
+        edits.push(unsupported_modules());
     }
     edits.extend(components(subject));
     let module = format!("{}_core", target.nic.map_or("mlx5", crate::target::Nic::kernel_driver));
@@ -99,6 +103,14 @@ fn unsupported_modules() -> Edit {
         ["# Made by ofedctl: the vendor's modules are built on the machine.", "allow_unsupported_modules 1"],
         "let SLES load modules that SUSE does not support",
     )
+}
+
+/// The same where there are no pins. A newer rdma-core of the distribution would take the vendor's place, or leave an
+/// upgrade without a solution. DOCA brings a DKMS of its own, which was left out.
+fn shadowed(manager: Manager, driver: Driver) -> Edit {
+    let own: &[&str] = if driver == Driver::Doca { &["dkms"] } else { &[] };
+    let names = [manager.rdma_packages(), own].concat();
+    manager.hold_back("rdma", &names, "keep the vendor's RDMA packages when the distribution has newer ones")
 }
 
 /// The list of Azure's HPC images names the OFED release, and DOCA's where that brought it.
