@@ -203,7 +203,7 @@ reasons! {
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
     RepositoryKey "repository-key" Failed
-        "a package is not signed with a key that its repository names", "Put the repository's current key where its `gpgkey` or `signed-by` says, in the target's package sources, and stage again.";
+        "a package is not signed with a key that its repository names, or that the image's own rpm asks for", "Put the repository's current key where its `gpgkey` or `signed-by` says, in the target's package sources, and stage again; where the image's rpm asks for signatures, `rpm --import` their key there.";
     PackageConflict "package-conflict" Failed
         "a package that is installed, or its files, stands in the way of one to be installed", "Remove the package that the quoted lines name, or hold it back from the image, and run again.";
     PackageManager "package-manager" Failed

@@ -60,12 +60,49 @@ fn make(host: &Host, journal: &mut Journal, manager: Manager, action: Action, se
     }
 }
 
-/// Loads the modules into the running kernel, which baking never does. Says whether it has them all now; a kernel
-/// that was replaced since it booted, for example, needs a reboot first.
-pub fn load_modules(host: &Host, modules: &[String]) -> Result<bool> {
+/// How far the running kernel has the modules.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// It has them all.
+    All,
+    /// A kernel that was replaced since it booted, for example, needs a reboot first.
+    NotAll,
+    /// It takes none that no key it trusts has signed, and will not after a reboot either: modprobe's words.
+    Refused(String),
+}
+
+/// What modprobe says when the kernel wants a signature (kmod and errno(3): `EKEYREJECTED`, `ENOKEY`).
+const REFUSALS: [&str; 3] =
+    ["Key was rejected by service", "Required key not available", "module with unavailable key is rejected"];
+
+/// Loads the modules into the running kernel, which baking never does.
+pub fn load_modules(host: &Host, modules: &[String]) -> Result<Loaded> {
     let loaded = host.run(&Cmd::new("modprobe").arg("--all").args(modules))?;
     if loaded.code != 0 {
         host.events.warn(format!("modprobe said: {}", loaded.tail));
     }
-    Ok(loaded.code == 0)
+    Ok(judge(loaded.code, loaded.tail))
+}
+
+fn judge(code: i32, said: String) -> Loaded {
+    match code {
+        0 => Loaded::All,
+        _ if REFUSALS.iter().any(|refusal| said.contains(refusal)) => Loaded::Refused(said),
+        _ => Loaded::NotAll,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reboot_does_not_help_where_the_kernel_wants_a_signature() {
+        let rejected = "modprobe: ERROR: could not insert 'mlx5_core': Key was rejected by service";
+        assert_eq!(judge(1, rejected.to_owned()), Loaded::Refused(rejected.to_owned()));
+        let wanted = "modprobe: ERROR: could not insert 'mlx5_core': Required key not available";
+        assert_eq!(judge(1, wanted.to_owned()), Loaded::Refused(wanted.to_owned()));
+        assert_eq!(judge(1, "modprobe: FATAL: Module mlx5_core not found".to_owned()), Loaded::NotAll);
+        assert_eq!(judge(0, String::new()), Loaded::All);
+    }
 }

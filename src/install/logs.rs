@@ -10,7 +10,7 @@ const LINES: usize = 12;
 /// What a line that contains the words on the left means. The first that is found counts: causes stand before their
 /// consequences. Sources: `mlnxofedinstall` and `mlnx_add_kernel_support.sh` themselves; issues of microsoft/pai
 /// (2470), Azure/azhpc-images (298), NVIDIA's doca-driver-build (52), and apt, dpkg, DKMS and kmod.
-const SIGNS: [(&str, Reason); 36] = [
+const SIGNS: [(&str, Reason); 40] = [
     ("No space left on device", Reason::NoSpace),
     ("Not enough free space", Reason::NoSpace),
     ("Not enough disk space", Reason::NoSpace),
@@ -37,6 +37,12 @@ const SIGNS: [(&str, Reason); 36] = [
     ("held broken packages", Reason::PackageConflict),
     ("cannot install both", Reason::PackageConflict),
     ("One or more packages depends on", Reason::PackageConflict),
+    ("conflicts with file from package", Reason::PackageConflict),
+    ("conflicts between attempted installs", Reason::PackageConflict),
+    ("error: Failed dependencies:", Reason::PackageConflict),
+    ("does not verify: ", Reason::RepositoryKey),
+    ("required packages for installing", Reason::PrerequisitesMissing),
+    ("Unable to locate package", Reason::PrerequisitesMissing),
     ("is in use by", Reason::DriverInUse),
     ("does not have drivers available for this kernel", Reason::KernelUnsupported),
     ("does not have non-DKMS driver packages available for this kernel", Reason::KernelUnsupported),
@@ -45,8 +51,6 @@ const SIGNS: [(&str, Reason); 36] = [
     ("Bad return status for module build on kernel", Reason::DkmsBuild),
     ("implicit declaration of function", Reason::DkmsBuild),
     ("has no member named", Reason::DkmsBuild),
-    ("One or more required packages for installing", Reason::PrerequisitesMissing),
-    ("Unable to locate package", Reason::PrerequisitesMissing),
 ];
 
 /// What a log means; `otherwise` where it has no sign that is known.
@@ -103,6 +107,20 @@ mod tests {
                 "One or more required packages for installing MLNX_OFED_LINUX are missing.",
                 Reason::PrerequisitesMissing,
             ),
+            (
+                "Error: One or more required packages for installing OFED-internal are missing. | Run: | zypper install \
+                 kernel-source | Failed to build MLNX_OFED_LINUX for 5.3.18-150300.38.53-azure",
+                Reason::PrerequisitesMissing,
+            ),
+            (
+                "file /usr/bin/x from install of rdma-core-58-1.x86_64 conflicts with file from package other-1-1.x86_64",
+                Reason::PackageConflict,
+            ),
+            (
+                "error: Failed dependencies: | rdma-core = 48 is needed by (installed) lustre-client-2.15-1.x86_64",
+                Reason::PackageConflict,
+            ),
+            ("package knem-1-1.x86_64 does not verify: no signature", Reason::RepositoryKey),
             ("System has one or more unsupported device, see below.", Reason::AdapterUnsupported),
             ("E: Unable to correct problems, you have held broken packages.", Reason::PackageConflict),
             (

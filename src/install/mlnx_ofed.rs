@@ -2,11 +2,13 @@
 //! installer run with the options of that version, its calls of the package manager led to the local repository.
 
 mod options;
+mod prerequisites;
 
 use super::{Manner, dkms, logs};
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
 use crate::catalog::names::tag_of;
 use crate::host::Host;
+use crate::host::run::Finished;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
 use crate::packages::{Manager, Transaction};
@@ -18,6 +20,20 @@ use std::path::Path;
 /// Where the archive is unpacked and modules are built, inside the root. `/tmp` may be memory, and is private to each
 /// command.
 const WORK: &str = "/var/lib/ofedctl/vendor";
+
+/// The installer's home, so that the user's own is neither read nor written.
+const HOME: &str = "/var/lib/ofedctl/vendor/home";
+/// Its spec files do not name every file that they make on some releases of Enterprise Linux, 8.6 for one, where that
+/// would end a build (Azure/azhpc-images, which write the same into `~/.rpmmacros`).
+const MACROS: &str = "%_unpackaged_files_terminate_build 0\n";
+
+/// How the installer failed.
+struct Failure {
+    reason: Reason,
+    /// Its last words, and its log's.
+    said: String,
+    error: anyhow::Error,
+}
 
 /// An installation under way.
 pub(super) struct Installer<'a> {
@@ -36,6 +52,7 @@ impl Installer<'_> {
         let root = &self.host.root;
         root.remove_all(WORK)?;
         root.make_dirs(&format!("{WORK}/tmp"), 0o700)?;
+        root.write_text(&format!("{HOME}/.rpmmacros"), MACROS)?;
         let installed = self.for_kernels();
         root.remove_all(WORK)?;
         installed
@@ -165,7 +182,25 @@ impl Installer<'_> {
         name.strip_prefix('-')?.strip_suffix(&arch)
     }
 
+    /// Runs the installer. Where it misses packages that the cache has, they are installed, and it is run once more.
     fn run(&self, folder: &str, kernel: &str, modules: Modules) -> Result<()> {
+        let finished = self.call(folder, kernel, modules)?;
+        if finished.code == 0 {
+            return Ok(());
+        }
+        let failure = self.failure(&finished, &format!("{} for {kernel}", modules.doing()))?;
+        if failure.reason != Reason::PrerequisitesMissing {
+            return Err(failure.error);
+        }
+        self.bring(failure)?;
+        let finished = self.call(folder, kernel, modules)?;
+        if finished.code == 0 {
+            return Ok(());
+        }
+        Err(self.failure(&finished, &format!("{} for {kernel}, again", modules.doing()))?.error)
+    }
+
+    fn call(&self, folder: &str, kernel: &str, modules: Modules) -> Result<Finished> {
         let distro = &self.plan.target.distro;
         let options = Options {
             version: self.version(),
@@ -179,23 +214,42 @@ impl Installer<'_> {
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
         self.host.events.info(format!("running {}", program.join(" ")));
-        let finished = self.host.run(&self.manager.with_repository(self.host, self.transaction, &program))?;
-        if finished.code == 0 {
-            return Ok(());
-        }
+        let cmd = self.manager.with_repository(self.host, self.transaction, &program);
+        self.host.run(&cmd.env("HOME", HOME))
+    }
+
+    /// Why it failed, from its exit code, its last words and its log.
+    fn failure(&self, finished: &Finished, doing: &str) -> Result<Failure> {
         let (log, lines) = self.log(&finished.tail)?;
-        let otherwise = options::reason(finished.code);
-        let reason = match logs::classify(&format!("{lines} {}", finished.tail), otherwise) {
+        let said = format!("{lines} | {}", finished.tail);
+        let reason = match logs::classify(&said, options::reason(finished.code)) {
             // It only checks /usr, so a full disk shows in whatever it could not do.
             Reason::InstallerFailed if self.host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
             reason => reason,
         };
-        let doing = format!("{} for {kernel}", modules.doing());
-        let error = finished.error(reason, &doing);
-        if lines.is_empty() {
-            return Err(error);
+        let mut error = finished.error(reason, doing);
+        if !lines.is_empty() {
+            error = reason.error(format!("{error}; its log (all of it in `{log}`): {lines}"));
         }
-        Err(reason.error(format!("{error}; its log (all of it in `{log}`): {lines}")))
+        Ok(Failure { reason, said, error })
+    }
+
+    /// Installs what the installer misses, from the cache.
+    fn bring(&self, failure: Failure) -> Result<()> {
+        let missing = prerequisites::named(&failure.said);
+        if missing.is_empty() {
+            return Err(failure.error);
+        }
+        self.host.events.info(format!("the installer misses {}", missing.join(" ")));
+        let transaction = Transaction { packages: &missing, ..*self.transaction };
+        self.manager.install(self.host, &transaction).map_err(|error| match Reason::of(&error) {
+            Reason::CacheMissing => {
+                let what =
+                    format!("the installer misses {}, and so does the cache: {error}", missing.join(" "));
+                Reason::PrerequisitesMissing.error(what)
+            }
+            _ => error,
+        })
     }
 
     /// The log that tells why: the one the last words name, else the installer's general one.

@@ -1,10 +1,12 @@
-//! Whether the running kernel, where there is one, has the planned modules.
+//! Whether the running kernel, where there is one, has the planned modules, and how a run ends then.
 
 use super::Job;
-use crate::configure;
+use crate::configure::{self, Loaded};
 use crate::facts::Facts;
 use crate::host::Host;
+use crate::outcome::{Outcome, Reason};
 use crate::plan_document::Plan;
+use crate::settings::RebootPolicy;
 use crate::target::{Driver, Moment};
 use crate::verify;
 use anyhow::Result;
@@ -15,10 +17,33 @@ pub(super) fn were_seen(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
     Ok(is_there && are_own(job.host, plan)?)
 }
 
-/// Whether the running kernel, when there is one, has every module of the plan now.
-pub(super) fn load(job: &Job, plan: &Plan) -> Result<bool> {
-    Ok(job.moment == Moment::Bake
-        || (configure::load_modules(job.host, &plan.modules)? && are_own(job.host, plan)?))
+/// How far the running kernel, when there is one, has the modules of the plan now.
+pub(super) fn load(job: &Job, plan: &Plan) -> Result<Loaded> {
+    if job.moment == Moment::Bake {
+        return Ok(Loaded::All);
+    }
+    match configure::load_modules(job.host, &plan.modules)? {
+        Loaded::All if !are_own(job.host, plan)? => Ok(Loaded::NotAll),
+        loaded => Ok(loaded),
+    }
+}
+
+/// The good ending, with a word on the reboot that is due where the modules are not `loaded`; a bad one where no reboot
+/// will load them.
+pub(super) fn ended(job: &Job, loaded: Loaded, reason: Reason, message: String) -> Result<Outcome> {
+    match (loaded, job.settings.reboot) {
+        (Loaded::All, _) => Ok(Outcome::new(reason, message)),
+        (Loaded::Refused(said), _) => {
+            let what = format!("{message}, but the kernel does not take its modules: {said}");
+            Err(Reason::SecureBoot.error(what))
+        }
+        (Loaded::NotAll, RebootPolicy::Never) => {
+            Ok(Outcome::new(reason, format!("{message}; its modules are loaded at the next boot")))
+        }
+        (Loaded::NotAll, RebootPolicy::Report | RebootPolicy::PowerState) => {
+            Ok(Outcome::new(Reason::RebootRequired, message))
+        }
+    }
 }
 
 /// Whether the loaded modules are the driver's. The kernel may have loaded its own before a vendor's were there:

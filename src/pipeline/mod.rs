@@ -17,7 +17,7 @@ use crate::cache::Bundle;
 use crate::cache::remote::is_remote;
 use crate::catalog::Catalog;
 use crate::configure;
-use crate::configure::labels;
+use crate::configure::{Loaded, labels};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
@@ -28,7 +28,7 @@ use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
-use crate::settings::{RebootPolicy, Settings};
+use crate::settings::Settings;
 use crate::stage::{self, Against, Opened};
 use crate::target::{Driver, Moment};
 use crate::verify;
@@ -170,7 +170,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         receipt.save(&host.root)
     })?;
     labels::restore_own(host, job.moment == Moment::Bake);
-    Ok(ended(job, loaded, Reason::Installed, message))
+    loaded::ended(job, loaded, Reason::Installed, message)
 }
 
 /// What there is to do on a root.
@@ -212,23 +212,12 @@ fn look(job: &Job, patience: Duration) -> Result<Outlook> {
 
 /// How a run ends that finds everything in place.
 fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
-    let loaded = loaded::were_seen(job, facts, plan)? || loaded::load(job, plan)?;
-    Ok(ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name())))
+    let loaded = if loaded::were_seen(job, facts, plan)? { Loaded::All } else { loaded::load(job, plan)? };
+    loaded::ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name()))
 }
 
 fn said(plan: &Plan) -> String {
     format!("{}: {}", plan.driver_name(), plan.why.join("; "))
-}
-
-/// The good ending, with a word on the reboot that is due where the modules are not `loaded`.
-fn ended(job: &Job, loaded: bool, reason: Reason, message: String) -> Outcome {
-    match job.settings.reboot {
-        _ if loaded => Outcome::new(reason, message),
-        RebootPolicy::Never => {
-            Outcome::new(reason, format!("{message}; its modules are loaded at the next boot"))
-        }
-        RebootPolicy::Report | RebootPolicy::PowerState => Outcome::new(Reason::RebootRequired, message),
-    }
 }
 
 /// The plan, and the question it answers: from the receipt when that was the question then too.
@@ -246,14 +235,14 @@ fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String
     Ok((question, plan))
 }
 
-/// Makes the edits. Says whether the running kernel, when there is one, has the modules now.
+/// Makes the edits. Says how far the running kernel, when there is one, has the modules now.
 fn configured(
     job: &Job,
     report: &mut Report,
     journal: &mut Journal,
     plan: &Plan,
     installed: &install::Installed,
-) -> Result<bool> {
+) -> Result<Loaded> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
     let sealed = job.moment == Moment::Bake;

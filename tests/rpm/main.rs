@@ -19,4 +19,5 @@ mod roots;
 mod scene;
 mod suse;
 mod vendor;
+mod vendor_failures;
 mod vendor_packages;

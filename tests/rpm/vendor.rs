@@ -13,7 +13,7 @@ use crate::{bake, hold};
 use std::path::Path;
 
 /// What the distribution has: headers of two kernels, what builds modules, and a newer rdma-core than the vendor's.
-fn distribution(identity: Identity) -> Repository {
+pub(crate) fn packages(identity: Identity) -> Vec<Rpm> {
     let (version, release) = identity.kernel.trim_end_matches(".x86_64").split_once('-').unwrap();
     let headers = |release: &'static str| Rpm { release, ..Rpm::plain("kernel-devel", version, "") };
     let mut all = vec![headers(release), headers("999.el8_10")];
@@ -25,7 +25,11 @@ fn distribution(identity: Identity) -> Repository {
     all.push(Rpm::plain("rdma-core", "61", ""));
     all.push(Rpm::plain("libibverbs", "61", "rdma-core = 61"));
     all.push(Rpm::plain("upgradable", "2", ""));
-    Repository::of(&all)
+    all
+}
+
+fn distribution(identity: Identity) -> Repository {
+    Repository::of(&packages(identity))
 }
 
 /// A root whose users hold back what `held` names.
@@ -37,7 +41,7 @@ fn root_holding(identity: Identity, repository: &Repository, held: &str) -> Root
     root
 }
 
-fn root(identity: Identity, repository: &Repository) -> Root {
+pub(crate) fn root(identity: Identity, repository: &Repository) -> Root {
     root_holding(identity, repository, "kernel* rdma-core")
 }
 
@@ -48,7 +52,7 @@ fn upgraded(root: &Root, repository: &Repository) -> String {
     bake::known(root)
 }
 
-fn run(command: &str, root: &Root, shop: &Shop, cache: &Path, more: &[&str]) -> Ran {
+pub(crate) fn run(command: &str, root: &Root, shop: &Shop, cache: &Path, more: &[&str]) -> Ran {
     let path = |path: &Path| path.display().to_string();
     let (root, catalog, cache) = (path(root.path()), path(&shop.catalog()), path(cache));
     let all =

@@ -71,6 +71,19 @@ fn a_package_for_another_distribution_is_refused_before_its_installer_runs() {
 }
 
 #[test]
+fn what_the_installer_misses_and_the_cache_has_not_is_named() {
+    let shop = Shop::of(|folder| drop(mlnx_ofed::tgz(folder, &MlnxOfed::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&[]).expect(0, "staged");
+    // It was there when the cache was filled, and only the vendor's own packages need it.
+    let purge = scene.root.inside(&["dpkg", "--purge", "--force-depends", "libnl-route-3-200"]);
+    assert!(purge.status.success(), "{purge:?}");
+    let ran = scene.bake(&[]);
+    ran.expect(14, "prerequisites-missing");
+    assert!(ran.stdout.contains("misses libnl-route-3-200, and so does the cache"), "{}", ran.stdout);
+}
+
+#[test]
 fn headers_that_are_not_to_be_had_are_named_while_staging_and_while_baking() {
     let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
     let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));

@@ -145,7 +145,7 @@ pub(super) fn configured(cmd: Cmd, transaction: &Transaction) -> Cmd {
 /// What the managers' last lines mean. They resolve, and test the transaction, before they change anything, so all
 /// but the last sign of a full disk mean that the root is untouched.
 pub(super) fn classify(tail: &str) -> Reason {
-    const SIGNS: [(&str, Reason); 24] = [
+    const SIGNS: [(&str, Reason); 26] = [
         ("Unable to find a match", Reason::CacheMissing),
         ("No match for argument", Reason::CacheMissing),
         ("nothing provides", Reason::CacheMissing),
@@ -163,6 +163,8 @@ pub(super) fn classify(tail: &str) -> Reason {
         ("more space needed", Reason::NoSpace),
         ("needs at least", Reason::NoSpace),
         ("No space left on device", Reason::NoSpace),
+        ("does not verify: ", Reason::RepositoryKey),
+        ("GPG check FAILED", Reason::RepositoryKey),
         ("conflicts with", Reason::PackageConflict),
         ("conflicts between attempted installs", Reason::PackageConflict),
         ("onflicts with ", Reason::PackageConflict),
@@ -197,6 +199,7 @@ mod tests {
                 "file /usr/bin/x from install of a-1-1.x86_64 conflicts with file from package b-1-1.x86_64",
                 Reason::PackageConflict,
             ),
+            ("package a-1-1.x86_64 does not verify: no signature", Reason::RepositoryKey),
             ("package a-1-1.x86_64 conflicts with b provided by b-1-1.x86_64", Reason::PackageConflict),
             ("System management is locked by the application with pid 7 (zypper).", Reason::LockTimeout),
             ("error: %prein(a-1-1.noarch) scriptlet failed, exit status 7", Reason::PackageManager),

@@ -1,0 +1,110 @@
+//! What goes wrong with a vendor's driver in an rpm root ends in a reason of its own, with the words that tell why.
+
+use crate::bake::{give, known, prepared, stack};
+use crate::common::image;
+use crate::common::program::Ran;
+use crate::common::root::Root;
+use crate::common::vendor::shop::Shop;
+use crate::packages::{Repository, Rpm};
+use crate::roots::ALMA8;
+use crate::vendor::{packages, root, run};
+use crate::vendor_packages;
+
+const VERSION: &str = "24.10-3.2.5.0";
+
+fn archive(tag: &'static str) -> Shop {
+    Shop::of(move |folder| drop(vendor_packages::tgz(folder, VERSION, "rhel8.10", tag)))
+}
+
+fn message(ran: &Ran) -> String {
+    ran.json()["message"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_nothing_left(root: &Root) {
+    assert!(!root.path().join("var/lib/ofedctl/receipt.json").exists());
+    assert!(!root.path().join("var/lib/ofedctl/vendor").exists());
+    image::assert_left_alone(root);
+}
+
+#[test]
+fn what_the_installer_misses_is_installed_from_the_cache_and_it_is_run_once_more() {
+    let shop = archive("rhel8.10");
+    // What is staged for the installer cannot be installed as a whole where something is in the way of one of it.
+    let repository = Repository::of(&[packages(ALMA8), vec![Rpm::plain("gtk2", "1", "")]].concat());
+    let root = root(ALMA8, &repository);
+    let cache = root.beside("cache");
+    run("stage", &root, &shop, &cache, &[]).expect(0, "staged");
+    give(&root, &Rpm { head: "Conflicts: gtk2", ..Rpm::plain("site-desktop", "1", "") });
+    let ran = run("bake", &root, &shop, &cache, &[]);
+    ran.expect(0, "installed");
+    assert!(ran.stderr.contains("the installer misses tcsh"), "{}", ran.stderr);
+    let known = known(&root);
+    assert!(known.contains("tcsh-1-1") && !known.contains("gtk2"), "{known}");
+}
+
+#[test]
+fn what_neither_the_image_nor_the_cache_has_is_named() {
+    let shop = archive("rhel8.10");
+    let mut without = packages(ALMA8);
+    without.retain(|rpm| rpm.name != "tcsh");
+    let repository = Repository::of(&without);
+    let root = root(ALMA8, &repository);
+    let cache = root.beside("cache");
+    run("stage", &root, &shop, &cache, &[]).expect(0, "staged");
+    let ran = run("bake", &root, &shop, &cache, &[]);
+    ran.expect(14, "prerequisites-missing");
+    assert!(message(&ran).contains("misses tcsh, and so does the cache"), "{}", message(&ran));
+    assert_nothing_left(&root);
+}
+
+#[test]
+fn a_package_for_another_release_is_refused_before_its_installer_runs() {
+    let shop = archive("rhel8.6");
+    let repository = Repository::of(&packages(ALMA8));
+    let root = root(ALMA8, &repository);
+    let cache = root.beside("cache");
+    run("stage", &root, &shop, &cache, &[]).expect(0, "staged");
+    let ran = run("bake", &root, &shop, &cache, &[]);
+    ran.expect(12, "wrong-package");
+    assert!(message(&ran).contains("`distro` says `rhel8.6`, and not `rhel8.10`"), "{}", message(&ran));
+    assert_nothing_left(&root);
+}
+
+#[test]
+fn a_file_of_the_vendors_that_another_package_has_is_named_with_both() {
+    let shop = Shop::of(|folder| {
+        vendor_packages::tgz(folder, VERSION, "rhel8.10", "rhel8.10");
+        vendor_packages::host_package(folder, "3.2.1", "25.10", "rhel8");
+    });
+    let repository = Repository::of(&packages(ALMA8));
+    let root = root(ALMA8, &repository);
+    let cache = root.beside("cache");
+    for driver in ["doca", "mlnx_ofed"] {
+        run("stage", &root, &shop, &cache, &["--driver", driver]).expect(0, "staged");
+    }
+    let files = vec![("/etc/rdma/mlx4.conf", "# the site's\n")];
+    give(&root, &Rpm { files, ..Rpm::plain("site-rdma", "1", "") });
+    for driver in ["doca", "mlnx_ofed"] {
+        let ran = run("bake", &root, &shop, &cache, &["--driver", driver]);
+        ran.expect(14, "package-conflict");
+        for words in ["/etc/rdma/mlx4.conf", "rdma-core-25-1", "site-rdma-1-1"] {
+            assert!(message(&ran).contains(words), "{driver}: no `{words}` in: {}", message(&ran));
+        }
+        assert_eq!(root.read("etc/rdma/mlx4.conf"), "# the site's\n");
+        assert_nothing_left(&root);
+    }
+}
+
+#[test]
+fn an_image_whose_rpm_wants_signatures_says_which_package_has_none() {
+    let (root, _repository) = prepared(ALMA8, "etc/yum.repos.d", &stack());
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    root.write("etc/rpm/macros", "%_dbpath /var/lib/rpm\n%_pkgverify_level signature\n");
+    let before = known(&root);
+    let ran = image::bake(&root, &cache);
+    ran.expect(14, "repository-key");
+    assert!(message(&ran).contains("rdma-core-48.0-1"), "{}", message(&ran));
+    assert_eq!(known(&root), before);
+}
