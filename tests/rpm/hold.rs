@@ -4,7 +4,7 @@ use crate::bake::{give, known, prepared, stack};
 use crate::common::image;
 use crate::common::root::Root;
 use crate::packages::{Repository, Rpm};
-use crate::roots::{ALMA8, AZURE3, CENTOS7, Identity, SLES15};
+use crate::roots::{ALMA8, CENTOS7, Identity, SLES15};
 
 /// Runs a program inside a root, and fails with its words when it fails.
 #[track_caller]
@@ -114,23 +114,4 @@ fn zypper_leaves_the_kernels_alone_beside_what_users_lock() {
         kernel: ["kernel-default", "kernel-default-devel"],
         upgrade: &["zypper", "--non-interactive", "--no-gpg-checks", "update", "--no-recommends"],
     });
-}
-
-/// No tdnf is at hand to read it: its form is that of vmware/tdnf's own tests.
-#[test]
-fn tdnf_is_told_by_a_file_of_its_own() {
-    let (root, _repository) = prepared(AZURE3, "etc/yum.repos.d", &stack());
-    let others = "etc/tdnf/locks.d/others.conf";
-    root.write(others, "kernel\n");
-    root.write("etc/ofedctl/config.yaml", "driver: inbox\nkernel_hold: true\n");
-    let modules = ["mlnx-ofa_kernel", "mlnx-ofa_kernel-modules"].map(|name| Rpm::plain(name, "24.10", ""));
-    let repository = Repository::of(&[stack(), modules.to_vec()].concat());
-    root.write("etc/yum.repos.d/test.repo", &repository.file(""));
-    let cache = root.beside("cache");
-    image::stage(&root, &cache).expect(0, "staged");
-    image::bake(&root, &cache).expect(0, "installed");
-    let ours = "etc/tdnf/locks.d/ofedctl-kernel.conf";
-    assert!(root.read(ours).starts_with("kernel\nkernel-devel\n"));
-    image::ask("uninstall", &root).expect(0, "uninstalled");
-    assert!(!root.path().join(ours).exists() && root.read(others) == "kernel\n");
 }
