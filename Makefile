@@ -23,8 +23,13 @@ lint: ## Check the form of the code and what the compiler's critic says of it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-test: root setup lint release ## Check, build and test everything, with real Debian roots (root; some minutes)
-	cargo test --locked
+# One core alone links the file to ship; the other checks the code and builds the tests meanwhile. The tests, in turn,
+# wait for package managers and services more than they compute: twice as many at a time as there are cores.
+test: root setup musl ## Check, build and test everything, with real Debian roots (root; some minutes)
+	@$(MAKE) --no-print-directory release & release=$$!; \
+	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
+	  wait $$release && exit $$tests
+	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked
 
 bench: ## Measure the budgets, each side by side with the tool it is compared with
 	cargo bench --locked
