@@ -114,14 +114,26 @@ impl Plan {
         }
     }
 
-    /// Whether both ask for the same to be there. What is known of the machine, and the reasons, may differ: an image
-    /// is baked for a size that only the VM made from it knows. So may what was in the way: it is gone by now.
+    /// Whether both ask for the same to be there, for the same kernels or for others. What is known of the machine, and
+    /// the reasons, may differ: an image is baked for a size that only the VM made from it knows. So may what was in the
+    /// way: it is gone by now.
     pub fn does_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.target, &other.target);
-        (&ours.distro, ours.arch, &ours.kernels) == (&theirs.distro, theirs.arch, &theirs.kernels)
-            && (self.driver, &self.driver_version, &self.artifact)
-                == (other.driver, &other.driver_version, &other.artifact)
-            && (&self.packages, &self.edits, &self.modules) == (&other.packages, &other.edits, &other.modules)
+        (&ours.distro, ours.arch) == (&theirs.distro, theirs.arch)
+            && (self.driver, self.distribution_modules) == (other.driver, other.distribution_modules)
+            && (&self.driver_version, &self.artifact, &self.modules)
+                == (&other.driver_version, &other.artifact, &other.modules)
+            && self.for_any_kernel() == other.for_any_kernel()
+    }
+
+    /// Packages and edits that are not for one kernel.
+    fn for_any_kernel(&self) -> (Vec<&String>, Vec<&Edit>) {
+        let versions = self.target.kernels.iter().map(|kernel| without_arch(kernel));
+        let versions: Vec<&str> = versions.collect();
+        let is_for_one = |package: &&String| versions.iter().any(|version| package.ends_with(version));
+        let packages = self.packages.iter().filter(|package| !is_for_one(package)).collect();
+        let is_for_all = |edit: &&Edit| !matches!(edit, Edit::RefreshInitramfs { .. });
+        (packages, self.edits.iter().filter(is_for_all).collect())
     }
 
     /// The plan in lines fit for a change request.
@@ -168,6 +180,11 @@ impl Plan {
         line("verify", &format!("modules {}", self.modules.join(" ")));
         text
     }
+}
+
+/// A kernel as the packages of its headers call it: rpm ones leave out the architecture.
+fn without_arch(kernel: &str) -> &str {
+    [".x86_64", ".aarch64"].iter().find_map(|arch| kernel.strip_suffix(arch)).unwrap_or(kernel)
 }
 
 /// How many versions a line names before it only counts them.

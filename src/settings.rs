@@ -138,7 +138,8 @@ pub struct Settings {
     pub vm_size: Option<String>,
     /// The adapter generation, where the VM size does not tell it.
     pub nic: Option<Nic>,
-    /// The kernels that must have working modules, as `uname -r` prints them. All installed ones when empty.
+    /// The kernels that must have working modules, as `uname -r` prints them. When empty: all that are installed in an
+    /// image; on a running VM the one that runs, and those that were made right before.
     pub kernels: Vec<String>,
     /// How long to wait on a live VM for a late InfiniBand function, in seconds. Baking never waits.
     pub wait_for_device: u64,

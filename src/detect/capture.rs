@@ -109,9 +109,8 @@ fn made_from(host: &Host, facts: &Facts) -> Result<Vec<(String, String)>> {
         let text = serde_json::to_string_pretty(&facts.compute.to_instance_data())?;
         files.push((compute::INSTANCE_DATA.to_owned(), text + "\n"));
     }
-    if facts.ofed.as_ref().is_some_and(|ofed| ofed.by_ofedctl) {
-        let plan = super::receipt(host);
-        files.push((RECEIPT.to_owned(), json!({"plan": plan}).to_string() + "\n"));
+    if let Some(plan) = super::receipt(host) {
+        files.push((RECEIPT.to_owned(), json!({ "plan": plan }).to_string() + "\n"));
     }
     if let Some(status) = host.root.read_text(DPKG_STATUS)? {
         files.push((DPKG_STATUS.to_owned(), stanzas(&status)));

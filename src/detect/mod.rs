@@ -33,6 +33,7 @@ const IMDS_PATIENCE: Duration = Duration::from_secs(4);
 /// Reads a root's facts. Starts no program and uses no network.
 pub fn detect(host: &Host) -> Result<Facts> {
     let os = os::read(&host.root);
+    let receipt = receipt(host);
     Ok(Facts {
         schema_version: 1,
         modules: os.kernels.iter().map(|kernel| (kernel.clone(), places(host, kernel))).collect(),
@@ -46,7 +47,8 @@ pub fn detect(host: &Host) -> Result<Facts> {
         secure_boot: secure_boot::read(host),
         waagent: azure::waagent(host),
         hpc_image: azure::hpc_image(host),
-        ofed: vendor_driver(host),
+        ofed: vendor_driver(host, receipt.as_ref()),
+        served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,
     })
 }
@@ -87,18 +89,27 @@ fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
     Ok(versions)
 }
 
-fn vendor_driver(host: &Host) -> Option<ofed::Ofed> {
+fn vendor_driver(host: &Host, of_receipt: Option<&ReceiptPlan>) -> Option<ofed::Ofed> {
     let mut found = ofed::read(host)?;
-    found.by_ofedctl = receipt(host).is_some_and(|receipt| receipt.brings_modules());
+    found.by_ofedctl = of_receipt.is_some_and(ReceiptPlan::brings_modules);
     Some(found)
 }
 
-/// What of a receipt tells whose the modules are. No more is read: a receipt of another version is a receipt, too.
+/// What of a receipt tells whose the modules are, and for which kernels. No more is read: a receipt of another version
+/// is a receipt, too.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReceiptPlan {
     driver: Driver,
     #[serde(default)]
     distribution_modules: bool,
+    #[serde(default)]
+    target: ReceiptTarget,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct ReceiptTarget {
+    #[serde(default)]
+    kernels: Vec<String>,
 }
 
 impl ReceiptPlan {

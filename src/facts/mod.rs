@@ -56,6 +56,9 @@ pub struct Facts {
     pub hpc_image: Option<azure::HpcImage>,
     /// A vendor's driver, where one is installed.
     pub ofed: Option<ofed::Ofed>,
+    /// The kernels that an earlier run of this program made right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub served_kernels: Vec<String>,
 }
 
 impl Facts {

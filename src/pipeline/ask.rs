@@ -1,7 +1,9 @@
 //! What is asked of a root without changing it: its facts, a plan for it, whether it is as its receipt says.
 
+use super::Job;
 use crate::catalog::Catalog;
 use crate::detect;
+use crate::edits::{Depth, due};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
@@ -33,6 +35,26 @@ pub fn plan_only(
     let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
     let plan = plan::plan(described, facts.as_ref(), moment, &Catalog::of(settings)?, settings)?;
     Ok((facts, plan))
+}
+
+/// Whether the receipt is of this very plan, at most for other kernels, and all that files can show agrees with it.
+pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
+    let host = job.host;
+    let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
+    let Some(receipt) = receipt.filter(same) else { return Ok(false) };
+    let installed = stage::manager_of(plan)?.installed(host)?;
+    let checks = verify::look(host, plan, &installed, Some(receipt))?;
+    if !installed.broken.is_empty() || verify::failures(&checks).is_some() {
+        return Ok(false);
+    }
+    // Of a kernel that came since, nobody has looked into the initial file system yet.
+    let depth = Depth::All { sealed: job.moment == Moment::Bake };
+    for edit in plan.edits.iter().filter(|edit| !receipt.plan.edits.contains(edit)) {
+        if !due(host, edit, &installed, depth)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Compares a root with its receipt, or says that there is none. On the running system also looks at what the kernel

@@ -70,16 +70,20 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
 }
 
 /// A machine that was found right once is known by its question the next time, at the next boot for example; and a
-/// clone by its own name.
+/// clone by its own name. Kernels that came or went with nothing to do about them are in the plan from now on.
 pub(super) fn note_question(
     host: &Host,
     receipt: Option<&mut Receipt>,
     question: String,
     vm_id: Option<String>,
+    plan: &Plan,
 ) {
     if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
         receipt.question = question;
         receipt.vm_id = vm_id;
+        if receipt.plan.target.kernels != plan.target.kernels {
+            receipt.plan = plan.clone();
+        }
         if let Err(error) = receipt.save(&host.root) {
             host.events.warn(format!("the receipt was not renewed: {error:#}"));
         }

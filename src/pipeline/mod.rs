@@ -127,8 +127,8 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     }
     // An image must not carry the name of the machine it was made on.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.moment == Moment::Live);
-    if unfinished.is_none() && is_already_right(host, &plan, earlier.as_ref())? {
-        earlier::note_question(host, earlier.as_mut(), question, vm_id);
+    if unfinished.is_none() && ask::is_already_right(job, &plan, earlier.as_ref())? {
+        earlier::note_question(host, earlier.as_mut(), question, vm_id, &plan);
         return in_place(job, &facts, &plan);
     }
 
@@ -204,7 +204,7 @@ fn look(job: &Job, patience: Duration) -> Result<Outlook> {
     if plan.present.is_some() {
         return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
-    if host.root.exists(journal::JOURNAL) || !is_already_right(host, &plan, earlier.as_ref())? {
+    if host.root.exists(journal::JOURNAL) || !ask::is_already_right(job, &plan, earlier.as_ref())? {
         return Ok(Outlook::Work(said(&plan)));
     }
     in_place(job, &facts, &plan).map(Outlook::Right)
@@ -281,15 +281,6 @@ fn proven(
     }
     report.done(&format!("{} checks passed", checks.len()));
     Ok(checks)
-}
-
-/// Whether the receipt is of this very plan and all that files can show still agrees with it.
-fn is_already_right(host: &Host, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
-    let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
-    let Some(receipt) = receipt.filter(same) else { return Ok(false) };
-    let installed = stage::manager_of(plan)?.installed(host)?;
-    let checks = verify::look(host, plan, &installed, Some(receipt))?;
-    Ok(installed.broken.is_empty() && verify::failures(&checks).is_none())
 }
 
 /// Stages and installs. The cache may hold several bundles for one target, resolved against different installed

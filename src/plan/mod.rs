@@ -48,7 +48,7 @@ pub fn question(
     settings: &Settings,
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
-    let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed);
+    let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, &facts.served_kernels);
     let asked = (env!("CARGO_PKG_VERSION"), described, moment, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
     let mut hasher = Hasher::default();
@@ -196,5 +196,15 @@ fn kernels(scene: &Scene) -> Result<Vec<String>> {
         let there = there.join(", ");
         return refuse(format!("the kernel {missing} is not installed in this root; it has {there}"));
     }
-    Ok(if wanted.is_empty() { there.clone() } else { wanted.clone() })
+    Ok(if wanted.is_empty() { by_themselves(scene, facts) } else { wanted.clone() })
+}
+
+/// The kernels when nobody names them: all of an image, for nobody knows which one it will boot. A VM needs the one it
+/// runs, and keeps those that were made right before; to build for another one only makes its boot slow.
+fn by_themselves(scene: &Scene, facts: &Facts) -> Vec<String> {
+    let there = &facts.os.kernels;
+    let running = facts.os.running_kernel.as_ref().filter(|it| scene.live.is_some() && there.contains(it));
+    let Some(running) = running else { return there.clone() };
+    let counts = |kernel: &&String| *kernel == running || facts.served_kernels.contains(kernel);
+    there.iter().filter(counts).cloned().collect()
 }

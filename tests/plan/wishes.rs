@@ -224,6 +224,52 @@ fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
 }
 
 #[test]
+fn an_image_gets_all_its_kernels_and_a_vm_the_one_it_runs_and_those_it_had() {
+    const OTHERS: [&str; 2] = ["5.15.0-1053-azure", "6.8.0-1027-azure"];
+    let auto = wish(DriverChoice::Auto, None, None);
+    let mut facts = machine("ubuntu22.04", Arch::X86_64, "5.15.0-1074-azure");
+    for (at, kernel) in [(0, OTHERS[0]), (2, OTHERS[1])] {
+        facts.os.kernels.insert(at, kernel.to_owned());
+        facts.modules.insert(kernel.to_owned(), modules(Place::Kernel));
+    }
+    let kernels = |facts: &Facts, moment, settings| planned(facts, moment, settings).unwrap().target.kernels;
+    let all = [OTHERS[0], "5.15.0-1074-azure", OTHERS[1]];
+    assert_eq!(kernels(&facts, Moment::Bake, &auto), all);
+    assert_eq!(kernels(&facts, Moment::Live, &auto), [all[1]]);
+    let named = Settings { kernels: vec![OTHERS[1].to_owned()], ..auto.clone() };
+    assert_eq!(kernels(&facts, Moment::Live, &named), [OTHERS[1]]);
+    facts.served_kernels = vec![OTHERS[0].to_owned(), "gone".to_owned()];
+    assert_eq!(kernels(&facts, Moment::Live, &auto), all[..2]);
+    // In a container, say, or after an update that took the old kernel away.
+    facts.os.running_kernel = Some("6.18.0".to_owned());
+    assert_eq!(kernels(&facts, Moment::Live, &auto), all);
+}
+
+#[test]
+fn a_driver_that_is_there_for_the_kernel_that_runs_is_there() {
+    let auto = wish(DriverChoice::Auto, None, None);
+    let mut facts = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
+    facts.os.kernels.push("6.8.0-1027-azure".to_owned());
+    facts.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
+    assert!(planned(&facts, Moment::Live, &auto).unwrap().present.is_some());
+    facts.os.running_kernel = Some("6.8.0-1027-azure".to_owned());
+    assert_eq!(refused(planned(&facts, Moment::Live, &auto)).0, Reason::DriverPresent);
+}
+
+#[test]
+fn plans_for_other_kernels_do_the_same() {
+    let auto = wish(DriverChoice::Auto, None, None);
+    let on =
+        |kernel: &str, settings| planned(&machine("rhel8.10", Arch::X86_64, kernel), Moment::Live, settings);
+    let plan = |kernel: &str| on(kernel, &auto).unwrap();
+    let [one, other] = ["4.18.0-553.el8_10.x86_64", "4.18.0-553.5.1.el8_10.x86_64"].map(plan);
+    assert!(one.packages != other.packages && one.edits != other.edits, "{one:?}");
+    assert!(one.does_the_same(&other) && other.does_the_same(&one));
+    let settings = Settings { memlock: false, ..auto.clone() };
+    assert!(!one.does_the_same(&on("4.18.0-553.5.1.el8_10.x86_64", &settings).unwrap()));
+}
+
+#[test]
 fn a_driver_that_secure_boot_keeps_out_is_not_there() {
     let auto = wish(DriverChoice::Auto, None, None);
     let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
