@@ -42,7 +42,7 @@ impl Work<'_> {
         let mut built = Vec::new();
         for kernel in self.kernels {
             self.host.stop.check()?;
-            if self.missing(&sources, kernel)?.is_empty() {
+            if dkms::missing(self.host, &sources, kernel)?.is_empty() {
                 continue;
             }
             let restored = self.restore(&sources, kernel)?;
@@ -54,16 +54,6 @@ impl Work<'_> {
             }
         }
         Ok(built)
-    }
-
-    fn missing<'s>(&self, sources: &'s [Source], kernel: &str) -> Result<Vec<&'s Source>> {
-        let status = dkms::status(self.host)?;
-        let is_installed = |source: &Source| {
-            let is_it =
-                |state: &dkms::State| state.source == *source && state.kernel.as_deref() == Some(kernel);
-            status.iter().any(|state| is_it(state) && state.installed)
-        };
-        Ok(sources.iter().filter(|source| !is_installed(source)).collect())
     }
 
     /// Adds, builds where nothing is built, and installs.

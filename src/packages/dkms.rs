@@ -39,13 +39,12 @@ pub struct Source {
 
 /// What DKMS says of one package and kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct State {
-    /// The sources.
-    pub source: Source,
-    /// The kernel; none for sources that are only added.
-    pub kernel: Option<String>,
+struct State {
+    source: Source,
+    /// None for sources that are only added.
+    kernel: Option<String>,
     /// Whether its modules are where the kernel loads them from.
-    pub installed: bool,
+    installed: bool,
 }
 
 /// The vendor's sources in a root, those first that others are built with.
@@ -66,8 +65,38 @@ pub fn sources(root: &Root) -> Vec<Source> {
     all.flat_map(|name| named(name)).collect()
 }
 
+/// Those of the sources whose modules are not installed for a kernel.
+///
+/// DKMS goes by the links it keeps itself (`is_module_installed` of its script), and so does this: `dkms status` takes
+/// seconds. It is asked where there are modules of another kernel that this one may load (weak-updates, on RHEL).
+pub fn missing<'s>(host: &Host, sources: &'s [Source], kernel: &str) -> Result<Vec<&'s Source>> {
+    let root = &host.root;
+    let mut missing: Vec<&Source> =
+        sources.iter().filter(|source| !is_installed(root, source, kernel)).collect();
+    if !missing.is_empty() && !root.list(&format!("/lib/modules/{kernel}/weak-updates")).is_empty() {
+        let status = status(host)?;
+        let is_it = |state: &State, source: &Source| {
+            state.source == *source && state.kernel.as_deref() == Some(kernel) && state.installed
+        };
+        missing.retain(|source| !status.iter().any(|state| is_it(state, source)));
+    }
+    Ok(missing)
+}
+
+/// Whether DKMS has linked what it built of a source for a kernel, and has it still.
+fn is_installed(root: &Root, source: &Source, kernel: &str) -> bool {
+    let Source { name, version } = source;
+    let prefix = format!("kernel-{kernel}-");
+    root.list(&format!("{TREE}/{name}")).iter().filter_map(|entry| entry.strip_prefix(&prefix)).any(|arch| {
+        let built = format!("{version}/{kernel}/{arch}");
+        let link = root.link_target(&format!("{TREE}/{name}/{prefix}{arch}"));
+        link.is_some_and(|link| link.ends_with(&built))
+            && !root.list(&format!("{TREE}/{name}/{built}/module")).is_empty()
+    })
+}
+
 /// What `dkms status` says; nothing where there is no DKMS.
-pub fn status(host: &Host) -> Result<Vec<State>> {
+fn status(host: &Host) -> Result<Vec<State>> {
     if !host.root.exists("/usr/sbin/dkms") && !host.root.exists("/sbin/dkms") {
         return Ok(Vec::new());
     }
@@ -95,6 +124,8 @@ fn parse(line: &str) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::stop::Stop;
+    use crate::host::testing::on_an_empty_root;
 
     #[test]
     fn both_forms_of_status_lines_are_read() {
@@ -136,6 +167,27 @@ mod tests {
         let found = sources(&Root::open(dir.path()).unwrap());
         let found: Vec<_> = found.iter().map(|it| format!("{} {}", it.name, it.version)).collect();
         assert_eq!(found, ["mlnx-ofed-kernel 25.10.OFED.1", "iser 25.10", "srp 25.10"]);
+    }
+
+    #[test]
+    fn what_dkms_has_linked_is_installed() {
+        let (dir, host) = on_an_empty_root(Stop::never());
+        let of = |version: &str| Source { name: "iser".to_owned(), version: version.to_owned() };
+        let sources = [of("25.10"), of("5.8")];
+        let missing = |kernel| -> Vec<_> {
+            missing(&host, &sources, kernel).unwrap().iter().map(|it| it.version.clone()).collect()
+        };
+        assert_eq!(missing("6.1"), ["25.10", "5.8"]);
+        let tree = dir.path().join("var/lib/dkms/iser");
+        let modules = tree.join("25.10/6.1/x86_64/module");
+        std::fs::create_dir_all(&modules).unwrap();
+        std::fs::write(modules.join("ib_iser.ko"), "").unwrap();
+        assert_eq!(missing("6.1"), ["25.10", "5.8"], "only built");
+        std::os::unix::fs::symlink("25.10/6.1/x86_64", tree.join("kernel-6.1-x86_64")).unwrap();
+        assert_eq!(missing("6.1"), ["5.8"]);
+        assert_eq!(missing("6"), ["25.10", "5.8"]);
+        std::fs::remove_file(modules.join("ib_iser.ko")).unwrap();
+        assert_eq!(missing("6.1"), ["25.10", "5.8"], "nothing to load");
     }
 
     proptest::proptest! {

@@ -45,13 +45,11 @@ pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
         return Ok(Vec::new());
     }
     let sources = if plan.distribution_modules { Vec::new() } else { dkms::sources(&host.root) };
-    let status = if sources.is_empty() { Vec::new() } else { dkms::status(host)? };
     let mut checks = Vec::new();
     for kernel in &plan.target.kernels {
+        let missing = dkms::missing(host, &sources, kernel)?;
         for source in &sources {
-            let is_it =
-                |state: &&dkms::State| state.source == *source && state.kernel.as_ref() == Some(kernel);
-            let ok = status.iter().find(is_it).is_some_and(|state| state.installed);
+            let ok = !missing.contains(&source);
             let found = if ok { "installed" } else { "not installed" }.to_owned();
             checks.push(Check::new(format!("dkms {} for {kernel}", source.name), ok, found));
         }
