@@ -66,23 +66,34 @@ pub fn loaded(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     let kernel = host.root.attribute(RELEASE).unwrap_or_default();
     let files = find(&host.root, &kernel, &plan.modules);
     let loaded = rdma::modules(host);
-    let mut checks = Vec::new();
-    for (name, file) in plan.modules.iter().zip(files) {
-        let now = loaded.iter().find(|module| module.name == *name);
-        checks.push(match (now, file) {
-            (None, Module::BuiltIn) => Check::new(format!("loaded {name}"), true, "built in".to_owned()),
-            (None, _) => Check::new(format!("loaded {name}"), false, "not loaded".to_owned()),
-            (Some(now), _) => same_source(now, file_srcversion(host, &kernel, name)?.as_deref()),
-        });
-    }
-    Ok(checks)
+    let now = |name: &String| loaded.iter().find(|module| module.name == *name);
+    let names: Vec<&String> = plan.modules.iter().filter(|name| now(name).is_some()).collect();
+    let mut of_files = srcversions(host, &kernel, &names)?.into_iter();
+    let check_one = |(name, file): (&String, Module)| match (now(name), file) {
+        (None, Module::BuiltIn) => Check::new(format!("loaded {name}"), true, "built in".to_owned()),
+        (None, _) => Check::new(format!("loaded {name}"), false, "not loaded".to_owned()),
+        (Some(now), _) => same_source(now, of_files.next().flatten().as_deref()),
+    };
+    Ok(plan.modules.iter().zip(files).map(check_one).collect())
 }
 
-/// The digest of a module file's sources; none where the kernel was built without them.
-fn file_srcversion(host: &Host, kernel: &str, name: &str) -> Result<Option<String>> {
-    let asked = host.run(&Cmd::new("modinfo").args(["-k", kernel, "-F", "srcversion", name]).captured())?;
-    let said = asked.stdout.trim();
-    Ok((asked.code == 0 && !said.is_empty()).then(|| said.to_owned()))
+/// The digests of the sources of module files, in the order asked; none for a module that was built without one.
+fn srcversions(host: &Host, kernel: &str, names: &[&String]) -> Result<Vec<Option<String>>> {
+    let ask = |names: &[&String]| -> Result<Vec<String>> {
+        let modinfo = Cmd::new("modinfo").args(["-k", kernel, "-F", "srcversion"]);
+        let asked = host.run(&modinfo.args(names.iter().copied()).captured())?;
+        let said = asked.stdout.lines().map(|line| line.trim().to_owned());
+        Ok(said.filter(|line| asked.code == 0 && !line.is_empty()).collect())
+    };
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // At every boot: one program for all, unless a line for one of them is missing.
+    let all = ask(names)?;
+    if all.len() == names.len() {
+        return Ok(all.into_iter().map(Some).collect());
+    }
+    names.iter().map(|name| Ok(ask(&[name])?.pop())).collect()
 }
 
 fn same_source(now: &LoadedModule, file: Option<&str>) -> Check {
