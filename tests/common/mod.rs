@@ -13,6 +13,7 @@ pub mod program;
 pub mod registry;
 pub mod relay;
 pub mod root;
+pub mod shipped;
 pub mod status;
 pub mod tree;
 pub mod vendor;

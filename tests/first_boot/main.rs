@@ -10,5 +10,7 @@ mod common;
 
 mod azure;
 mod drift;
+mod driver;
 mod inbox;
+mod two_kernels;
 mod vm;

@@ -108,6 +108,8 @@ fn c_source(module: &str, version: &str, source: Source) -> String {
     }
     text += "static void __exit stop(void) {}\nmodule_init(start);\nmodule_exit(stop);\n";
     let _ = writeln!(text, "MODULE_LICENSE(\"Dual BSD/GPL\");\nMODULE_VERSION(\"{version}\");");
+    // So that no two have the same source version.
+    let _ = writeln!(text, "MODULE_DESCRIPTION(\"{module}\");");
     text
 }
 

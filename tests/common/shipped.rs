@@ -1,0 +1,24 @@
+//! The file that ships: the program as `make release` builds it, for tests where its speed or its being static counts.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Builds it, where it is not built yet.
+pub fn program() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut make = Command::new("make");
+    make.args(["--quiet", "release"]).current_dir(folder);
+    // What cargo says here of this test would have it build everything anew.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" && name != "CARGO_TARGET_DIR"
+        {
+            make.env_remove(name);
+        }
+    }
+    let output = make.output().unwrap();
+    assert!(output.status.success(), "{make:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8(output.stdout).unwrap();
+    // `FILE: SIZE bytes of at most SIZE`
+    let line = said.lines().find(|line| line.contains(" bytes of at most ")).expect("a file with its size");
+    folder.join(line.split(':').next().unwrap())
+}
