@@ -1,4 +1,4 @@
-//! An image with the distribution's own driver.
+//! An image that carries only the cache, with the distribution's own driver in it.
 
 use crate::azure::Azure;
 use crate::common::image::{self, VM_SIZE};
@@ -20,7 +20,7 @@ const LOOK: &str = "modprobe rdma_rxe\nrdma link add rxe0 type rxe netdev eth0\n
     ofedctl verify --json --traffic rxe7 >no-traffic.json 2>no-traffic.log\n";
 
 #[test]
-fn a_baked_image_boots_on_azure_finds_itself_right_and_carries_traffic() {
+fn an_image_with_only_the_cache_installs_at_its_first_boot_on_azure_and_carries_traffic() {
     let root = cloud_root("trixie");
     image::stage(&root, &root.path().join("var/cache/ofedctl")).expect(0, "staged");
     let mut setup = std::process::Command::new(crate::common::shipped::program());
