@@ -125,11 +125,30 @@ fn with_drivers(
                 bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
                     Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", bundle.tag))
                 })?;
+            let before = manager.installed(host)?;
             manager.bring_repository(host, transaction, &vendors.title)?;
-            transact(host)?;
+            let transacted = transact(host);
+            if let Err(error) = &transacted
+                && Reason::of(error) == Reason::CacheMissing
+            {
+                take_back(host, manager, &before, manner)?;
+            }
+            transacted?;
             dkms::Work { host, cache, bundle, kernels: &plan.target.kernels, manner }.build()
         }
     }
+}
+
+/// Takes out what came since. A manager that lacks something has changed nothing itself, so this is the package that
+/// brought the repository, and what was made to go with it.
+fn take_back(host: &Host, manager: Manager, before: &packages::Installed, manner: Manner) -> Result<()> {
+    let now = manager.installed(host)?.versions;
+    let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();
+    if came.is_empty() {
+        return Ok(());
+    }
+    host.events.info(format!("the bundle lacks something, so {} is taken out again", came.join(", ")));
+    manager.remove(host, &came, manner.sealed)
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.

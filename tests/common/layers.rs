@@ -24,6 +24,10 @@ const INSTALL: &str = r#"
     mount -t proc proc proc
     printf '#!/bin/sh\nexit 101\n' >usr/sbin/policy-rc.d
     chmod 755 usr/sbin/policy-rc.d
+    case $* in *linux-image*)
+        mkdir -p etc/initramfs-tools/conf.d
+        echo COMPRESSLEVEL=1 >etc/initramfs-tools/conf.d/quick
+    esac
     inside() { chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"; }
     install() { inside apt-get -qq -o DPkg::Options::=--DPKG --no-install-recommends install --yes "$@"; }
     install "$@" || { inside apt-get -qq update && install "$@"; }

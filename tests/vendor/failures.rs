@@ -5,7 +5,7 @@ use crate::common::image;
 use crate::common::need::need;
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, building};
-use crate::common::tree::Tree;
+use crate::common::tree::{self, Tree};
 use crate::common::vendor;
 use crate::common::vendor::doca::{self, Doca};
 use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
@@ -110,6 +110,26 @@ fn headers_that_are_not_to_be_had_are_named_while_staging_and_while_baking() {
     assert!(ran.stdout.contains("lock-frontend"), "{}", ran.stdout);
     // The kernel that has them is not held up by the one that has not.
     scene.bake(&["--kernel", &old]).expect(0, "installed");
+}
+
+#[test]
+fn a_bundle_that_lacks_something_leaves_nothing_of_the_vendor_behind() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&[]).expect(0, "staged");
+    // It was there when the cache was filled, so it is not in it.
+    assert!(scene.root.inside(&["dpkg", "--purge", "lsof"]).status.success());
+    let before = Tree::of(scene.root.path());
+    let ran = scene.bake(&[]);
+    ran.expect(14, "cache-missing");
+    assert!(ran.stdout.contains("lsof"), "{}", ran.stdout);
+    assert!(scene.root.installed("doca-host").is_none());
+    let is_a_record = |path: &str| ["var/lib/dpkg/", "var/log/"].iter().any(|at| path.starts_with(at));
+    let before = before.without(is_a_record);
+    let after = Tree::of(scene.root.path()).without(is_a_record).without(image::is_ours);
+    let difference = tree::diff(&before, &after);
+    assert!(difference.is_empty(), "{difference}");
+    image::assert_left_alone(&scene.root);
 }
 
 #[test]
