@@ -89,9 +89,14 @@ fn distro_of_tag(tag: &str) -> Option<Distro> {
 }
 
 /// What the vendor's installer calls a distribution by itself, and the names of its packages with it: `ubuntu22.04`,
-/// `ol7.9`, `sles15sp4` (seen in what it prints on SLES: "Detected sles15sp0").
+/// `ol7.9`, `sles15sp4` (seen in what it prints on SLES: "Detected sles15sp0"). `CentOS` is RHEL to it (azhpc-images call it
+/// there without `--distro`, which they give on `AlmaLinux` and Rocky Linux).
 pub fn tag_of(distro: &Distro) -> String {
-    if distro.id == "sles" { distro.to_string().replacen('.', "sp", 1) } else { distro.to_string() }
+    match distro.id.as_str() {
+        "sles" => distro.to_string().replacen('.', "sp", 1),
+        "centos" => format!("rhel{}", distro.version),
+        _ => distro.to_string(),
+    }
 }
 
 /// The address of an `MLNX_OFED` package at the vendor. The installers of azhpc-images make it the same way.

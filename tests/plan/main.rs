@@ -5,6 +5,7 @@ mod choices;
 mod commands;
 mod extension;
 mod fixtures;
+mod headers;
 mod identities;
 mod machine;
 mod properties;

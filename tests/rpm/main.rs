@@ -12,6 +12,7 @@ mod common;
 
 mod azure;
 mod bake;
+mod enterprise;
 mod hold;
 mod packages;
 mod resolve;

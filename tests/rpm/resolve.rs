@@ -169,12 +169,12 @@ fn a_repository_that_lacks_a_dependency_is_named_with_it() {
 }
 
 /// A key pair in a folder of its own.
-struct Key {
+pub(crate) struct Key {
     home: tempfile::TempDir,
 }
 
 impl Key {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         need(&["gnupg"]);
         // Not in the build's folder: the path of gpg's socket has at most 108 bytes.
         let key = Self { home: tempfile::Builder::new().prefix("key-").tempdir_in("/var/tmp").unwrap() };
@@ -193,11 +193,11 @@ impl Key {
         output.stdout
     }
 
-    fn public(&self) -> String {
+    pub(crate) fn public(&self) -> String {
         String::from_utf8(self.gpg(&["--armor", "--export"])).unwrap()
     }
 
-    fn sign(&self, folder: &Path) {
+    pub(crate) fn sign(&self, folder: &Path) {
         let mut sign = Command::new("rpmsign");
         sign.args(["--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name tests@example.com", "--addsign"])
             .env("GNUPGHOME", self.home.path());

@@ -31,6 +31,7 @@ pub(crate) const ALMA8: Identity =
 pub(crate) const CENTOS7: Identity =
     Identity { id: "centos", version: "7", kernel: "3.10.0-1160.119.1.el7.x86_64" };
 pub(crate) const AZURE3: Identity = Identity { id: "azurelinux", version: "3.0", kernel: "6.6.57.1-7.azl3" };
+pub(crate) const MARINER2: Identity = Identity { id: "mariner", version: "2.0", kernel: "5.15.162.2-1.cm2" };
 pub(crate) const SLES15: Identity =
     Identity { id: "sles", version: "15.4", kernel: "5.14.21-150400.14.31-azure" };
 

@@ -82,6 +82,20 @@ impl Scene {
         found.as_str().unwrap().to_owned()
     }
 
+    /// Adds a kernel that is another by name alone, with headers of its own.
+    pub(crate) fn add_kernel(&self, kernel: &str) {
+        let ours = self.identity.kernel;
+        let folder = |kernel: &str| format!("/usr/lib/modules/{kernel}");
+        let script = format!(
+            "set -e\nmkdir {new}\ncp -aL {old}/build {new}/build\ncp {old}/modules.* {new}/\n\
+             sed -i 's/{ours}/{kernel}/' {new}/build/include/generated/utsrelease.h {new}/build/.kernelvariables\n",
+            old = folder(ours),
+            new = folder(kernel),
+        );
+        let made = self.root.inside(&["sh", "-c", &script]);
+        assert!(made.status.success(), "{made:?}");
+    }
+
     /// Installs a package that no repository has, whatever it requires.
     pub(crate) fn give(&self, rpm: &Rpm) {
         let folder = crate::common::scratch();

@@ -98,3 +98,20 @@ fn a_kernel_of_sles_whose_headers_are_gone_is_named() {
     refused.expect(14, "headers-missing");
     assert!(refused.stdout.contains("kernel-azure-devel = 5.14.21-150400.14.99"), "{}", refused.stdout);
 }
+
+#[test]
+fn doca_is_baked_on_sles_with_the_distributions_own_dkms() {
+    let shop = Shop::of(|folder| drop(vendor_packages::host_package(folder, "3.2.1", "25.10", "sles15sp4")));
+    let repository = distribution();
+    let scene = Scene::new(SLES15, &shop, &repository);
+    let before = scene.packages();
+    scene.stage(&["--driver", "doca"]).expect(0, "staged");
+    scene.bake(&["--driver", "doca"]).expect(0, "installed");
+    let kernel = SLES15.kernel;
+    assert_eq!(scene.found("package dkms"), "1-1");
+    assert!(scene.found(&format!("module mlx5_core for {kernel}")).starts_with("updates/"));
+    // The vendor's, though the distribution has a newer one.
+    assert!(scene.packages().contains(&"rdma-core-25-1".to_owned()), "{:?}", scene.packages());
+    image::ask("uninstall", &scene.root).expect(0, "uninstalled");
+    assert_eq!(scene.packages(), before);
+}

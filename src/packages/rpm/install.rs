@@ -15,6 +15,11 @@ use anyhow::Result;
 pub(super) const SCRATCH: &str = "/run/ofedctl/packages";
 pub(super) const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
 pub(super) const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
+/// What zypper is not to install, in place of what the image locks.
+const LOCKS: &str = "/var/lib/ofedctl/repo/locks";
+/// The vendor's DKMS, where its repository is shown: zypper knows no packages that a repository leaves out.
+const VENDORS_DKMS: &str =
+    "type: package\nmatch_type: exact\ncase_sensitive: on\nrepo: ofedctl-vendor\nsolvable_name: dkms\n";
 /// A package manager that failed with less room than this failed for want of it.
 const LITTLE_SPACE: u64 = 16 << 20;
 
@@ -23,6 +28,9 @@ pub(in super::super) fn lay_out(manager: Manager, root: &Root) -> Result<()> {
     let keys = "enabled=1\ngpgcheck=0\nrepo_gpgcheck=0\n";
     let repository = format!("[ofedctl]\nname=ofedctl\nbaseurl=file://{REPOSITORY}\n{keys}");
     root.write_text(&format!("{REPOSITORIES}/ofedctl.repo"), &repository)?;
+    if manager == Manager::Zypper {
+        root.write_text(LOCKS, VENDORS_DKMS)?;
+    }
     root.write_text(CONFIG, &config(manager))
 }
 
@@ -34,7 +42,7 @@ fn config(manager: Manager) -> String {
         // own settings have it; and what the image locks is not held back here either (zypp.conf).
         return format!(
             "[main]\nreposdir = {REPOSITORIES}\nservicesdir = {REPOSITORIES}\ncachedir = {SCRATCH}\n\
-             multiversion = provides:multiversion(kernel)\nlocksfile.path = {SCRATCH}/locks\n"
+             multiversion = provides:multiversion(kernel)\nlocksfile.path = {LOCKS}\n"
         );
     }
     // One file for three managers, each of which passes over what it does not know: yum and dnf call the folder
