@@ -128,9 +128,7 @@ impl Plan {
 
     /// Packages and edits that are not for one kernel.
     fn for_any_kernel(&self) -> (Vec<&String>, Vec<&Edit>) {
-        let versions = self.target.kernels.iter().map(|kernel| without_arch(kernel));
-        let versions: Vec<&str> = versions.collect();
-        let is_for_one = |package: &&String| versions.iter().any(|version| package.ends_with(version));
+        let is_for_one = |package: &&String| self.target.kernels.iter().any(|kernel| is_for(package, kernel));
         let packages = self.packages.iter().filter(|package| !is_for_one(package)).collect();
         let is_for_all = |edit: &&Edit| !matches!(edit, Edit::RefreshInitramfs { .. });
         (packages, self.edits.iter().filter(is_for_all).collect())
@@ -182,9 +180,14 @@ impl Plan {
     }
 }
 
-/// A kernel as the packages of its headers call it: rpm ones leave out the architecture.
-fn without_arch(kernel: &str) -> &str {
-    [".x86_64", ".aarch64"].iter().find_map(|arch| kernel.strip_suffix(arch)).unwrap_or(kernel)
+/// Whether a package is for one kernel: `NAME-VERSION`, where rpm ones leave out the architecture at the end of
+/// `uname -r`, or `NAME = VERSION` without the flavour, as SUSE's are asked for.
+fn is_for(package: &str, kernel: &str) -> bool {
+    if let Some((_, version)) = package.split_once(" = ") {
+        return kernel.rsplit_once('-').is_some_and(|(without_flavour, _)| without_flavour == version);
+    }
+    let without_arch = [".x86_64", ".aarch64"].iter().find_map(|arch| kernel.strip_suffix(arch));
+    package.ends_with(without_arch.unwrap_or(kernel))
 }
 
 /// How many versions a line names before it only counts them.
@@ -216,6 +219,21 @@ mod tests {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan.schema.json"), &made).unwrap();
         }
         assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
+    }
+
+    #[test]
+    fn headers_are_known_by_their_kernel() {
+        let table = [
+            ("linux-headers-6.1.0-50-cloud-amd64", "6.1.0-50-cloud-amd64", true),
+            ("linux-headers-6.1.0-50-amd64", "6.1.0-50-cloud-amd64", false),
+            ("kernel-devel-4.18.0-553.el8_10", "4.18.0-553.el8_10.x86_64", true),
+            ("kernel-azure-devel = 5.14.21-150400.14.31", "5.14.21-150400.14.31-azure", true),
+            ("kernel-azure-devel = 5.14.21-150400.14.28", "5.14.21-150400.14.31-azure", false),
+            ("gcc", "5.14.21-150400.14.31-azure", false),
+        ];
+        for (package, kernel, is_it) in table {
+            assert_eq!(is_for(package, kernel), is_it, "{package} {kernel}");
+        }
     }
 
     #[test]
