@@ -191,4 +191,31 @@ mod tests {
         holder.kill().unwrap();
         host.wait_for_package_locks(&["/lock", "/missing"], &[], Duration::from_secs(5)).unwrap();
     }
+
+    #[test]
+    fn a_process_whose_number_is_noted_is_waited_for_while_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let noted = dir.path().join("zypp.pid");
+        let files = [noted.to_str().unwrap()];
+        let host = Host::open(Path::new("/"), crate::events::Events::silent(), Stop::never()).unwrap();
+        let mut other = std::process::Command::new("sleep").arg("30").spawn().unwrap();
+        std::fs::write(&noted, format!("{}\n", other.id())).unwrap();
+        let error = host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::LockTimeout);
+        let said = format!("zypp.pid` is held by process {} (", other.id());
+        assert!(error.to_string().contains(&said), "{error}");
+        // It ends while it is waited for.
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| host.wait_for_package_locks(&[], &files, Duration::from_secs(60)));
+            other.kill().unwrap();
+            other.wait().unwrap();
+            waiting.join().unwrap().unwrap();
+        });
+        // The file of one that died stays.
+        host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap();
+        // Numbers in an image are not this machine's.
+        let image = Host::open(dir.path(), crate::events::Events::silent(), Stop::never()).unwrap();
+        std::fs::write(&noted, std::process::id().to_string()).unwrap();
+        image.wait_for_package_locks(&[], &["/zypp.pid"], Duration::ZERO).unwrap();
+    }
 }

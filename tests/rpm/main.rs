@@ -12,10 +12,13 @@ mod common;
 
 mod azure;
 mod bake;
+mod databases;
 mod enterprise;
 mod hold;
+mod locks;
 mod packages;
 mod resolve;
+mod rhui;
 mod roots;
 mod scene;
 mod suse;

@@ -120,6 +120,11 @@ impl Repository {
         root.write(file, "[test]\nname=test\nbaseurl=file:///var/repository\nenabled=1\ngpgcheck=0\n");
     }
 
+    /// Where its packages and metadata lie.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A repository file that names it.
     pub(crate) fn file(&self, more: &str) -> String {
         format!("[test]\nname=test\nbaseurl={}\nenabled=1\ngpgcheck=0\n{more}\n", self.web.address())

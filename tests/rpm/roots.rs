@@ -10,6 +10,8 @@ const PACKAGES: &str = "dnf,rpm,zypper,kmod,policycoreutils,attr";
 /// The same with what modules are built with.
 const BUILDING: &str =
     "dnf,rpm,zypper,kmod,dkms,gcc,make,perl,patch,lsof,pciutils,procps,linux-headers-cloud-amd64";
+/// Where the database is in another format.
+const NDB_PACKAGES: &str = "rpm,zypper,kmod";
 /// What runs on this machine.
 const HERE: [&str; 3] = ["dnf", "rpm", "createrepo-c"];
 /// The modules a kernel has that can drive InfiniBand.
@@ -41,6 +43,14 @@ impl Identity {
         self.be(root_of(&layers("rpm", "bookworm", PACKAGES)))
     }
 
+    /// The same with a newer rpm, whose database is in rpm's own format, ndb, as that of SLES 15 is. Of Debian 12's rpm none
+    /// can read or write it.
+    pub(crate) fn root_with_ndb(self) -> Root {
+        let root = root_of(&layers("rpm+ndb", "trixie", NDB_PACKAGES));
+        root.write("etc/rpm/macros", "%_db_backend ndb\n");
+        self.be(root)
+    }
+
     /// The same, in which kernel modules can be built: with Debian's headers under the name of this kernel.
     pub(crate) fn building_root(self) -> Root {
         let root = root_of(&layers("rpm+kernels", "bookworm", BUILDING));
@@ -69,7 +79,8 @@ impl Identity {
         std::fs::remove_file(root.path().join("etc/os-release")).unwrap();
         root.write("etc/os-release", &release);
         // Debian's rpm keeps a database in the user's home, for it is not Debian's.
-        root.write("etc/rpm/macros", "%_dbpath /var/lib/rpm\n");
+        let macros = root.read("etc/rpm/macros");
+        root.write("etc/rpm/macros", &format!("%_dbpath /var/lib/rpm\n{macros}"));
         root.write(&format!("usr/lib/modules/{}/modules.dep", self.kernel), MODULES);
         for name in ["yum", "tdnf"] {
             symlink("dnf", root.path().join("usr/bin").join(name)).unwrap();

@@ -54,7 +54,10 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
     let copied = sources::copy(question.sources, scratch.path())?;
     match question.base {
         Base::Empty => {}
-        Base::Root(root) => sources::copy_database(root, &copied.database)?,
+        Base::Root(root) => {
+            sources::copy_database(root, &copied.database)?;
+            sources::convert_database(host, root, &copied.database)?;
+        }
         Base::StatusFile(path) => {
             let name = path.file_name().unwrap_or_default();
             fs::copy(path, copied.database.join(name))

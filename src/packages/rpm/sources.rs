@@ -3,7 +3,10 @@
 
 use super::DATABASES;
 use super::database;
+use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::inside::Sandbox;
+use crate::host::run::Cmd;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -25,6 +28,8 @@ const TREES: [&str; 7] = [
     "/etc/dnf/modules.d",
     "/etc/os-release",
 ];
+/// The file of a database in rpm's own format.
+const NDB: &str = "Packages.db";
 /// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
 const DEEPEST: usize = 6;
 
@@ -85,6 +90,29 @@ pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
         copy_file(root, &format!("{folder}/{name}"), &to.join(name))?;
     }
     Ok(())
+}
+
+/// The database written anew in the form that rpm of this machine prefers, where the root's has one that not every rpm can
+/// read: ndb, which SLES 15 has. rpm of the root reads it, inside the root.
+pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()> {
+    const IMPORT: &str = "base64 -d | gzip -dc | rpmdb --dbpath=\"$1\" --importdb";
+    if !to.join(NDB).exists() {
+        return Ok(());
+    }
+    // Packed, and as text, since that is what passes between programs here.
+    let export = Cmd::new("/bin/sh").args(["-c", "rpmdb --exportdb | gzip -c | base64 -w 0"]);
+    let exported = host.run(
+        &export
+            .inside(Sandbox { root: root.path().to_owned(), offline: true, sealed: true, views: Vec::new() })
+            .captured(),
+    )?;
+    let exported = exported.check(Reason::ResolveFailed, "exporting the target's rpm database")?;
+    for old in fs::read_dir(to).context("cannot list the copied database")?.flatten() {
+        fs::remove_file(old.path()).context("cannot clear the copied database")?;
+    }
+    let import = Cmd::new("/bin/sh").args(["-c", IMPORT, "sh", &to.display().to_string()]);
+    let imported = host.run(&import.input(exported.stdout))?;
+    imported.check(Reason::ResolveFailed, "importing the target's rpm database").map(drop)
 }
 
 fn is_repository(name: &str) -> bool {
