@@ -5,6 +5,7 @@ use std::process::Command;
 
 /// Builds it, where it is not built yet.
 pub fn program() -> PathBuf {
+    super::need::need(&["make"]);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut make = Command::new("make");
     make.args(["--quiet", "release"]).current_dir(folder);
