@@ -4,6 +4,7 @@
 use super::scene::{Scene, builds};
 use crate::common::deb::{Deb, Repository};
 use crate::common::image;
+use crate::common::root::Root;
 use crate::common::vendor;
 use crate::common::vendor::doca::{self, Doca};
 use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
@@ -23,6 +24,13 @@ fn headers_of(name: &'static str, copy_of: &str) -> Deb {
     Deb { name: package, version: "1", depends, scripts, ..Deb::default() }
 }
 
+/// A kernel of which nothing but the name is there.
+fn add_kernel(root: &Root, kernel: &str) {
+    for file in ["modules.dep", "modules.builtin", "modules.order"] {
+        root.write(&format!("lib/modules/{kernel}/{file}"), "");
+    }
+}
+
 #[test]
 fn modules_are_built_for_named_kernels_for_several_and_for_one_that_comes_later() {
     let shop = Shop::of(|folder| {
@@ -33,9 +41,7 @@ fn modules_are_built_for_named_kernels_for_several_and_for_one_that_comes_later(
     let (old, new) = (scene.kernel(), "6.1.0-998-cloud-amd64");
     let repository = Repository::of(&[headers_of(new, &old)]);
     scene.root.add_source(&repository.source_line());
-    for file in ["modules.dep", "modules.builtin", "modules.order"] {
-        scene.root.write(&format!("lib/modules/{new}/{file}"), "");
-    }
+    add_kernel(&scene.root, new);
     // Filled for both; baked for one, and for the other when it has come.
     scene.stage(&["--driver", "doca"]).expect(0, "staged");
     scene.bake(&["--driver", "doca", "--kernel", &old]).expect(0, "installed");
@@ -49,9 +55,7 @@ fn modules_are_built_for_named_kernels_for_several_and_for_one_that_comes_later(
     // The other driver names its packages of built modules alike for every kernel, so two kernels are DKMS's work.
     let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
     scene.root.add_source(&repository.source_line());
-    for file in ["modules.dep", "modules.builtin", "modules.order"] {
-        scene.root.write(&format!("lib/modules/{new}/{file}"), "");
-    }
+    add_kernel(&scene.root, new);
     scene.stage(&["--driver", "mlnx_ofed"]).expect(0, "staged");
     scene.bake(&["--driver", "mlnx_ofed"]).expect(0, "installed");
     for kernel in [old.as_str(), new] {
@@ -62,4 +66,22 @@ fn modules_are_built_for_named_kernels_for_several_and_for_one_that_comes_later(
         );
     }
     image::ask("verify", &scene.root).expect(0, "verified");
+}
+
+#[test]
+fn a_release_with_folders_and_links_is_built_for_a_kernel_old_enough_for_it() {
+    let wanted = MlnxOfed { version: "4.9-7.1.0.0", distro: "ubuntu20.04", ..MlnxOfed::default() };
+    let shop = Shop::of(|folder| drop(mlnx_ofed::tgz(folder, &wanted)));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu20.04"));
+    let (own, old) = (scene.kernel(), "5.4.0-999-generic");
+    let repository = Repository::of(&[headers_of(old, &own)]);
+    scene.root.add_source(&repository.source_line());
+    add_kernel(&scene.root, old);
+    let args = ["--driver", "mlnx_ofed", "--kernel", old];
+    scene.stage(&args).expect(0, "staged");
+    scene.bake(&args).expect(0, "installed");
+    assert_eq!(builds(&scene.root), [format!("mlnx-ofed-kernel {old}")]);
+    let verified = image::ask("verify", &scene.root);
+    verified.expect(0, "verified");
+    assert!(verified.stdout.contains("MLNX_OFED_LINUX-4.9-7.1.0.0"), "{}", verified.stdout);
 }

@@ -74,13 +74,18 @@ fn packages(top: &Path, wanted: &MlnxOfed) {
         let is_kernel = package.file_name().contains("-dkms_") || package.file_name().contains("-utils_5");
         package.build(&top.join(if is_kernel { "DEBS/COMMON" } else { "DEBS/UPSTREAM_LIBS" }));
     }
-    let upstream = top.join("DEBS/UPSTREAM_LIBS");
-    for entry in std::fs::read_dir(top.join("DEBS/COMMON")).unwrap() {
-        let name = entry.unwrap().file_name();
-        symlink(Path::new("../COMMON").join(&name), upstream.join(&name)).unwrap();
+    // Another build of the libraries lies beside; of the one that is chosen there is a folder of links.
+    Package::built("libmlx5-1", &format!("41mlnx1-OFED.{}", wanted.version))
+        .build(&top.join("DEBS/MLNX_LIBS"));
+    let links = top.join("DEBS_UPSTREAM_LIBS");
+    std::fs::create_dir(&links).unwrap();
+    for folder in ["DEBS/COMMON", "DEBS/UPSTREAM_LIBS"] {
+        for entry in std::fs::read_dir(top.join(folder)).unwrap() {
+            let name = entry.unwrap().file_name();
+            symlink(Path::new("..").join(folder).join(&name), links.join(&name)).unwrap();
+        }
     }
-    symlink("DEBS/UPSTREAM_LIBS", top.join("DEBS_UPSTREAM_LIBS")).unwrap();
-    package::index(&upstream, "MLNX_OFED");
+    package::index(&links, "MLNX_OFED");
 }
 
 /// The packages: user space of the vendor's own, the service, and the kernel modules as sources.
