@@ -13,6 +13,7 @@ mod common;
 mod azure;
 mod bake;
 mod databases;
+mod dracut;
 mod enterprise;
 mod hold;
 mod locks;

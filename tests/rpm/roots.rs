@@ -53,7 +53,16 @@ impl Identity {
 
     /// The same, in which kernel modules can be built: with Debian's headers under the name of this kernel.
     pub(crate) fn building_root(self) -> Root {
-        let root = root_of(&layers("rpm+kernels", "bookworm", BUILDING));
+        self.with_headers(root_of(&layers("rpm+kernels", "bookworm", BUILDING)))
+    }
+
+    /// The same with dracut.
+    pub(crate) fn dracut_root(self) -> Root {
+        let packages = format!("{BUILDING},dracut,binutils");
+        self.with_headers(root_of(&layers("rpm+dracut", "bookworm", &packages)))
+    }
+
+    fn with_headers(self, root: Root) -> Root {
         let theirs = crate::common::vendor::kernels(&root).remove(0);
         let sources = format!("usr/src/linux-headers-{theirs}");
         for file in ["include/generated/utsrelease.h", ".kernelvariables"] {
