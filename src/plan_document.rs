@@ -3,7 +3,7 @@
 //! It is complete: another program could carry it out with a package manager and a text editor.
 
 use crate::edit::Edit;
-use crate::target::{Arch, Distro, Driver, KernelDevel, Nic};
+use crate::target::{Arch, Distro, Driver, KernelDevel, Nic, without_arch};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
@@ -186,8 +186,7 @@ fn is_for(package: &str, kernel: &str) -> bool {
     if let Some((_, version)) = package.split_once(" = ") {
         return kernel.rsplit_once('-').is_some_and(|(without_flavour, _)| without_flavour == version);
     }
-    let without_arch = [".x86_64", ".aarch64"].iter().find_map(|arch| kernel.strip_suffix(arch));
-    package.ends_with(without_arch.unwrap_or(kernel))
+    package.ends_with(without_arch(kernel))
 }
 
 /// How many versions a line names before it only counts them.

@@ -49,6 +49,12 @@ impl Arch {
     }
 }
 
+/// A kernel as rpm packages have it in their versions: `uname -r` without the architecture at its end.
+pub fn without_arch(kernel: &str) -> &str {
+    let of = |arch: Arch| kernel.strip_suffix(arch.name())?.strip_suffix('.');
+    of(Arch::X86_64).or_else(|| of(Arch::Aarch64)).unwrap_or(kernel)
+}
+
 impl fmt::Display for Arch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

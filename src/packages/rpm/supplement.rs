@@ -8,7 +8,7 @@ use crate::host::fs::Root;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
-use crate::target::Driver;
+use crate::target::{Driver, without_arch};
 use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -102,7 +102,7 @@ fn headers_on_suse(kernel: &str) -> Vec<String> {
 /// The package of a kernel's headers, by its exact version: that of `uname -r` without the architecture at its end.
 /// Oracle's own kernels have packages of their own.
 pub(super) fn headers(kernel: &str) -> String {
-    let version = [".x86_64", ".aarch64"].iter().find_map(|arch| kernel.strip_suffix(arch)).unwrap_or(kernel);
+    let version = without_arch(kernel);
     let name = if version.ends_with("uek") { "kernel-uek-devel" } else { "kernel-devel" };
     format!("{name}-{version}")
 }
