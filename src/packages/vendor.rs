@@ -1,23 +1,12 @@
 //! What a package manager has to do with a vendor's driver: the packages it needs of the distribution, and the packages
 //! the vendor's own file brings, which are resolved against and installed from where they are.
 
-use super::{Manager, Transaction, apt, rpm};
+use super::{Manager, Supplement, Transaction, apt, rpm};
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::target::Driver;
 use anyhow::Result;
-use std::path::{Path, PathBuf};
-
-/// The packages inside a vendor's file, as a repository that only has its index.
-#[derive(Debug)]
-pub struct Supplement {
-    /// The folder of the index. Whatever the resolver would fetch from there is at hand with the vendor's file.
-    pub folder: PathBuf,
-    /// Packages to resolve beside those of the plan: what the vendor's installer will install by itself.
-    pub packages: Vec<String>,
-    /// The same, as far as the target's archive has them.
-    pub wanted: Vec<&'static str>,
-}
+use std::path::Path;
 
 impl Manager {
     /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`

@@ -1,6 +1,6 @@
 //! The packages in a vendor's file, for apt: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
-use super::super::{REPOSITORY, Transaction, vendor::Supplement};
+use super::super::{REPOSITORY, Supplement, Transaction};
 use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST, classify};
 use crate::host::Host;

@@ -1,6 +1,6 @@
 //! The packages in a vendor's file, for rpm: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
-use super::super::{Manager, REPOSITORY, Transaction, vendor::Supplement};
+use super::super::{Manager, REPOSITORY, Supplement, Transaction};
 use super::INDEX;
 use super::install::{REPOSITORIES, SCRATCH, classify, command, configured};
 use crate::host::Host;

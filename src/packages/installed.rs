@@ -1,0 +1,71 @@
+//! What a root has installed, and whether that is what a plan asks for.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is installed, by package name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installed {
+    /// Versions of the packages that are completely installed.
+    pub versions: BTreeMap<String, String>,
+    /// Packages left half-done by an interrupted transaction.
+    pub broken: Vec<String>,
+    /// Those that are installed and on hold: neither upgraded nor removed.
+    pub held: BTreeSet<String>,
+}
+
+impl Installed {
+    /// The installed packages of these names; one that ends with `*` stands for all that begin so.
+    pub fn named(&self, names: &[String]) -> impl Iterator<Item = &str> {
+        let is_named = |package: &&str| {
+            names.iter().any(|name| match name.strip_suffix('*') {
+                Some(start) => package.starts_with(start),
+                None => package == name,
+            })
+        };
+        self.versions.keys().map(String::as_str).filter(is_named)
+    }
+
+    /// The version of what is installed of a package that a plan asks for, in the words of [`answers`].
+    pub fn version_of(&self, wanted: &str) -> Option<&String> {
+        let is_it =
+            || self.versions.iter().find(|(name, _)| answers(name, wanted)).map(|(_, version)| version);
+        self.versions.get(wanted).or_else(is_it)
+    }
+}
+
+/// Whether an installed package, by the name it is known by, is what a plan asks for: that very name, or any rebuild of
+/// the version in `NAME = VERSION`. SUSE's kernel packages provide themselves so, and their releases have one number
+/// more, which counts rebuilds (SUSE/kernel-source, `rpm/kernel-binary.spec.in` and `rpm/kernel-spec-macros`).
+pub fn answers(name: &str, wanted: &str) -> bool {
+    let Some((package, version)) = wanted.split_once(" = ") else { return name == wanted };
+    let full = name.strip_prefix(package).and_then(|rest| rest.strip_prefix('-')?.strip_prefix(version));
+    full.is_some_and(|rest| {
+        let count = rest.strip_prefix('.').unwrap_or(if rest.is_empty() { "0" } else { "" });
+        !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_rebuild_of_a_version_is_that_version() {
+        let wanted = "kernel-azure-devel = 5.14.21-150400.14.31";
+        let table = [
+            ("kernel-azure-devel-5.14.21-150400.14.31.1", true),
+            ("kernel-azure-devel-5.14.21-150400.14.31", true),
+            ("kernel-azure-devel-5.14.21-150400.14.31.12", true),
+            ("kernel-azure-devel-5.14.21-150400.14.31.1.1", false),
+            ("kernel-azure-devel-5.14.21-150400.14.310.1", false),
+            ("kernel-azure-devel-5.14.21-150400.14.28.1", false),
+            ("kernel-devel-azure-5.14.21-150400.14.31.1", false),
+            ("kernel-azure-devel", false),
+        ];
+        for (name, wanted_so) in table {
+            assert_eq!(answers(name, wanted), wanted_so, "{name}");
+        }
+        assert!(answers("perftest", "perftest") && !answers("perftest-1", "perftest"));
+    }
+}
