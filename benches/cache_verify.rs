@@ -8,7 +8,7 @@
 use ofedctl::cache::Cache;
 use ofedctl::events::Events;
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ fn main() {
 
 fn measure(name: &str, sizes: impl Iterator<Item = u64>) {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+    let host = Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap();
     let cache = Cache::open_or_create(dir.path()).unwrap();
     let writer = cache.writer(&host, Duration::ZERO).unwrap();
     let random = std::fs::File::open("/dev/urandom").unwrap();

@@ -2,7 +2,7 @@
 //! `tar xzf`. Both in turn, several times; the medians and their ratio are printed with the budget.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::host::unpack::unpack;
 use std::fs::{self, File};
 use std::io::Write;
@@ -37,7 +37,7 @@ fn main() {
 
 fn we(archive: &Path, into: &Path) {
     let wanted = fs::read_to_string(archive.with_extension("sha256")).unwrap();
-    let unpacked = unpack(&Stop::never(), archive, into).unwrap();
+    let unpacked = unpack(&Cancel::never(), archive, into).unwrap();
     assert!(wanted.starts_with(&unpacked.sha256));
 }
 

@@ -4,7 +4,7 @@
 mod dkms;
 mod logs;
 mod mlnx_ofed;
-mod truth;
+mod module_check;
 
 use crate::cache::{Built, Bundle, Cache, VENDOR_TYPE};
 use crate::host::Host;
@@ -14,7 +14,7 @@ use crate::outcome::Reason;
 use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::{Driver, Moment};
+use crate::target::{Driver, Mode};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -27,7 +27,7 @@ const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
 
 /// How to install or remove.
 #[derive(Debug, Clone, Copy)]
-pub struct Manner {
+pub struct InstallOptions {
     /// Without any network interface.
     pub offline: bool,
     /// An image is being made: nothing may start or reach the running system.
@@ -36,12 +36,12 @@ pub struct Manner {
     pub patience: Duration,
 }
 
-impl Manner {
+impl InstallOptions {
     /// As the settings ask and the moment allows.
-    pub fn of(settings: &Settings, moment: Moment) -> Self {
+    pub fn of(settings: &Settings, mode: Mode) -> Self {
         Self {
             offline: settings.offline,
-            sealed: moment == Moment::Bake,
+            sealed: mode == Mode::Bake,
             patience: Duration::from_secs(settings.lock_timeout),
         }
     }
@@ -69,30 +69,30 @@ pub fn install(
     manager: Manager,
     (cache, bundle): (&Cache, &Bundle),
     plan: &Plan,
-    manner: Manner,
+    options: InstallOptions,
 ) -> Result<Installed> {
     let blobs = cache.blobs_dir();
     let transaction = Transaction {
         blobs: &blobs,
         packages: &plan.packages,
-        offline: manner.offline,
-        sealed: manner.sealed,
-        patience: manner.patience,
+        offline: options.offline,
+        sealed: options.sealed,
+        patience: options.patience,
     };
-    begin(host, journal, manager, manner)?;
+    begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
     if plan.driver != Driver::Inbox {
         dkms::hold_back(journal)?;
     }
-    let transacted = with_drivers(host, manager, (cache, bundle), plan, manner, &transaction, |host| {
+    let transacted = with_drivers(host, manager, (cache, bundle), plan, options, &transaction, |host| {
         transact(host, manager, &transaction, &before, &now)
     });
     host.root.remove_all(REPOSITORY)?;
     let built = transacted?;
     if plan.brings_modules() {
-        truth::check(host, plan)?;
+        module_check::check(host, plan)?;
     }
     let mut packages = manager.installed(host)?.versions;
     let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
@@ -110,7 +110,7 @@ fn with_drivers(
     manager: Manager,
     (cache, bundle): (&Cache, &Bundle),
     plan: &Plan,
-    manner: Manner,
+    options: InstallOptions,
     transaction: &Transaction,
     transact: impl FnOnce(&Host) -> Result<()>,
 ) -> Result<Vec<Built>> {
@@ -118,7 +118,7 @@ fn with_drivers(
         Driver::Inbox => transact(host).map(|()| Vec::new()),
         Driver::MlnxOfed => {
             transact(host)?;
-            mlnx_ofed::Installer { host, manager, transaction, cache, bundle, plan, manner }.install()
+            mlnx_ofed::Installer { host, manager, transaction, cache, bundle, plan, options }.install()
         }
         Driver::Doca => {
             let vendors =
@@ -131,24 +131,29 @@ fn with_drivers(
             if let Err(error) = &transacted
                 && Reason::of(error) == Reason::CacheMissing
             {
-                take_back(host, manager, &before, manner)?;
+                take_back(host, manager, &before, options)?;
             }
             transacted?;
-            dkms::Work { host, cache, bundle, kernels: &plan.target.kernels, manner }.build()
+            dkms::Work { host, cache, bundle, kernels: &plan.target.kernels, options }.build()
         }
     }
 }
 
 /// Takes out what came since. A manager that lacks something has changed nothing itself, so this is the package that
 /// brought the repository, and what was made to go with it.
-fn take_back(host: &Host, manager: Manager, before: &packages::Installed, manner: Manner) -> Result<()> {
+fn take_back(
+    host: &Host,
+    manager: Manager,
+    before: &packages::Installed,
+    options: InstallOptions,
+) -> Result<()> {
     let now = manager.installed(host)?.versions;
     let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();
     if came.is_empty() {
         return Ok(());
     }
     host.events.info(format!("the bundle lacks something, so {} is taken out again", came.join(", ")));
-    manager.remove(host, &came, manner.sealed)
+    manager.remove(host, &came, options.sealed)
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.
@@ -157,20 +162,20 @@ pub fn remove(
     journal: &mut Journal,
     manager: Manager,
     packages: &[String],
-    manner: Manner,
+    options: InstallOptions,
 ) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    begin(host, journal, manager, manner)?;
-    manager.remove(host, packages, manner.sealed)?;
+    begin(host, journal, manager, options)?;
+    manager.remove(host, packages, options.sealed)?;
     host.root.sync()
 }
 
 /// Makes sure that nobody else works on the packages, and that in an image nothing will start.
-pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, manner: Manner) -> Result<()> {
-    manager.wait_for_locks(host, manner.patience)?;
-    if manner.sealed {
+pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, options: InstallOptions) -> Result<()> {
+    manager.wait_for_locks(host, options.patience)?;
+    if options.sealed {
         journal.write_temporary(POLICY, POLICY_TEXT)?;
     }
     Ok(())

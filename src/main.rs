@@ -1,7 +1,7 @@
 //! The `ofedctl` program: runs one command line and exits with one of the documented codes, whatever happens.
 
 use ofedctl::doors::packer;
-use ofedctl::host::inside;
+use ofedctl::host::sandbox;
 use ofedctl::outcome::{ExitCode, Outcome, Reason};
 use ofedctl::{cli, status};
 use std::ffi::OsString;
@@ -27,8 +27,8 @@ fn inner_process(args: &[OsString]) -> Option<std::process::ExitCode> {
     let verb = args.get(1)?.to_str()?;
     let rest: Vec<String> = args.iter().skip(2).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let ended = match verb {
-        inside::ENTER => inside::enter(&rest),
-        inside::BECOME => inside::become_program(&rest),
+        sandbox::ENTER => sandbox::enter(&rest),
+        sandbox::BECOME => sandbox::become_program(&rest),
         _ => return None,
     };
     let code = ended.unwrap_or_else(|error| {

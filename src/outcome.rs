@@ -155,7 +155,7 @@ reasons! {
         "this VM size has Network Direct, not SR-IOV InfiniBand", "Move to an SR-IOV size: HB, HC, HX, NCv3 or ND.";
 
     NoIbDevice "no-ib-device" NoDevice
-        "no Mellanox InfiniBand function was offered to this VM", "Stop (deallocate) and start the VM; if it stays, report it to Azure support.";
+        "no Mellanox InfiniBand function was offered to this VM", "Cancel (deallocate) and start the VM; if it stays, report it to Azure support.";
 
     ImageUnsupported "image-unsupported" Unsupported
         "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
@@ -322,13 +322,13 @@ impl fmt::Display for Carried {
 impl std::error::Error for Carried {}
 
 /// Gives an error a reason where it is first understood.
-pub trait Because<T> {
+pub trait WithReason<T> {
     /// Adds a message and, unless the error already has one, a reason: the one nearest the cause stays.
-    fn because(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T>;
+    fn with_reason(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T>;
 }
 
-impl<T, E: Into<anyhow::Error>> Because<T> for Result<T, E> {
-    fn because(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T> {
+impl<T, E: Into<anyhow::Error>> WithReason<T> for Result<T, E> {
+    fn with_reason(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T> {
         self.map_err(|error| {
             let error = error.into();
             if error.downcast_ref::<Failure>().is_some() {
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn the_reason_nearest_the_cause_survives_any_context() {
         let error = Err::<(), _>(Reason::DigestMismatch.error("blob differs"))
-            .because(Reason::PackageManager, || "installing".to_owned())
+            .with_reason(Reason::PackageManager, || "installing".to_owned())
             .context("baking")
             .unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DigestMismatch);
@@ -423,14 +423,16 @@ mod tests {
     #[test]
     fn a_full_disk_is_no_space_whoever_met_it() {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let error = Err::<(), _>(full).because(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
+        let error =
+            Err::<(), _>(full).with_reason(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::NoSpace);
     }
 
     #[test]
     fn a_reason_survives_a_reader() {
         let io = std::io::Error::from(Carried::from(Reason::NotOnServer.error("gone")));
-        let error = Err::<(), _>(io).because(Reason::CacheUnreadable, || "reading".to_owned()).unwrap_err();
+        let error =
+            Err::<(), _>(io).with_reason(Reason::CacheUnreadable, || "reading".to_owned()).unwrap_err();
         assert_eq!(
             (Reason::of(&error), format!("{error:#}").as_str()),
             (Reason::NotOnServer, "reading: gone")

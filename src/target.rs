@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// When in a machine's life a run happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Moment {
+pub enum Mode {
     /// An image is being made: no InfiniBand hardware is needed, its target is described, and nothing may start.
     Bake,
     /// A VM that runs: its own hardware decides.

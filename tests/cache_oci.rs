@@ -8,7 +8,7 @@ use common::need::need;
 use ofedctl::cache::{APT_INDEX_TYPE, Blob, Bundle, BundleFile, Cache, DEB_TYPE};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ struct Lab {
 
 fn lab() -> Lab {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+    let host = Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap();
     let cache = Cache::open_or_create(&dir.path().join("cache")).unwrap();
     let mut writer = cache.writer(&host, Duration::ZERO).unwrap();
     let mut files = Vec::new();

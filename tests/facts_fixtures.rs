@@ -9,7 +9,7 @@ use ofedctl::facts::secure_boot::{self, SecureBoot};
 use ofedctl::facts::vm_size::{self, SizeVerdict};
 use ofedctl::facts::{compute, ofed, rdma, vmbus};
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::target::Nic;
 use std::path::Path;
 
@@ -88,7 +88,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 fn open(name: &str) -> Host {
-    Host::open(&folder().join(name), Events::silent(), Stop::never()).unwrap()
+    Host::open(&folder().join(name), Events::silent(), Cancel::never()).unwrap()
 }
 
 #[test]

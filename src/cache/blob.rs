@@ -3,7 +3,7 @@
 use super::Cache;
 use super::digest::{Digest, Hasher};
 use super::layout;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs::File;
@@ -92,7 +92,7 @@ impl BlobReader {
     /// Reads what is left and checks the digest of it all.
     pub fn finish(mut self) -> Result<()> {
         let doing = format!("cannot read the blob `{}`", self.expected);
-        std::io::copy(&mut self, &mut std::io::sink()).because(Reason::CacheUnreadable, || doing)?;
+        std::io::copy(&mut self, &mut std::io::sink()).with_reason(Reason::CacheUnreadable, || doing)?;
         let (found, size) = self.hasher.finish();
         if found == self.expected {
             return Ok(());

@@ -189,7 +189,7 @@ mod tests {
     use super::super::testing::{Lab, flip_a_bit};
     use super::*;
     use crate::events::Events;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use std::time::Duration;
 
     #[test]
@@ -265,8 +265,8 @@ mod tests {
     fn a_check_ends_when_the_run_must() {
         let lab = Lab::new();
         lab.publish("one", &[("a.deb", b"a")]);
-        let stop = Stop::never().within(Duration::ZERO);
-        let host = Host::open(lab.dir.path(), Events::silent(), stop).unwrap();
+        let cancel = Cancel::never().within(Duration::ZERO);
+        let host = Host::open(lab.dir.path(), Events::silent(), cancel).unwrap();
         let error = lab.cache.verify(&host, None).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
     }

@@ -5,9 +5,9 @@ use super::digest::Digest;
 use super::write::Writer;
 use crate::host::Host;
 use crate::host::download::{Piece, Stream};
-use crate::host::http::{Client, Way, without_secrets};
+use crate::host::http::{Client, NetworkOptions, without_secrets};
 use crate::host::registry::Registry;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Result, anyhow};
 use std::fs::File;
 use std::sync::Mutex;
@@ -42,7 +42,7 @@ pub struct Wanted<'s> {
 
 impl Writer<'_> {
     /// Brings blobs in, several at a time. The first failure ends it; what has come by then stays.
-    pub fn download_all(&self, way: Way, mut wanted: Vec<Wanted>) -> Result<()> {
+    pub fn download_all(&self, way: NetworkOptions, mut wanted: Vec<Wanted>) -> Result<()> {
         // The largest first, so that no big one is left for the end.
         wanted.sort_by_key(|blob| (blob.size, blob.digest));
         let total = wanted.iter().map(|blob| blob.size).sum();
@@ -88,7 +88,13 @@ impl Writer<'_> {
     }
 
     /// Brings one blob in. `held` is told how many of its bytes are there.
-    fn bring(&self, client: &Client, way: Way, wanted: &Wanted, mut held: impl FnMut(u64)) -> Result<Blob> {
+    fn bring(
+        &self,
+        client: &Client,
+        way: NetworkOptions,
+        wanted: &Wanted,
+        mut held: impl FnMut(u64),
+    ) -> Result<Blob> {
         let host: &Host = self.host;
         let size = Some(wanted.size).filter(|size| *size > 0);
         let (stream, from) = match &wanted.source {
@@ -108,7 +114,7 @@ impl Writer<'_> {
             }
         };
         self.download(stream, &wanted.digest, held)
-            .because(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
+            .with_reason(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
     }
 
     /// A file of this machine, verified like everything else.
@@ -117,8 +123,8 @@ impl Writer<'_> {
         let mut blob = self.blob(Some(digest))?;
         File::open(path)
             .and_then(|mut file| std::io::copy(&mut file, &mut blob))
-            .because(Reason::DownloadFailed, doing)?;
-        blob.finish().because(Reason::DownloadFailed, doing)
+            .with_reason(Reason::DownloadFailed, doing)?;
+        blob.finish().with_reason(Reason::DownloadFailed, doing)
     }
 
     /// Brings a blob in from a stream that gives its bytes. `held` is told how many of its bytes are there now, which

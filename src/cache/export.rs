@@ -7,7 +7,7 @@ use super::Cache;
 use super::bundle::Bundle;
 use super::digest::Digest;
 use super::layout;
-use super::pass::Pass;
+use super::progress_io::Pass;
 use super::refs::References;
 use super::remote::signature_tag;
 use crate::host::Host;

@@ -6,7 +6,7 @@ use super::partial::{NOTE, PARTIAL};
 use super::refs::{References, is_declared_bundle};
 use super::remote::signature_tag;
 use super::write::Writer;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::Descriptor;
 use serde::Serialize;
@@ -67,7 +67,7 @@ impl Writer<'_> {
         if let Some(unread) = references.unread.into_iter().next() {
             let tag = layout::tag_of(&unread.entry).escape_default().to_string();
             // Its blobs cannot be told from those nobody needs.
-            return Err(unread.error).because(Reason::CacheUnreadable, || {
+            return Err(unread.error).with_reason(Reason::CacheUnreadable, || {
                 format!("nothing was removed, because what `{tag}` needs is not known; remove `{tag}` first")
             });
         }
@@ -111,7 +111,7 @@ impl Writer<'_> {
         let doing = || format!("cannot list `{}`", folder.display());
         for entry in std::fs::read_dir(folder).with_context(doing)? {
             let entry = entry.with_context(doing)?;
-            self.host.stop.check()?;
+            self.host.cancel.check()?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let unfinished =
                 name.starts_with(layout::UNFINISHED) || name.ends_with(PARTIAL) || name.ends_with(NOTE);

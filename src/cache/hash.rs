@@ -3,7 +3,7 @@
 use super::Cache;
 use super::digest::{Digest, Hasher};
 use super::layout;
-use super::pass::Pass;
+use super::progress_io::Pass;
 use crate::host::Host;
 use anyhow::{Result, anyhow};
 use serde::Serialize;
@@ -89,7 +89,7 @@ impl Cache {
         };
         if let Err(error) = passed {
             // A disk that fails is a finding; a run that must stop is not.
-            host.stop.check()?;
+            host.cancel.check()?;
             host.events.warn(format!("cannot read the blob `{digest}`: {error:#}"));
             return Ok(Some(Problem::Unreadable));
         }

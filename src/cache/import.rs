@@ -7,12 +7,12 @@ use super::Cache;
 use super::bundle::Bundle;
 use super::digest::{Digest, Hasher};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
-use super::pass::Pass;
+use super::progress_io::Pass;
 use super::read::Found;
 use super::refs::{References, Referred};
 use super::remote::signature_tag;
 use super::write::Writer;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::ImageIndex;
 use serde::Serialize;
@@ -36,7 +36,7 @@ impl Writer<'_> {
     /// Takes in the bundles of a file that `export`, or `skopeo copy … oci-archive:…`, made.
     pub fn import(&mut self, path: &Path) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", path.display());
-        let (file, size) = layout::open_regular(path).because(Reason::CacheUnreadable, doing)?;
+        let (file, size) = layout::open_regular(path).with_reason(Reason::CacheUnreadable, doing)?;
         self.import_stream(file, size).with_context(doing)
     }
 
@@ -49,8 +49,8 @@ impl Writer<'_> {
         let mut tar = tar::Archive::new(archive);
         let broken = || "it is not a whole tar archive".to_owned();
         // Raw, because what extended headers say must not be believed, nor held in memory, before it is looked at.
-        for member in tar.entries().because(Reason::CacheUnreadable, broken)?.raw(true) {
-            let mut member = member.because(Reason::CacheUnreadable, broken)?;
+        for member in tar.entries().with_reason(Reason::CacheUnreadable, broken)?.raw(true) {
+            let mut member = member.with_reason(Reason::CacheUnreadable, broken)?;
             self.take_member(&mut member, &pass, &mut incoming)?;
         }
         self.merge_incoming(incoming)
@@ -70,7 +70,7 @@ impl Writer<'_> {
         let size = member
             .header()
             .entry_size()
-            .because(Reason::CacheUnreadable, || format!("the member `{shown}`"))?;
+            .with_reason(Reason::CacheUnreadable, || format!("the member `{shown}`"))?;
         match member.header().entry_type() {
             EntryType::Directory
                 if matches!(name.trim_end_matches('/'), "" | "." | "blobs" | "blobs/sha256") =>
@@ -227,7 +227,7 @@ fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {
         return Err(Reason::CacheUnreadable.error(format!("a document of {size} bytes is too large")));
     }
     let mut bytes = Vec::new();
-    member.read_to_end(&mut bytes).because(Reason::CacheUnreadable, || "it is cut short".to_owned())?;
+    member.read_to_end(&mut bytes).with_reason(Reason::CacheUnreadable, || "it is cut short".to_owned())?;
     if bytes.len() as u64 == size {
         return Ok(bytes);
     }

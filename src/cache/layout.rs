@@ -1,7 +1,7 @@
 //! The two documents of an OCI image layout, `oci-layout` and `index.json`, read and written whole.
 
 use super::digest::Digest;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType, OciLayout};
 use serde::Serialize;
@@ -71,7 +71,7 @@ pub(super) fn check_version(dir: &Path) -> Result<()> {
         return Err(Reason::CacheMissing.error(format!("there is no cache in `{}`", dir.display())));
     }
     let wrong = || format!("`{}` is not an OCI image layout", dir.display());
-    let bytes = read_small(&path).because(Reason::CacheUnreadable, wrong)?;
+    let bytes = read_small(&path).with_reason(Reason::CacheUnreadable, wrong)?;
     check_layout(&bytes, &path.display().to_string()).context(wrong())
 }
 
@@ -90,7 +90,7 @@ pub(super) fn check_layout(bytes: &[u8], name: &str) -> Result<()> {
 pub(super) fn read_index(dir: &Path) -> Result<ImageIndex> {
     let path = dir.join(INDEX);
     let name = path.display().to_string();
-    let bytes = read_small(&path).because(Reason::CacheUnreadable, || format!("cannot read `{name}`"))?;
+    let bytes = read_small(&path).with_reason(Reason::CacheUnreadable, || format!("cannot read `{name}`"))?;
     parse(&bytes, &name)
 }
 
@@ -124,7 +124,8 @@ pub(super) fn canonical<T: Serialize>(document: &T) -> Result<Vec<u8>> {
 
 /// Reads a document; `name` is for the error.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T> {
-    serde_json::from_slice(bytes).because(Reason::CacheUnreadable, || format!("cannot understand `{name}`"))
+    serde_json::from_slice(bytes)
+        .with_reason(Reason::CacheUnreadable, || format!("cannot understand `{name}`"))
 }
 
 /// The tag of an index entry. Tools may leave it out; such an entry goes by its digest.

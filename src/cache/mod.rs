@@ -17,13 +17,13 @@ mod hash;
 mod import;
 mod layout;
 mod partial;
-mod pass;
+mod progress_io;
 mod read;
 mod refs;
 pub mod remote;
+mod signature;
 #[cfg(test)]
 mod testing;
-mod trust;
 mod write;
 
 pub use blob::{Blob, BlobReader, BlobWriter};
@@ -39,7 +39,7 @@ pub use gc::Freed;
 pub use hash::Problem;
 pub use import::Imported;
 pub use partial::Partial;
-pub use trust::Key;
+pub use signature::Key;
 pub use write::Writer;
 
 use crate::outcome::Reason;

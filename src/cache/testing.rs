@@ -5,7 +5,7 @@ use super::document;
 use super::*;
 use crate::events::Events;
 use crate::host::Host;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use crate::target::{Arch, Distro, Driver};
 use oci_spec::image::{ImageIndex, ImageManifestBuilder, MediaType};
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub(super) fn flip_a_bit(path: &Path) {
 impl Lab {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+        let host = Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap();
         let cache = Cache::open_or_create(&dir.path().join("cache")).unwrap();
         Self { dir, host, cache }
     }

@@ -1,6 +1,6 @@
 //! `catalog check`: what is wrong with a catalogue, or odd.
 
-use super::names::FileName;
+use super::package_names::FileName;
 use super::{Catalog, Row};
 use crate::target::Driver;
 use serde::Serialize;

@@ -6,7 +6,7 @@
 pub mod check;
 pub mod coverage;
 pub mod import;
-pub mod names;
+pub mod package_names;
 pub mod versions;
 
 use crate::host;
@@ -232,7 +232,7 @@ impl Line {
 impl Row {
     /// The name of the file.
     pub fn file_name(&self) -> &str {
-        names::file_name(&self.url)
+        package_names::file_name(&self.url)
     }
 
     /// Whether it can be downloaded at all; if not, the user must have the file.

@@ -1,4 +1,4 @@
-use super::names::FileName;
+use super::package_names::FileName;
 use super::*;
 use crate::outcome::Reason;
 use proptest::prelude::*;

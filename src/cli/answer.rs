@@ -3,7 +3,7 @@
 use super::terminal;
 use crate::events::Events;
 use crate::host::Host;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use crate::outcome::{Outcome, Reason};
 use crate::status::verdict;
 use anyhow::{Context, Result};
@@ -15,12 +15,12 @@ use std::path::Path;
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) quiet: bool,
-    pub(super) stop: &'a Stop,
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Call<'_> {
     pub(super) fn host(&self, root: &Path) -> Result<Host> {
-        Host::open(root, Events::to(terminal::sink(self.quiet)), self.stop.clone())
+        Host::open(root, Events::to(terminal::sink(self.quiet)), self.cancel.clone())
     }
 }
 

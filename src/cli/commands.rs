@@ -16,7 +16,7 @@ use crate::receipt::{Check, Receipt};
 use crate::settings::{Layer, Settings};
 use crate::stage::{self, Against};
 use crate::status::{STATUS_FILE, StatusDocument, verdict};
-use crate::target::Moment;
+use crate::target::Mode;
 use crate::verify::{self, failures};
 use anyhow::Result;
 use serde_json::json;
@@ -25,14 +25,14 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
-    let (host, moment) = match &args.root {
-        Some(root) => (Some(call.host(root)?), Moment::Bake),
+    let (host, mode) = match &args.root {
+        Some(root) => (Some(call.host(root)?), Mode::Bake),
         // What is described is not looked up on the machine that happens to run this.
-        None if args.target.is_given() => (None, Moment::Bake),
-        None => (Some(call.host(Path::new("/"))?), Moment::Live),
+        None if args.target.is_given() => (None, Mode::Bake),
+        None => (Some(call.host(Path::new("/"))?), Mode::Live),
     };
     let settings = config::load(host.as_ref().map(|host| &host.root), layer(&args.target, None, false)?)?;
-    let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), moment, &settings)?;
+    let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), mode, &settings)?;
     let outcome = match &plan.present {
         Some(present) => Outcome::new(Reason::AlreadyInstalled, present.release.clone()),
         None => Outcome::new(Reason::Planned, plan.driver_name()),
@@ -47,7 +47,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     // Without --root this machine lends its package sources, but it is not the target.
     let target = args.root.as_ref().map(|_| &host);
     host.events.enter(Step::Plan);
-    let (_, plan) = pipeline::plan_only(target, &args.target.described(), Moment::Bake, &settings)?;
+    let (_, plan) = pipeline::plan_only(target, &args.target.described(), Mode::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     if plan.present.is_some() {
         return Ok(said(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
@@ -94,19 +94,18 @@ fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: 
 
 pub(super) fn bake(call: &Call, args: &BakeArgs) -> Result<Answer> {
     let door = if args.door == "packer" { "packer" } else { "shell" };
-    run(call.host(&args.root)?, &args.run, Moment::Bake, door)
+    run(call.host(&args.root)?, &args.run, Mode::Bake, door)
 }
 
 pub(super) fn install(call: &Call, args: &RunArgs) -> Result<Answer> {
-    run(call.host(Path::new("/"))?, args, Moment::Live, "shell")
+    run(call.host(Path::new("/"))?, args, Mode::Live, "shell")
 }
 
-fn run(host: Host, args: &RunArgs, moment: Moment, door: &'static str) -> Result<Answer> {
+fn run(host: Host, args: &RunArgs, mode: Mode, door: &'static str) -> Result<Answer> {
     let settings = given(&host, &args.target, &args.cache, args.offline)?;
     let host = host.within(Duration::from_secs(settings.deadline));
     let described = args.target.described();
-    let job =
-        Job { host: &host, settings: &settings, described: &described, moment, door, status_file: None };
+    let job = Job { host: &host, settings: &settings, described: &described, mode, door, status_file: None };
     let outcome = pipeline::run(&job);
     let mut json = outcome_json(&outcome);
     let mut text = String::new();
@@ -122,8 +121,8 @@ pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
     let settings = config::load(Some(&host.root), Layer::default())?;
     let host = host.within(Duration::from_secs(settings.deadline));
     // Of a root that is not this machine's, nothing may be stopped here.
-    let moment = if host.is_running_system() { Moment::Live } else { Moment::Bake };
-    Ok(said(pipeline::uninstall(&host, &settings, moment)))
+    let mode = if host.is_running_system() { Mode::Live } else { Mode::Bake };
+    Ok(said(pipeline::uninstall(&host, &settings, mode)))
 }
 
 pub(super) fn generalize(call: &Call, args: &GeneralizeArgs) -> Result<Answer> {

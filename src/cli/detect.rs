@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Call, to_json};
 use super::args::DetectArgs;
-use crate::detect::{capture, detect_with_size};
+use crate::detect::{bug_report, detect_with_size};
 use crate::facts::Facts;
 use crate::facts::modules::Place;
 use crate::facts::secure_boot::SecureBoot;
@@ -16,7 +16,7 @@ pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
     let facts = detect_with_size(&host)?;
     let mut text = table(&facts);
     if let Some(folder) = &args.capture {
-        let count = capture::capture(&host, &facts, folder)?;
+        let count = bug_report::write(&host, &facts, folder)?;
         let _ = writeln!(text, "{:<12} {count} files in {}", "captured", folder.display());
     }
     Ok(Answer::listed(text, to_json(&facts)?))

@@ -93,7 +93,7 @@ pub(super) fn extension(call: &Call, args: &ExtensionArgs) -> Result<Answer> {
         ExtensionVerb::Reset(handler) => (Verb::Reset, handler),
         ExtensionVerb::Worker { seq, handler } => (Verb::Work(*seq), handler),
     };
-    extension::run(verb, handler.handler_dir.as_deref(), call.stop).map(said)
+    extension::run(verb, handler.handler_dir.as_deref(), call.cancel).map(said)
 }
 
 fn package(call: &Call, args: &PackageArgs) -> Result<Answer> {

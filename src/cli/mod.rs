@@ -13,7 +13,7 @@ mod extension;
 mod packer;
 mod terminal;
 
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
@@ -29,7 +29,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error),
     };
-    let answer = Stop::on_signals().and_then(|stop| dispatch(&cli, &stop)).unwrap_or_else(|error| {
+    let answer = Cancel::on_signals().and_then(|cancel| dispatch(&cli, &cancel)).unwrap_or_else(|error| {
         let outcome = Outcome::from(&error);
         let json = outcome_json(&outcome);
         Answer { outcome, text: String::new(), json }
@@ -49,8 +49,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     outcome.exit_code()
 }
 
-fn dispatch(cli: &Cli, stop: &Stop) -> Result<Answer> {
-    let call = Call { quiet: cli.quiet, stop };
+fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<Answer> {
+    let call = Call { quiet: cli.quiet, cancel };
     match &cli.command {
         Command::Detect(args) => detect::detect(&call, args),
         Command::Plan(args) => commands::plan(&call, args),

@@ -34,12 +34,12 @@ pub fn tidy(host: &Host, before: &[String]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     #[test]
     fn what_an_installer_left_goes_and_what_was_there_stays() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let put = |path: &str| host.root.write_text(path, "x").unwrap();
         put("/tmp/OFED.1.logs/general.log");
         put("/tmp/notes.txt");

@@ -29,7 +29,7 @@ pub fn configure(
     let installed = manager.installed(host)?;
     let mut made = 0;
     for edit in edits {
-        host.stop.check()?;
+        host.cancel.check()?;
         let actions = due(host, edit, &installed, Depth::All { sealed })?;
         if !actions.is_empty() {
             host.events.info(format!("{}: {}", edit.subject(), edit.why()));

@@ -1,7 +1,7 @@
 //! The first step: puts together what can be read about a root, from its files alone; on a VM that runs it also asks
 //! the metadata service for what no file tells, and waits for a late adapter.
 
-pub mod capture;
+pub mod bug_report;
 mod wait;
 
 use crate::facts::modules::Place;
@@ -126,13 +126,13 @@ fn receipt(host: &Host) -> Option<ReceiptPlan> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
     fn host() -> (tempfile::TempDir, Host) {
-        on_an_empty_root(Stop::never())
+        on_an_empty_root(Cancel::never())
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn for_device(host: &Host, mut facts: Facts, settings: &Settings) -> 
     host.events.info(format!("no InfiniBand function yet; waiting up to {} s for one", limit.as_secs()));
     let begin = Instant::now();
     while begin.elapsed() < limit {
-        host.stop.check()?;
+        host.cancel.check()?;
         if has_device(host) {
             host.events.info(format!("it came after {} s", begin.elapsed().as_secs()));
             let compute = std::mem::take(&mut facts.compute);
@@ -62,14 +62,14 @@ fn is_settled(host: &Host) -> bool {
 mod tests {
     use super::*;
     use crate::detect::detect;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use crate::outcome::Reason;
 
     const CLASS: &str = "/sys/bus/vmbus/devices/one/class_id";
 
-    fn host(stop: Stop) -> (tempfile::TempDir, Host) {
-        let (dir, host) = on_an_empty_root(stop);
+    fn host(cancel: Cancel) -> (tempfile::TempDir, Host) {
+        let (dir, host) = on_an_empty_root(cancel);
         host.root.write_text(CLASS, "{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}\n").unwrap();
         (dir, host)
     }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_late_function_is_waited_for() {
-        let (dir, host) = host(Stop::never());
+        let (dir, host) = host(Cancel::never());
         let path = dir.path().to_owned();
         let hand = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(300));
@@ -107,7 +107,7 @@ mod tests {
             let facts = detect(host).unwrap();
             assert_eq!(for_device(host, facts.clone(), &settings).unwrap(), facts);
         };
-        let (dir, host) = host(Stop::never());
+        let (dir, host) = host(Cancel::never());
         waits(&host, settings("Standard_D4s_v5", 600));
         waits(&host, settings("Standard_H16r", 600));
         waits(&host, settings("Standard_HB120rs_v3", 0));
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn waiting_ends_with_the_time_given_or_with_the_run() {
-        let (_dir, host) = host(Stop::never().within(Duration::from_millis(600)));
+        let (_dir, host) = host(Cancel::never().within(Duration::from_millis(600)));
         let facts = detect(&host).unwrap();
         let error = for_device(&host, facts, &settings("Standard_HB120rs_v3", 600)).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
-        let (_dir, host) = self::host(Stop::never());
+        let (_dir, host) = self::host(Cancel::never());
         let facts = detect(&host).unwrap();
         assert_eq!(for_device(&host, facts.clone(), &settings("Standard_HB120rs_v3", 1)).unwrap(), facts);
     }

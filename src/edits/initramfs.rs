@@ -6,8 +6,8 @@
 
 use crate::facts::modules;
 use crate::host::Host;
-use crate::host::inside::Sandbox;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::collections::BTreeMap;

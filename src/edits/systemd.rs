@@ -57,7 +57,7 @@ fn wanted_by(unit: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use proptest::prelude::*;
 
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn a_unit_is_linked_where_it_asks_to_be() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let missing = || missing_links(&host.root, "openibd.service").unwrap();
         assert_eq!(missing(), []);
         host.root.write_text("/lib/systemd/system/openibd.service", UNIT).unwrap();

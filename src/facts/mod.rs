@@ -90,7 +90,7 @@ impl Facts {
 mod tests {
     use crate::events::Events;
     use crate::host::Host;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
 
     /// A root with these files, and nothing else.
     pub(super) fn host_with(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
@@ -100,7 +100,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let host = Host::open(dir.path(), Events::silent(), Stop::never()).unwrap();
+        let host = Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap();
         (dir, host)
     }
 }

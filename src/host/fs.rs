@@ -3,7 +3,7 @@
 //! Every path is resolved inside the root, links included, as a chroot would: a hostile link can lead to
 //! another file of the same root, never out of it. Writes appear whole under their final name or not at all.
 
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use pathrs::flags::{OpenFlags, RenameFlags};
 use std::fs::{File, Metadata, Permissions};
@@ -41,8 +41,8 @@ impl Root {
     /// Opens a folder as a root.
     pub fn open(path: &Path) -> Result<Self> {
         let wrong = || format!("cannot use `{}` as a root", path.display());
-        let path = path.canonicalize().because(Reason::BadRoot, wrong)?;
-        let dir = pathrs::Root::open(&path).because(Reason::BadRoot, wrong)?;
+        let path = path.canonicalize().with_reason(Reason::BadRoot, wrong)?;
+        let dir = pathrs::Root::open(&path).with_reason(Reason::BadRoot, wrong)?;
         Ok(Self { path, dir })
     }
 

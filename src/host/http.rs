@@ -1,7 +1,7 @@
 //! The one HTTP client: TLS by rustls, the system's certificate authorities, proxies from settings or environment.
 
-use super::stop::Stop;
-use crate::outcome::{Because, Reason};
+use super::cancel::Cancel;
+use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
 use reqwest::redirect::{Attempt, Policy};
@@ -20,7 +20,7 @@ const MAX_REDIRECTS: usize = 10;
 
 /// How to reach the world.
 #[derive(Debug, Clone, Copy)]
-pub struct Way<'a> {
+pub struct NetworkOptions<'a> {
     /// The proxy; the environment's when not set.
     pub proxy: Option<&'a str>,
     /// A PEM file with further certificate authorities.
@@ -33,7 +33,7 @@ pub struct Way<'a> {
     pub stall: Duration,
 }
 
-impl<'a> Way<'a> {
+impl<'a> NetworkOptions<'a> {
     /// The way the settings describe.
     pub fn of(settings: &'a Settings) -> Self {
         Self {
@@ -57,7 +57,7 @@ pub struct Client {
 
 impl Client {
     /// Makes a client.
-    pub fn new(way: Way) -> Result<Self> {
+    pub fn new(way: NetworkOptions) -> Result<Self> {
         // Fails only when a provider is installed already, which is what is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
@@ -66,33 +66,33 @@ impl Client {
             .redirect(Policy::custom(follow));
         if let Some(proxy) = way.proxy {
             let wrong = || format!("`{}` is not a proxy", without_secrets(proxy));
-            let proxy = reqwest::Proxy::all(proxy).because(Reason::BadSettings, wrong)?;
+            let proxy = reqwest::Proxy::all(proxy).with_reason(Reason::BadSettings, wrong)?;
             builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_env()));
         }
         for certificate in further_authorities(way)? {
             builder = builder.add_root_certificate(certificate);
         }
         let failed = || "cannot make an HTTP client".to_owned();
-        let http = builder.build().because(Reason::DownloadFailed, failed)?;
+        let http = builder.build().with_reason(Reason::DownloadFailed, failed)?;
         let runtime = Builder::new_current_thread().enable_all().build();
-        Ok(Self { runtime: runtime.because(Reason::Internal, failed)?, http, stall: way.stall })
+        Ok(Self { runtime: runtime.with_reason(Reason::Internal, failed)?, http, stall: way.stall })
     }
 
     /// Waits for something, however long it takes. An error when the run must end.
-    pub(super) fn finish<T>(&self, stop: &Stop, future: impl Future<Output = T>) -> Result<T> {
+    pub(super) fn finish<T>(&self, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T> {
         self.runtime.block_on(async {
             let mut future = pin!(future);
             loop {
                 if let Ok(output) = tokio::time::timeout(TICK, future.as_mut()).await {
                     return Ok(output);
                 }
-                stop.check()?;
+                cancel.check()?;
             }
         })
     }
 
     /// Waits for something, but no longer than a server may be silent: none then. An error when the run must end.
-    pub(super) fn wait<T>(&self, stop: &Stop, future: impl Future<Output = T>) -> Result<Option<T>> {
+    pub(super) fn wait<T>(&self, cancel: &Cancel, future: impl Future<Output = T>) -> Result<Option<T>> {
         let begin = Instant::now();
         self.runtime.block_on(async {
             let mut future = pin!(future);
@@ -100,7 +100,7 @@ impl Client {
                 if let Ok(output) = tokio::time::timeout(TICK.min(self.stall), future.as_mut()).await {
                     return Ok(Some(output));
                 }
-                stop.check()?;
+                cancel.check()?;
                 if begin.elapsed() >= self.stall {
                     return Ok(None);
                 }
@@ -109,11 +109,11 @@ impl Client {
     }
 }
 
-fn further_authorities(way: Way) -> Result<Vec<reqwest::Certificate>> {
+fn further_authorities(way: NetworkOptions) -> Result<Vec<reqwest::Certificate>> {
     let Some(path) = way.ca_file else { return Ok(Vec::new()) };
     let wrong = || format!("cannot use `{path}` as certificate authorities");
-    let pem = std::fs::read(path).because(Reason::BadSettings, wrong)?;
-    reqwest::Certificate::from_pem_bundle(&pem).because(Reason::BadSettings, wrong)
+    let pem = std::fs::read(path).with_reason(Reason::BadSettings, wrong)?;
+    reqwest::Certificate::from_pem_bundle(&pem).with_reason(Reason::BadSettings, wrong)
 }
 
 /// Follows redirections, but not in circles, and not from a protected connection to an open one.

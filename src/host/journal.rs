@@ -6,7 +6,7 @@
 use super::fs::{Content, Root};
 use super::{Host, STATE_DIR};
 use crate::events::Step;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -116,7 +116,7 @@ fn close(root: &Root, record: &Record) -> Result<()> {
 
 fn save(root: &Root, record: &Record) -> Result<()> {
     let text = serde_json::to_string_pretty(record).context("cannot write the journal")?;
-    root.write_text(JOURNAL, &text).because(Reason::Internal, || "cannot keep the journal".to_owned())
+    root.write_text(JOURNAL, &text).with_reason(Reason::Internal, || "cannot keep the journal".to_owned())
 }
 
 /// What a changed file held before; none when it was not there.
@@ -332,11 +332,11 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     fn host() -> (tempfile::TempDir, Host) {
-        let (dir, host) = on_an_empty_root(Stop::never());
+        let (dir, host) = on_an_empty_root(Cancel::never());
         host.root.write_text("/etc/waagent.conf", "old\n").unwrap();
         (dir, host)
     }

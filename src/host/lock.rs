@@ -1,7 +1,7 @@
 //! Locks: this program's own, and waiting for those of package managers, with the holder named.
 
 use super::Host;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
@@ -36,7 +36,7 @@ impl FileLock {
         let started = Instant::now();
         let mut said = false;
         loop {
-            host.stop.check()?;
+            host.cancel.check()?;
             if let Some(lock) = Self::attempt(path)? {
                 return Ok(lock);
             }
@@ -87,7 +87,7 @@ impl Host {
         self.root.make_dirs("/run/lock", 0o755)?;
         let (folder, pinned) = self.root.pin("/run/lock")?;
         let lock = FileLock::take(self, &pinned.join("ofedctl.lock"), patience)
-            .because(Reason::LockTimeout, || {
+            .with_reason(Reason::LockTimeout, || {
                 format!("another ofedctl works on `{}`", self.root.path().display())
             })?;
         Ok(RunLock { _lock: lock, _folder: folder })
@@ -101,7 +101,7 @@ impl Host {
         let started = Instant::now();
         let mut said = None;
         loop {
-            self.stop.check()?;
+            self.cancel.check()?;
             let locked = files.iter().find_map(|file| Some((*file, self.lock_holder(file)?)));
             let numbered = || numbers.iter().find_map(|file| Some((*file, self.numbered_process(file)?)));
             let Some((file, holder)) = locked.or_else(numbered) else { return Ok(()) };
@@ -154,11 +154,11 @@ fn name_of(pid: Option<i32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     fn host() -> (tempfile::TempDir, Host) {
-        on_an_empty_root(Stop::never())
+        on_an_empty_root(Cancel::never())
     }
 
     #[test]
@@ -197,7 +197,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let noted = dir.path().join("zypp.pid");
         let files = [noted.to_str().unwrap()];
-        let host = Host::open(Path::new("/"), crate::events::Events::silent(), Stop::never()).unwrap();
+        let host = Host::open(Path::new("/"), crate::events::Events::silent(), Cancel::never()).unwrap();
         let mut other = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         std::fs::write(&noted, format!("{}\n", other.id())).unwrap();
         let error = host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap_err();
@@ -214,7 +214,7 @@ mod tests {
         // The file of one that died stays.
         host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap();
         // Numbers in an image are not this machine's.
-        let image = Host::open(dir.path(), crate::events::Events::silent(), Stop::never()).unwrap();
+        let image = Host::open(dir.path(), crate::events::Events::silent(), Cancel::never()).unwrap();
         std::fs::write(&noted, std::process::id().to_string()).unwrap();
         image.wait_for_package_locks(&[], &["/zypp.pid"], Duration::ZERO).unwrap();
     }

@@ -3,27 +3,27 @@
 //! A [`Host`] is passed by reference to whatever touches the system. Its root may be `/` or any folder; no
 //! function above this floor opens a path of the target or starts a program by itself.
 
+pub mod cancel;
 pub mod download;
 pub mod fs;
 pub mod http;
-pub mod inside;
 pub mod journal;
 pub mod lock;
 pub mod process;
 pub mod registry;
 pub mod run;
-pub mod stop;
+pub mod sandbox;
 pub mod unpack;
 
 use crate::events::Events;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
+use cancel::Cancel;
 use fs::Root;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use stop::Stop;
 
 /// Where this program keeps its state, inside the root.
 pub const STATE_DIR: &str = "/var/lib/ofedctl";
@@ -34,7 +34,8 @@ pub const CHILD_LOG_DIR: &str = "/var/log/azure/ofedctl";
 
 /// Reads a text file of this machine that the user names, whichever root is worked on.
 pub fn read_here(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).because(Reason::BadSettings, || format!("cannot read `{}`", path.display()))
+    std::fs::read_to_string(path)
+        .with_reason(Reason::BadSettings, || format!("cannot read `{}`", path.display()))
 }
 
 /// A variable of the environment this program was started in, unless it is empty.
@@ -62,15 +63,15 @@ pub struct Host {
     /// What the run says.
     pub events: Events,
     /// When the run must end.
-    pub stop: Stop,
+    pub cancel: Cancel,
     /// Whether this run keeps its log inside the root.
     logged: AtomicBool,
 }
 
 impl Host {
     /// Opens a root. `path` must be a folder that exists.
-    pub fn open(path: &Path, events: Events, stop: Stop) -> Result<Self> {
-        Ok(Self { root: Root::open(path)?, events, stop, logged: AtomicBool::new(false) })
+    pub fn open(path: &Path, events: Events, cancel: Cancel) -> Result<Self> {
+        Ok(Self { root: Root::open(path)?, events, cancel, logged: AtomicBool::new(false) })
     }
 
     /// Whether this is the running system and not an image's root.
@@ -97,7 +98,7 @@ impl Host {
     /// The same, ending at the latest after `limit` from now.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
-        self.stop = self.stop.within(limit);
+        self.cancel = self.cancel.within(limit);
         self
     }
 
@@ -124,12 +125,12 @@ impl Host {
 pub(crate) mod testing {
     use crate::events::Events;
     use crate::host::Host;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
 
     /// A host on an empty root of its own, which is there as long as the folder is.
-    pub(crate) fn on_an_empty_root(stop: Stop) -> (tempfile::TempDir, Host) {
+    pub(crate) fn on_an_empty_root(cancel: Cancel) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();
-        let host = Host::open(dir.path(), Events::silent(), stop).unwrap();
+        let host = Host::open(dir.path(), Events::silent(), cancel).unwrap();
         (dir, host)
     }
 }

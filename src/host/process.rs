@@ -2,7 +2,7 @@
 
 use super::Host;
 use super::run::Cmd;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -81,7 +81,7 @@ impl Host {
         command.args(args).env_clear().envs(Cmd::environment());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
         let starting = || format!("cannot start `{}` in the background", program.display());
-        command.spawn().map(drop).because(Reason::Internal, starting)
+        command.spawn().map(drop).with_reason(Reason::Internal, starting)
     }
 
     fn start_unit(&self, name: &str, program: &Path, args: &[String]) -> bool {

@@ -1,6 +1,6 @@
 //! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
 
-use super::inside::{self, Sandbox};
+use super::sandbox::{self, Sandbox};
 use super::{CHILD_LOG_DIR, Host};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
@@ -107,7 +107,7 @@ impl Cmd {
         let expression = match &self.inside {
             None => duct::cmd(&self.program, &self.args),
             Some(sandbox) => {
-                let (program, args) = inside::wrap(sandbox, &self.program, &self.args)?;
+                let (program, args) = sandbox::wrap(sandbox, &self.program, &self.args)?;
                 duct::cmd(program, args)
             }
         };
@@ -153,7 +153,7 @@ impl Finished {
 impl Host {
     /// Runs a program to its end. An error means it could not be started or had to be stopped.
     pub fn run(&self, cmd: &Cmd) -> Result<Finished> {
-        self.stop.check()?;
+        self.cancel.check()?;
         let command = cmd.display();
         let starting = || format!("cannot start `{command}`");
         let (mut output, log) = self.child_output(&cmd.program)?;
@@ -182,13 +182,13 @@ impl Host {
             if handle.wait_timeout(POLL).with_context(|| format!("cannot wait for `{command}`"))?.is_some() {
                 return Ok(());
             }
-            let Err(stop) = self.stop.check() else { continue };
-            let grace = if self.stop.is_signalled() { GRACE } else { Duration::ZERO };
+            let Err(cancel) = self.cancel.check() else { continue };
+            let grace = if self.cancel.is_signalled() { GRACE } else { Duration::ZERO };
             let give_up = *give_up.get_or_insert_with(|| Instant::now() + grace);
             if Instant::now() >= give_up {
                 // Kills the namespace with all that is in it; see `inside`.
                 let _ = handle.kill();
-                return Err(stop.context(format!("`{command}` was stopped")));
+                return Err(cancel.context(format!("`{command}` was stopped")));
             }
         }
     }
@@ -227,17 +227,17 @@ fn tail(file: &mut File) -> Result<String> {
 mod tests {
     use super::*;
     use crate::events::Events;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use std::path::Path;
 
-    fn host(stop: Stop) -> Host {
-        Host::open(Path::new("/"), Events::silent(), stop).unwrap()
+    fn host(cancel: Cancel) -> Host {
+        Host::open(Path::new("/"), Events::silent(), cancel).unwrap()
     }
 
     #[test]
     fn a_failing_program_is_quoted_with_its_last_lines() {
         let cmd = Cmd::new("sh").args(["-c", "echo first; echo last >&2; exit 3"]);
-        let finished = host(Stop::never()).run(&cmd).unwrap();
+        let finished = host(Cancel::never()).run(&cmd).unwrap();
         assert_eq!((finished.code, finished.tail.as_str()), (3, "first | last"));
         let error = finished.check(Reason::PackageManager, "installing").unwrap_err();
         assert_eq!(error.to_string(), "installing: `sh` ended with 3 and said: first | last");
@@ -249,12 +249,12 @@ mod tests {
             .args(["-c", "cat; echo $LC_ALL ${CARGO-unset} $MINE"])
             .env("MINE", "yes")
             .captured();
-        assert_eq!(host(Stop::never()).run(&cmd).unwrap().stdout, "C unset yes\n");
+        assert_eq!(host(Cancel::never()).run(&cmd).unwrap().stdout, "C unset yes\n");
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = host(Stop::never()).run(&Cmd::new("no-such-program")).unwrap_err();
+        let error = host(Cancel::never()).run(&Cmd::new("no-such-program")).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::ToolMissing);
         assert!(error.to_string().contains("no-such-program"), "{error}");
     }
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn a_hanging_child_ends_at_the_deadline() {
         let started = Instant::now();
-        let stop = Stop::never().within(Duration::from_millis(300));
-        let error = host(stop).run(&Cmd::new("sleep").arg("60")).unwrap_err();
+        let cancel = Cancel::never().within(Duration::from_millis(300));
+        let error = host(cancel).run(&Cmd::new("sleep").arg("60")).unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
         assert!(started.elapsed() < Duration::from_secs(30));
     }

@@ -3,8 +3,8 @@
 //!
 //! The digest is known only at the end. Until the caller has compared it, nothing in the folder may be run.
 
+use super::cancel::Cancel;
 use super::journal::hex;
-use super::stop::Stop;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
@@ -37,7 +37,7 @@ pub struct Unpacked {
 ///
 /// Kept are regular files, folders, and links that stay inside; permissions without set-id bits; no owners.
 /// Any other member is refused, and then the folder holds a part that must be thrown away.
-pub fn unpack(stop: &Stop, archive: &Path, folder: &Path) -> Result<Unpacked> {
+pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked> {
     let doing = || format!("cannot unpack `{}`", archive.display());
     let file = File::open(archive).with_context(doing)?;
     // A folder that was pinned is named by a link of `/proc`, which is followed only on the way.
@@ -47,7 +47,7 @@ pub fn unpack(stop: &Stop, archive: &Path, folder: &Path) -> Result<Unpacked> {
         let (tar_sender, tar) = sync_channel(WAITING);
         let hashing = scope.spawn(move || hash(file, &raw_sender));
         let inflating = scope.spawn(move || inflate(raw, &tar_sender));
-        let written = write_members(stop, Pieces::new(tar), &root);
+        let written = write_members(cancel, Pieces::new(tar), &root);
         // Whoever failed first closed its channel, which ends the others.
         let hashed = hashing.join().map_err(|_| Reason::Internal.error("the hashing thread panicked"))?;
         let inflated =
@@ -86,13 +86,13 @@ fn inflate(from: Receiver<Vec<u8>>, to: &SyncSender<Vec<u8>>) -> io::Result<()> 
     }
 }
 
-fn write_members(stop: &Stop, tar: Pieces, root: &pathrs::Root) -> Result<usize> {
+fn write_members(cancel: &Cancel, tar: Pieces, root: &pathrs::Root) -> Result<usize> {
     let mut archive = tar::Archive::new(tar);
     let mut members = 0;
     let mut bytes = 0;
     let mut buffer = vec![0; PIECE];
     for entry in archive.entries()? {
-        stop.check()?;
+        cancel.check()?;
         let mut entry = entry?;
         members += 1;
         bytes += entry.size();
@@ -238,7 +238,7 @@ mod tests {
         let archive = dir.path().join("a.tgz");
         std::fs::write(&archive, &bytes).unwrap();
         std::fs::create_dir(dir.path().join("into")).unwrap();
-        let unpacked = unpack(&Stop::never(), &archive, &dir.path().join("into"));
+        let unpacked = unpack(&Cancel::never(), &archive, &dir.path().join("into"));
         if let Ok(unpacked) = &unpacked {
             assert_eq!(unpacked.sha256, hex(&Sha256::digest(&bytes)));
         }
@@ -313,6 +313,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("a.tgz");
         std::fs::write(&archive, "<html>please log in</html>").unwrap();
-        assert!(unpack(&Stop::never(), &archive, dir.path()).is_err());
+        assert!(unpack(&Cancel::never(), &archive, dir.path()).is_err());
     }
 }

@@ -3,12 +3,12 @@
 //! The packages' own scripts would build for the kernel of the machine that bakes, and hide what fails. They are kept
 //! from building ([`HOLD`]), and what they leave undone is done here.
 
-use super::{Manner, logs};
+use super::{InstallOptions, logs};
 use crate::cache::{Built, Bundle, Cache};
 use crate::host::Host;
-use crate::host::inside::Sandbox;
 use crate::host::journal::Journal;
 use crate::host::run::{Cmd, Finished};
+use crate::host::sandbox::Sandbox;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
 use crate::packages::dkms::{self, HOLD, Source, TREE};
@@ -28,7 +28,7 @@ pub(super) struct Work<'a> {
     pub(super) cache: &'a Cache,
     pub(super) bundle: &'a Bundle,
     pub(super) kernels: &'a [String],
-    pub(super) manner: Manner,
+    pub(super) options: InstallOptions,
 }
 
 impl Work<'_> {
@@ -41,7 +41,7 @@ impl Work<'_> {
         }
         let mut built = Vec::new();
         for kernel in self.kernels {
-            self.host.stop.check()?;
+            self.host.cancel.check()?;
             if dkms::missing(self.host, &sources, kernel)?.is_empty() {
                 continue;
             }
@@ -79,7 +79,7 @@ impl Work<'_> {
     }
 
     fn sandbox(&self) -> Sandbox {
-        let Manner { offline, sealed, .. } = self.manner;
+        let InstallOptions { offline, sealed, .. } = self.options;
         Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() }
     }
 
@@ -112,7 +112,7 @@ impl Work<'_> {
         }
         root.make_dirs(TREE, 0o755)?;
         let (_folder, pinned) = root.pin(TREE)?;
-        unpack(&self.host.stop, &self.cache.blob_path(&file.digest), &pinned)?;
+        unpack(&self.host.cancel, &self.cache.blob_path(&file.digest), &pinned)?;
         self.host.events.info(format!("took the modules for {kernel} from `{}`", file.title));
         Ok(true)
     }

@@ -4,9 +4,9 @@
 mod options;
 mod prerequisites;
 
-use super::{Manner, dkms, logs};
+use super::{InstallOptions, dkms, logs};
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
-use crate::catalog::names::tag_of;
+use crate::catalog::package_names::tag_of;
 use crate::host::Host;
 use crate::host::run::Finished;
 use crate::host::unpack::unpack;
@@ -43,7 +43,7 @@ pub(super) struct Installer<'a> {
     pub(super) cache: &'a Cache,
     pub(super) bundle: &'a Bundle,
     pub(super) plan: &'a Plan,
-    pub(super) manner: Manner,
+    pub(super) options: InstallOptions,
 }
 
 impl Installer<'_> {
@@ -67,8 +67,8 @@ impl Installer<'_> {
                 let original = self.unpack_original()?;
                 let first = kernels.first().map(String::as_str).unwrap_or_default();
                 self.run(&original, first, Modules::Dkms)?;
-                let Self { host, cache, bundle, manner, .. } = *self;
-                dkms::Work { host, cache, bundle, kernels, manner }.build()
+                let Self { host, cache, bundle, options, .. } = *self;
+                dkms::Work { host, cache, bundle, kernels, options }.build()
             }
         }
     }
@@ -148,7 +148,7 @@ impl Installer<'_> {
         let into = format!("{WORK}/{into}");
         root.make_dirs(&into, 0o700)?;
         let (_handle, pinned) = root.pin(&into)?;
-        let unpacked = unpack(&self.host.stop, archive, &pinned)?;
+        let unpacked = unpack(&self.host.cancel, archive, &pinned)?;
         let found = root.list(&into);
         let [top] = found.as_slice() else {
             return Err(

@@ -2,8 +2,8 @@
 
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::inside::Sandbox;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
@@ -124,7 +124,7 @@ fn parse(line: &str) -> Option<State> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_dkms_has_linked_is_installed() {
-        let (dir, host) = on_an_empty_root(Stop::never());
+        let (dir, host) = on_an_empty_root(Cancel::never());
         let of = |version: &str| Source { name: "iser".to_owned(), version: version.to_owned() };
         let sources = [of("25.10"), of("5.8")];
         let missing = |kernel| -> Vec<_> {

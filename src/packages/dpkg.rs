@@ -3,8 +3,8 @@
 use super::Installed;
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::inside::Sandbox;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 

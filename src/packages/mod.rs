@@ -13,8 +13,8 @@ pub use installed::{Installed, answers};
 
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::http::Way;
-use crate::host::inside::Sandbox;
+use crate::host::http::NetworkOptions;
+use crate::host::sandbox::Sandbox;
 use crate::target::{Arch, Distro, Family, KernelDevel};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -57,7 +57,7 @@ pub enum Base<'a> {
 
 /// The packages inside a vendor's file, as a repository that only has its index.
 #[derive(Debug)]
-pub struct Supplement {
+pub struct VendorRepo {
     /// The folder of the index. Whatever the resolver would fetch from there is at hand with the vendor's file.
     pub folder: PathBuf,
     /// Packages to resolve beside those of the plan: what the vendor's installer will install by itself.
@@ -66,9 +66,9 @@ pub struct Supplement {
     pub wanted: Vec<&'static str>,
 }
 
-/// A question for a resolver.
+/// A request for a resolver.
 #[derive(Debug)]
-pub struct Question<'a> {
+pub struct ResolveRequest<'a> {
     /// Whose package sources, keys and preferences are used.
     pub sources: &'a Root,
     /// What is already there.
@@ -82,7 +82,7 @@ pub struct Question<'a> {
     /// The kernels that wanted packages of modules must be for.
     pub kernels: &'a [String],
     /// The packages that are at hand with the vendor's own file.
-    pub supplement: Option<&'a Supplement>,
+    pub vendor_repo: Option<&'a VendorRepo>,
     /// Where the headers of one kernel are, should the package sources have dropped them.
     pub kernel_devel: Option<&'a KernelDevel>,
     /// The proxy of the settings, in place of the machine's own; it may hold a password.
@@ -200,10 +200,10 @@ impl Manager {
     }
 
     /// Asks the resolver what would have to be fetched; nothing of the target or of this machine is changed.
-    pub fn resolve(self, host: &Host, question: &Question) -> Result<Resolution> {
+    pub fn resolve(self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
         match self {
-            Self::Apt => apt::resolve::resolve(host, question),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::resolve::resolve(host, question),
+            Self::Apt => apt::resolve::resolve(host, request),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::resolve::resolve(host, request),
         }
     }
 
@@ -214,7 +214,7 @@ impl Manager {
         host: &Host,
         resolution: &Resolution,
         arrived: &[Arrived],
-        way: Way,
+        way: NetworkOptions,
     ) -> Result<Vec<IndexFile>> {
         match self {
             Self::Apt => {

@@ -1,7 +1,7 @@
 //! What a package manager has to do with a vendor's driver: the packages it needs of the distribution, and the packages
 //! the vendor's own file brings, which are resolved against and installed from where they are.
 
-use super::{Manager, Supplement, Transaction, apt, rpm};
+use super::{Manager, Transaction, VendorRepo, apt, rpm};
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::target::Driver;
@@ -13,19 +13,19 @@ impl Manager {
     /// prints it, and what builds modules. Of `DOCA` the profile comes on top.
     pub fn needed_by(self, driver: Driver, kernels: &[String]) -> Vec<String> {
         match self {
-            Self::Apt => apt::supplement::needed_by(driver, kernels),
+            Self::Apt => apt::vendor_repo::needed_by(driver, kernels),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::supplement::needed_by(self, driver, kernels)
+                rpm::vendor_repo::needed_by(self, driver, kernels)
             }
         }
     }
 
     /// Reads which packages a vendor's file brings. `folder` is an empty one to work in.
-    pub fn supplement(self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
+    pub fn vendor_repo(self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
         match self {
-            Self::Apt => apt::supplement::read(host, driver, file, folder),
+            Self::Apt => apt::vendor_repo::read(host, driver, file, folder),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::supplement::read(self, host, driver, file, folder)
+                rpm::vendor_repo::read(self, host, driver, file, folder)
             }
         }
     }
@@ -34,9 +34,9 @@ impl Manager {
     /// `title` is its name in the local repository.
     pub fn bring_repository(self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
         match self {
-            Self::Apt => apt::supplement::bring(host, transaction, title),
+            Self::Apt => apt::vendor_repo::bring(host, transaction, title),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::supplement::bring(host, transaction, title)
+                rpm::vendor_repo::bring(host, transaction, title)
             }
         }
     }
@@ -47,7 +47,7 @@ impl Manager {
         match self {
             Self::Apt => apt::install::around(host, transaction, program),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::supplement::around(self, host, transaction, program)
+                rpm::vendor_repo::around(self, host, transaction, program)
             }
         }
     }

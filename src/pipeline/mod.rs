@@ -2,15 +2,15 @@
 //!
 //! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
 
-mod ask;
-mod earlier;
+mod driver_removal;
 mod generalize;
-mod loaded;
-mod take_out;
+mod previous_run;
+mod query;
+mod reboot;
 mod uninstall;
 
-pub use ask::{plan_only, verify_only};
 pub use generalize::generalize;
+pub use query::{plan_only, verify_only};
 pub use uninstall::uninstall;
 
 use crate::cache::Bundle;
@@ -22,7 +22,7 @@ use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
 use crate::host::journal::{self, Journal};
-use crate::install::{self, Manner};
+use crate::install::{self, InstallOptions};
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
@@ -30,7 +30,7 @@ use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::stage::{self, Against, Opened};
-use crate::target::{Driver, Moment};
+use crate::target::{Driver, Mode};
 use crate::verify;
 use anyhow::Result;
 use std::path::Path;
@@ -46,7 +46,7 @@ pub struct Job<'a> {
     /// What the user says of the target.
     pub described: &'a Described,
     /// When in the machine's life.
-    pub moment: Moment,
+    pub mode: Mode,
     /// The door it came through, e.g. `shell`.
     pub door: &'static str,
     /// A file of the root that gets a copy of the status document while it is written.
@@ -55,11 +55,11 @@ pub struct Job<'a> {
 
 /// Makes a root right and reports it, whatever happens.
 pub fn run(job: &Job) -> Outcome {
-    let operation = match job.moment {
-        Moment::Bake => "Bake",
-        Moment::Live => "Install",
+    let operation = match job.mode {
+        Mode::Bake => "Bake",
+        Mode::Live => "Install",
     };
-    alone(job.host, job.settings, (operation, job.status_file), |report| {
+    with_run_lock(job.host, job.settings, (operation, job.status_file), |report| {
         steps(job, report).or_else(|error| {
             let outcome = without_infiniband(job.settings, error)?;
             report.done("nothing is needed");
@@ -71,7 +71,7 @@ pub fn run(job: &Job) -> Outcome {
 /// Reports a run on a VM that cannot begin, as when its settings are wrong: where nobody watches, the log and the status
 /// are all there is.
 pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
-    alone(host, &Settings::default(), ("Install", None), |_| Err(error))
+    with_run_lock(host, &Settings::default(), ("Install", None), |_| Err(error))
 }
 
 /// A machine that has no InfiniBand ends well where none is required.
@@ -86,7 +86,7 @@ fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outco
 }
 
 /// Runs `steps` as the only run on the root, with a log and a report in it, and a copy of that where one is wanted.
-fn alone(
+fn with_run_lock(
     host: &Host,
     settings: &Settings,
     (operation, copy): (&str, Option<&str>),
@@ -110,7 +110,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let started = SystemTime::now();
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
-    let mut facts = ask::facts(host, job.moment, job.settings)?;
+    let mut facts = query::facts(host, job.mode, job.settings)?;
     // A run that did not end well has no receipt; the half of a driver it left is still ours.
     let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.packages_before.is_some());
     if let Some(ofed) = facts.ofed.as_mut().filter(|_| is_ours) {
@@ -120,15 +120,15 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
 
     report.enter(Step::Plan);
     let mut earlier = Receipt::load(&host.root)?;
-    let (question, plan) = answer(job, &facts, earlier.as_ref())?;
+    let (question, plan) = plan_or_reuse(job, &facts, earlier.as_ref())?;
     report.done(&said(&plan));
     if plan.present.is_some() {
         return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
     }
     // An image must not carry the name of the machine it was made on.
-    let vm_id = facts.compute.vm_id.clone().filter(|_| job.moment == Moment::Live);
-    if unfinished.is_none() && ask::is_already_right(job, &plan, earlier.as_ref())? {
-        earlier::note_question(host, earlier.as_mut(), question, vm_id, &plan);
+    let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
+    if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
+        previous_run::note_question(host, earlier.as_mut(), question, vm_id, &plan);
         return in_place(job, &facts, &plan);
     }
 
@@ -152,14 +152,14 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         bundle: Some(bundle.digest.to_string()),
         packages: installed.packages,
         added: installed.added,
-        replaced: earlier::replaced(host, &journal, &plan)?,
+        replaced: previous_run::replaced(host, &journal, &plan)?,
         changes: Vec::new(),
         held: journal.held().clone(),
         checks,
         plan,
     };
     if let Some(earlier) = &mut earlier {
-        earlier::retire(job, earlier, &receipt.plan)?;
+        previous_run::retire(job, earlier, &receipt.plan)?;
     }
     journal.commit(|changes| {
         receipt.changes = changes.to_vec();
@@ -169,8 +169,8 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         }
         receipt.save(&host.root)
     })?;
-    labels::restore_own(host, job.moment == Moment::Bake);
-    loaded::ended(job, loaded, Reason::Installed, message)
+    labels::restore_own(host, job.mode == Mode::Bake);
+    reboot::ended(job, loaded, Reason::Installed, message)
 }
 
 /// What there is to do on a root.
@@ -198,13 +198,13 @@ pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
 fn look(job: &Job, patience: Duration) -> Result<Outlook> {
     let host = job.host;
     let wait_for_device = job.settings.wait_for_device.min(patience.as_secs());
-    let facts = ask::facts(host, job.moment, &Settings { wait_for_device, ..job.settings.clone() })?;
+    let facts = query::facts(host, job.mode, &Settings { wait_for_device, ..job.settings.clone() })?;
     let earlier = Receipt::load(&host.root)?;
-    let (_, plan) = answer(job, &facts, earlier.as_ref())?;
+    let (_, plan) = plan_or_reuse(job, &facts, earlier.as_ref())?;
     if plan.present.is_some() {
         return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
-    if host.root.exists(journal::JOURNAL) || !ask::is_already_right(job, &plan, earlier.as_ref())? {
+    if host.root.exists(journal::JOURNAL) || !query::is_already_right(job, &plan, earlier.as_ref())? {
         return Ok(Outlook::Work(said(&plan)));
     }
     in_place(job, &facts, &plan).map(Outlook::Right)
@@ -212,8 +212,8 @@ fn look(job: &Job, patience: Duration) -> Result<Outlook> {
 
 /// How a run ends that finds everything in place.
 fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
-    let loaded = if loaded::were_seen(job, facts, plan)? { Loaded::All } else { loaded::load(job, plan)? };
-    loaded::ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name()))
+    let loaded = if reboot::were_seen(job, facts, plan)? { Loaded::All } else { reboot::load(job, plan)? };
+    reboot::ended(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name()))
 }
 
 fn said(plan: &Plan) -> String {
@@ -221,14 +221,14 @@ fn said(plan: &Plan) -> String {
 }
 
 /// The plan, and the question it answers: from the receipt when that was the question then too.
-fn answer(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
+fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
     let (source, text) = Catalog::text(job.settings)?;
-    let question = plan::question(job.described, facts, job.moment, &text, job.settings)?;
+    let question = plan::plan_fingerprint(job.described, facts, job.mode, &text, job.settings)?;
     if let Some(receipt) = earlier.filter(|receipt| receipt.question == question) {
         return Ok((question, receipt.plan.clone()));
     }
     let catalog = Catalog::parse(source, &text)?;
-    let plan = plan::plan(job.described, Some(facts), job.moment, &catalog, job.settings)?;
+    let plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
     if plan.present.is_none() {
         stage::manager_of(&plan)?;
     }
@@ -245,10 +245,10 @@ fn configured(
 ) -> Result<Loaded> {
     report.enter(Step::Configure);
     journal.enter(Step::Configure)?;
-    let sealed = job.moment == Moment::Bake;
+    let sealed = job.mode == Mode::Bake;
     let made = configure::configure(job.host, journal, stage::manager_of(plan)?, &plan.edits, sealed)?;
     labelled(job, journal, plan, installed)?;
-    let loaded = loaded::load(job, plan)?;
+    let loaded = reboot::load(job, plan)?;
     report.done(&format!("{made} of {} edits had to be made", plan.edits.len()));
     report.publish();
     Ok(loaded)
@@ -262,7 +262,7 @@ fn labelled(job: &Job, journal: &mut Journal, plan: &Plan, installed: &install::
     let came: Vec<String> = installed.packages.keys().cloned().collect();
     let mut paths = stage::manager_of(plan)?.files(job.host, &came)?;
     paths.extend(plan.edits.iter().filter_map(|edit| edit.path().map(str::to_owned)));
-    labels::restore(job.host, journal, &paths, job.moment == Moment::Bake)
+    labels::restore(job.host, journal, &paths, job.mode == Mode::Bake)
 }
 
 /// Compares everything with the plan; what differs ends the run.
@@ -295,9 +295,9 @@ fn install_from_cache(
 ) -> Result<(Bundle, install::Installed)> {
     let (host, settings) = (job.host, job.settings);
     let manager = stage::manager_of(plan)?;
-    let manner = Manner::of(settings, job.moment);
+    let options = InstallOptions::of(settings, job.mode);
     report.enter(Step::Stage);
-    if job.moment == Moment::Live {
+    if job.mode == Mode::Live {
         stage::wait_turn(host, settings, &machine_name(host, facts))?;
     }
     let (opened, candidates) = bundles(job, plan)?;
@@ -319,13 +319,13 @@ fn install_from_cache(
         journal.enter(Step::Install)?;
         if !way_is_clear {
             // Not before there is something to put in its place.
-            earlier::clear_the_way(job, journal, plan, earlier)?;
+            previous_run::clear_the_way(job, journal, plan, earlier)?;
             way_is_clear = true;
         }
         if plan.driver == Driver::MlnxOfed {
             journal.keep_as_it_is(configure::LIMITS)?;
         }
-        match install::install(host, journal, manager, (cache, &bundle), plan, manner) {
+        match install::install(host, journal, manager, (cache, &bundle), plan, options) {
             Ok(mut installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
                 report.publish();

@@ -1,27 +1,27 @@
 //! Taking out what a run has put in: the packages that came with it, and its edits.
 
-use super::alone;
-use super::take_out::TakeOut;
+use super::driver_removal::DriverRemoval;
+use super::with_run_lock;
 use crate::configure;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::journal::{self, Journal, SAVED_DIR};
-use crate::install::Manner;
+use crate::install::InstallOptions;
 use crate::outcome::{Outcome, Reason};
 use crate::receipt::{RECEIPT, Receipt};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stage;
-use crate::target::Moment;
+use crate::target::Mode;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
 /// Brings a root back to where it was before the first run, as far as nobody has changed it since.
-pub fn uninstall(host: &Host, settings: &Settings, moment: Moment) -> Outcome {
-    alone(host, settings, ("Uninstall", None), |report| steps(host, settings, moment, report))
+pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
+    with_run_lock(host, settings, ("Uninstall", None), |report| steps(host, settings, mode, report))
 }
 
-fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) -> Result<Outcome> {
+fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> Result<Outcome> {
     report.enter(Step::Detect);
     let unfinished = journal::recover(host)?;
     let root = host.root.path().display();
@@ -45,10 +45,10 @@ fn steps(host: &Host, settings: &Settings, moment: Moment, report: &mut Report) 
     report.enter(Step::Install);
     let mut journal = Journal::begin(host, unfinished)?;
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
-    configure::let_go(host, manager, &held, moment == Moment::Bake)?;
-    let manner = Manner::of(settings, moment);
+    configure::let_go(host, manager, &held, mode == Mode::Bake)?;
+    let options = InstallOptions::of(settings, mode);
     let kernels = &receipt.plan.target.kernels;
-    TakeOut { host, manager, manner, kernels }.ours(&mut journal, &receipt.plan, &packages)?;
+    DriverRemoval { host, manager, options, kernels }.ours(&mut journal, &receipt.plan, &packages)?;
     let now = manager.installed(host)?.versions;
     for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
         host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));

@@ -1,6 +1,6 @@
 //! Which adapter generation a driver is wanted for, and who says so.
 
-use super::scene::Scene;
+use super::context::PlanContext;
 use crate::facts::pci;
 use crate::target::Nic;
 
@@ -27,14 +27,14 @@ impl Adapter {
 }
 
 /// The settings say it, else the hardware where its device number does, else the size.
-pub(super) fn of(scene: &Scene) -> Adapter {
+pub(super) fn of(context: &PlanContext) -> Adapter {
     let known = |nic: Nic, why: String| Adapter { nic: Some(nic), why };
-    if let Some(nic) = scene.settings.nic {
+    if let Some(nic) = context.settings.nic {
         return known(nic, format!("the settings say that the adapter is {nic}"));
     }
-    let functions = scene.live.map_or(&[][..], |facts| &facts.functions);
-    let size = scene.rdma_size().and_then(|size| Some((size.nic?, size.series.unwrap_or_default())));
-    let name = scene.vm_size.as_deref().unwrap_or_default();
+    let functions = context.live.map_or(&[][..], |facts| &facts.functions);
+    let size = context.rdma_size().and_then(|size| Some((size.nic?, size.series.unwrap_or_default())));
+    let name = context.vm_size.as_deref().unwrap_or_default();
     if let (Some(nic), Some(function)) = (pci::generation_of(functions), pci::infiniband(functions).next()) {
         let why = match size {
             Some((by_name, series)) if by_name != nic => {

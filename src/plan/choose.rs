@@ -1,7 +1,7 @@
 //! Which driver: the vendor's best that can be used here, or the distribution's own.
 
+use super::requirements::{Objection, Requirements, names};
 use super::vendor::{self, Judged};
-use super::wish::{Objection, Wish, names};
 use crate::catalog::{Inbox, Line, Row};
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
@@ -26,10 +26,10 @@ pub(super) enum Chosen<'a> {
 }
 
 /// Chooses, or refuses with what stands against each driver.
-pub(super) fn choose<'a>(wish: &Wish<'a>) -> Result<Choice<'a>> {
+pub(super) fn choose<'a>(requirements: &Requirements<'a>) -> Result<Choice<'a>> {
     let mut refusal = None;
-    for nics in wish.nics {
-        match for_nics(wish, nics) {
+    for nics in requirements.nics {
+        match for_nics(requirements, nics) {
             Ok(choice) => return Ok(choice),
             // The last set asks for least, so what stands against that counts.
             Err(error) => refusal = Some(error),
@@ -38,23 +38,26 @@ pub(super) fn choose<'a>(wish: &Wish<'a>) -> Result<Choice<'a>> {
     Err(refusal.unwrap_or_else(|| Reason::Internal.error("no adapter to choose a driver for")))
 }
 
-fn for_nics<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Result<Choice<'a>> {
-    let settings = wish.settings;
-    let inbox = inbox(wish, nics);
+fn for_nics<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Result<Choice<'a>> {
+    let settings = requirements.settings;
+    let inbox = inbox(requirements, nics);
     if settings.driver == DriverChoice::Inbox {
-        let chosen = inbox.map_err(|objection| refusal(wish, nics, &[], Some(&objection)))?;
-        let why = [vec!["the settings ask for the distribution's own driver".to_owned()], has_modules(wish)];
+        let chosen = inbox.map_err(|objection| refusal(requirements, nics, &[], Some(&objection)))?;
+        let why = [
+            vec!["the settings ask for the distribution's own driver".to_owned()],
+            has_modules(requirements),
+        ];
         return Ok(Choice { chosen: Chosen::Inbox(chosen), why: why.concat(), rejected: Vec::new() });
     }
-    let judged = vendor::judge(wish, nics);
+    let judged = vendor::judge(requirements, nics);
     if let Some((row, sha256)) = vendor::best(&judged, settings) {
-        return Ok(vendors(wish, nics, &judged, (row, sha256), &inbox));
+        return Ok(vendors(requirements, nics, &judged, (row, sha256), &inbox));
     }
     let named = is_named(settings);
     match inbox {
-        Ok(inbox) if !named => Ok(distributions(wish, nics, inbox, &judged)),
-        Ok(_) => Err(refusal(wish, nics, &judged, None)),
-        Err(objection) => Err(refusal(wish, nics, &judged, Some(&objection).filter(|_| !named))),
+        Ok(inbox) if !named => Ok(distributions(requirements, nics, inbox, &judged)),
+        Ok(_) => Err(refusal(requirements, nics, &judged, None)),
+        Err(objection) => Err(refusal(requirements, nics, &judged, Some(&objection).filter(|_| !named))),
     }
 }
 
@@ -65,15 +68,15 @@ fn is_named(settings: &Settings) -> bool {
 
 /// The vendor's driver, with its reasons.
 fn vendors<'a>(
-    wish: &Wish<'a>,
+    requirements: &Requirements<'a>,
     nics: &[Nic],
     judged: &[Judged<'a>],
     (row, sha256): (&'a Row, &'a str),
     inbox: &Result<&'a Inbox, Objection>,
 ) -> Choice<'a> {
-    let Target { distro, arch, .. } = wish.target;
-    let line = wish.catalog.line(row);
-    let why_it = if wish.settings.driver_version.is_some() {
+    let Target { distro, arch, .. } = requirements.target;
+    let line = requirements.catalog.line(row);
+    let why_it = if requirements.settings.driver_version.is_some() {
         "the settings name it".to_owned()
     } else {
         let kind = match line.and_then(|line| line.preferred.as_ref()) {
@@ -90,7 +93,7 @@ fn vendors<'a>(
     why.extend(row.note.as_ref().map(|note| format!("to know: {note}")));
     let mut rejected = vendor::rejected(judged, row);
     let against_inbox = match inbox {
-        _ if is_named(wish.settings) => None,
+        _ if is_named(requirements.settings) => None,
         Ok(_) => Some("taken where no vendor driver fits".to_owned()),
         Err(objection) if objection.reason == Reason::KernelUnsupported => Some(objection.why.clone()),
         Err(_) => None,
@@ -101,13 +104,18 @@ fn vendors<'a>(
 }
 
 /// The distribution's own driver, taken because no vendor's fits.
-fn distributions<'a>(wish: &Wish<'a>, nics: &[Nic], inbox: &'a Inbox, judged: &[Judged<'a>]) -> Choice<'a> {
-    let Target { distro, arch, .. } = wish.target;
+fn distributions<'a>(
+    requirements: &Requirements<'a>,
+    nics: &[Nic],
+    inbox: &'a Inbox,
+    judged: &[Judged<'a>],
+) -> Choice<'a> {
+    let Target { distro, arch, .. } = requirements.target;
     let none =
         if judged.is_empty() { "the catalogue has no vendor driver" } else { "no vendor driver can be used" };
     let why =
         vec![format!("{none} that drives {} on {distro} {arch}; the distribution's own does", names(nics))];
-    let why = [why, has_modules(wish)].concat();
+    let why = [why, has_modules(requirements)].concat();
     Choice { chosen: Chosen::Inbox(inbox), why, rejected: vendor::objections(judged) }
 }
 
@@ -118,26 +126,26 @@ fn support(row: &Row, line: &Line) -> String {
     format!("its line, {}, is {kind}{}{}", row.line, until.unwrap_or_default(), kernels.unwrap_or_default())
 }
 
-fn has_modules(wish: &Wish) -> Vec<String> {
-    if wish.facts.is_none() {
+fn has_modules(requirements: &Requirements) -> Vec<String> {
+    if requirements.facts.is_none() {
         return Vec::new();
     }
-    let have = if wish.target.kernels.len() == 1 { "the kernel has" } else { "all kernels have" };
-    vec![format!("{have} the {} modules it needs", wish.modules.len())]
+    let have = if requirements.target.kernels.len() == 1 { "the kernel has" } else { "all kernels have" };
+    vec![format!("{have} the {} modules it needs", requirements.modules.len())]
 }
 
 /// The distribution's own stack, if its kernels have the modules.
-fn inbox<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Result<&'a Inbox, Objection> {
-    let Target { distro, arch, .. } = wish.target;
-    let found = nics.first().and_then(|nic| wish.catalog.inbox(distro, *arch, *nic));
+fn inbox<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Result<&'a Inbox, Objection> {
+    let Target { distro, arch, .. } = requirements.target;
+    let found = nics.first().and_then(|nic| requirements.catalog.inbox(distro, *arch, *nic));
     let found = found.filter(|inbox| nics.iter().all(|nic| inbox.nics.contains(nic))).ok_or_else(|| {
         let why = format!("the catalogue knows of no driver of {distro}'s own for {}", names(nics));
         Objection::new(Reason::ImageUnsupported, why)
     })?;
-    for (kernel, modules) in wish.facts.iter().flat_map(|facts| &facts.modules) {
+    for (kernel, modules) in requirements.facts.iter().flat_map(|facts| &facts.modules) {
         let missing = |module: &&String| modules.get(*module).is_none_or(|place| *place == Place::Missing);
-        let missing: Vec<&str> = wish.modules.iter().filter(missing).map(String::as_str).collect();
-        if wish.target.kernels.contains(kernel) && !missing.is_empty() {
+        let missing: Vec<&str> = requirements.modules.iter().filter(missing).map(String::as_str).collect();
+        if requirements.target.kernels.contains(kernel) && !missing.is_empty() {
             let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
             return Err(Objection::new(Reason::KernelUnsupported, why));
         }
@@ -146,20 +154,25 @@ fn inbox<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Result<&'a Inbox, Objection> {
 }
 
 /// Why nothing was chosen: the reason that one can do most about, and what stands against each driver.
-fn refusal(wish: &Wish, nics: &[Nic], judged: &[Judged], inbox: Option<&Objection>) -> anyhow::Error {
-    let Target { distro, arch, kernels, .. } = wish.target;
+fn refusal(
+    requirements: &Requirements,
+    nics: &[Nic],
+    judged: &[Judged],
+    inbox: Option<&Objection>,
+) -> anyhow::Error {
+    let Target { distro, arch, kernels, .. } = requirements.target;
     let objections = judged.iter().filter_map(|judged| judged.objection.as_ref()).chain(inbox);
     let reasons: Vec<Reason> = objections.map(|objection| objection.reason).collect();
     let by_weight = [Reason::BadSettings, Reason::SecureBoot, Reason::KernelUnsupported];
     let reason =
         by_weight.into_iter().find(|reason| reasons.contains(reason)).unwrap_or(Reason::ImageUnsupported);
     let mut against: Vec<String> = vendor::objections(judged).iter().map(ToString::to_string).collect();
-    if against.is_empty() && wish.settings.driver != DriverChoice::Inbox {
-        against.push(vendor::none_there(wish, nics));
+    if against.is_empty() && requirements.settings.driver != DriverChoice::Inbox {
+        against.push(vendor::none_there(requirements, nics));
     }
     against.extend(inbox.map(|objection| format!("inbox: {}", objection.why)));
     let on = if kernels.is_empty() { String::new() } else { format!(" with {}", kernels.join(", ")) };
-    let wanted = match wish.settings.driver {
+    let wanted = match requirements.settings.driver {
         DriverChoice::Auto => "driver".to_owned(),
         driver => format!("{} driver", driver.name()),
     };

@@ -6,12 +6,12 @@
 mod adapter;
 mod build_order;
 mod choose;
+mod context;
 mod edits;
-mod present;
-mod refuse;
-mod scene;
+mod existing_driver;
+mod preconditions;
+mod requirements;
 mod vendor;
-mod wish;
 
 use crate::cache::Hasher;
 use crate::catalog::{Catalog, Row};
@@ -20,14 +20,14 @@ use crate::outcome::Reason;
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan, Target};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Driver, Moment, Nic};
+use crate::target::{Arch, Distro, Driver, Mode, Nic};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
+use context::PlanContext;
 use edits::Subject;
-use present::Present;
-use scene::Scene;
+use existing_driver::Present;
+use requirements::Requirements;
 use serde::Serialize;
-use wish::Wish;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -40,16 +40,16 @@ pub struct Described {
 
 /// Everything a plan is made from, as a digest. The plan is a pure function of it: the same question has the same
 /// answer, and need not be asked again at every boot, which is dear because of the catalogue.
-pub fn question(
+pub fn plan_fingerprint(
     described: &Described,
     facts: &Facts,
-    moment: Moment,
+    mode: Mode,
     catalog: &str,
     settings: &Settings,
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
     let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, &facts.served_kernels);
-    let asked = (env!("CARGO_PKG_VERSION"), described, moment, settings, seen);
+    let asked = (env!("CARGO_PKG_VERSION"), described, mode, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
     let mut hasher = Hasher::default();
     hasher.update(catalog.as_bytes());
@@ -62,31 +62,31 @@ pub fn question(
 pub fn plan(
     described: &Described,
     facts: Option<&Facts>,
-    moment: Moment,
+    mode: Mode,
     catalog: &Catalog,
     settings: &Settings,
 ) -> Result<Plan> {
     refuse_contradictions(settings)?;
-    let scene = Scene::new(facts, moment, settings);
-    refuse::machine(&scene)?;
-    let adapter = adapter::of(&scene);
-    let target = target(described, &scene, adapter.nic)?;
+    let context = PlanContext::new(facts, mode, settings);
+    preconditions::machine(&context)?;
+    let adapter = adapter::of(&context);
+    let target = target(described, &context, adapter.nic)?;
     let modules = edits::modules(adapter.nic, settings);
-    let replaces = match present::look(&scene, &target)? {
-        Present::Right(found) => return Ok(present::plan(found, target, modules)),
-        Present::InTheWay { release, why } => Some(present::replaced(settings, release, &why)?),
+    let replaces = match existing_driver::look(&context, &target)? {
+        Present::Right(found) => return Ok(existing_driver::plan(found, target, modules)),
+        Present::InTheWay { release, why } => Some(existing_driver::replaced(settings, release, &why)?),
         Present::Nothing => None,
     };
-    let wish = Wish {
+    let requirements = Requirements {
         target: &target,
         nics: &adapter.nics(),
         modules: &modules,
         facts,
-        secure_boot: scene.secure_boot(),
+        secure_boot: context.secure_boot(),
         catalog,
         settings,
     };
-    let Choice { chosen, why, rejected } = choose::choose(&wish)?;
+    let Choice { chosen, why, rejected } = choose::choose(&requirements)?;
     let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
     let (driver, driver_version, artifact, packages) = match chosen {
         Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
@@ -161,30 +161,30 @@ fn address(place: &str) -> Result<String> {
 }
 
 /// Puts together what a driver is wanted for.
-fn target(described: &Described, scene: &Scene, nic: Option<Nic>) -> Result<Target> {
-    let os = scene.facts.map(|facts| &facts.os);
+fn target(described: &Described, context: &PlanContext, nic: Option<Nic>) -> Result<Target> {
+    let os = context.facts.map(|facts| &facts.os);
     let distro = described.distro.clone().or_else(|| os?.distro.clone()).ok_or_else(|| match os {
         Some(_) => {
             Reason::ImageUnsupported.error("this root does not say which distribution it is (no os-release)")
         }
         None => Reason::Usage.error("the target's distribution is not given: use --distro or --root"),
     })?;
-    let of_size = scene.rdma_size().and_then(|size| size.arch);
+    let of_size = context.rdma_size().and_then(|size| size.arch);
     let known = described.arch.or_else(|| os?.arch);
     let arch = known.or(of_size).unwrap_or(Arch::of_this_program());
-    if let (None, Some(size), Some(of_size)) = (scene.live, &scene.vm_size, of_size)
+    if let (None, Some(size), Some(of_size)) = (context.live, &context.vm_size, of_size)
         && of_size != arch
     {
         let what = format!("{size} is {of_size}, but this image, {distro}, is {arch}");
         return Err(Reason::ImageUnsupported.error(what));
     }
-    let kernels = kernels(scene)?;
-    Ok(Target { distro, arch, kernels, vm_size: scene.vm_size.clone(), nic })
+    let kernels = kernels(context)?;
+    Ok(Target { distro, arch, kernels, vm_size: context.vm_size.clone(), nic })
 }
 
-fn kernels(scene: &Scene) -> Result<Vec<String>> {
-    let wanted = &scene.settings.kernels;
-    let Some(facts) = scene.facts else { return Ok(wanted.clone()) };
+fn kernels(context: &PlanContext) -> Result<Vec<String>> {
+    let wanted = &context.settings.kernels;
+    let Some(facts) = context.facts else { return Ok(wanted.clone()) };
     let there = &facts.os.kernels;
     let refuse = |what: String| Err(Reason::KernelUnsupported.error(what));
     if there.is_empty() {
@@ -196,14 +196,14 @@ fn kernels(scene: &Scene) -> Result<Vec<String>> {
         let there = there.join(", ");
         return refuse(format!("the kernel {missing} is not installed in this root; it has {there}"));
     }
-    Ok(if wanted.is_empty() { by_themselves(scene, facts) } else { wanted.clone() })
+    Ok(if wanted.is_empty() { by_themselves(context, facts) } else { wanted.clone() })
 }
 
 /// The kernels when nobody names them: all of an image, for nobody knows which one it will boot. A VM needs the one it
 /// runs, and keeps those that were made right before; to build for another one only makes its boot slow.
-fn by_themselves(scene: &Scene, facts: &Facts) -> Vec<String> {
+fn by_themselves(context: &PlanContext, facts: &Facts) -> Vec<String> {
     let there = &facts.os.kernels;
-    let running = facts.os.running_kernel.as_ref().filter(|it| scene.live.is_some() && there.contains(it));
+    let running = facts.os.running_kernel.as_ref().filter(|it| context.live.is_some() && there.contains(it));
     let Some(running) = running else { return there.clone() };
     let counts = |kernel: &&String| *kernel == running || facts.served_kernels.contains(kernel);
     there.iter().filter(counts).cloned().collect()

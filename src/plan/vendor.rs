@@ -1,6 +1,6 @@
 //! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
 
-use super::wish::{Objection, Wish, names};
+use super::requirements::{Objection, Requirements, names};
 use crate::catalog::versions::Version;
 use crate::catalog::{Line, Row};
 use crate::facts::modules::Place;
@@ -18,16 +18,18 @@ pub(super) struct Judged<'a> {
 }
 
 /// The packages that the settings leave to choose from, the preferred first.
-pub(super) fn judge<'a>(wish: &Wish<'a>, nics: &[Nic]) -> Vec<Judged<'a>> {
-    let (target, settings) = (wish.target, wish.settings);
-    let mut rows = wish.catalog.candidates_for_all(&target.distro, target.arch, nics);
+pub(super) fn judge<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Vec<Judged<'a>> {
+    let (target, settings) = (requirements.target, requirements.settings);
+    let mut rows = requirements.catalog.candidates_for_all(&target.distro, target.arch, nics);
     rows.retain(|row| is_wanted(row, settings));
     let by_age = rows.clone();
     if settings.driver_version.is_none() {
-        wish.catalog.prefer(&mut rows);
+        requirements.catalog.prefer(&mut rows);
     }
     let age = |row: &Row| by_age.iter().position(|other| std::ptr::eq(*other, row)).unwrap_or_default();
-    rows.into_iter().map(|row| Judged { row, age: age(row), objection: objection(wish, row) }).collect()
+    rows.into_iter()
+        .map(|row| Judged { row, age: age(row), objection: objection(requirements, row) })
+        .collect()
 }
 
 fn is_wanted(row: &Row, settings: &Settings) -> bool {
@@ -47,18 +49,18 @@ pub(super) fn best<'a>(judged: &[Judged<'a>], settings: &'a Settings) -> Option<
 }
 
 /// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
-fn objection(wish: &Wish, row: &Row) -> Option<Objection> {
-    let line = wish.catalog.line(row)?;
-    if !row.is_public() && wish.settings.artifact.is_none() {
+fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
+    let line = requirements.catalog.line(row)?;
+    if !row.is_public() && requirements.settings.artifact.is_none() {
         return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
     }
     if row.is_source() {
         let why = "only its sources are there, and ofedctl does not run their install.pl";
         return Some(Objection::new(Reason::ImageUnsupported, why));
     }
-    digest(row, wish.settings).or_else(|| kernels(wish, line)).or_else(|| {
+    digest(row, requirements.settings).or_else(|| kernels(requirements, line)).or_else(|| {
         let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
-        wish.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
+        requirements.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
     })
 }
 
@@ -80,15 +82,15 @@ fn digest(row: &Row, settings: &Settings) -> Option<Objection> {
     }
 }
 
-fn kernels(wish: &Wish, line: &Line) -> Option<Objection> {
-    for kernel in &wish.target.kernels {
+fn kernels(requirements: &Requirements, line: &Line) -> Option<Objection> {
+    for kernel in &requirements.target.kernels {
         if let (false, Some(limit)) = (line.builds_for(kernel), &line.kernel_below) {
             let why = format!("it builds for kernels below {limit}, and not for {kernel}");
             return Some(Objection::new(Reason::KernelUnsupported, why));
         }
-        let modules = wish.facts.and_then(|facts| facts.modules.get(kernel));
+        let modules = requirements.facts.and_then(|facts| facts.modules.get(kernel));
         let built_in = |module: &&String| modules.is_some_and(|m| m.get(*module) == Some(&Place::BuiltIn));
-        if let Some(module) = wish.modules.iter().find(built_in) {
+        if let Some(module) = requirements.modules.iter().find(built_in) {
             let why = format!("{module} is built into the kernel {kernel}, so that no other can be loaded");
             return Some(Objection::new(Reason::KernelUnsupported, why));
         }
@@ -136,14 +138,15 @@ fn grouped<'a>(said: impl Iterator<Item = (&'a Row, String)>) -> Vec<Rejected> {
 }
 
 /// That there is no such package at all.
-pub(super) fn none_there(wish: &Wish, nics: &[Nic]) -> String {
-    let Settings { driver, driver_version, .. } = wish.settings;
+pub(super) fn none_there(requirements: &Requirements, nics: &[Nic]) -> String {
+    let Settings { driver, driver_version, .. } = requirements.settings;
     let name = match driver {
         DriverChoice::Auto => "vendor driver",
         named => named.name(),
     };
     let version = driver_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
-    let there = wish.catalog.candidates_for_all(&wish.target.distro, wish.target.arch, nics);
+    let there =
+        requirements.catalog.candidates_for_all(&requirements.target.distro, requirements.target.arch, nics);
     let mut there: Vec<String> = there.iter().map(|row| format!("{} {}", row.driver, row.version)).collect();
     there.dedup();
     let there = match there.len() {

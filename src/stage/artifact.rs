@@ -3,9 +3,9 @@
 use super::fetch;
 use crate::cache::{BundleFile, Digest, VENDOR_TYPE, Writer};
 use crate::host::Host;
-use crate::host::http::{Way, without_secrets};
+use crate::host::http::{NetworkOptions, without_secrets};
 use crate::outcome::Reason;
-use crate::packages::{Download, Manager, Supplement};
+use crate::packages::{Download, Manager, VendorRepo};
 use crate::plan_document::{Artifact, Plan};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ pub(super) struct Vendors {
     /// The file, as a part of the bundle.
     pub(super) file: BundleFile,
     /// The packages it brings.
-    pub(super) supplement: Supplement,
+    pub(super) vendor_repo: VendorRepo,
     /// How many files had to be fetched, and their bytes.
     pub(super) downloaded: (usize, u64),
     _folder: TempDir,
@@ -27,7 +27,7 @@ pub(super) fn bring(
     writer: &Writer,
     manager: Manager,
     plan: &Plan,
-    way: Way,
+    way: NetworkOptions,
 ) -> Result<Option<Vendors>> {
     let Some(artifact) = &plan.artifact else { return Ok(None) };
     if plan.target.kernels.is_empty() {
@@ -42,10 +42,10 @@ pub(super) fn bring(
     let folder = tempfile::Builder::new().prefix("ofedctl-vendor-").tempdir_in("/var/tmp");
     let folder = folder.context("cannot make a folder to look into the vendor's file")?;
     host.events.info(format!("looking into `{}`", artifact.file_name));
-    let supplement = manager.supplement(host, plan.driver, &path, folder.path())?;
+    let vendor_repo = manager.vendor_repo(host, plan.driver, &path, folder.path())?;
     let (title, media_type) = (artifact.file_name.clone(), VENDOR_TYPE.to_owned());
     let file = BundleFile { title, media_type, digest, size };
-    Ok(Some(Vendors { file, supplement, downloaded, _folder: folder }))
+    Ok(Some(Vendors { file, vendor_repo, downloaded, _folder: folder }))
 }
 
 /// Tries the address and its mirrors in turn. What comes must match the digest, from wherever it comes.
@@ -53,7 +53,7 @@ fn fetch_from_anywhere(
     host: &Host,
     writer: &Writer,
     artifact: &Artifact,
-    way: Way,
+    way: NetworkOptions,
 ) -> Result<(Digest, (usize, u64))> {
     let digest = Digest::from_hex(&artifact.sha256)
         .map_err(|error| Reason::BadSettings.error(format!("`{}`: {error}", artifact.file_name)))?;

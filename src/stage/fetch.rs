@@ -2,7 +2,7 @@
 
 use crate::cache::{BundleFile, Digest, Source, Wanted, Writer};
 use crate::host::Host;
-use crate::host::http::Way;
+use crate::host::http::NetworkOptions;
 use crate::outcome::Reason;
 use crate::packages::Download;
 use anyhow::Result;
@@ -25,7 +25,7 @@ pub(super) fn fetch_all(
     writer: &Writer,
     downloads: &[Download],
     media_type: &str,
-    way: Way,
+    way: NetworkOptions,
 ) -> Result<Fetched> {
     let mut files = Vec::new();
     let mut missing = HashMap::new();

@@ -2,20 +2,20 @@
 //! the bundle in it without one.
 
 mod artifact;
+mod built_artifacts;
+mod cache_source;
 mod fetch;
-mod kept;
-mod open;
 
-pub use kept::keep;
-pub use open::{Opened, open, prove, wait_turn};
+pub use built_artifacts::keep;
+pub use cache_source::{Opened, open, prove, wait_turn};
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::http::Way;
+use crate::host::http::NetworkOptions;
 use crate::outcome::Reason;
-use crate::packages::{Arrived, Base, Installed, Manager, Question, Resolution};
+use crate::packages::{Arrived, Base, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -50,25 +50,25 @@ pub struct Staged {
 
 /// Fills the cache at `dir` with all the plan needs and publishes it as a bundle.
 pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &Settings) -> Result<Staged> {
-    open::refuse_to_fill(dir)?;
+    cache_source::refuse_to_fill(dir)?;
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
-    let vendors = artifact::bring(host, &writer, manager, plan, Way::of(settings))?;
-    let question = Question {
+    let vendors = artifact::bring(host, &writer, manager, plan, NetworkOptions::of(settings))?;
+    let request = ResolveRequest {
         sources: against.sources,
         base: &against.base,
         distro: &plan.target.distro,
         arch: plan.target.arch,
         packages: &plan.packages,
         kernels: if plan.distribution_modules { &plan.target.kernels } else { &[] },
-        supplement: vendors.as_ref().map(|vendors| &vendors.supplement),
+        vendor_repo: vendors.as_ref().map(|vendors| &vendors.vendor_repo),
         kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
         proxy: settings.proxy.as_deref(),
     };
-    let resolution = manager.resolve(host, &question)?;
-    let way = Way::of(settings);
-    let way = Way { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
+    let resolution = manager.resolve(host, &request)?;
+    let way = NetworkOptions::of(settings);
+    let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
     let kind = Kind::of(manager);
     let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
 
@@ -83,7 +83,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let config = config(plan, manager);
     let tag = tag(&config, &files);
     // What was built for these very files before stays with them.
-    files.extend(kept::of(&cache, &tag));
+    files.extend(built_artifacts::of(&cache, &tag));
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
 }
@@ -115,7 +115,7 @@ fn index(
     (cache, writer): (&Cache, &mut Writer),
     resolution: &Resolution,
     files: &[BundleFile],
-    way: Way,
+    way: NetworkOptions,
 ) -> Result<Vec<BundleFile>> {
     let arrived =
         |file: &BundleFile| Arrived { file: file.title.clone(), path: cache.blob_path(&file.digest) };

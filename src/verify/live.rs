@@ -188,7 +188,7 @@ fn is_unlimited(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     fn device(host: &Host, name: &str, address: &str, state: &str) {
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn every_adapter_of_the_size_must_be_there_and_up() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         assert_eq!(look(&host, &plan()).unwrap(), []);
         let size = r#"{"ds":{"meta_data":{"imds":{"compute":{"vmSize":"Standard_HB368rs_v5"}}}}}"#;
         host.root.write_text("/run/cloud-init/instance-data.json", size).unwrap();
@@ -251,13 +251,13 @@ mod tests {
 
     #[test]
     fn a_name_means_the_same_adapter_everywhere() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         for (name, address) in [("mlx5_1", "0101:00:00.0"), ("mlx5_0", "0102:00:00.0")] {
             function(&host, address);
             device(&host, name, address, "4: ACTIVE");
         }
         assert_eq!(failed(&host), ["names: mlx5_0 in PCI domain 0102, mlx5_1 in PCI domain 0101"]);
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         function(&host, "0101:00:00.0");
         device(&host, "mlx5_0", "0101:00:00.0", "4: ACTIVE");
         assert_eq!(failed(&host), Vec::<String>::new());

@@ -3,8 +3,8 @@
 use crate::facts::modules::{Module, Place};
 use crate::facts::ofed;
 use crate::host::Host;
-use crate::host::inside::Sandbox;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::packages::dkms;
 use crate::plan_document::Plan;
 use crate::receipt::Check;

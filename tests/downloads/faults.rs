@@ -2,7 +2,7 @@
 
 use super::Lab;
 use super::common::web::Fault;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::outcome::Reason;
 use std::time::{Duration, Instant};
 
@@ -118,7 +118,7 @@ fn progress_forgives_earlier_failures() {
 fn the_deadline_ends_even_a_stalled_download() {
     let mut lab = Lab::new();
     lab.settings.stall_timeout = 600;
-    lab.stop = Stop::never().within(Duration::from_secs(1));
+    lab.cancel = Cancel::never().within(Duration::from_secs(1));
     lab.web.fail("driver", Fault::StallAfter(1000), 1);
     let begin = Instant::now();
     assert_eq!(lab.fetch().unwrap_err().0, Reason::DeadlineExceeded);

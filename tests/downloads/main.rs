@@ -13,9 +13,9 @@ use common::web::Web;
 use ofedctl::cache::{Blob, Cache, Digest};
 use ofedctl::events::{Event, Events, What};
 use ofedctl::host::Host;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::host::download::Stream;
-use ofedctl::host::http::{Client, Way};
-use ofedctl::host::stop::Stop;
+use ofedctl::host::http::{Client, NetworkOptions};
 use ofedctl::outcome::Reason;
 use ofedctl::settings::Settings;
 use std::path::PathBuf;
@@ -29,7 +29,7 @@ struct Lab {
     bytes: Vec<u8>,
     digest: Digest,
     settings: Settings,
-    stop: Stop,
+    cancel: Cancel,
     said: Arc<Mutex<Vec<String>>>,
 }
 
@@ -48,7 +48,7 @@ impl Lab {
             dir,
             bytes,
             settings,
-            stop: Stop::never().within(Duration::from_secs(60)),
+            cancel: Cancel::never().within(Duration::from_secs(60)),
             said: Arc::default(),
         }
     }
@@ -69,10 +69,10 @@ impl Lab {
                 said.lock().unwrap().push(text.clone());
             }
         }));
-        let host = Host::open(self.dir.path(), events, self.stop.clone()).unwrap();
+        let host = Host::open(self.dir.path(), events, self.cancel.clone()).unwrap();
         let cache = Cache::open_or_create(&self.dir.path().join("cache")).unwrap();
         let writer = cache.writer(&host, Duration::ZERO).unwrap();
-        let way = Way::of(&self.settings);
+        let way = NetworkOptions::of(&self.settings);
         let got = Client::new(way).and_then(|client| {
             let stream = Stream::new(&host, &client, way, url, Some(self.bytes.len() as u64))?;
             writer.download(stream, &self.digest, |_| {})

@@ -6,7 +6,7 @@ use ofedctl::facts::modules::Place;
 use ofedctl::facts::secure_boot::SecureBoot;
 use ofedctl::outcome::Outcome;
 use ofedctl::settings::Settings;
-use ofedctl::target::{Arch, Moment, Nic};
+use ofedctl::target::{Arch, Mode, Nic};
 use std::fmt::Write;
 
 /// Releases of the distributions, beside those the catalogue names.
@@ -25,11 +25,11 @@ const NEW: &str = "6.8.0-1027-azure";
 
 fn cells(distro: &str, arch: Arch, nic: Option<Nic>) -> String {
     let settings = Settings { nic, ..Settings::default() };
-    let taken = |kernel: &str, place: Place, moment: Moment| {
+    let taken = |kernel: &str, place: Place, mode: Mode| {
         let mut facts = machine(distro, arch, kernel);
         facts.modules.insert(kernel.to_owned(), modules(place));
-        facts.secure_boot = if moment == Moment::Live { SecureBoot::On } else { SecureBoot::Off };
-        match planned(&facts, moment, &settings) {
+        facts.secure_boot = if mode == Mode::Live { SecureBoot::On } else { SecureBoot::Off };
+        match planned(&facts, mode, &settings) {
             Ok(plan) => plan.driver_name(),
             Err(error) => {
                 let outcome = Outcome::from(&error);
@@ -39,11 +39,11 @@ fn cells(distro: &str, arch: Arch, nic: Option<Nic>) -> String {
     };
     format!(
         "{:<23} {:<23} {:<23} {:<23} {}",
-        taken(OLD, Place::Kernel, Moment::Bake),
-        taken(NEW, Place::Kernel, Moment::Bake),
-        taken(NEW, Place::Missing, Moment::Bake),
-        taken(NEW, Place::BuiltIn, Moment::Bake),
-        taken(NEW, Place::Kernel, Moment::Live)
+        taken(OLD, Place::Kernel, Mode::Bake),
+        taken(NEW, Place::Kernel, Mode::Bake),
+        taken(NEW, Place::Missing, Mode::Bake),
+        taken(NEW, Place::BuiltIn, Mode::Bake),
+        taken(NEW, Place::Kernel, Mode::Live)
     )
 }
 

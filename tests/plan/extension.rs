@@ -10,7 +10,7 @@ use ofedctl::catalog::versions::Version;
 use ofedctl::outcome::Outcome;
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::Settings;
-use ofedctl::target::{Arch, Driver, Moment, Nic};
+use ofedctl::target::{Arch, Driver, Mode, Nic};
 use std::fmt::Write;
 
 /// Distribution as the extension calls it, the names it has here, and a kernel of it.
@@ -81,7 +81,7 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
             for distro in distros {
                 let facts = machine(distro, Arch::X86_64, kernel);
                 let settings = Settings { nic: Some(nic), ..Settings::default() };
-                let (taken, relation, why) = match planned(&facts, Moment::Bake, &settings) {
+                let (taken, relation, why) = match planned(&facts, Mode::Bake, &settings) {
                     Ok(plan) => {
                         let (relation, why) = relation(live, &plan, image);
                         (plan.driver_name(), relation, why)
@@ -105,7 +105,7 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
                     sha256: Some(digest.clone()),
                     ..settings
                 };
-                let plan = planned(&facts, Moment::Bake, &named).unwrap();
+                let plan = planned(&facts, Mode::Bake, &named).unwrap();
                 let artifact = plan.artifact.unwrap();
                 assert_eq!((artifact.file_name, artifact.sha256), (file_name(live, distro), digest.clone()));
                 let has_headers = ["7.4", "7.5", "7.6"].iter().any(|version| distro.ends_with(version));

@@ -2,16 +2,16 @@
 
 use crate::hold;
 use crate::machine::CATALOG;
-use ofedctl::detect::{capture, detect};
+use ofedctl::detect::{bug_report, detect};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::outcome::Outcome;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::Settings;
 use ofedctl::status::verdict;
-use ofedctl::target::Moment;
+use ofedctl::target::Mode;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,7 +29,7 @@ fn trees() -> Vec<(String, PathBuf)> {
 }
 
 fn open(path: &Path) -> Host {
-    Host::open(path, Events::silent(), Stop::never()).unwrap()
+    Host::open(path, Events::silent(), Cancel::never()).unwrap()
 }
 
 fn ofedctl(args: &[&str]) -> (i32, String, String) {
@@ -42,7 +42,7 @@ fn ofedctl(args: &[&str]) -> (i32, String, String) {
 fn every_machine_has_its_plan_when_it_runs() {
     for (name, path) in trees() {
         let facts = detect(&open(&path)).unwrap();
-        let planned = plan(&Described::default(), Some(&facts), Moment::Live, &CATALOG, &Settings::default());
+        let planned = plan(&Described::default(), Some(&facts), Mode::Live, &CATALOG, &Settings::default());
         let (text, json) = match &planned {
             Ok(plan) => (plan.to_text(), serde_json::to_value(plan).unwrap()),
             Err(error) => {
@@ -80,7 +80,7 @@ fn a_captured_machine_has_the_facts_of_the_machine() {
         let host = open(&path);
         let facts = detect(&host).unwrap();
         let copy = tempfile::tempdir().unwrap();
-        capture::capture(&host, &facts, copy.path()).unwrap();
+        bug_report::write(&host, &facts, copy.path()).unwrap();
         assert_eq!(detect(&open(copy.path())).unwrap(), facts, "{name}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::machine::CATALOG;
 use ofedctl::plan::{Described, plan};
 use ofedctl::settings::Settings;
-use ofedctl::target::{Arch, Moment, Nic};
+use ofedctl::target::{Arch, Mode, Nic};
 
 const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -99,7 +99,7 @@ fn every_kernel_has_its_own_headers() {
             ..Settings::default()
         };
         let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
-        let plan = plan(&described, None, Moment::Bake, &CATALOG, &settings)
+        let plan = plan(&described, None, Mode::Bake, &CATALOG, &settings)
             .unwrap_or_else(|error| panic!("{distro} {kernel}: {error:#}"));
         let taken = plan.artifact.as_ref().map_or(plan.driver.name(), |artifact| &artifact.file_name);
         assert_eq!(taken, file, "{distro} {kernel}");

@@ -6,12 +6,12 @@ use crate::machine::CATALOG;
 use ofedctl::detect::detect;
 use ofedctl::events::Events;
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::outcome::Outcome;
 use ofedctl::packages::Manager;
 use ofedctl::plan::{Described, plan};
 use ofedctl::settings::{DriverChoice, Settings};
-use ofedctl::target::{Moment, Nic};
+use ofedctl::target::{Mode, Nic};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -25,13 +25,13 @@ fn every_rpm_distribution_is_known_by_its_own_files() {
         "# tree, distribution, who installs, kernel; driver for cx6, for cx7, and without a vendor's\n",
     );
     for name in &names {
-        let host = Host::open(&folder.join(name), Events::silent(), Stop::never()).unwrap();
+        let host = Host::open(&folder.join(name), Events::silent(), Cancel::never()).unwrap();
         let facts = detect(&host).unwrap();
         let distro = facts.os.distro.clone().unwrap();
         let manager = Manager::of(&distro).unwrap();
         let taken = |driver: DriverChoice, nic: Nic| {
             let settings = Settings { driver, nic: Some(nic), ..Settings::default() };
-            match plan(&Described::default(), Some(&facts), Moment::Bake, &CATALOG, &settings) {
+            match plan(&Described::default(), Some(&facts), Mode::Bake, &CATALOG, &settings) {
                 Ok(plan) => plan.driver_name(),
                 Err(error) => Outcome::from(&error).reason.to_string(),
             }

@@ -8,12 +8,12 @@ use ofedctl::facts::pci::{PciFunction, PciKind};
 use ofedctl::facts::vmbus::Vmbus;
 use ofedctl::facts::{Facts, MODULES};
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::Settings;
-use ofedctl::target::{Arch, Moment, Nic};
+use ofedctl::target::{Arch, Mode, Nic};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -41,7 +41,7 @@ pub(crate) fn machine(distro: &str, arch: Arch, kernel: &str) -> Facts {
 
 static EMPTY: LazyLock<Facts> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
-    detect(&Host::open(dir.path(), Events::silent(), Stop::never()).unwrap()).unwrap()
+    detect(&Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap()).unwrap()
 });
 
 pub(crate) fn modules(place: Place) -> BTreeMap<String, Place> {
@@ -60,8 +60,8 @@ pub(crate) fn function(device: &str, kind: PciKind, generation: Option<Nic>) -> 
 }
 
 /// Plans with the built-in catalogue.
-pub(crate) fn planned(facts: &Facts, moment: Moment, settings: &Settings) -> anyhow::Result<Plan> {
-    plan(&Described::default(), Some(facts), moment, &CATALOG, settings)
+pub(crate) fn planned(facts: &Facts, mode: Mode, settings: &Settings) -> anyhow::Result<Plan> {
+    plan(&Described::default(), Some(facts), mode, &CATALOG, settings)
 }
 
 /// The reason of a refusal, and its one line.

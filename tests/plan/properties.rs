@@ -9,7 +9,7 @@ use ofedctl::facts::secure_boot::SecureBoot;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::{DriverChoice, Settings};
-use ofedctl::target::{Arch, Driver, Moment, Nic};
+use ofedctl::target::{Arch, Driver, Mode, Nic};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -31,7 +31,7 @@ const DISTROS: [&str; 14] = [
 ];
 
 /// A target, when, and what is asked for.
-fn any_target() -> impl Strategy<Value = (Facts, Moment, Settings)> {
+fn any_target() -> impl Strategy<Value = (Facts, Mode, Settings)> {
     let machines = (
         select(DISTROS.to_vec()),
         select(vec![Arch::X86_64, Arch::Aarch64]),
@@ -40,15 +40,15 @@ fn any_target() -> impl Strategy<Value = (Facts, Moment, Settings)> {
         select(vec![SecureBoot::On, SecureBoot::Off]),
     );
     let wishes = (
-        select(vec![Moment::Bake, Moment::Live]),
+        select(vec![Mode::Bake, Mode::Live]),
         proptest::option::of(select(Nic::ALL.to_vec())),
         select(vec![DriverChoice::Auto, DriverChoice::Auto, DriverChoice::Doca, DriverChoice::MlnxOfed]),
     );
-    (machines, wishes).prop_map(|((distro, arch, kernel, place, secure_boot), (moment, nic, driver))| {
+    (machines, wishes).prop_map(|((distro, arch, kernel, place, secure_boot), (mode, nic, driver))| {
         let mut facts = machine(distro, arch, kernel);
         facts.modules.insert(kernel.to_owned(), modules(place));
         facts.secure_boot = secure_boot;
-        (facts, moment, Settings { nic, driver, ..Settings::default() })
+        (facts, mode, Settings { nic, driver, ..Settings::default() })
     })
 }
 
@@ -73,8 +73,8 @@ fn newer_row() -> impl Strategy<Value = Row> {
     )
 }
 
-fn planned(catalog: &Catalog, (facts, moment, settings): &(Facts, Moment, Settings)) -> anyhow::Result<Plan> {
-    plan(&Described::default(), Some(facts), *moment, catalog, settings)
+fn planned(catalog: &Catalog, (facts, mode, settings): &(Facts, Mode, Settings)) -> anyhow::Result<Plan> {
+    plan(&Described::default(), Some(facts), *mode, catalog, settings)
 }
 
 proptest! {
@@ -113,7 +113,7 @@ proptest! {
                 prop_assert_eq!(row.sha256.as_ref(), Some(&artifact.sha256));
                 let place = &target.0.modules[&to.kernels[0]]["mlx5_core"];
                 prop_assert!(*place != Place::BuiltIn);
-                prop_assert!(target.1 == Moment::Bake || target.0.secure_boot == SecureBoot::Off);
+                prop_assert!(target.1 == Mode::Bake || target.0.secure_boot == SecureBoot::Off);
             }
         }
     }

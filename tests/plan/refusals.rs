@@ -7,7 +7,7 @@ use ofedctl::facts::pci::PciKind;
 use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::settings::{DriverChoice, Settings};
-use ofedctl::target::{Arch, Moment, Nic};
+use ofedctl::target::{Arch, Mode, Nic};
 
 const KERNEL: &str = "5.15.0-1074-azure";
 
@@ -23,7 +23,7 @@ fn what_is_wrong_is_said_in_the_order_of_the_codes() {
     let mut settings = Settings { sha256: Some("x".to_owned()), ..Settings::default() };
     let mut facts = vm(Some("Standard_D4s_v5"));
     (facts.vmbus, facts.functions, facts.os.distro) = (None, Vec::new(), None);
-    let reason = |facts: &Facts, settings: &Settings| refused(planned(facts, Moment::Live, settings)).0;
+    let reason = |facts: &Facts, settings: &Settings| refused(planned(facts, Mode::Live, settings)).0;
     assert_eq!(reason(&facts, &settings), Reason::BadSettings);
     settings.sha256 = None;
     assert_eq!(reason(&facts, &settings), Reason::NoVmbus);
@@ -39,14 +39,14 @@ fn what_is_wrong_is_said_in_the_order_of_the_codes() {
     facts.os.kernels.clear();
     assert_eq!(reason(&facts, &settings), Reason::KernelUnsupported);
     facts.os.kernels = vec![KERNEL.to_owned()];
-    planned(&facts, Moment::Live, &settings).unwrap();
+    planned(&facts, Mode::Live, &settings).unwrap();
 }
 
 #[test]
 fn a_refusal_tells_what_was_seen() {
     let mut facts = vm(Some("Standard_ND96isr_H100_v5"));
     facts.functions = vec![function("101a", PciKind::AcceleratedNetworking, Some(Nic::Cx5))];
-    let (reason, said) = refused(planned(&facts, Moment::Live, &Settings::default()));
+    let (reason, said) = refused(planned(&facts, Mode::Live, &Settings::default()));
     assert_eq!(reason, Reason::NoIbDevice);
     for part in [
         "Standard_ND96isr_H100_v5 should have 8 InfiniBand functions",
@@ -65,7 +65,7 @@ fn while_baking_only_a_size_that_is_said_counts() {
     (facts.vmbus, facts.functions) = (None, Vec::new());
     let baked = |size: Option<&str>, nic: Option<Nic>| {
         let settings = Settings { vm_size: size.map(str::to_owned), nic, ..Settings::default() };
-        planned(&facts, Moment::Bake, &settings)
+        planned(&facts, Mode::Bake, &settings)
     };
     assert_eq!(baked(None, None).unwrap().target.vm_size, None);
     assert_eq!(baked(Some("Standard_HB120rs_v3"), None).unwrap().target.nic, Some(Nic::Cx6));
@@ -79,7 +79,7 @@ fn while_baking_only_a_size_that_is_said_counts() {
 
 #[test]
 fn hardware_goes_before_the_name() {
-    let live = |facts: &Facts| planned(facts, Moment::Live, &Settings::default());
+    let live = |facts: &Facts| planned(facts, Mode::Live, &Settings::default());
     // Sizes without InfiniBand by their names, and yet it is there.
     for size in ["Standard_NC24r", "Standard_D4s_v5", "Standard_XYZ_v9"] {
         let plan = live(&vm(Some(size))).unwrap();
@@ -109,7 +109,7 @@ fn a_kernel_that_is_not_there_or_lacks_modules_is_refused() {
     let mut facts = vm(None);
     let with = |facts: &Facts, kernels: &[&str], driver| {
         let kernels = kernels.iter().map(|kernel| (*kernel).to_owned()).collect();
-        planned(facts, Moment::Bake, &Settings { kernels, driver, ..Settings::default() })
+        planned(facts, Mode::Bake, &Settings { kernels, driver, ..Settings::default() })
     };
     let (reason, said) = refused(with(&facts, &["6.0"], DriverChoice::Auto));
     assert!(reason == Reason::KernelUnsupported && said.contains(KERNEL), "{said}");
@@ -127,7 +127,7 @@ fn secure_boot_is_named_where_it_alone_is_in_the_way() {
     let mut facts = vm(None);
     facts.secure_boot = ofedctl::facts::secure_boot::SecureBoot::On;
     let with = |facts: &Facts, driver| {
-        planned(facts, Moment::Live, &Settings { driver, nic: Some(Nic::Cx7), ..Settings::default() })
+        planned(facts, Mode::Live, &Settings { driver, nic: Some(Nic::Cx7), ..Settings::default() })
     };
     let plan = with(&facts, DriverChoice::Auto).unwrap();
     assert_eq!(plan.driver_name(), "inbox");
@@ -151,10 +151,10 @@ fn secure_boot_is_named_where_it_alone_is_in_the_way() {
 fn what_no_catalogue_has_is_said_with_what_it_has() {
     let described = |distro: &str| Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
     let settings = Settings { nic: Some(Nic::Cx6), ..Settings::default() };
-    let (reason, said) = refused(plan(&described("fedora42"), None, Moment::Bake, &CATALOG, &settings));
+    let (reason, said) = refused(plan(&described("fedora42"), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::ImageUnsupported && said.contains("fedora42 x86_64"), "{said}");
-    let (reason, said) = refused(plan(&described("ubuntu16.04"), None, Moment::Bake, &CATALOG, &settings));
+    let (reason, said) = refused(plan(&described("ubuntu16.04"), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::ImageUnsupported && said.contains("`driver_version` and `sha256`"), "{said}");
-    let (reason, said) = refused(plan(&Described::default(), None, Moment::Bake, &CATALOG, &settings));
+    let (reason, said) = refused(plan(&Described::default(), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::Usage && said.contains("--distro"), "{said}");
 }

@@ -12,7 +12,7 @@ use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::{DocaProfile, DriverChoice, RdmaNames, ReplaceDriver, Settings};
-use ofedctl::target::{Arch, Driver, Moment, Nic};
+use ofedctl::target::{Arch, Driver, Mode, Nic};
 
 const KERNEL: &str = "5.15.0-1074-azure";
 const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
@@ -25,7 +25,7 @@ fn wish(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -> Se
 
 fn on(distro: &str, settings: &Settings) -> anyhow::Result<Plan> {
     let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
-    plan(&described, None, Moment::Bake, &CATALOG, settings)
+    plan(&described, None, Mode::Bake, &CATALOG, settings)
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_image_that_holds_a_driver_is_left_alone() {
     // Even where the catalogue has nothing for it.
     facts.os.distro = "fedora42".parse().ok();
     for settings in [wish(DriverChoice::Auto, None, None), wish(DriverChoice::Doca, Some("3.2"), None)] {
-        let plan = planned(&facts, Moment::Live, &settings).unwrap();
+        let plan = planned(&facts, Mode::Live, &settings).unwrap();
         assert_eq!((plan.driver_name().as_str(), plan.edits.len()), ("doca 3.2.1", 0));
         let present = plan.present.unwrap();
         assert!(present.hpc_image && present.release == "OFED-internal-25.10-1.7.1");
@@ -153,7 +153,7 @@ fn an_image_that_holds_a_driver_is_left_alone() {
         wish(DriverChoice::MlnxOfed, None, None),
         wish(DriverChoice::Auto, Some("3.3"), None),
     ] {
-        let (reason, said) = refused(planned(&facts, Moment::Live, &settings));
+        let (reason, said) = refused(planned(&facts, Mode::Live, &settings));
         assert_eq!(reason, Reason::DriverPresent);
         assert!(said.ends_with("is asked for, but OFED-internal-25.10-1.7.1 is installed"), "{said}");
         assert!(reason.remedy().contains("replace_driver"));
@@ -164,17 +164,17 @@ fn an_image_that_holds_a_driver_is_left_alone() {
 fn a_driver_in_the_way_is_taken_out_where_the_settings_let_it() {
     let facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
     let wish = |driver| Settings { replace_driver: ReplaceDriver::Replace, ..wish(driver, None, None) };
-    let plan = planned(&facts, Moment::Bake, &wish(DriverChoice::Inbox)).unwrap();
+    let plan = planned(&facts, Mode::Bake, &wish(DriverChoice::Inbox)).unwrap();
     assert_eq!(plan.replaces.as_deref(), Some("OFED-internal-25.10-1.7.1"));
     assert!(plan.to_text().contains("take out   OFED-internal-25.10-1.7.1"), "{}", plan.to_text());
     // One that is right is not in the way.
-    let plan = planned(&facts, Moment::Bake, &wish(DriverChoice::Auto)).unwrap();
+    let plan = planned(&facts, Mode::Bake, &wish(DriverChoice::Auto)).unwrap();
     assert!(plan.present.is_some() && plan.replaces.is_none());
     // A repository alone is no driver.
     let mut repository = with_ofed("", Some("3.2.1"));
     repository.ofed.as_mut().unwrap().release = None;
     repository.modules.insert(KERNEL.to_owned(), modules(Place::Kernel));
-    assert_eq!(planned(&repository, Moment::Bake, &wish(DriverChoice::Auto)).unwrap().replaces, None);
+    assert_eq!(planned(&repository, Mode::Bake, &wish(DriverChoice::Auto)).unwrap().replaces, None);
 }
 
 #[test]
@@ -210,17 +210,17 @@ fn the_edits_are_those_of_the_driver_and_the_settings() {
 fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
     let auto = wish(DriverChoice::Auto, None, None);
     let mut ours = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
-    assert!(planned(&ours, Moment::Bake, &auto).unwrap().present.is_some());
+    assert!(planned(&ours, Mode::Bake, &auto).unwrap().present.is_some());
     ours.ofed.as_mut().unwrap().by_ofedctl = true;
-    assert!(planned(&ours, Moment::Bake, &auto).unwrap().present.is_none());
+    assert!(planned(&ours, Mode::Bake, &auto).unwrap().present.is_none());
     let mut stale = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
     stale.os.kernels.push("6.8.0-1027-azure".to_owned());
     stale.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
-    let (reason, said) = refused(planned(&stale, Moment::Bake, &auto));
+    let (reason, said) = refused(planned(&stale, Mode::Bake, &auto));
     assert_eq!(reason, Reason::DriverPresent);
     assert!(said.contains("no mlx5_core for the kernel 6.8.0-1027-azure"), "{said}");
     stale.ofed.as_mut().unwrap().by_ofedctl = true;
-    assert!(planned(&stale, Moment::Bake, &auto).unwrap().present.is_none());
+    assert!(planned(&stale, Mode::Bake, &auto).unwrap().present.is_none());
 }
 
 #[test]
@@ -232,17 +232,17 @@ fn an_image_gets_all_its_kernels_and_a_vm_the_one_it_runs_and_those_it_had() {
         facts.os.kernels.insert(at, kernel.to_owned());
         facts.modules.insert(kernel.to_owned(), modules(Place::Kernel));
     }
-    let kernels = |facts: &Facts, moment, settings| planned(facts, moment, settings).unwrap().target.kernels;
+    let kernels = |facts: &Facts, mode, settings| planned(facts, mode, settings).unwrap().target.kernels;
     let all = [OTHERS[0], "5.15.0-1074-azure", OTHERS[1]];
-    assert_eq!(kernels(&facts, Moment::Bake, &auto), all);
-    assert_eq!(kernels(&facts, Moment::Live, &auto), [all[1]]);
+    assert_eq!(kernels(&facts, Mode::Bake, &auto), all);
+    assert_eq!(kernels(&facts, Mode::Live, &auto), [all[1]]);
     let named = Settings { kernels: vec![OTHERS[1].to_owned()], ..auto.clone() };
-    assert_eq!(kernels(&facts, Moment::Live, &named), [OTHERS[1]]);
+    assert_eq!(kernels(&facts, Mode::Live, &named), [OTHERS[1]]);
     facts.served_kernels = vec![OTHERS[0].to_owned(), "gone".to_owned()];
-    assert_eq!(kernels(&facts, Moment::Live, &auto), all[..2]);
+    assert_eq!(kernels(&facts, Mode::Live, &auto), all[..2]);
     // In a container, say, or after an update that took the old kernel away.
     facts.os.running_kernel = Some("6.18.0".to_owned());
-    assert_eq!(kernels(&facts, Moment::Live, &auto), all);
+    assert_eq!(kernels(&facts, Mode::Live, &auto), all);
 }
 
 #[test]
@@ -251,16 +251,16 @@ fn a_driver_that_is_there_for_the_kernel_that_runs_is_there() {
     let mut facts = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
     facts.os.kernels.push("6.8.0-1027-azure".to_owned());
     facts.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
-    assert!(planned(&facts, Moment::Live, &auto).unwrap().present.is_some());
+    assert!(planned(&facts, Mode::Live, &auto).unwrap().present.is_some());
     facts.os.running_kernel = Some("6.8.0-1027-azure".to_owned());
-    assert_eq!(refused(planned(&facts, Moment::Live, &auto)).0, Reason::DriverPresent);
+    assert_eq!(refused(planned(&facts, Mode::Live, &auto)).0, Reason::DriverPresent);
 }
 
 #[test]
 fn plans_for_other_kernels_do_the_same() {
     let auto = wish(DriverChoice::Auto, None, None);
     let on =
-        |kernel: &str, settings| planned(&machine("rhel8.10", Arch::X86_64, kernel), Moment::Live, settings);
+        |kernel: &str, settings| planned(&machine("rhel8.10", Arch::X86_64, kernel), Mode::Live, settings);
     let plan = |kernel: &str| on(kernel, &auto).unwrap();
     let [one, other] = ["4.18.0-553.el8_10.x86_64", "4.18.0-553.5.1.el8_10.x86_64"].map(plan);
     assert!(one.packages != other.packages && one.edits != other.edits, "{one:?}");
@@ -274,7 +274,7 @@ fn a_driver_that_secure_boot_keeps_out_is_not_there() {
     let auto = wish(DriverChoice::Auto, None, None);
     let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
     facts.secure_boot = SecureBoot::On;
-    assert_eq!(refused(planned(&facts, Moment::Live, &auto)).0, Reason::SecureBoot);
+    assert_eq!(refused(planned(&facts, Mode::Live, &auto)).0, Reason::SecureBoot);
     facts.loaded = vec![LoadedModule { name: "mlx5_core".to_owned(), version: None, srcversion: None }];
-    assert!(planned(&facts, Moment::Live, &auto).unwrap().present.is_some());
+    assert!(planned(&facts, Mode::Live, &auto).unwrap().present.is_some());
 }

@@ -15,7 +15,7 @@ use common::program::{self, Ran};
 use ofedctl::cache::{APT_INDEX_TYPE, Blob, Bundle, BundleFile, Cache, DEB_TYPE};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::cancel::Cancel;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -70,7 +70,7 @@ fn cache(folder: &Path, arguments: &[&str]) -> Ran {
 }
 
 fn host(root: &Path) -> Host {
-    Host::open(root, Events::silent(), Stop::never().within(Duration::from_secs(100))).unwrap()
+    Host::open(root, Events::silent(), Cancel::never().within(Duration::from_secs(100))).unwrap()
 }
 
 fn publish(folder: &Path, tag: &str, packages: &[(&str, Vec<u8>)]) -> Bundle {

@@ -7,11 +7,11 @@ use crate::common::web::Web;
 use crate::packages::{Repository, Rpm, index};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
+use ofedctl::host::cancel::Cancel;
 use ofedctl::host::fs::Root;
-use ofedctl::host::http::Way;
-use ofedctl::host::stop::Stop;
+use ofedctl::host::http::NetworkOptions;
 use ofedctl::outcome::Reason;
-use ofedctl::packages::{Arrived, Base, Manager, Question, Resolution};
+use ofedctl::packages::{Arrived, Base, Manager, Resolution, ResolveRequest};
 use ofedctl::settings::Settings;
 use ofedctl::target::{Arch, Distro, KernelDevel};
 use std::path::{Path, PathBuf};
@@ -57,19 +57,19 @@ impl Target {
         base: &dyn for<'a> Fn(&'a Root) -> Base<'a>,
         packages: &[&str],
     ) -> anyhow::Result<Resolution> {
-        let host = Host::open(Path::new("/"), Events::silent(), Stop::never()).unwrap();
+        let host = Host::open(Path::new("/"), Events::silent(), Cancel::never()).unwrap();
         let root = Root::open(self.path()).unwrap();
         let distro: Distro = "almalinux8.10".parse().unwrap();
         let packages: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
         let devel = self.kernel_devel.clone();
-        let question = Question {
+        let question = ResolveRequest {
             sources: &root,
             base: &base(&root),
             distro: &distro,
             arch: Arch::X86_64,
             packages: &packages,
             kernels: &[],
-            supplement: None,
+            vendor_repo: None,
             kernel_devel: devel.as_ref(),
             proxy: None,
         };
@@ -263,8 +263,8 @@ fn headers_that_mirrors_have_dropped_come_from_the_address_the_catalogue_knows_i
         let arrived = resolution.downloads[1..].iter();
         let arrived: Vec<Arrived> =
             arrived.map(|it| Arrived { file: it.file.clone(), path: path(&it.url) }).collect();
-        let host = Host::open(Path::new("/"), Events::silent(), Stop::never()).unwrap();
-        Manager::Yum.index(&host, &resolution, &arrived, Way::of(&Settings::default()))
+        let host = Host::open(Path::new("/"), Events::silent(), Cancel::never()).unwrap();
+        Manager::Yum.index(&host, &resolution, &arrived, NetworkOptions::of(&Settings::default()))
     };
     target.put("etc/pki/rpm-gpg/KEY", &right.public());
     let unsigned = indexed(&target).unwrap_err();

@@ -3,12 +3,12 @@
 
 use crate::cache::download::{Source, Wanted};
 use crate::cache::import::{Imported, Incoming};
-use crate::cache::pass::Pass;
+use crate::cache::progress_io::Pass;
 use crate::cache::write::Writer;
 use crate::host::download::Stream;
-use crate::host::http::{Client, Way, without_secrets};
+use crate::host::http::{Client, NetworkOptions, without_secrets};
 use crate::host::registry::may_be_plain;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 
@@ -17,7 +17,7 @@ impl Writer<'_> {
     pub fn import_from(&mut self, address: &str, settings: &Settings) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", without_secrets(address));
         refuse_open(address, settings)?;
-        let way = Way::of(settings);
+        let way = NetworkOptions::of(settings);
         let client = Client::new(way)?;
         let mut stream = Stream::new(self.host, &client, way, address, None)?;
         if !stream.is_seekable().with_context(doing)? {
@@ -28,13 +28,19 @@ impl Writer<'_> {
         self.import_parts(way, address, stream, total).with_context(doing)
     }
 
-    fn import_parts(&mut self, way: Way, address: &str, stream: Stream, total: u64) -> Result<Imported> {
+    fn import_parts(
+        &mut self,
+        way: NetworkOptions,
+        address: &str,
+        stream: Stream,
+        total: u64,
+    ) -> Result<Imported> {
         let pass = Pass::begin(self.host, "reading the archive", total);
         let mut incoming = Incoming::of_parts();
         let mut tar = tar::Archive::new(stream);
         let broken = || "it is not a whole tar archive".to_owned();
-        for member in tar.entries_with_seek().because(Reason::CacheUnreadable, broken)?.raw(true) {
-            let mut member = member.because(Reason::CacheUnreadable, broken)?;
+        for member in tar.entries_with_seek().with_reason(Reason::CacheUnreadable, broken)?.raw(true) {
+            let mut member = member.with_reason(Reason::CacheUnreadable, broken)?;
             self.take_member(&mut member, &pass, &mut incoming)?;
         }
         let later = incoming.later.take().unwrap_or_default();

@@ -8,12 +8,12 @@ use crate::cache::document;
 use crate::cache::download::{Source, Wanted};
 use crate::cache::layout;
 use crate::cache::read::Found;
-use crate::cache::trust::Key;
+use crate::cache::signature::Key;
 use crate::cache::write::Writer;
 use crate::host::download::alternatives;
 use crate::host::http::Client;
 use crate::host::registry::{Access, Registry};
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -46,7 +46,7 @@ impl Writer<'_> {
             match self.pull_from(&registry, key.as_ref()) {
                 Ok(pulled) => return Ok(pulled),
                 Err(error) => {
-                    self.host.stop.check()?;
+                    self.host.cancel.check()?;
                     failed.push(error.context(format!("cannot pull `{}`", registry.address())));
                 }
             }
@@ -160,7 +160,7 @@ fn title_of(descriptor: &Descriptor, digest: &Digest) -> String {
 /// Reads a manifest, which must be a bundle's.
 fn bundle_manifest(digest: &Digest, bytes: &[u8]) -> Result<ImageManifest> {
     let kind: serde_json::Value = serde_json::from_slice(bytes)
-        .because(Reason::CacheUnreadable, || format!("the manifest `{digest}` is not JSON"))?;
+        .with_reason(Reason::CacheUnreadable, || format!("the manifest `{digest}` is not JSON"))?;
     if kind["artifactType"] != BUNDLE_TYPE {
         return Err(no_bundle(digest));
     }

@@ -8,7 +8,7 @@ use crate::cache::digest::Digest;
 use crate::cache::layout;
 use crate::host::Host;
 use crate::host::registry::{Access, Push, Registry};
-use crate::outcome::{Because, Carried, Reason};
+use crate::outcome::{Carried, Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::{Result, anyhow};
 use oci_spec::image::ImageManifest;
@@ -93,9 +93,9 @@ impl Cache {
         let queue = Mutex::new(blobs);
         let tally = Mutex::new(Ok(Tally::default()));
         let next = || {
-            let stop =
+            let failed =
                 tally.lock().map_or(true, |tally: std::sync::MutexGuard<Result<Tally>>| tally.is_err());
-            if stop { None } else { queue.lock().ok()?.pop() }
+            if failed { None } else { queue.lock().ok()?.pop() }
         };
         let work = || -> Result<()> {
             let push = Push::to(registry, host)?;
@@ -210,7 +210,8 @@ impl Read for Counted {
         if read == 0
             && let Some(reader) = self.reader.take()
         {
-            let whole = reader.finish().because(Reason::CacheUnreadable, || "reading the cache".to_owned());
+            let whole =
+                reader.finish().with_reason(Reason::CacheUnreadable, || "reading the cache".to_owned());
             whole.map_err(|error| std::io::Error::from(Carried::from(error)))?;
             // Sent and counted: nothing to take back when this is dropped.
             self.sent = 0;

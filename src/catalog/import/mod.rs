@@ -3,7 +3,7 @@
 mod extension;
 mod images;
 
-use super::names::{self, FileName};
+use super::package_names::{self, FileName};
 use super::versions::Version;
 use super::{Catalog, Row};
 use crate::outcome::Reason;
@@ -112,11 +112,11 @@ impl Import {
             (Some(url), ..) => url.to_owned(),
             (None, Some(version), Some(distro)) if entry.driver == Some(Driver::MlnxOfed) => {
                 let arch = entry.arch.unwrap_or(Arch::X86_64);
-                names::mlnx_ofed_url(&Version::new(version), &self.built_for(distro), arch)
+                package_names::mlnx_ofed_url(&Version::new(version), &self.built_for(distro), arch)
             }
             _ => return Err("has no address".to_owned()),
         };
-        let name = names::file_name(&url);
+        let name = package_names::file_name(&url);
         let file = FileName::parse(name).ok_or_else(|| format!("`{url}` is not a vendor package"))?;
         let (Some(distro), Some(arch)) = (file.distro, file.arch) else {
             return Err(format!("`{name}` is sources, not a package"));

@@ -72,13 +72,13 @@ fn is_ours(entry: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     const OURS: &str = "zz-ofedctl.cfg";
 
     fn made(files: &[(&str, &str)]) -> Vec<String> {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         for (path, text) in files {
             host.root.write_text(path, text).unwrap();
         }

@@ -5,7 +5,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job};
 use crate::plan::Described;
 use crate::settings::Settings;
-use crate::target::Moment;
+use crate::target::Mode;
 use std::time::Duration;
 
 /// There while a reboot is due, as Debian's `/run/reboot-required` is; what the condition of `power_state` reads.
@@ -22,7 +22,7 @@ pub fn run(host: Host, described: &Described, mut settings: Settings) -> Outcome
         host: &host,
         settings: &settings,
         described,
-        moment: Moment::Live,
+        mode: Mode::Live,
         door: "cloud-init",
         status_file: None,
     };

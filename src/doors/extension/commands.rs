@@ -1,19 +1,19 @@
 //! The commands that the agent starts. Each may come again, in any order, and without the one that should have been
 //! before it; none may take long.
 
-use super::ending::{self, Ending};
 use super::environment::Handler;
 use super::settings::{self, Given};
+use super::status_guard::{self, StatusGuard};
 use super::{telemetry, update, worker};
 use crate::events::{Events, Step};
+use crate::host::cancel::Cancel;
 use crate::host::process;
-use crate::host::stop::Stop;
 use crate::host::{Host, LOG_FILE};
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job, Outlook};
 use crate::plan::Described;
 use crate::status::verdict;
-use crate::target::Moment;
+use crate::target::Mode;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -46,8 +46,8 @@ pub enum Verb {
 
 /// Carries a command out. `dir` is the handler's folder, which is looked for when not given. What it says is short, as
 /// the agent keeps little.
-pub fn run(verb: Verb, dir: Option<&Path>, stop: &Stop) -> Result<Outcome> {
-    let host = Host::open(Path::new("/"), Events::silent(), stop.clone())?;
+pub fn run(verb: Verb, dir: Option<&Path>, cancel: &Cancel) -> Result<Outcome> {
+    let host = Host::open(Path::new("/"), Events::silent(), cancel.clone())?;
     host.require_superuser()?;
     let handler = Handler::find(&host, dir);
     if let Verb::Work(seq) = verb {
@@ -75,13 +75,13 @@ pub fn run(verb: Verb, dir: Option<&Path>, stop: &Stop) -> Result<Outcome> {
     } else {
         events.error(said);
     }
-    Ok(ending::brief(&events, &outcome))
+    Ok(status_guard::brief(&events, &outcome))
 }
 
 fn name(verb: Verb) -> &'static str {
     match verb {
         Verb::Install => "Install",
-        Verb::Enable | Verb::Work(_) => ending::OPERATION,
+        Verb::Enable | Verb::Work(_) => status_guard::OPERATION,
         Verb::Disable => "Disable",
         Verb::Update => "Update",
         Verb::Uninstall => "Uninstall",
@@ -103,7 +103,7 @@ fn install(host: &Host, handler: &Handler) -> Result<Outcome> {
 /// Checks, and starts the work where there is some. Always leaves a status document, and a terminal one unless a
 /// worker is there to end it.
 fn enable(host: &Host, handler: &Handler) -> Outcome {
-    let ending = Ending::of(host, handler);
+    let ending = StatusGuard::of(host, handler);
     let begun = prepare(host, handler).and_then(|given| Ok((begin(host, handler, &given)?, given.warnings)));
     match begun {
         Err(error) => {
@@ -116,7 +116,7 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
             Outcome::new(Reason::AtWork, text)
         }
         Ok((Begun::Right(outcome), _))
-            if handler.is_seen(host) && ending::stands(host, handler, &outcome) =>
+            if handler.is_seen(host) && status_guard::stands(host, handler, &outcome) =>
         {
             // What the document says of the time it was installed is more than this.
             ending.hand_over();
@@ -156,7 +156,7 @@ fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
         host,
         settings: &given.settings,
         described: &Described::default(),
-        moment: Moment::Live,
+        mode: Mode::Live,
         door: "extension",
         status_file: None,
     };
@@ -167,7 +167,7 @@ fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
         Ok(Outlook::Work(text)) => text,
         Err(error) => return Err(error),
     };
-    ending::begin(host, handler, &text);
+    status_guard::begin(host, handler, &text);
     worker::start(host, handler)?;
     Ok(Begun::AtWork(text))
 }
@@ -201,7 +201,7 @@ fn take_out(host: Host, handler: &Handler) -> Outcome {
     match settings::read(&host, handler) {
         Ok(given) if given.settings.remove_on_uninstall => {
             let host = host.within(UNINSTALL_LIMIT);
-            pipeline::uninstall(&host, &given.settings, Moment::Live)
+            pipeline::uninstall(&host, &given.settings, Mode::Live)
         }
         Ok(_) => Outcome::new(Reason::LetGo, "the driver stays"),
         Err(error) => {

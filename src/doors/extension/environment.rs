@@ -133,7 +133,7 @@ fn sequence_number(host: &Host, handler: &Handler, told: Option<&str>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     const DIR: &str = "/var/lib/waagent/Contoso.Hpc.InfiniBandDriverLinux-1.2.3.4";
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_number_is_the_agents_or_that_of_the_newest_settings() {
-        let (dir, host) = on_an_empty_root(Stop::never());
+        let (dir, host) = on_an_empty_root(Cancel::never());
         let handler = Handler::parse("/h", r#"{"handlerEnvironment": {"seqNo": "4"}}"#);
         assert_eq!(sequence_number(&host, &handler, None), 4);
         let write = |name: &str, seconds: u64| {
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn settings_are_seen_when_their_number_is_the_last_one_and_not_when_it_is_lower() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         host.root.make_dirs("/h", 0o755).unwrap();
         let mut handler = Handler { seq: 5, ..Handler::parse("/h", "") };
         assert!(!handler.is_seen(&host));

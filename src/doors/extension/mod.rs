@@ -5,12 +5,12 @@
 //! its code's (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py) and Azure/azure-linux-extensions', docs/.
 
 mod commands;
-mod ending;
 mod environment;
 mod manifest;
 mod package;
 mod secrets;
 mod settings;
+mod status_guard;
 mod telemetry;
 mod update;
 mod worker;

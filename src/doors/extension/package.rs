@@ -2,7 +2,7 @@
 
 use super::manifest::{Identity, SHIM};
 use crate::cache::Hasher;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -76,7 +76,7 @@ fn write(file: &mut NamedTempFile, parts: &Parts, programs: &[Program]) -> Resul
     }
     if let Some(bundle) = parts.bundle {
         let wrong = || format!("cannot read the bundle `{}`", bundle.display());
-        let mut opened = BufReader::new(File::open(bundle).because(Reason::CacheUnreadable, wrong)?);
+        let mut opened = BufReader::new(File::open(bundle).with_reason(Reason::CacheUnreadable, wrong)?);
         // Packages are compressed already.
         add(&mut zip, BUNDLE, 0o644, CompressionMethod::Stored, &mut opened)?;
     }
@@ -142,7 +142,9 @@ fn read_programs(parts: &Parts) -> Result<Vec<Program>> {
 fn read_program(path: &Path) -> Result<Program> {
     let wrong = || format!("cannot read the program `{}`", path.display());
     let mut head = Vec::new();
-    File::open(path).and_then(|file| file.take(4096).read_to_end(&mut head)).because(Reason::Usage, wrong)?;
+    File::open(path)
+        .and_then(|file| file.take(4096).read_to_end(&mut head))
+        .with_reason(Reason::Usage, wrong)?;
     let (arch, is_static) = elf(&head).ok_or_else(|| {
         Reason::Usage.error(format!("`{}` is no Linux program for x86_64 or aarch64", path.display()))
     })?;

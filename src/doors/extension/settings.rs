@@ -121,12 +121,12 @@ fn set(layer: &mut Layer, key: &str, value: &Value) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use crate::settings::DriverChoice;
 
     fn given(text: &str) -> Result<Given> {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         host.root.write_text("/w/h/config/0.settings", text).unwrap();
         let config_folder = Some("/w/h/config".to_owned());
         read(&host, &Handler { dir: Some("/w/h".to_owned()), config_folder, ..Handler::default() })
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_is_secret_in_any_setting_is_concealed() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let settings = r#"{"proxy": "http://me:secret@proxy", "mirrors": ["https://m.example/x?sig=token"]}"#;
         host.root.write_text("/w/h/config/0.settings", &public(settings)).unwrap();
         let config_folder = Some("/w/h/config".to_owned());
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_protected_word_is_not_said_and_a_protected_path_is() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let protected =
             serde_json::json!({"registry_auth": "me:correct-horse", "cache": "/srv/cache", "nic": "cx6"});
         conceal_words(&host, &protected);
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_bundle_in_the_package_is_the_cache_unless_the_settings_name_one() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         host.root.write_text("/w/h/bundle.tar", "").unwrap();
         let handler = Handler { dir: Some("/w/h".to_owned()), ..Handler::default() };
         let settings = read(&host, &handler).unwrap().settings;

@@ -92,13 +92,13 @@ fn message(step: &str, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use serde_json::Value;
 
     #[test]
     fn an_event_has_all_that_the_agent_asks_for_as_text() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         host.root.make_dirs("/e", 0o700).unwrap();
         let handler = Handler { events_folder: Some("/e".to_owned()), ..Handler::default() };
         attach(&host, &handler, "Enable");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_log_folder_gets_the_log_and_a_missing_events_folder_nothing() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let handler = Handler {
             log_folder: Some("/l".to_owned()),
             events_folder: Some("/none".to_owned()),

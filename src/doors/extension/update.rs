@@ -30,13 +30,13 @@ pub(super) fn is_under_way(host: &Host) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
     use std::time::SystemTime;
 
     #[test]
     fn a_mark_counts_until_it_is_taken_away_or_old() {
-        let (dir, host) = on_an_empty_root(Stop::never());
+        let (dir, host) = on_an_empty_root(Cancel::never());
         assert!(!is_under_way(&host));
         begin(&host).unwrap();
         assert!(is_under_way(&host));

@@ -1,9 +1,9 @@
 //! The long work, in a process of its own: the agent kills an `enable` after five minutes and everything in its process
 //! group with it, and on some distributions the agent's own restart ends whatever it has started.
 
-use super::ending::Ending;
 use super::environment::Handler;
 use super::settings::{self, Given};
+use super::status_guard::StatusGuard;
 use super::telemetry;
 use crate::host::Host;
 use crate::host::lock::FileLock;
@@ -11,7 +11,7 @@ use crate::host::process;
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job};
 use crate::plan::Described;
-use crate::target::Moment;
+use crate::target::Mode;
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -76,7 +76,7 @@ pub(super) fn stop_all(host: &Host) -> usize {
         process::kill(left.pid);
         let handler = Handler { seq: left.seq, ..Handler::find(host, left.dir.as_deref().map(Path::new)) };
         let outcome = Outcome::new(Reason::Interrupted, "the worker did not stop when asked, and was killed");
-        Ending::of(host, &handler).settle(&outcome, &[]);
+        StatusGuard::of(host, &handler).settle(&outcome, &[]);
     }
     workers.len()
 }
@@ -89,8 +89,8 @@ pub(super) fn work(host: Host, handler: &Handler) -> Outcome {
         Ok(given) => host.within(Duration::from_secs(given.settings.deadline)),
         Err(_) => host,
     };
-    telemetry::attach(&host, handler, super::ending::OPERATION);
-    let ending = Ending::of(&host, handler);
+    telemetry::attach(&host, handler, super::status_guard::OPERATION);
+    let ending = StatusGuard::of(&host, handler);
     let warnings = given.as_ref().map_or_else(|_| Vec::new(), |given| given.warnings.clone());
     let outcome =
         given.and_then(|given| run(&host, handler, &given)).unwrap_or_else(|error| Outcome::from(&error));
@@ -106,7 +106,7 @@ fn run(host: &Host, handler: &Handler, given: &Given) -> Result<Outcome> {
         host,
         settings: &given.settings,
         described: &Described::default(),
-        moment: Moment::Live,
+        mode: Mode::Live,
         door: "extension",
         status_file: status_file.as_deref(),
     }))

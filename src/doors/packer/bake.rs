@@ -1,7 +1,7 @@
 //! The bake itself: started on the guest so that it outlives a lost connection, and followed line by line.
 
-use super::delivery::{self, Folder};
 use super::guest::{As, Attempt, Guest, quoted_words};
+use super::upload::{self, Folder};
 use crate::outcome::{Outcome, Reason};
 use anyhow::Result;
 use serde_json::Value;
@@ -15,7 +15,7 @@ const GONE: i32 = 99;
 /// Bakes with these arguments, and says how it ended. `number` tells the bakes of one build apart.
 pub(super) fn bake(guest: &Guest, folder: &Folder, number: usize, arguments: &[String]) -> Result<Outcome> {
     let run = format!("run-{number}");
-    delivery::text(guest, RUN, &folder.at("run.sh"))?;
+    upload::text(guest, RUN, &folder.at("run.sh"))?;
     // Asked again after a lost connection, it has been started already.
     let script = format!(
         "mkdir {run} 2>/dev/null || exit 0; setsid sh {sh} {run} {program} {arguments} </dev/null >/dev/null 2>&1 &",

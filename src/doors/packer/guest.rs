@@ -6,7 +6,7 @@
 use super::attributes::Wanted;
 use super::protocol::{Broker, Caller, Finished, Piece};
 use super::ui::Ui;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -24,7 +24,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 pub(super) struct Guest<'r> {
     pub(super) caller: &'r Caller,
     pub(super) broker: &'r Arc<Broker>,
-    pub(super) stop: Stop,
+    pub(super) cancel: Cancel,
     pub(super) ui: &'r Ui,
     pub(super) wanted: &'r Wanted,
     word: String,
@@ -71,11 +71,11 @@ impl<'r> Guest<'r> {
     pub(super) fn meet(
         caller: &'r Caller,
         broker: &'r Arc<Broker>,
-        stop: Stop,
+        cancel: Cancel,
         ui: &'r Ui,
         wanted: &'r Wanted,
     ) -> Result<(Self, Machine)> {
-        let mut guest = Self { caller, broker, stop, ui, wanted, word: new_word(), user_is_root: false };
+        let mut guest = Self { caller, broker, cancel, ui, wanted, word: new_word(), user_is_root: false };
         let probe = "echo \"uid=$(id -u)\"; echo \"arch=$(uname -m)\"; echo \"kernel=$(uname -r)\"";
         let ran = match guest.attempt(As::User, probe, &mut |_| {})? {
             Attempt::Ended(ran) => ran,
@@ -140,7 +140,7 @@ impl<'r> Guest<'r> {
         }
         let until = Instant::now() + BETWEEN_ATTEMPTS;
         while Instant::now() < until {
-            self.stop.check()?;
+            self.cancel.check()?;
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -148,7 +148,7 @@ impl<'r> Guest<'r> {
 
     /// Runs a shell script once. `on_line` hears each line of its standard output when it is whole.
     pub(super) fn attempt(&self, who: As, script: &str, on_line: &mut dyn FnMut(&[u8])) -> Result<Attempt> {
-        self.stop.check()?;
+        self.cancel.check()?;
         let script = quoted(script);
         let own_way = if who == As::Root { self.wanted.as_root(&script) } else { None };
         let command = own_way.unwrap_or_else(|| match who {
@@ -159,7 +159,7 @@ impl<'r> Guest<'r> {
         let word = &self.word;
         let command = format!("sh -c {}", quoted(&format!("{command}; printf '\\n%s %s\\n' {word} $?")));
         let mut output = Output::default();
-        let ended = self.caller.run(self.broker, &self.stop, &command, |piece| match piece {
+        let ended = self.caller.run(self.broker, &self.cancel, &command, |piece| match piece {
             Piece::Out(bytes) => output.take(bytes, on_line),
             Piece::Err(bytes) => {
                 output.complaint.extend_from_slice(bytes);
@@ -167,7 +167,7 @@ impl<'r> Guest<'r> {
                 output.complaint.drain(..excess);
             }
         });
-        self.stop.check()?;
+        self.cancel.check()?;
         Ok(match (ended, output.end(word)) {
             (Err(how), _) => Attempt::Lost(how),
             (Ok(Finished::Disconnected), _) => Attempt::Lost("the connection was lost".to_owned()),

@@ -8,7 +8,6 @@ mod attributes;
 mod bake;
 mod collect;
 mod configs;
-mod delivery;
 mod describe;
 mod guest;
 mod protocol;
@@ -17,11 +16,12 @@ mod service;
 mod setup;
 mod staging;
 mod ui;
+mod upload;
 
 pub use attributes::markdown_list;
 pub use setup::{Installed, SOURCE, setup};
 
-use crate::host::{stop::Stop, variable};
+use crate::host::{cancel::Cancel, variable};
 use crate::outcome::ExitCode;
 use protocol::{COOKIE, Dialect};
 use std::ffi::OsString;
@@ -58,7 +58,7 @@ fn print_description() -> Result<(), String> {
 fn serve(args: &[OsString]) -> Result<(), String> {
     let dialect = Dialect::of(args)?;
     // A Ctrl-C reaches every process of the terminal; Packer decides what ends when.
-    let _deaf = Stop::on_signals().map_err(|error| format!("{error:#}"))?;
+    let _deaf = Cancel::on_signals().map_err(|error| format!("{error:#}"))?;
     protocol::serve(dialect, |broker| service::handler(dialect, broker))
         .map_err(|error| format!("the connection to Packer failed: {error}"))
 }

@@ -2,18 +2,18 @@
 
 use super::attributes::Wanted;
 use super::bake::{bake, outcome};
-use super::delivery::{self, Folder};
 use super::guest::{As, Attempt, Guest, Machine, quoted_words};
 use super::protocol::{Broker, Caller};
 use super::ui::Ui;
+use super::upload::{self, Folder};
 use super::{collect, staging};
 use crate::cache::Bundle;
 use crate::config;
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
-use crate::host::stop::Stop;
-use crate::outcome::{Because, Outcome, Reason};
+use crate::host::cancel::Cancel;
+use crate::outcome::{Outcome, Reason, WithReason};
 use crate::packages::Installed;
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -29,7 +29,7 @@ use std::time::Duration;
 const NOT_FOR_THE_GUEST: [&str; 9] =
     ["cache", "offline", "catalog", "mirrors", "retries", "stall_timeout", "proxy", "ca_file", "kernels"];
 /// What ends the build's traces on a guest that nobody looks after any more.
-const KEEP: &str = include_str!("keep.sh");
+const KEEP: &str = include_str!("watchdog.sh");
 /// How long cleaning up may take: a bake that is stopped ends its transaction.
 const CLEANING: Duration = Duration::from_secs(90);
 
@@ -37,13 +37,13 @@ const CLEANING: Duration = Duration::from_secs(90);
 pub(super) fn provision(
     caller: &Caller,
     broker: &Arc<Broker>,
-    stop: Stop,
+    cancel: Cancel,
     ui: &Ui,
     wanted: &Wanted,
 ) -> Outcome {
-    let ended = Guest::meet(caller, broker, stop, ui, wanted).and_then(|(guest, machine)| {
+    let ended = Guest::meet(caller, broker, cancel, ui, wanted).and_then(|(guest, machine)| {
         let folder = Folder::make(&guest)?;
-        let ended = delivery::text(&guest, KEEP, &folder.at("keep.sh"))
+        let ended = upload::text(&guest, KEEP, &folder.at("watchdog.sh"))
             .and_then(|()| kept(&guest, &folder, || in_folder(&guest, &machine, &folder)));
         clean_up(guest, &folder);
         ended
@@ -58,7 +58,7 @@ fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> 
     let lease = guest.wanted.reconnect_timeout.max(Duration::from_secs(1));
     let script = format!(
         "setsid sh {} {} {} </dev/null >/dev/null 2>&1 &",
-        folder.word("keep.sh"),
+        folder.word("watchdog.sh"),
         folder.path(),
         lease.as_secs()
     );
@@ -80,8 +80,8 @@ fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> 
 
 /// Stops what runs and removes the folder, also when the build was cancelled.
 fn clean_up(mut guest: Guest, folder: &Folder) {
-    guest.stop = Stop::never().within(CLEANING);
-    let script = format!("sh {} {} 0; rm -rf {1}", folder.word("keep.sh"), folder.path());
+    guest.cancel = Cancel::never().within(CLEANING);
+    let script = format!("sh {} {} 0; rm -rf {1}", folder.word("watchdog.sh"), folder.path());
     if !matches!(guest.attempt(As::Root, &script, &mut |_| {}), Ok(Attempt::Ended(_))) {
         let lease = guest.wanted.reconnect_timeout.as_secs();
         guest.ui.say(&format!("ofed: the guest is away; it cleans up by itself within {lease} s"));
@@ -89,14 +89,14 @@ fn clean_up(mut guest: Guest, folder: &Folder) {
 }
 
 fn in_folder(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Outcome> {
-    let host = Host::open(Path::new("/"), guest.ui.events(), guest.stop.clone())?;
+    let host = Host::open(Path::new("/"), guest.ui.events(), guest.cancel.clone())?;
     host.events.enter(Step::Plan);
     let layer = guest.wanted.layer().map_err(|what| Reason::BadSettings.error(what))?;
     let settings = config::load(Some(&host.root), layer)?;
-    delivery::program(guest, folder, &machine.arch)?;
+    upload::program(guest, folder, &machine.arch)?;
     if let Some(catalog) = &settings.catalog {
         let text = crate::host::read_here(Path::new(catalog))?;
-        delivery::text(guest, &text, &folder.at("catalog.yaml"))?;
+        upload::text(guest, &text, &folder.at("catalog.yaml"))?;
     }
     let kernels = kernels(guest, machine, folder)?;
     let asked = arguments(guest, folder, &settings, &kernels);
@@ -195,7 +195,7 @@ fn ask<T: serde::de::DeserializeOwned>(guest: &Guest, folder: &Folder, arguments
         return Err(said.reason.error(said.message));
     }
     let what = || format!("`ofedctl {}` in the guest gave an answer of another form", arguments.join(" "));
-    serde_json::from_str(&ran.out).because(Reason::GuestFailed, what)
+    serde_json::from_str(&ran.out).with_reason(Reason::GuestFailed, what)
 }
 
 /// Bakes from the bundles of the cache until one is complete for this guest. Stages one when there is none, and the
@@ -225,7 +225,7 @@ fn bake_from_cache(
                     if tried.iter().any(|tried| tried.digest == bundle.digest) {
                         continue;
                     }
-                    delivery::bundle(host, guest, folder, &opened.cache, &bundle)?;
+                    upload::bundle(host, guest, folder, &opened.cache, &bundle)?;
                     let baked = bake(guest, folder, tried.len(), arguments)?;
                     tried.push(bundle);
                     if baked.reason != Reason::CacheMissing {

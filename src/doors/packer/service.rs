@@ -5,7 +5,7 @@ use super::configs;
 use super::protocol::{Attribute, Broker, Dialect, Handler, caller, field, map, spec};
 use super::provision::provision;
 use super::ui::Ui;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use crate::outcome::{Outcome, Reason};
 use crate::status::verdict;
 use rmpv::Value;
@@ -22,12 +22,12 @@ struct Provisioner {
 struct State {
     wanted: Option<Wanted>,
     /// Of the provisioning at work.
-    stop: Stop,
+    cancel: Cancel,
 }
 
 /// Answers the host's calls.
 pub(super) fn handler(dialect: Dialect, broker: Arc<Broker>) -> Handler {
-    let state = Mutex::new(State { wanted: None, stop: Stop::never() });
+    let state = Mutex::new(State { wanted: None, cancel: Cancel::never() });
     let provisioner = Provisioner { dialect, broker, state };
     Arc::new(move |method, argument| provisioner.answer(method, argument))
 }
@@ -47,7 +47,7 @@ impl Provisioner {
             }
             "Provisioner.Provision" => self.provision(argument).map(|()| Value::Nil),
             "Provisioner.Cancel" => {
-                self.state().stop.now();
+                self.state().cancel.now();
                 Ok(Value::Nil)
             }
             _ => Err(format!("this plugin has no method `{method}`")),
@@ -60,14 +60,14 @@ impl Provisioner {
         let id = id.ok_or("the call names no stream")?;
         let caller = caller(&self.broker, id).map_err(|error| format!("cannot call Packer: {error}"))?;
         let caller = Arc::new(caller);
-        let stop = Stop::never();
+        let cancel = Cancel::never();
         let wanted = {
             let mut state = self.state();
-            state.stop = stop.clone();
+            state.cancel = cancel.clone();
             state.wanted.clone().ok_or("Provision was called before Prepare")?
         };
         let ui = Ui::new(Arc::clone(&caller));
-        let outcome = provision(&caller, &self.broker, stop.clone(), &ui, &wanted);
+        let outcome = provision(&caller, &self.broker, cancel.clone(), &ui, &wanted);
         if outcome.is_success() {
             ui.say(&format!("ofed: {}", verdict(&outcome)));
             return Ok(());

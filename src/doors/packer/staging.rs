@@ -2,8 +2,8 @@
 //! guest has installed.
 
 use super::collect;
-use super::delivery::{Folder, scratch};
 use super::guest::{As, Guest};
+use super::upload::{Folder, scratch};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::unpack;
@@ -41,7 +41,7 @@ pub(super) fn fill(
     fetch_sources(guest, folder, &archive)?;
     let tree = scratch.path().join("guest");
     std::fs::create_dir(&tree).context("cannot make a folder for the guest's package sources")?;
-    unpack::unpack(&guest.stop, &archive, &tree)?;
+    unpack::unpack(&guest.cancel, &archive, &tree)?;
     let root = Root::open(&tree)?;
     let against = Against { sources: &root, base: Base::Root(&root) };
     let staged = stage::fill(host, cache, plan, &against, settings)?;

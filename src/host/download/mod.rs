@@ -1,22 +1,22 @@
 //! One file from the network, whatever happens on the way: resumed where it broke off, from another address when one
 //! fails, in flat memory.
 
+mod backoff;
+mod error;
 mod mirrors;
-mod patience;
 mod reader;
-mod trouble;
 
+pub use backoff::jitter_of;
+pub(super) use backoff::patiently;
+pub(super) use error::{DownloadError, broken, failed_with, lasting, refused, stalled};
 pub use mirrors::alternatives;
-pub use patience::jitter_of;
-pub(super) use patience::patiently;
 pub(super) use reader::whole;
-pub(super) use trouble::{Trouble, broken, failed_with, lasting, refused, stalled};
 
 use super::Host;
-use super::http::{Client, Way, without_secrets};
+use super::http::{Client, NetworkOptions, without_secrets};
 use anyhow::Result;
+use backoff::Backoff;
 use bytes::Bytes;
-use patience::Patience;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ pub type Authorize<'a> = Box<dyn Fn(bool) -> Result<Option<HeaderValue>> + 'a>;
 pub struct Stream<'a> {
     host: &'a Host,
     client: &'a Client,
-    sources: Vec<Patience>,
+    sources: Vec<Backoff>,
     authorize: Option<Authorize<'a>>,
     header: Option<(HeaderName, HeaderValue)>,
     /// Where in the file the bytes begin, and whether they end before it does.
@@ -90,9 +90,15 @@ impl<'a> Stream<'a> {
     /// Begins to read the file at `url` or its mirrors. Nothing is asked for yet.
     ///
     /// `total` is the size it must have, when that is known.
-    pub fn new(host: &'a Host, client: &'a Client, way: Way, url: &str, total: Option<u64>) -> Result<Self> {
+    pub fn new(
+        host: &'a Host,
+        client: &'a Client,
+        way: NetworkOptions,
+        url: &str,
+        total: Option<u64>,
+    ) -> Result<Self> {
         let addresses = alternatives(way.mirrors, url)?;
-        let sources = addresses.into_iter().map(|url| Patience::new(url, way.retries)).collect();
+        let sources = addresses.into_iter().map(|url| Backoff::new(url, way.retries)).collect();
         Ok(Self {
             host,
             client,
@@ -169,12 +175,12 @@ impl<'a> Stream<'a> {
             };
             self.body = None;
             match trouble {
-                Trouble::Stopped(error) => return Err(error),
-                Trouble::Changed => {
+                DownloadError::Stopped(error) => return Err(error),
+                DownloadError::Changed => {
                     self.rewind();
                     return Ok(Piece::Changed);
                 }
-                Trouble::Of(source, failure) => {
+                DownloadError::Of(source, failure) => {
                     if let Some(message) = self.sources[source].fail(failure) {
                         self.host.events.warn(message);
                     }
@@ -201,23 +207,24 @@ impl<'a> Stream<'a> {
         if self.sources.iter().any(|source| source.dead.is_none()) {
             return Ok(());
         }
-        Err(patience::all_dead(&mut self.sources))
+        Err(backoff::all_dead(&mut self.sources))
     }
 
-    fn attempt(&mut self) -> Result<Piece, Trouble> {
+    fn attempt(&mut self) -> Result<Piece, DownloadError> {
         if self.body.is_none() {
-            let source = self.choose().map_err(Trouble::Stopped)?;
+            let source = self.choose().map_err(DownloadError::Stopped)?;
             self.last = source;
             self.open(source)?;
         }
         let Some(body) = &mut self.body else { return Ok(Piece::End) };
         let source = body.source;
         loop {
-            let next = self.client.wait(&self.host.stop, body.response.chunk()).map_err(Trouble::Stopped)?;
-            let Some(next) = next else { return Err(trouble::stalled(source, self.client.stall)) };
-            let Some(mut bytes) = next.map_err(|error| trouble::broken(source, error))? else {
+            let next =
+                self.client.wait(&self.host.cancel, body.response.chunk()).map_err(DownloadError::Stopped)?;
+            let Some(next) = next else { return Err(error::stalled(source, self.client.stall)) };
+            let Some(mut bytes) = next.map_err(|error| error::broken(source, error))? else {
                 if let Some(total) = self.total.filter(|total| self.at < *total) {
-                    return Err(trouble::cut_short(source, self.at, total));
+                    return Err(error::cut_short(source, self.at, total));
                 }
                 self.total = Some(self.at);
                 self.body = None;
@@ -237,7 +244,7 @@ impl<'a> Stream<'a> {
             }
             self.at += bytes.len() as u64;
             if let Some(total) = self.total.filter(|total| self.at > *total) {
-                return Err(trouble::wrong_length(source, self.at, total));
+                return Err(error::wrong_length(source, self.at, total));
             }
             if self.window.is_some() && self.total == Some(self.at) {
                 self.body = None;
@@ -250,10 +257,10 @@ impl<'a> Stream<'a> {
     /// The first address that need not be left alone, waited for when there is none.
     fn choose(&mut self) -> Result<usize> {
         loop {
-            self.host.stop.check()?;
+            self.host.cancel.check()?;
             let now = Instant::now();
             let living = self.sources.iter().enumerate().filter(|(_, source)| source.dead.is_none());
-            let wait = |source: &Patience| source.not_before.saturating_duration_since(now);
+            let wait = |source: &Backoff| source.not_before.saturating_duration_since(now);
             let Some((place, source)) = living.min_by_key(|(place, source)| (wait(source), *place)) else {
                 return self.alive().map(|()| 0);
             };
@@ -265,32 +272,32 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn open(&mut self, source: usize) -> Result<(), Trouble> {
+    fn open(&mut self, source: usize) -> Result<(), DownloadError> {
         let mut answer = self.ask(source, false)?;
         if answer.status() == StatusCode::UNAUTHORIZED && self.authorize.is_some() {
             // Tokens of registries live for minutes, and a file may take longer.
             answer = self.ask(source, true)?;
         }
         if answer.status().is_success() {
-            trouble::check_kind(source, answer.headers())?;
+            error::check_kind(source, answer.headers())?;
         }
         let skip = match answer.status() {
             StatusCode::PARTIAL_CONTENT => {
                 let from = self.window.unwrap_or(0) + self.at;
-                let total = trouble::check_range(source, answer.headers(), from)?;
+                let total = error::check_range(source, answer.headers(), from)?;
                 self.agree(source, total)?;
                 0
             }
-            StatusCode::RANGE_NOT_SATISFIABLE if self.at > 0 => return Err(Trouble::Changed),
+            StatusCode::RANGE_NOT_SATISFIABLE if self.at > 0 => return Err(DownloadError::Changed),
             status if status.is_success() => {
-                self.agree(source, trouble::length_of(answer.headers()))?;
+                self.agree(source, error::length_of(answer.headers()))?;
                 let same = self.origin_of(source, answer.headers());
                 if self.at > 0 && self.origin.is_some() && same != self.origin && self.is_same_place(source) {
-                    return Err(Trouble::Changed);
+                    return Err(DownloadError::Changed);
                 }
                 self.window.unwrap_or(0) + self.at
             }
-            _ => return Err(trouble::refused(source, &answer)),
+            _ => return Err(error::refused(source, &answer)),
         };
         let parts = answer.headers().get(header::ACCEPT_RANGES);
         self.gives_parts =
@@ -307,7 +314,7 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 
-    fn ask(&self, source: usize, renewed: bool) -> Result<Response, Trouble> {
+    fn ask(&self, source: usize, renewed: bool) -> Result<Response, DownloadError> {
         let mut request = self.client.http.get(&self.sources[source].url);
         let from = self.window.unwrap_or(0) + self.at;
         let to = self.window.and_then(|begin| Some(begin + self.total?.saturating_sub(1)));
@@ -322,20 +329,20 @@ impl<'a> Stream<'a> {
             request = request.header(name, value);
         }
         if let Some(authorize) = &self.authorize
-            && let Some(value) = authorize(renewed).map_err(Trouble::Stopped)?
+            && let Some(value) = authorize(renewed).map_err(DownloadError::Stopped)?
         {
             request = request.header(header::AUTHORIZATION, value);
         }
-        let answer = self.client.wait(&self.host.stop, request.send()).map_err(Trouble::Stopped)?;
-        let answer = answer.ok_or_else(|| trouble::stalled(source, self.client.stall))?;
-        answer.map_err(|error| trouble::broken(source, error))
+        let answer = self.client.wait(&self.host.cancel, request.send()).map_err(DownloadError::Stopped)?;
+        let answer = answer.ok_or_else(|| error::stalled(source, self.client.stall))?;
+        answer.map_err(|error| error::broken(source, error))
     }
 
     /// Compares the size of the file, as far as the server says it, with what it must be.
-    fn agree(&mut self, source: usize, found: Option<u64>) -> Result<(), Trouble> {
+    fn agree(&mut self, source: usize, found: Option<u64>) -> Result<(), DownloadError> {
         match (found.filter(|_| self.window.is_none()), self.total) {
             (Some(found), Some(total)) if found != total => {
-                return Err(trouble::wrong_length(source, found, total));
+                return Err(error::wrong_length(source, found, total));
             }
             (Some(found), None) => self.total = Some(found),
             _ => {}
@@ -356,13 +363,13 @@ impl<'a> Stream<'a> {
 }
 
 impl Body {
-    fn is_fast_enough(&mut self, bytes: usize, stall: Duration) -> Result<(), Trouble> {
+    fn is_fast_enough(&mut self, bytes: usize, stall: Duration) -> Result<(), DownloadError> {
         self.in_window += bytes as u64;
         if self.window.elapsed() < stall {
             return Ok(());
         }
         if self.in_window < LEAST_BYTES_A_SECOND * stall.as_secs() {
-            return Err(trouble::too_slow(self.source, self.in_window, stall));
+            return Err(error::too_slow(self.source, self.in_window, stall));
         }
         (self.window, self.in_window) = (Instant::now(), 0);
         Ok(())

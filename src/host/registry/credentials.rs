@@ -1,7 +1,7 @@
 //! Who one is to a registry: what `docker login`, `podman login`, `oras login` or `az acr login` have left in a file of
 //! Docker's form, or the credential helper it names.
 
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -119,7 +119,7 @@ fn ask_helper(name: &str, registry: &str) -> Result<Credentials> {
     }
     let answer =
         duct::cmd!(format!("docker-credential-{name}"), "get").stdin_bytes(registry).stderr_capture();
-    let answer = answer.stdout_capture().unchecked().run().because(Reason::ToolMissing, doing)?;
+    let answer = answer.stdout_capture().unchecked().run().with_reason(Reason::ToolMissing, doing)?;
     if !answer.status.success() {
         let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         if said.contains("credentials not found") {

@@ -9,8 +9,8 @@ pub use push::Push;
 
 use super::Host;
 use super::download::{Stream, whole};
-use super::http::{Client, Way};
-use crate::outcome::{Because, Reason};
+use super::http::{Client, NetworkOptions};
+use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
 use credentials::Credentials;
@@ -30,7 +30,7 @@ const MAX_MANIFEST_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Registry<'s> {
     reference: Reference,
-    way: Way<'s>,
+    way: NetworkOptions<'s>,
     /// Whether without TLS.
     is_plain: bool,
     credentials: Credentials,
@@ -68,7 +68,7 @@ impl<'s> Registry<'s> {
         let is_plain = may_be_plain(host, &settings.plain_http);
         let credentials = Credentials::find(host, settings.registry_auth.as_deref())?;
         // The rules for mirrors are about addresses of files; those of registries have been applied already.
-        let way = Way { mirrors: &[], ..Way::of(settings) };
+        let way = NetworkOptions { mirrors: &[], ..NetworkOptions::of(settings) };
         Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
     }
 
@@ -78,7 +78,7 @@ impl<'s> Registry<'s> {
     }
 
     /// The way there.
-    pub const fn way(&self) -> Way<'s> {
+    pub const fn way(&self) -> NetworkOptions<'s> {
         self.way
     }
 
@@ -156,7 +156,7 @@ fn parse(address: &str) -> Result<Reference> {
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(Reason::BadSettings.error(wrong()));
     }
-    let reference: Reference = name.parse().because(Reason::BadSettings, wrong)?;
+    let reference: Reference = name.parse().with_reason(Reason::BadSettings, wrong)?;
     match reference.digest() {
         Some(digest) if !digest.starts_with("sha256:") => Err(Reason::BadSettings.error(wrong())),
         _ => Ok(reference),

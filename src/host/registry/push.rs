@@ -2,9 +2,9 @@
 
 use super::{Access, Registry};
 use crate::host::Host;
-use crate::host::download::{Trouble, broken, failed_with, lasting, patiently};
+use crate::host::download::{DownloadError, broken, failed_with, lasting, patiently};
 use crate::host::http::{CONNECT, Client, USER_AGENT};
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::Result;
 use bytes::Bytes;
 use futures_util::stream;
@@ -123,10 +123,10 @@ impl<'r> Push<'r> {
         let done = patiently(self.host, &registry.base(), registry.way.retries, || {
             loop {
                 let known = self.oci.borrow().clone().filter(|_| !renew);
-                let oci = known.map_or_else(|| self.oci(renew), Ok).map_err(Trouble::Stopped)?;
-                let work = action(oci, registry.reference.clone()).map_err(Trouble::Stopped)?;
+                let oci = known.map_or_else(|| self.oci(renew), Ok).map_err(DownloadError::Stopped)?;
+                let work = action(oci, registry.reference.clone()).map_err(DownloadError::Stopped)?;
                 // A large blob takes as long as it takes; a server that takes nothing more ends the connection.
-                let result = self.client.finish(&self.host.stop, work).map_err(Trouble::Stopped)?;
+                let result = self.client.finish(&self.host.cancel, work).map_err(DownloadError::Stopped)?;
                 match result {
                     Ok(done) => return Ok(done),
                     Err(error) if may_renew && is_unauthorized(&error) => (may_renew, renew) = (false, true),
@@ -134,7 +134,7 @@ impl<'r> Push<'r> {
                 }
             }
         });
-        done.because(Reason::UploadFailed, || format!("{doing} `{what}` at `{}`", registry.address()))
+        done.with_reason(Reason::UploadFailed, || format!("{doing} `{what}` at `{}`", registry.address()))
     }
 
     fn oci(&self, renew: bool) -> Result<Oci> {
@@ -159,7 +159,7 @@ impl<'r> Push<'r> {
             ..ClientConfig::default()
         };
         let failed = || "cannot make a registry client".to_owned();
-        let oci = Oci::try_from(config).because(Reason::UploadFailed, failed)?;
+        let oci = Oci::try_from(config).with_reason(Reason::UploadFailed, failed)?;
         let pass = registry.authorize(self.host, &self.client, renew)?;
         let auth = match pass.as_ref().and_then(|pass| pass.to_str().ok()?.strip_prefix("Bearer ")) {
             Some(token) => RegistryAuth::Bearer(token.to_owned()),
@@ -170,7 +170,7 @@ impl<'r> Push<'r> {
                 _ => RegistryAuth::Anonymous,
             },
         };
-        self.client.finish(&self.host.stop, oci.store_auth_if_needed(&name, &auth))?;
+        self.client.finish(&self.host.cancel, oci.store_auth_if_needed(&name, &auth))?;
         self.oci.replace(Some(oci.clone()));
         Ok(oci)
     }
@@ -196,7 +196,7 @@ fn is_unauthorized(error: &OciDistributionError) -> bool {
     }
 }
 
-fn trouble(error: OciDistributionError) -> Trouble {
+fn trouble(error: OciDistributionError) -> DownloadError {
     let denied = || lasting(0, Reason::AccessDenied.error("the server said 401 Unauthorized"));
     match error {
         OciDistributionError::RequestError(error) => match error.status() {
@@ -213,7 +213,7 @@ fn trouble(error: OciDistributionError) -> Trouble {
         OciDistributionError::RegistryError { envelope, .. } => {
             lasting(0, Reason::UploadFailed.error(format!("the server said: {envelope}")))
         }
-        OciDistributionError::IoError(error) => Trouble::Stopped(error.into()),
+        OciDistributionError::IoError(error) => DownloadError::Stopped(error.into()),
         other => lasting(0, Reason::UploadFailed.error(other.to_string())),
     }
 }

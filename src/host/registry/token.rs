@@ -7,7 +7,7 @@
 use super::credentials::Credentials;
 use super::{Access, Registry};
 use crate::host::Host;
-use crate::host::download::{Trouble, broken, patiently, refused, stalled};
+use crate::host::download::{DownloadError, broken, patiently, refused, stalled};
 use crate::host::http::{Client, without_secrets};
 use crate::outcome::Reason;
 use anyhow::Result;
@@ -64,7 +64,7 @@ fn bearer(registry: &Registry, host: &Host, client: &Client, challenge: &Challen
         if !answer.status().is_success() {
             return Err(refused(0, &answer));
         }
-        let body = client.wait(&host.stop, answer.bytes()).map_err(Trouble::Stopped)?;
+        let body = client.wait(&host.cancel, answer.bytes()).map_err(DownloadError::Stopped)?;
         body.ok_or_else(|| stalled(0, client.stall))?.map_err(|error| broken(0, error))
     })?;
     let tokens = serde_json::from_slice::<Tokens>(&bytes).ok().filter(|_| bytes.len() <= MAX_TOKEN_BYTES);
@@ -118,8 +118,8 @@ fn basic(credentials: &Credentials) -> Option<HeaderValue> {
     Some(header)
 }
 
-fn send(host: &Host, client: &Client, request: RequestBuilder) -> Result<Response, Trouble> {
-    let answer = client.wait(&host.stop, request.send()).map_err(Trouble::Stopped)?;
+fn send(host: &Host, client: &Client, request: RequestBuilder) -> Result<Response, DownloadError> {
+    let answer = client.wait(&host.cancel, request.send()).map_err(DownloadError::Stopped)?;
     let answer = answer.ok_or_else(|| stalled(0, client.stall))?;
     answer.map_err(|error| broken(0, error))
 }

@@ -3,7 +3,7 @@
 pub(super) mod install;
 pub(super) mod resolve;
 mod sources;
-pub(super) mod supplement;
+pub(super) mod vendor_repo;
 
 /// The index of a flat apt repository.
 pub const INDEX: &str = "Packages";

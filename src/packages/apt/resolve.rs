@@ -1,12 +1,12 @@
 //! What would have to be fetched for a target: asked of apt, in a state of its own.
 
-use super::super::{Base, Download, Question, Resolution, dpkg};
+use super::super::{Base, Download, Resolution, ResolveRequest, dpkg};
 use super::sources;
-use super::supplement::NO_FOREIGN_DKMS;
+use super::vendor_repo::NO_FOREIGN_DKMS;
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::Cmd;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::fs;
@@ -14,27 +14,27 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Resolves `question` with apt of this machine, the target's sources and keys, and the target's installed set.
-pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Resolution> {
+/// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
+pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
-    let apt = Isolated::prepare(scratch.path(), question)?;
-    host.events.info(format!("asking apt about {} packages", question.packages.len()));
+    let apt = Isolated::prepare(scratch.path(), request)?;
+    host.events.info(format!("asking apt about {} packages", request.packages.len()));
     let update = host.run(&apt.cmd("apt-get").arg("update"))?;
     if update.tail.contains("W: ") || update.tail.contains("E: ") {
         host.events.warn(format!("apt-get update said: {}", update.tail));
     }
     update.check(Reason::ResolveFailed, "reading the target's package sources")?;
 
-    let packages = packages(host, &apt, question)?;
+    let packages = packages(host, &apt, request)?;
     let doing = format!("resolving {}", packages.join(" "));
     let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
     let printed = host.run(&install.args(packages).captured())?;
     let reason = if misses_headers(&printed.tail) { Reason::HeadersMissing } else { Reason::ResolveFailed };
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
-    if let Some(supplement) = question.supplement {
-        let at_hand = format!("file:{}/", supplement.folder.display());
+    if let Some(vendor_repo) = request.vendor_repo {
+        let at_hand = format!("file:{}/", vendor_repo.folder.display());
         downloads.retain(|download| !download.url.replacen("file://", "file:", 1).starts_with(&at_hand));
     }
     let described = index(host, &apt, &downloads)?;
@@ -42,12 +42,12 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
 }
 
 /// What apt is asked for: what is wanted, and what a vendor's own installer will ask for, as far as it is there.
-fn packages(host: &Host, apt: &Isolated, question: &Question) -> Result<Vec<String>> {
-    let mut packages = question.packages.to_vec();
-    let Some(supplement) = question.supplement else { return Ok(packages) };
-    packages.extend(supplement.packages.iter().cloned());
-    if !supplement.wanted.is_empty() {
-        let asked = apt.cmd("apt-cache").arg("policy").args(supplement.wanted.iter().copied()).captured();
+fn packages(host: &Host, apt: &Isolated, request: &ResolveRequest) -> Result<Vec<String>> {
+    let mut packages = request.packages.to_vec();
+    let Some(vendor_repo) = request.vendor_repo else { return Ok(packages) };
+    packages.extend(vendor_repo.packages.iter().cloned());
+    if !vendor_repo.wanted.is_empty() {
+        let asked = apt.cmd("apt-cache").arg("policy").args(vendor_repo.wanted.iter().copied()).captured();
         let known = host.run(&asked)?.check(Reason::ResolveFailed, "asking which packages there are")?.stdout;
         packages.extend(with_candidates(&known));
     }
@@ -83,20 +83,20 @@ struct Isolated {
 }
 
 impl Isolated {
-    fn prepare(scratch: &Path, question: &Question) -> Result<Self> {
+    fn prepare(scratch: &Path, request: &ResolveRequest) -> Result<Self> {
         let preparing = || format!("cannot prepare `{}`", scratch.display());
         // apt drops privileges for some helpers; they read keys and sources from here.
         fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "etc"] {
             fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
         }
-        sources::copy(question.sources, &scratch.join("etc"), &scratch.join("keys"))?;
-        if let Some(supplement) = question.supplement {
-            add_source(&scratch.join("etc"), &supplement.folder).with_context(preparing)?;
+        sources::copy(request.sources, &scratch.join("etc"), &scratch.join("keys"))?;
+        if let Some(vendor_repo) = request.vendor_repo {
+            add_source(&scratch.join("etc"), &vendor_repo.folder).with_context(preparing)?;
         }
         let status = scratch.join("status");
-        fs::write(&status, installed_set(question)?).with_context(preparing)?;
-        let architecture = question.arch.debian();
+        fs::write(&status, installed_set(request)?).with_context(preparing)?;
+        let architecture = request.arch.debian();
         let show = |path: PathBuf| path.display().to_string();
         let options = [
             format!("Dir::Etc={}", show(scratch.join("etc"))),
@@ -113,7 +113,7 @@ impl Isolated {
         ];
         let mut options: Vec<String> =
             options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect();
-        if let Some(proxy) = question.proxy {
+        if let Some(proxy) = request.proxy {
             let file = scratch.join("proxy.conf");
             write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
             options.extend(["-c".to_owned(), show(file)]);
@@ -163,14 +163,14 @@ fn add_source(etc: &Path, folder: &Path) -> std::io::Result<()> {
     fs::write(etc.join("preferences.d/ofedctl-vendor"), NO_FOREIGN_DKMS)
 }
 
-fn installed_set(question: &Question) -> Result<Vec<u8>> {
-    match question.base {
+fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {
+    match request.base {
         Base::Empty => Ok(Vec::new()),
         Base::Root(root) => root
             .read(dpkg::STATUS)?
             .ok_or_else(|| Reason::BadRoot.error(format!("there is no `{}` in the root", dpkg::STATUS))),
         Base::StatusFile(path) => {
-            fs::read(path).because(Reason::Usage, || format!("cannot read `{}`", path.display()))
+            fs::read(path).with_reason(Reason::Usage, || format!("cannot read `{}`", path.display()))
         }
     }
 }

@@ -5,8 +5,8 @@ use super::super::Installed;
 use super::DATABASES;
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::inside::Sandbox;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 

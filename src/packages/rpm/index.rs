@@ -5,7 +5,7 @@ use super::super::{Arrived, IndexFile, Resolution};
 use super::resolve::Trust;
 use super::{INDEX, keys};
 use crate::host::Host;
-use crate::host::http::Way;
+use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
@@ -17,7 +17,7 @@ pub(in super::super) fn index(
     host: &Host,
     resolution: &Resolution,
     arrived: &[Arrived],
-    way: Way,
+    way: NetworkOptions,
 ) -> Result<Vec<IndexFile>> {
     let trust: Trust =
         serde_json::from_str(&resolution.described).context("cannot read what dnf said of keys")?;

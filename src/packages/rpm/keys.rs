@@ -5,9 +5,9 @@ use super::super::Arrived;
 use super::resolve::Trust;
 use crate::host::Host;
 use crate::host::download::Stream;
-use crate::host::http::{self, Client, Way};
+use crate::host::http::{self, Client, NetworkOptions};
 use crate::host::run::Cmd;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::io::Read;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::path::Path;
 const LARGEST_KEY: u64 = 1 << 20;
 
 /// Checks every file whose repository asks for signatures.
-pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Way) -> Result<()> {
+pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: NetworkOptions) -> Result<()> {
     let files: Vec<String> = arrived
         .iter()
         .filter(|file| trust.signed.contains(&file.file))
@@ -49,7 +49,7 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Way) -
 }
 
 /// Brings a key to this machine; returns its path.
-fn bring(host: &Host, key: &str, to: &Path, way: Way) -> Result<String> {
+fn bring(host: &Host, key: &str, to: &Path, way: NetworkOptions) -> Result<String> {
     if let Some(path) = key.strip_prefix("file://") {
         return Ok(path.to_owned());
     }
@@ -64,7 +64,7 @@ fn bring(host: &Host, key: &str, to: &Path, way: Way) -> Result<String> {
     let client = Client::new(way)?;
     let stream = Stream::new(host, &client, way, key, None)?;
     let mut file = std::fs::File::create(to).context("cannot keep a key")?;
-    std::io::copy(&mut stream.take(LARGEST_KEY), &mut file).because(Reason::RepositoryKey, missing)?;
+    std::io::copy(&mut stream.take(LARGEST_KEY), &mut file).with_reason(Reason::RepositoryKey, missing)?;
     Ok(to.display().to_string())
 }
 

@@ -9,7 +9,7 @@ pub(super) mod install;
 mod keys;
 pub(super) mod resolve;
 mod sources;
-pub(super) mod supplement;
+pub(super) mod vendor_repo;
 
 /// The index files of an rpm repository, `repomd.xml` first, which names the others with their digests.
 pub const INDEX: [(&str, &str); 4] = [

@@ -1,12 +1,12 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
 use super::super::hold::RDMA_RPMS;
-use super::super::{Base, Download, Question, Resolution};
-use super::{sources, supplement};
+use super::super::{Base, Download, Resolution, ResolveRequest};
+use super::{sources, vendor_repo};
 use crate::host::Host;
 use crate::host::http::asked_directly;
 use crate::host::run::Cmd;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -47,12 +47,12 @@ pub(super) struct Trust {
     pub(super) signed: Vec<String>,
 }
 
-/// Resolves `question` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Resolution> {
+/// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
+pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
-    let copied = sources::copy(question.sources, scratch.path())?;
-    match question.base {
+    let copied = sources::copy(request.sources, scratch.path())?;
+    match request.base {
         Base::Empty => {}
         Base::Root(root) => {
             sources::copy_database(root, &copied.database)?;
@@ -61,26 +61,26 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         Base::StatusFile(path) => {
             let name = path.file_name().unwrap_or_default();
             fs::copy(path, copied.database.join(name))
-                .because(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
+                .with_reason(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
         }
     }
     let none = (Vec::new(), Vec::new());
-    let (more, wanted) = question.supplement.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
-    if let Some(supplement) = question.supplement {
-        let file = supplement::repository_file(&supplement.folder.display().to_string());
+    let (more, wanted) = request.vendor_repo.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
+    if let Some(vendor_repo) = request.vendor_repo {
+        let file = vendor_repo::repository_file(&vendor_repo.folder.display().to_string());
         fs::write(copied.repositories.join("vendor.repo"), file)
             .context("cannot show dnf the vendor's packages")?;
     }
-    let packages = [question.packages, &more].concat();
+    let packages = [request.packages, &more].concat();
     let asked = json!({
         "scratch": scratch.path(), "root": copied.root, "repositories": copied.repositories, "main": copied.main,
-        "database": copied.database, "has_database": !matches!(question.base, Base::Empty),
-        "variables": copied.variables, "releasever": releasever(question.distro), "arch": question.arch.name(),
-        "packages": packages, "wanted": wanted, "kernels": question.kernels,
-        "headers": question.kernel_devel.and_then(headers), "proxy": question.proxy, "ours": RDMA_RPMS,
+        "database": copied.database, "has_database": !matches!(request.base, Base::Empty),
+        "variables": copied.variables, "releasever": releasever(request.distro), "arch": request.arch.name(),
+        "packages": packages, "wanted": wanted, "kernels": request.kernels,
+        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_RPMS,
     });
-    host.events.info(format!("asking dnf about {} packages", question.packages.len()));
-    // The question may hold a password, and everyone sees arguments.
+    host.events.info(format!("asking dnf about {} packages", request.packages.len()));
+    // The request may hold a password, and everyone sees arguments.
     let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
     let cmd = match asked_directly() {
         Some(hosts) => cmd.env("no_proxy", hosts),
@@ -92,7 +92,7 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
         return Err(Reason::ToolMissing.error(format!("{what}: {}", finished.tail)));
     }
     if finished.code != 0 {
-        let doing = format!("resolving {}", question.packages.join(" "));
+        let doing = format!("resolving {}", request.packages.join(" "));
         return Err(classify(&finished.tail).error(format!("{doing}: dnf said: {}", finished.tail)));
     }
     let answer: Answer = finished
@@ -107,8 +107,8 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
     };
     let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
     let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
-    if let Some(supplement) = question.supplement {
-        let at_hand = format!("file://{}/", supplement.folder.display());
+    if let Some(vendor_repo) = request.vendor_repo {
+        let at_hand = format!("file://{}/", vendor_repo.folder.display());
         downloads.retain(|download| !download.url.starts_with(&at_hand));
     }
     Ok(Resolution { downloads, described, proxy: answer.proxy, scratch: Some(scratch) })
@@ -116,7 +116,7 @@ pub(in super::super) fn resolve(host: &Host, question: &Question) -> Result<Reso
 
 /// The package of headers as it is asked for, and its address.
 fn headers(devel: &KernelDevel) -> Option<serde_json::Value> {
-    Some(json!({"package": supplement::headers(&devel.version), "url": devel.url.as_ref()?}))
+    Some(json!({"package": vendor_repo::headers(&devel.version), "url": devel.url.as_ref()?}))
 }
 
 fn download(package: Package) -> Result<Download> {

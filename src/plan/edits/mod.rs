@@ -1,6 +1,6 @@
 //! What goes with every driver: the modules it is proven by, and the edits around it.
 
-mod names;
+mod rdma_naming;
 mod vendor;
 
 use crate::edit::Edit;
@@ -45,7 +45,7 @@ pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
     if settings.memlock {
         edits.extend(memlock(subject.target.distro.family()));
     }
-    edits.extend(names::rules(settings.rdma_names));
+    edits.extend(rdma_naming::rules(settings.rdma_names));
     edits.push(Edit::SetKey {
         path: "/etc/waagent.conf".to_owned(),
         key: "OS.EnableRDMA".to_owned(),

@@ -1,7 +1,7 @@
 //! Where vendor packages are had: a web server with the files, and the catalogue that names them with their digests.
 
 use crate::common::{program, web::Web};
-use ofedctl::catalog::names::FileName;
+use ofedctl::catalog::package_names::FileName;
 use ofedctl::target::Driver;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use super::message::{Request, Response};
 use super::stream::Stream;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use rmpv::Value;
 use std::collections::HashMap;
 use std::fmt;
@@ -94,13 +94,13 @@ impl Caller {
 
     /// Calls a method and waits for its answer. The error is the host's text.
     pub(in super::super) fn call(&self, method: &str, argument: Value) -> Result<Value, String> {
-        self.call_unless(&Stop::never(), method, argument)
+        self.call_unless(&Cancel::never(), method, argument)
     }
 
     /// The same, but gives up waiting when the run must stop.
     pub(in super::super) fn call_unless(
         &self,
-        stop: &Stop,
+        cancel: &Cancel,
         method: &str,
         argument: Value,
     ) -> Result<Value, String> {
@@ -129,7 +129,7 @@ impl Caller {
             match answer.recv_timeout(POLL) {
                 Ok(result) => return result,
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
-                Err(RecvTimeoutError::Timeout) => stop.check().map_err(|error| error.to_string())?,
+                Err(RecvTimeoutError::Timeout) => cancel.check().map_err(|error| error.to_string())?,
             }
         }
     }

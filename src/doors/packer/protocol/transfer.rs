@@ -8,7 +8,7 @@ use super::gob;
 use super::message::map;
 use super::rpc::Caller;
 use super::stream::Stream;
-use crate::host::stop::Stop;
+use crate::host::cancel::Cancel;
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,7 +52,7 @@ impl Caller {
     pub(in super::super) fn run(
         &self,
         broker: &Arc<Broker>,
-        stop: &Stop,
+        cancel: &Cancel,
         command: &str,
         mut on_output: impl FnMut(Piece),
     ) -> Result<Finished, String> {
@@ -71,8 +71,8 @@ impl Caller {
             listen(index, stream, sender.clone()).map_err(|error| error.to_string())?;
         }
         drop(sender);
-        let started = self.call_unless(stop, "Communicator.Start", argument);
-        let ended = started.and_then(|_| gather(&came, stop, &mut on_output));
+        let started = self.call_unless(cancel, "Communicator.Start", argument);
+        let ended = started.and_then(|_| gather(&came, cancel, &mut on_output));
         for id in [out, err, status] {
             broker.forget(id);
         }
@@ -83,7 +83,7 @@ impl Caller {
     pub(in super::super) fn upload(
         &self,
         broker: &Arc<Broker>,
-        stop: &Stop,
+        cancel: &Cancel,
         (path, mode): (&str, u32),
         (from, size): (&mut (dyn Read + Send), u64),
         on_sent: &mut (dyn FnMut(u64) + Send),
@@ -96,7 +96,7 @@ impl Caller {
         let line = Line::default();
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| send(stream, &line, from, on_sent));
-            let called = self.call_unless(stop, "Communicator.Upload", argument);
+            let called = self.call_unless(cancel, "Communicator.Upload", argument);
             line.hang_up(broker, id);
             let sent = sending.join().unwrap_or_else(|_| Err(io::Error::other("the sending thread died")));
             called?;
@@ -108,7 +108,7 @@ impl Caller {
     pub(in super::super) fn download(
         &self,
         broker: &Arc<Broker>,
-        stop: &Stop,
+        cancel: &Cancel,
         path: &str,
         into: &mut (dyn Write + Send),
         limit: u64,
@@ -119,7 +119,7 @@ impl Caller {
         let line = Line::default();
         std::thread::scope(|scope| {
             let receiving = scope.spawn(|| receive(stream, &line, into, limit));
-            let called = self.call_unless(stop, "Communicator.Download", argument);
+            let called = self.call_unless(cancel, "Communicator.Download", argument);
             if called.is_err() {
                 line.hang_up(broker, id);
             }
@@ -156,7 +156,11 @@ fn listen(index: usize, appointment: Appointment, to: SyncSender<Came>) -> io::R
 }
 
 /// Waits for both ends of output and the exit status: any may come last.
-fn gather(came: &Receiver<Came>, stop: &Stop, on_output: &mut dyn FnMut(Piece)) -> Result<Finished, String> {
+fn gather(
+    came: &Receiver<Came>,
+    cancel: &Cancel,
+    on_output: &mut dyn FnMut(Piece),
+) -> Result<Finished, String> {
     let (mut open, mut status) = (2, None);
     loop {
         match came.recv_timeout(POLL) {
@@ -166,7 +170,7 @@ fn gather(came: &Receiver<Came>, stop: &Stop, on_output: &mut dyn FnMut(Piece)) 
             // The host itself has lost track of the command.
             Ok(Came::Status(Err(_) | Ok(DISCONNECTED))) => status = Some(Finished::Disconnected),
             Ok(Came::Status(Ok(code))) => status = Some(Finished::Code(code)),
-            Err(RecvTimeoutError::Timeout) => stop.check().map_err(|error| error.to_string())?,
+            Err(RecvTimeoutError::Timeout) => cancel.check().map_err(|error| error.to_string())?,
             Err(RecvTimeoutError::Disconnected) => return Ok(status.unwrap_or(Finished::Disconnected)),
         }
         if let (0, Some(finished)) = (open, status) {
@@ -324,7 +328,7 @@ mod tests {
     fn a_command_ends_with_its_code_and_all_its_output() {
         let (caller, broker) = connected();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let finished = caller.run(&broker, &Stop::never(), "true", |piece| match piece {
+        let finished = caller.run(&broker, &Cancel::never(), "true", |piece| match piece {
             Piece::Out(bytes) => out.extend_from_slice(bytes),
             Piece::Err(bytes) => err.extend_from_slice(bytes),
         });
@@ -335,8 +339,8 @@ mod tests {
     #[test]
     fn a_lost_connection_and_a_refused_command_are_told_apart() {
         let (caller, broker) = connected();
-        assert_eq!(caller.run(&broker, &Stop::never(), "lost", |_| {}), Ok(Finished::Disconnected));
-        assert_eq!(caller.run(&broker, &Stop::never(), "refused", |_| {}), Err("no shell".to_owned()));
+        assert_eq!(caller.run(&broker, &Cancel::never(), "lost", |_| {}), Ok(Finished::Disconnected));
+        assert_eq!(caller.run(&broker, &Cancel::never(), "refused", |_| {}), Err("no shell".to_owned()));
     }
 
     #[test]
@@ -347,7 +351,7 @@ mod tests {
         caller
             .upload(
                 &broker,
-                &Stop::never(),
+                &Cancel::never(),
                 ("/x/bundle", 0o600),
                 (&mut bytes.as_slice(), 1_500_000),
                 &mut |n| sent += n,
@@ -361,7 +365,7 @@ mod tests {
         let (caller, broker) = connected();
         let refused = caller.upload(
             &broker,
-            &Stop::never(),
+            &Cancel::never(),
             ("/full", 0o600),
             (&mut io::repeat(0).take(1 << 30), 1 << 30),
             &mut |_| {},
@@ -374,10 +378,10 @@ mod tests {
         let (caller, broker) = connected();
         for (limit, wanted) in [(2 << 20, 1 << 20), (100, 100)] {
             let mut got = Vec::new();
-            caller.download(&broker, &Stop::never(), "/x", &mut got, limit).unwrap();
+            caller.download(&broker, &Cancel::never(), "/x", &mut got, limit).unwrap();
             assert_eq!(got.len(), wanted);
         }
-        let missing = caller.download(&broker, &Stop::never(), "/missing", &mut Vec::new(), 1);
+        let missing = caller.download(&broker, &Cancel::never(), "/missing", &mut Vec::new(), 1);
         assert_eq!(missing, Err("no such file".to_owned()));
     }
 }

@@ -13,15 +13,15 @@ use crate::plan_document::Plan;
 use crate::receipt::{Check, Receipt};
 use crate::settings::Settings;
 use crate::stage;
-use crate::target::Moment;
+use crate::target::Mode;
 use crate::verify;
 use anyhow::Result;
 
 /// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
-pub(super) fn facts(host: &Host, moment: Moment, settings: &Settings) -> Result<Facts> {
-    match moment {
-        Moment::Bake => detect::detect(host),
-        Moment::Live => detect::detect_live(host, settings),
+pub(super) fn facts(host: &Host, mode: Mode, settings: &Settings) -> Result<Facts> {
+    match mode {
+        Mode::Bake => detect::detect(host),
+        Mode::Live => detect::detect_live(host, settings),
     }
 }
 
@@ -29,11 +29,11 @@ pub(super) fn facts(host: &Host, moment: Moment, settings: &Settings) -> Result<
 pub fn plan_only(
     host: Option<&Host>,
     described: &Described,
-    moment: Moment,
+    mode: Mode,
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
-    let facts = host.map(|host| facts(host, moment, settings)).transpose()?;
-    let plan = plan::plan(described, facts.as_ref(), moment, &Catalog::of(settings)?, settings)?;
+    let facts = host.map(|host| facts(host, mode, settings)).transpose()?;
+    let plan = plan::plan(described, facts.as_ref(), mode, &Catalog::of(settings)?, settings)?;
     Ok((facts, plan))
 }
 
@@ -48,7 +48,7 @@ pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>
         return Ok(false);
     }
     // Of a kernel that came since, nobody has looked into the initial file system yet.
-    let depth = Depth::All { sealed: job.moment == Moment::Bake };
+    let depth = Depth::All { sealed: job.mode == Mode::Bake };
     for edit in plan.edits.iter().filter(|edit| !receipt.plan.edits.contains(edit)) {
         if !due(host, edit, &installed, depth)?.is_empty() {
             return Ok(false);

@@ -112,7 +112,7 @@ pub fn wait_turn(host: &Host, settings: &Settings, name: &str) -> Result<()> {
     ));
     let begin = Instant::now();
     while begin.elapsed() < turn {
-        host.stop.check()?;
+        host.cancel.check()?;
         std::thread::sleep(Duration::from_millis(100).min(turn.saturating_sub(begin.elapsed())));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The packages in a vendor's file, for apt: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
-use super::super::{REPOSITORY, Supplement, Transaction};
+use super::super::{REPOSITORY, Transaction, VendorRepo};
 use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST, classify};
 use crate::host::Host;
@@ -55,16 +55,16 @@ pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<Str
     headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
 }
 
-pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<Supplement> {
+pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
     match driver {
         Driver::Doca => {
             let folder = index_of_host_package(host, file, folder)?;
-            Ok(Supplement { folder, packages: Vec::new(), wanted: Vec::new() })
+            Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
         }
         Driver::MlnxOfed | Driver::Inbox => {
             let all = index_of_archive(host, file, folder)?;
             let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
-            Ok(Supplement { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
+            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
         }
     }
 }
@@ -87,7 +87,7 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
 
 /// Writes an index of all packages in an archive. Says whether the one that needs all others is among them.
 fn index_of_archive(host: &Host, file: &Path, folder: &Path) -> Result<bool> {
-    unpack(&host.stop, file, folder)?;
+    unpack(&host.cancel, file, folder)?;
     let debs = find(folder, &|name| Path::new(name).extension().is_some_and(|end| end == "deb"))?;
     let mut index = String::new();
     for deb in debs {

@@ -1,6 +1,6 @@
 //! Images that hold a vendor's driver already, as Azure's HPC images do: mostly nothing is to be done, and nothing refused.
 
-use super::scene::Scene;
+use super::context::PlanContext;
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
 use crate::plan_document::{self as document, Plan, Target};
@@ -32,8 +32,8 @@ pub(super) enum Present {
 
 /// Looks for a driver that somebody else installed. One that this program installed is planned for like any other, so
 /// that what is missing of it is repaired.
-pub(super) fn look(scene: &Scene, target: &Target) -> Result<Present> {
-    let Some((facts, ofed)) = scene.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
+pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
+    let Some((facts, ofed)) = context.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
         return Ok(Present::Nothing);
     };
     let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
@@ -51,18 +51,19 @@ pub(super) fn look(scene: &Scene, target: &Target) -> Result<Present> {
     let version = ofed.driver_version().map(str::to_owned);
     let named = || format!("{} {}", ofed.driver(), version.as_deref().unwrap_or("of unknown version"));
     let release = ofed.release.clone().unwrap_or_else(named);
-    if !is_wanted(scene, ofed.driver(), version.as_deref()) {
-        let wanted = scene.settings.driver_version.as_deref();
+    if !is_wanted(context, ofed.driver(), version.as_deref()) {
+        let wanted = context.settings.driver_version.as_deref();
         let wanted = wanted.map(|wanted| format!(" {wanted}")).unwrap_or_default();
         let why =
-            format!("{}{wanted} is asked for, but {release} is installed", scene.settings.driver.name());
+            format!("{}{wanted} is asked for, but {release} is installed", context.settings.driver.name());
         return Ok(Present::InTheWay { release, why });
     }
     if let Some(kernel) = target.kernels.iter().find(|kernel| !built_for(kernel)) {
         let why = format!("{release} is installed, but it has no {core} for the kernel {kernel}");
         return Ok(Present::InTheWay { release, why });
     }
-    if scene.secure_boot() && !scene.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core)) {
+    if context.secure_boot() && !context.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core))
+    {
         let what = format!("{release} is installed, but {core} is not loaded, and Secure Boot is on");
         return Err(Reason::SecureBoot.error(what));
     }
@@ -79,12 +80,12 @@ pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Resul
 }
 
 /// Whether the settings leave the choice, or chose this one.
-fn is_wanted(scene: &Scene, driver: Driver, version: Option<&str>) -> bool {
-    let wanted = &scene.settings.driver_version;
+fn is_wanted(context: &PlanContext, driver: Driver, version: Option<&str>) -> bool {
+    let wanted = &context.settings.driver_version;
     let same_version = wanted.as_deref().is_none_or(|wanted| {
         version.is_some_and(|version| crate::catalog::versions::Version::new(version).is_of(wanted))
     });
-    let same_driver = match scene.settings.driver {
+    let same_driver = match context.settings.driver {
         DriverChoice::Auto => true,
         DriverChoice::MlnxOfed => driver == Driver::MlnxOfed,
         DriverChoice::Doca => driver == Driver::Doca,

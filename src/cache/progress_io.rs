@@ -35,7 +35,7 @@ impl<'h> Pass<'h> {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut bytes = 0;
         loop {
-            self.host.stop.check()?;
+            self.host.cancel.check()?;
             let read = read_some(from, &mut buffer)?;
             if read == 0 {
                 return Ok(bytes);
@@ -69,7 +69,7 @@ impl<'h> Pass<'h> {
             });
             let mut bytes = 0;
             while let Ok(chunk) = filled.recv() {
-                self.host.stop.check()?;
+                self.host.cancel.check()?;
                 take(&chunk);
                 bytes += chunk.len() as u64;
                 self.advance(chunk.len() as u64);
@@ -100,17 +100,17 @@ fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> 
 mod tests {
     use super::*;
     use crate::events::Events;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::outcome::Reason;
     use std::time::Duration;
 
-    fn host(stop: Stop) -> Host {
-        Host::open(std::path::Path::new("/"), Events::silent(), stop).unwrap()
+    fn host(cancel: Cancel) -> Host {
+        Host::open(std::path::Path::new("/"), Events::silent(), cancel).unwrap()
     }
 
     #[test]
     fn reading_ahead_gives_every_byte_in_order() {
-        let host = host(Stop::never());
+        let host = host(Cancel::never());
         for size in [0, 1, CHUNK_BYTES, 5 * CHUNK_BYTES + 7] {
             let bytes: Vec<u8> = (0..size).map(|n| u8::try_from(n % 251).unwrap()).collect();
             let mut seen = Vec::new();
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_run_that_must_stop_does_not_wait_for_an_endless_source() {
-        let host = host(Stop::never().within(Duration::from_millis(50)));
+        let host = host(Cancel::never().within(Duration::from_millis(50)));
         let pass = Pass::begin(&host, "reading", 0);
         for error in [
             pass.ahead(&mut std::io::repeat(7), |_| {}).unwrap_err(),
@@ -141,7 +141,7 @@ mod tests {
                 Err(ErrorKind::StorageFull.into())
             }
         }
-        let host = host(Stop::never());
+        let host = host(Cancel::never());
         let pass = Pass::begin(&host, "reading", 0);
         assert_eq!(Reason::of(&pass.ahead(&mut Broken, |_| {}).unwrap_err()), Reason::NoSpace);
     }

@@ -1,6 +1,6 @@
 //! What rules a machine out before its image is looked at: exit codes 10, 13 and 11, in this order.
 
-use super::scene::Scene;
+use super::context::PlanContext;
 use crate::facts::vm_size::SizeVerdict;
 use crate::facts::vmbus::Vmbus;
 use crate::facts::{Facts, pci};
@@ -9,8 +9,8 @@ use anyhow::Result;
 
 /// Refuses a machine that can have no InfiniBand. On a live machine the hardware goes before the size's name, which
 /// may be newer than the table, or of a size that has moved from Network Direct to SR-IOV during its life.
-pub(super) fn machine(scene: &Scene) -> Result<()> {
-    let Some(facts) = scene.live else { return size(scene, "") };
+pub(super) fn machine(context: &PlanContext) -> Result<()> {
+    let Some(facts) = context.live else { return size(context, "") };
     let seen = seen(facts);
     let Some(vmbus) = &facts.vmbus else {
         return Err(Reason::NoVmbus.error(format!("there is no VMBus here (/sys/bus/vmbus/devices); {seen}")));
@@ -18,13 +18,13 @@ pub(super) fn machine(scene: &Scene) -> Result<()> {
     if pci::infiniband(&facts.functions).next().is_some() {
         return Ok(());
     }
-    let name = scene.vm_size.as_deref();
+    let name = context.vm_size.as_deref();
     if vmbus.network_direct {
         let what = format!("{} offers Network Direct on the VMBus; {seen}", name.unwrap_or("this VM"));
         return Err(Reason::SizeLegacyNd.error(what));
     }
-    size(scene, &format!("; {seen}"))?;
-    let expected = match (name, scene.rdma_size().and_then(|size| size.hcas)) {
+    size(context, &format!("; {seen}"))?;
+    let expected = match (name, context.rdma_size().and_then(|size| size.hcas)) {
         (Some(name), Some(1)) => format!("{name} should have an InfiniBand function, and has none"),
         (Some(name), Some(count)) => format!("{name} should have {count} InfiniBand functions, and has none"),
         (Some(name), None) => format!("{name} has no InfiniBand function"),
@@ -34,12 +34,12 @@ pub(super) fn machine(scene: &Scene) -> Result<()> {
 }
 
 /// Refuses a size by its name, unless the user names the adapter: names newer than the table come every month.
-fn size(scene: &Scene, seen: &str) -> Result<()> {
-    if scene.settings.nic.is_some() {
+fn size(context: &PlanContext, seen: &str) -> Result<()> {
+    if context.settings.nic.is_some() {
         return Ok(());
     }
-    let name = scene.vm_size.as_deref().unwrap_or_default();
-    match scene.verdict() {
+    let name = context.vm_size.as_deref().unwrap_or_default();
+    match context.verdict() {
         Some(SizeVerdict::NotRdma) => {
             Err(Reason::SizeNotRdma.error(format!("{name} has no InfiniBand by its name{seen}")))
         }

@@ -1,6 +1,6 @@
 //! When a run must end before it is done: a signal, or its deadline.
 //!
-//! A signal only sets a flag; whoever loops or waits asks [`Stop::check`] and unwinds in order, so that
+//! A signal only sets a flag; whoever loops or waits asks [`Cancel::check`] and unwinds in order, so that
 //! every way out undoes its half-work and leaves a terminal status.
 
 use crate::outcome::Reason;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 /// Shared by everything that takes part in one run.
 #[derive(Debug, Clone)]
-pub struct Stop {
+pub struct Cancel {
     signalled: Arc<AtomicBool>,
     deadline: Option<Instant>,
 }
 
-impl Stop {
+impl Cancel {
     /// Listens for SIGINT, SIGTERM and SIGHUP from now on.
     pub fn on_signals() -> Result<Self> {
         let signalled = Arc::new(AtomicBool::new(false));
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_ends_the_run_with_its_own_reason() {
-        let error = Stop::never().within(Duration::ZERO).check().unwrap_err();
+        let error = Cancel::never().within(Duration::ZERO).check().unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
-        Stop::never().within(Duration::from_secs(60)).check().unwrap();
+        Cancel::never().within(Duration::from_secs(60)).check().unwrap();
     }
 }

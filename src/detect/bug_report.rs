@@ -72,7 +72,7 @@ const TREE: &[(&str, Keep)] = &[
 ];
 
 /// Copies into `to`, a folder that is new or empty. Returns how many files and folders it holds then.
-pub fn capture(host: &Host, facts: &Facts, to: &Path) -> Result<usize> {
+pub fn write(host: &Host, facts: &Facts, to: &Path) -> Result<usize> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot make the folder `{}`", to.display()))?;
     let copy = Root::open(to)?;
     if !copy.list("/").is_empty() {
@@ -82,7 +82,7 @@ pub fn capture(host: &Host, facts: &Facts, to: &Path) -> Result<usize> {
     let mut count = 0;
     for (pattern, keep) in TREE {
         for path in expand(&host.root, pattern) {
-            host.stop.check()?;
+            host.cancel.check()?;
             count += usize::from(copy_one(&host.root, &copy, &path, *keep)?);
         }
     }

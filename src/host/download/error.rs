@@ -21,7 +21,7 @@ pub(crate) struct Failure {
 
 /// Why no bytes came.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum DownloadError {
     /// The run must end.
     Stopped(anyhow::Error),
     /// The file is another one than the one begun.
@@ -30,35 +30,35 @@ pub(crate) enum Trouble {
     Of(usize, Failure),
 }
 
-fn passing(source: usize, error: anyhow::Error) -> Trouble {
-    Trouble::Of(source, Failure { error, passing: true, retry_after: None })
+fn passing(source: usize, error: anyhow::Error) -> DownloadError {
+    DownloadError::Of(source, Failure { error, passing: true, retry_after: None })
 }
 
-pub(crate) fn lasting(source: usize, error: anyhow::Error) -> Trouble {
-    Trouble::Of(source, Failure { error, passing: false, retry_after: None })
+pub(crate) fn lasting(source: usize, error: anyhow::Error) -> DownloadError {
+    DownloadError::Of(source, Failure { error, passing: false, retry_after: None })
 }
 
-pub(crate) fn stalled(source: usize, stall: Duration) -> Trouble {
+pub(crate) fn stalled(source: usize, stall: Duration) -> DownloadError {
     passing(source, Reason::ServerSlow.error(format!("the server sent nothing for {} s", stall.as_secs())))
 }
 
-pub(super) fn too_slow(source: usize, bytes: u64, stall: Duration) -> Trouble {
+pub(super) fn too_slow(source: usize, bytes: u64, stall: Duration) -> DownloadError {
     let message = format!("the server sent only {bytes} bytes in {} s", stall.as_secs());
     passing(source, Reason::ServerSlow.error(message))
 }
 
-pub(super) fn cut_short(source: usize, at: u64, total: u64) -> Trouble {
+pub(super) fn cut_short(source: usize, at: u64, total: u64) -> DownloadError {
     let message = format!("the server ended the file after {at} of {total} bytes");
     passing(source, Reason::DownloadFailed.error(message))
 }
 
-pub(super) fn wrong_length(source: usize, found: u64, total: u64) -> Trouble {
+pub(super) fn wrong_length(source: usize, found: u64, total: u64) -> DownloadError {
     let message = format!("the server has a file of {found} bytes where one of {total} is wanted");
     lasting(source, Reason::DigestMismatch.error(message))
 }
 
 /// A request that failed before its answer was complete.
-pub(crate) fn broken(source: usize, error: reqwest::Error) -> Trouble {
+pub(crate) fn broken(source: usize, error: reqwest::Error) -> DownloadError {
     // reqwest would repeat the whole address, query and all.
     let error = error.without_url();
     let said = chain(&error);
@@ -92,8 +92,8 @@ fn chain(error: &reqwest::Error) -> String {
 }
 
 /// An answer that is neither the file nor a part of it.
-pub(crate) fn refused(source: usize, answer: &Response) -> Trouble {
-    let Trouble::Of(source, failure) = failed_with(source, answer.status(), None) else {
+pub(crate) fn refused(source: usize, answer: &Response) -> DownloadError {
+    let DownloadError::Of(source, failure) = failed_with(source, answer.status(), None) else {
         return failed_with(source, answer.status(), None);
     };
     let retry_after = retry_after(answer.headers(), SystemTime::now()).filter(|_| failure.passing);
@@ -101,11 +101,11 @@ pub(crate) fn refused(source: usize, answer: &Response) -> Trouble {
         let message = format!("{} and wants to be left alone for {} s", failure.error, wait.as_secs());
         return lasting(source, Reason::ServerBusy.error(message));
     }
-    Trouble::Of(source, Failure { retry_after, ..failure })
+    DownloadError::Of(source, Failure { retry_after, ..failure })
 }
 
 /// A status that is no success, with what else was said.
-pub(crate) fn failed_with(source: usize, status: StatusCode, said: Option<&str>) -> Trouble {
+pub(crate) fn failed_with(source: usize, status: StatusCode, said: Option<&str>) -> DownloadError {
     let said = said.filter(|said| !said.is_empty()).map(|said| format!(": {said}")).unwrap_or_default();
     let message = format!("the server said {status}{said}");
     match status {
@@ -131,7 +131,11 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
 }
 
 /// A part must begin where the last one ended. Returns the size of the whole, if the server says it.
-pub(super) fn check_range(source: usize, headers: &HeaderMap, from: u64) -> Result<Option<u64>, Trouble> {
+pub(super) fn check_range(
+    source: usize,
+    headers: &HeaderMap,
+    from: u64,
+) -> Result<Option<u64>, DownloadError> {
     let text = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let parts = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('/'));
     let begins = parts.and_then(|(range, _)| range.split_once('-')?.0.parse::<u64>().ok());
@@ -147,7 +151,7 @@ pub(super) fn length_of(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Portals and proxies that want a login answer anything with a page of theirs, as if all were well.
-pub(super) fn check_kind(source: usize, headers: &HeaderMap) -> Result<(), Trouble> {
+pub(super) fn check_kind(source: usize, headers: &HeaderMap) -> Result<(), DownloadError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("text/html") {
         return Ok(());

@@ -1,6 +1,6 @@
 //! The packages in a vendor's file, for rpm: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
-use super::super::{Manager, REPOSITORY, Supplement, Transaction};
+use super::super::{Manager, REPOSITORY, Transaction, VendorRepo};
 use super::INDEX;
 use super::install::{REPOSITORIES, SCRATCH, classify, command, configured};
 use crate::host::Host;
@@ -113,21 +113,21 @@ pub(in super::super) fn read(
     driver: Driver,
     file: &Path,
     folder: &Path,
-) -> Result<Supplement> {
+) -> Result<VendorRepo> {
     match driver {
         Driver::Doca => {
             let folder = index_of_host_package(host, file, folder)?;
-            Ok(Supplement { folder, packages: Vec::new(), wanted: Vec::new() })
+            Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
         }
         Driver::MlnxOfed | Driver::Inbox => {
-            unpack(&host.stop, file, folder)?;
+            unpack(&host.cancel, file, folder)?;
             let show = folder.display().to_string();
             let make = Cmd::new("createrepo_c").args(["--quiet", "--no-database", &show]);
             host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
             let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
             let packages = all.into_iter().map(str::to_owned).collect();
             let wanted = if manager == Manager::Zypper { WANTED_ON_SUSE } else { WANTED_BY_INSTALLER };
-            Ok(Supplement { folder: folder.to_owned(), packages, wanted: wanted.to_vec() })
+            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: wanted.to_vec() })
         }
     }
 }

@@ -5,10 +5,10 @@ use crate::facts::Facts;
 use crate::facts::secure_boot::SecureBoot;
 use crate::facts::vm_size::{RdmaSize, SizeVerdict, verdict};
 use crate::settings::Settings;
-use crate::target::Moment;
+use crate::target::Mode;
 
 /// Everything there is to decide by, except the catalogue.
-pub(super) struct Scene<'a> {
+pub(super) struct PlanContext<'a> {
     pub(super) settings: &'a Settings,
     /// The root's facts.
     pub(super) facts: Option<&'a Facts>,
@@ -18,9 +18,9 @@ pub(super) struct Scene<'a> {
     pub(super) vm_size: Option<String>,
 }
 
-impl<'a> Scene<'a> {
-    pub(super) fn new(facts: Option<&'a Facts>, moment: Moment, settings: &'a Settings) -> Self {
-        let live = facts.filter(|_| moment == Moment::Live);
+impl<'a> PlanContext<'a> {
+    pub(super) fn new(facts: Option<&'a Facts>, mode: Mode, settings: &'a Settings) -> Self {
+        let live = facts.filter(|_| mode == Mode::Live);
         let vm_size = settings.vm_size.clone().or_else(|| live?.compute.vm_size.clone());
         Self { settings, facts, live, vm_size }
     }

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::outcome::{Outcome, Reason};
 use crate::plan_document::Plan;
 use crate::settings::RebootPolicy;
-use crate::target::{Driver, Moment};
+use crate::target::{Driver, Mode};
 use crate::verify;
 use anyhow::Result;
 
@@ -19,7 +19,7 @@ pub(super) fn were_seen(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
 
 /// How far the running kernel, when there is one, has the modules of the plan now.
 pub(super) fn load(job: &Job, plan: &Plan) -> Result<Loaded> {
-    if job.moment == Moment::Bake {
+    if job.mode == Mode::Bake {
         return Ok(Loaded::All);
     }
     match configure::load_modules(job.host, &plan.modules)? {

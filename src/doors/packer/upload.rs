@@ -3,7 +3,7 @@
 use super::guest::{As, Guest, quoted};
 use crate::cache::{Bundle, Cache, Digest};
 use crate::host::Host;
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -71,7 +71,7 @@ pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> 
         None => std::env::current_exe().context("cannot find this program's own file")?,
     };
     let doing = || format!("cannot read `{}`", path.display());
-    let mut file = File::open(&path).because(Reason::BadSettings, doing)?;
+    let mut file = File::open(&path).with_reason(Reason::BadSettings, doing)?;
     let built_for = architecture(&mut file).with_context(doing)?;
     if built_for.is_none_or(|built_for| built_for != arch) {
         let built_for = built_for.unwrap_or("no known architecture");
@@ -134,9 +134,9 @@ pub(super) fn upload(
                 progress.add(bytes);
             }
         };
-        let sent = guest.caller.upload(guest.broker, &guest.stop, (path, mode), (from, size), &mut on_sent);
+        let sent = guest.caller.upload(guest.broker, &guest.cancel, (path, mode), (from, size), &mut on_sent);
         let Err(how) = sent else { return Ok(()) };
-        guest.stop.check()?;
+        guest.cancel.check()?;
         if how.contains("No space left") || how.contains("Disk quota") {
             return Err(Reason::NoSpace.error(format!("uploading `{path}`: {how}")));
         }

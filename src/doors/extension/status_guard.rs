@@ -11,15 +11,15 @@ pub(super) const OPERATION: &str = "Enable";
 /// Bytes of a message on standard output or error. The agent reads the first 3200 of both together, and shows less.
 const BRIEF: usize = 600;
 
-/// Ends the status on drop, unless [`Ending::settle`] or [`Ending::hand_over`] came before.
+/// Ends the status on drop, unless [`StatusGuard::settle`] or [`StatusGuard::hand_over`] came before.
 #[derive(Debug)]
-pub(super) struct Ending<'a> {
+pub(super) struct StatusGuard<'a> {
     host: &'a Host,
     handler: &'a Handler,
     open: bool,
 }
 
-impl<'a> Ending<'a> {
+impl<'a> StatusGuard<'a> {
     pub(super) fn of(host: &'a Host, handler: &'a Handler) -> Self {
         Self { host, handler, open: true }
     }
@@ -42,7 +42,7 @@ impl<'a> Ending<'a> {
     }
 }
 
-impl Drop for Ending<'_> {
+impl Drop for StatusGuard<'_> {
     fn drop(&mut self) {
         if self.open {
             let outcome = Outcome::new(Reason::Internal, "the handler ended without saying how");
@@ -123,7 +123,7 @@ pub(super) fn brief(events: &Events, outcome: &Outcome) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::stop::Stop;
+    use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
 
     fn handler(host: &Host) -> Handler {
@@ -140,12 +140,12 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_status_and_leaves_the_settings_to_the_next_start() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let handler = handler(&host);
         begin(&host, &handler, "at work");
         assert_eq!(document(&host).code(), (0, false));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ending = Ending::of(&host, &handler);
+            let _ending = StatusGuard::of(&host, &handler);
             panic!("a bug");
         }));
         assert!(panicked.is_err());
@@ -155,30 +155,30 @@ mod tests {
 
     #[test]
     fn what_a_run_has_said_of_its_end_stays_and_another_end_takes_its_place() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let handler = handler(&host);
         let installed = Outcome::new(Reason::Installed, "inbox");
         let mut told = StatusDocument::begin("Install");
         told.end(&installed);
         told.save(&host.root, "/h/status/4.status").unwrap();
         let before = host.root.read_text("/h/status/4.status").unwrap();
-        Ending::of(&host, &handler).settle(&installed, &[]);
+        StatusGuard::of(&host, &handler).settle(&installed, &[]);
         assert_eq!(host.root.read_text("/h/status/4.status").unwrap(), before);
         assert!(handler.is_seen(&host));
         assert!(stands(&host, &handler, &Outcome::new(Reason::AlreadyInstalled, "inbox")));
         assert!(!stands(&host, &handler, &Outcome::new(Reason::RebootRequired, "inbox")));
 
-        Ending::of(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
+        StatusGuard::of(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
         assert_eq!(document(&host).code(), (10, true));
         assert!(document(&host).to_text().contains("odd"));
     }
 
     #[test]
     fn a_folder_that_the_agent_has_removed_is_not_made_again() {
-        let (_dir, host) = on_an_empty_root(Stop::never());
+        let (_dir, host) = on_an_empty_root(Cancel::never());
         let handler = handler(&host);
         host.root.remove_all("/h").unwrap();
-        Ending::of(&host, &handler).settle(&Outcome::new(Reason::Installed, "inbox"), &[]);
+        StatusGuard::of(&host, &handler).settle(&Outcome::new(Reason::Installed, "inbox"), &[]);
         assert!(!host.root.exists("/h"));
     }
 

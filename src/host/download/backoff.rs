@@ -2,7 +2,7 @@
 //! for it. Full jitter, because it spreads many clients that failed at the same moment best (AWS Architecture Blog,
 //! "Exponential Backoff And Jitter").
 
-use super::trouble::{Failure, Trouble};
+use super::error::{DownloadError, Failure};
 use crate::host::Host;
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// One address, and how it has behaved.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct Backoff {
     /// The address.
     pub(super) url: String,
     /// Why it is not asked again.
@@ -32,7 +32,7 @@ pub(super) struct Patience {
     retries: u32,
 }
 
-impl Patience {
+impl Backoff {
     pub(super) fn new(url: String, retries: u32) -> Self {
         Self {
             url,
@@ -87,15 +87,15 @@ pub(crate) fn patiently<T>(
     host: &Host,
     url: &str,
     retries: u32,
-    mut attempt: impl FnMut() -> Result<T, Trouble>,
+    mut attempt: impl FnMut() -> Result<T, DownloadError>,
 ) -> Result<T> {
-    let mut patience = Patience { verb: "asking", ..Patience::new(url.to_owned(), retries) };
+    let mut patience = Backoff { verb: "asking", ..Backoff::new(url.to_owned(), retries) };
     loop {
         let failure = match attempt() {
             Ok(done) => return Ok(done),
-            Err(Trouble::Stopped(error)) => return Err(error),
-            Err(Trouble::Changed) => continue,
-            Err(Trouble::Of(_, failure)) => failure,
+            Err(DownloadError::Stopped(error)) => return Err(error),
+            Err(DownloadError::Changed) => continue,
+            Err(DownloadError::Of(_, failure)) => failure,
         };
         if let Some(message) = patience.fail(failure) {
             host.events.warn(message);
@@ -104,7 +104,7 @@ pub(crate) fn patiently<T>(
             return Err(error);
         }
         while Instant::now() < patience.not_before {
-            host.stop.check()?;
+            host.cancel.check()?;
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -142,7 +142,7 @@ pub fn jitter_of(name: &str, spread: Duration) -> Duration {
 }
 
 /// The end of all addresses: the own address's error, which is last, with what the mirrors said.
-pub(super) fn all_dead(sources: &mut [Patience]) -> anyhow::Error {
+pub(super) fn all_dead(sources: &mut [Backoff]) -> anyhow::Error {
     let mut errors = sources.iter_mut().filter_map(|source| source.dead.take()).collect::<Vec<_>>();
     let Some(last) = errors.pop() else { return Reason::DownloadFailed.error("there is no address to ask") };
     if errors.is_empty() {

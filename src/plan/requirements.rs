@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::target::Nic;
 
 /// What a driver is wanted for.
-pub(super) struct Wish<'a> {
+pub(super) struct Requirements<'a> {
     pub(super) target: &'a Target,
     /// Sets of adapters; a driver must serve all of one set. The better set comes first.
     pub(super) nics: &'a [Vec<Nic>],

@@ -8,7 +8,7 @@
 
 use super::remote::signature_tag;
 use super::{Cache, Digest, layout};
-use crate::outcome::{Because, Reason};
+use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
 use base64::Engine;
@@ -64,8 +64,8 @@ impl Key {
 
     fn parse(pem: &str) -> Result<Self> {
         let wrong = || "key `public_key`: this is not an ECDSA P-256 public key in PEM".to_owned();
-        let der =
-            SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes()).because(Reason::BadSettings, wrong)?;
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
+            .with_reason(Reason::BadSettings, wrong)?;
         let point = der.strip_prefix(P256.as_slice()).filter(|point| point.len() == 65 && point[0] == 4);
         let point = point.ok_or_else(|| Reason::BadSettings.error(wrong()))?.to_vec();
         Ok(Self { point })

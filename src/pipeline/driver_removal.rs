@@ -5,10 +5,10 @@ use crate::edits::initramfs;
 use crate::facts::modules::{self, Module};
 use crate::facts::ofed;
 use crate::host::Host;
-use crate::host::inside::Sandbox;
 use crate::host::journal::Journal;
 use crate::host::run::Cmd;
-use crate::install::{self, Manner};
+use crate::host::sandbox::Sandbox;
+use crate::install::{self, InstallOptions};
 use crate::outcome::Reason;
 use crate::packages::Manager;
 use crate::plan_document::Plan;
@@ -24,18 +24,18 @@ const DOCA_PACKAGES: [&str; 6] =
 
 /// A run that takes something out.
 #[derive(Debug)]
-pub(super) struct TakeOut<'a> {
+pub(super) struct DriverRemoval<'a> {
     pub(super) host: &'a Host,
     pub(super) manager: Manager,
-    pub(super) manner: Manner,
+    pub(super) options: InstallOptions,
     /// The kernels that are to have their own modules again.
     pub(super) kernels: &'a [String],
 }
 
-impl TakeOut<'_> {
+impl DriverRemoval<'_> {
     /// Takes out what somebody else installed, of which no receipt tells.
     pub(super) fn others(&self, journal: &mut Journal, release: &str) -> Result<()> {
-        let Self { host, manager, manner, .. } = self;
+        let Self { host, manager, options, .. } = self;
         host.events.info(format!("taking out {release}"));
         if !host.root.exists(UNINSTALLER) {
             let what =
@@ -46,7 +46,7 @@ impl TakeOut<'_> {
         let installed = manager.installed(host)?;
         let doca: Vec<String> = installed.named(&doca).map(str::to_owned).collect();
         self.keep_services(journal)?;
-        install::remove(host, journal, *manager, &doca, *manner)?;
+        install::remove(host, journal, *manager, &doca, *options)?;
         self.run_uninstaller(journal)?;
         self.own_modules_again()?;
         match ofed::read(host).filter(|left| left.release.is_some() || left.openibd) {
@@ -60,7 +60,7 @@ impl TakeOut<'_> {
 
     /// Takes out what this program installed: `packages` are those that came with it and are still there.
     pub(super) fn ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
-        let Self { host, manager, manner, .. } = self;
+        let Self { host, manager, options, .. } = self;
         if plan.driver != Driver::Inbox {
             self.keep_services(journal)?;
         }
@@ -70,7 +70,7 @@ impl TakeOut<'_> {
         let installed = manager.installed(host)?.versions;
         let left: Vec<String> =
             packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
-        install::remove(host, journal, *manager, &left, *manner)?;
+        install::remove(host, journal, *manager, &left, *options)?;
         if plan.driver != Driver::Inbox {
             self.own_modules_again()?;
         }
@@ -80,7 +80,7 @@ impl TakeOut<'_> {
     /// Package scripts must not stop `openibd` either: that unloads the modules under the adapters, and on Azure those
     /// are gone then until the next boot.
     fn keep_services(&self, journal: &mut Journal) -> Result<()> {
-        install::begin(self.host, journal, self.manager, Manner { sealed: true, ..self.manner })
+        install::begin(self.host, journal, self.manager, InstallOptions { sealed: true, ..self.options })
     }
 
     /// It asks nothing with `--force`, and leaves loaded modules alone without `--unload-modules`.
@@ -110,7 +110,7 @@ impl TakeOut<'_> {
                 }
             }
             if let Some(initramfs) = initramfs::find(host, kernel) {
-                let sealed = self.manner.sealed;
+                let sealed = self.options.sealed;
                 for core in &cores {
                     if !initramfs.stale(host, core, sealed)?.is_empty() {
                         initramfs.refresh(host, sealed)?;
@@ -122,7 +122,7 @@ impl TakeOut<'_> {
     }
 
     fn inside(&self, cmd: Cmd) -> Cmd {
-        let Manner { offline, sealed, .. } = self.manner;
+        let InstallOptions { offline, sealed, .. } = self.options;
         cmd.inside(Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() })
     }
 }

@@ -1,16 +1,16 @@
 //! What an earlier run left in a root, and what this one makes of it.
 
 use super::Job;
-use super::take_out::TakeOut;
+use super::driver_removal::DriverRemoval;
 use crate::configure;
 use crate::edit::Edit;
 use crate::host::Host;
 use crate::host::journal::{Change, Journal};
-use crate::install::Manner;
+use crate::install::InstallOptions;
 use crate::plan_document::Plan;
 use crate::receipt::Receipt;
 use crate::stage;
-use crate::target::{Driver, Moment};
+use crate::target::{Driver, Mode};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -21,18 +21,18 @@ pub(super) fn clear_the_way(
     plan: &Plan,
     earlier: Option<&Receipt>,
 ) -> Result<()> {
-    let manner = Manner::of(job.settings, job.moment);
+    let options = InstallOptions::of(job.settings, job.mode);
     let kernels = &job.host.root.list("/lib/modules");
-    let take_out = TakeOut { host: job.host, manager: stage::manager_of(plan)?, manner, kernels };
+    let removal = DriverRemoval { host: job.host, manager: stage::manager_of(plan)?, options, kernels };
     if let Some(release) = &plan.replaces {
-        return take_out.others(journal, release);
+        return removal.others(journal, release);
     }
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
     match earlier.filter(|earlier| earlier.plan.driver != Driver::Inbox && of(&earlier.plan) != of(plan)) {
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
             let packages: Vec<String> = earlier.added.iter().cloned().collect();
-            take_out.ours(journal, &earlier.plan, &packages)
+            removal.ours(journal, &earlier.plan, &packages)
         }
         None => Ok(()),
     }
@@ -64,7 +64,7 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
     configure::take_back(job.host, &earlier.plan.edits, &retired)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);
-        configure::let_go(job.host, stage::manager_of(plan)?, &held, job.moment == Moment::Bake)?;
+        configure::let_go(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;
     }
     Ok(())
 }
