@@ -3,7 +3,6 @@
 
 pub mod apt;
 pub mod dkms;
-pub mod dpkg;
 mod hold;
 mod installed;
 pub mod rpm;
@@ -186,7 +185,7 @@ impl Manager {
     /// What is installed in a root.
     pub fn installed(self, host: &Host) -> Result<Installed> {
         match self {
-            Self::Apt => dpkg::installed(&host.root),
+            Self::Apt => apt::dpkg::installed(&host.root),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::installed(host),
         }
     }
@@ -194,7 +193,7 @@ impl Manager {
     /// What is installed in a root, where its database can be read without running anything.
     pub fn installed_by_its_files(self, root: &Root) -> Result<Option<Installed>> {
         match self {
-            Self::Apt => dpkg::installed(root).map(Some),
+            Self::Apt => apt::dpkg::installed(root).map(Some),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(None),
         }
     }
@@ -203,7 +202,7 @@ impl Manager {
     pub fn resolve(self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
         match self {
             Self::Apt => apt::resolve::resolve(host, request),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::resolve::resolve(host, request),
+            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::dnf::resolve::resolve(host, request),
         }
     }
 
@@ -292,7 +291,7 @@ impl Manager {
     /// Removes packages with their settings, in one transaction that refuses to break what others need.
     pub fn remove(self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
         match self {
-            Self::Apt => dpkg::purge(host, packages, sealed),
+            Self::Apt => apt::dpkg::purge(host, packages, sealed),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::erase(host, packages, sealed),
         }
     }
@@ -300,7 +299,7 @@ impl Manager {
     /// The files of installed packages.
     pub fn files(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
         match self {
-            Self::Apt => dpkg::files(host, packages),
+            Self::Apt => apt::dpkg::files(host, packages),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::files(host, packages),
         }
     }
@@ -308,7 +307,7 @@ impl Manager {
     /// Puts installed packages on hold, or lets go of them, where that is a state of the package.
     pub fn hold(self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
         match self {
-            Self::Apt => dpkg::hold(host, packages, on, sealed),
+            Self::Apt => apt::dpkg::hold(host, packages, on, sealed),
             // Each holds by patterns in a file of its own, see [`Manager::hold_back`], and none by a package's state.
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(()),
         }
@@ -318,7 +317,7 @@ impl Manager {
     /// Configuration files may differ.
     pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
         match self {
-            Self::Apt => dpkg::verify(host, packages),
+            Self::Apt => apt::dpkg::verify(host, packages),
             Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::verify(host, packages),
         }
     }

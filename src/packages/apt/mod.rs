@@ -1,5 +1,6 @@
 //! apt: resolves for another root without touching it, and installs from a local repository alone.
 
+pub(super) mod dpkg;
 pub(super) mod install;
 pub(super) mod resolve;
 mod sources;

@@ -1,8 +1,8 @@
 //! What would have to be fetched for a target: asked of apt, in a state of its own.
 
-use super::super::{Base, Download, Resolution, ResolveRequest, dpkg};
-use super::sources;
+use super::super::{Base, Download, Resolution, ResolveRequest};
 use super::vendor_repo::NO_FOREIGN_DKMS;
+use super::{dpkg, sources};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::Cmd;

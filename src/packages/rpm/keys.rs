@@ -2,7 +2,7 @@
 //! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
 
 use super::super::Arrived;
-use super::resolve::Trust;
+use super::dnf::resolve::Trust;
 use crate::host::Host;
 use crate::host::download::Stream;
 use crate::host::http::{self, Client, NetworkOptions};

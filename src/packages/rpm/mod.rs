@@ -4,10 +4,10 @@
 //! same repositories. They are installed by the target's own.
 
 pub(super) mod database;
+pub(super) mod dnf;
 pub(super) mod index;
 pub(super) mod install;
 mod keys;
-pub(super) mod resolve;
 mod sources;
 pub(super) mod vendor_repo;
 

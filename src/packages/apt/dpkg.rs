@@ -1,6 +1,6 @@
 //! dpkg's database, read as the text it is, and dpkg's own check of installed files.
 
-use super::Installed;
+use super::super::Installed;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -14,7 +14,7 @@ pub(super) const STATUS: &str = "/var/lib/dpkg/status";
 const UPDATES: &str = "/var/lib/dpkg/updates";
 
 /// What dpkg's database says is installed.
-pub(super) fn installed(root: &Root) -> Result<Installed> {
+pub(in super::super) fn installed(root: &Root) -> Result<Installed> {
     let mut installed = root.read_text(STATUS)?.map(|text| parse(&text)).unwrap_or_default();
     if !root.list(UPDATES).is_empty() && installed.broken.is_empty() {
         installed.broken.push("dpkg".to_owned());
@@ -53,7 +53,7 @@ fn parse(text: &str) -> Installed {
 }
 
 /// `dpkg --verify`, which compares every file with its digest at packaging time.
-pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -71,7 +71,7 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 }
 
 /// `dpkg --listfiles`.
-pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -86,14 +86,14 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 }
 
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
-pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+pub(in super::super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
     let finished = host.run(&Cmd::new("dpkg").arg("--purge").args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
 /// What `apt-mark hold` and `unhold` do, without apt's caches: dpkg keeps what is wanted of each package.
-pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+pub(in super::super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
     let wanted = if on { "hold" } else { "install" };
     let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
     let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };

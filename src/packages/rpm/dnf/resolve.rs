@@ -1,8 +1,8 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
-use super::super::hold::RDMA_RPMS;
-use super::super::{Base, Download, Resolution, ResolveRequest};
-use super::{sources, vendor_repo};
+use super::super::super::hold::RDMA_RPMS;
+use super::super::super::{Base, Download, Resolution, ResolveRequest};
+use super::super::{sources, vendor_repo};
 use crate::host::Host;
 use crate::host::http::asked_directly;
 use crate::host::run::Cmd;
@@ -40,15 +40,15 @@ struct Package {
 
 /// Which packages must be signed, and by whom: kept from resolving until they have come.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Trust {
+pub(in super::super) struct Trust {
     /// Addresses of keys.
-    pub(super) keys: Vec<String>,
+    pub(in super::super) keys: Vec<String>,
     /// Files whose repository asks for signatures.
-    pub(super) signed: Vec<String>,
+    pub(in super::super) signed: Vec<String>,
 }
 
 /// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+pub(in super::super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
     let copied = sources::copy(request.sources, scratch.path())?;
