@@ -111,7 +111,7 @@ impl Initramfs {
 }
 
 fn sandbox(host: &Host, sealed: bool) -> Sandbox {
-    Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() }
+    Sandbox::offline(&host.root, sealed)
 }
 
 /// Lines as `ls -l` and `cpio -tv` print them: mode, links, owner, group, size, date, path.

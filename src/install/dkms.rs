@@ -80,7 +80,7 @@ impl Work<'_> {
 
     fn sandbox(&self) -> Sandbox {
         let InstallOptions { offline, sealed, .. } = self.options;
-        Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() }
+        Sandbox::offline(&self.host.root, sealed).with_network(!offline)
     }
 
     fn checked(&self, finished: &Finished, source: &Source, kernel: &str) -> Result<()> {

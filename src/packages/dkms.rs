@@ -100,8 +100,7 @@ fn status(host: &Host) -> Result<Vec<State>> {
     if !host.root.exists("/usr/sbin/dkms") && !host.root.exists("/sbin/dkms") {
         return Ok(Vec::new());
     }
-    let sandbox =
-        Sandbox { root: host.root.path().to_owned(), offline: true, sealed: false, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, false);
     let asked = host.run(&Cmd::new("dkms").arg("status").captured().inside(sandbox))?;
     Ok(asked.check(Reason::DkmsBuild, "asking DKMS")?.stdout.lines().filter_map(parse).collect())
 }

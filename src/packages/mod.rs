@@ -325,11 +325,6 @@ impl Manager {
 
 impl Transaction<'_> {
     fn sandbox(&self, host: &Host) -> Sandbox {
-        Sandbox {
-            root: host.root.path().to_owned(),
-            offline: self.offline,
-            sealed: self.sealed,
-            views: vec![(self.blobs.to_owned(), BLOBS.to_owned())],
-        }
+        Sandbox::offline(&host.root, self.sealed).with_network(!self.offline).with_view(self.blobs, BLOBS)
     }
 }

@@ -123,6 +123,6 @@ impl DriverRemoval<'_> {
 
     fn inside(&self, cmd: Cmd) -> Cmd {
         let InstallOptions { offline, sealed, .. } = self.options;
-        cmd.inside(Sandbox { root: self.host.root.path().to_owned(), offline, sealed, views: Vec::new() })
+        cmd.inside(Sandbox::offline(&self.host.root, sealed).with_network(!offline))
     }
 }

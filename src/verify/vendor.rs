@@ -62,8 +62,7 @@ pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
 fn version_magic(host: &Host, plan: &Plan, kernel: &str) -> Result<Check> {
     let modinfo =
         Cmd::new("modinfo").args(["-k", kernel, "-F", "vermagic"]).args(plan.modules.iter().cloned());
-    let root = host.root.path().to_owned();
-    let sandbox = Sandbox { root, offline: true, sealed: false, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, false);
     let asked = host.run(&modinfo.captured().inside(sandbox))?;
     let magics: Vec<&str> = asked.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
     let ok =

@@ -59,8 +59,7 @@ pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<S
     }
     let mut cmd = Cmd::new("dpkg").arg("--verify").args(packages).captured();
     if !host.is_running_system() {
-        let root = host.root.path().to_owned();
-        cmd = cmd.inside(Sandbox { root, offline: true, sealed: true, views: Vec::new() });
+        cmd = cmd.inside(Sandbox::offline(&host.root, true));
     }
     let finished = host.run(&cmd)?;
     // dpkg ends with 1 when it lists differences; only silence is an error then.
@@ -75,8 +74,7 @@ pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<St
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    let sandbox =
-        Sandbox { root: host.root.path().to_owned(), offline: true, sealed: true, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, true);
     let list = Cmd::new("dpkg").arg("--listfiles").args(packages).captured();
     let finished = host.run(&list.inside(sandbox))?;
     let finished = finished.check(Reason::PackageManager, "listing the files of packages")?;
@@ -87,7 +85,7 @@ pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<St
 
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
 pub(in super::super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
-    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("dpkg").arg("--purge").args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
@@ -96,7 +94,7 @@ pub(in super::super) fn purge(host: &Host, packages: &[String], sealed: bool) ->
 pub(in super::super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
     let wanted = if on { "hold" } else { "install" };
     let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
-    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, sealed);
     let cmd = Cmd::new("/bin/sh").args(["-c", &script, "dpkg"]).args(packages).inside(sandbox);
     host.run(&cmd)?.check(Reason::PackageManager, "holding packages").map(drop)
 }

@@ -78,7 +78,7 @@ pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<St
 
 /// `rpm --erase`, which never removes more than it is told, and nothing that others need.
 pub(in super::super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
-    let sandbox = Sandbox { root: host.root.path().to_owned(), offline: true, sealed, views: Vec::new() };
+    let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("rpm").arg("--erase").args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
@@ -87,8 +87,7 @@ fn inside(host: &Host, cmd: Cmd) -> Cmd {
     if host.is_running_system() {
         return cmd;
     }
-    let root = host.root.path().to_owned();
-    cmd.inside(Sandbox { root, offline: true, sealed: true, views: Vec::new() })
+    cmd.inside(Sandbox::offline(&host.root, true))
 }
 
 /// Lines are `S.5....T.  c /etc/x` or `missing     /usr/bin/x`; a letter before the path marks configuration (`c`),

@@ -101,11 +101,7 @@ pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()
     }
     // Packed, and as text, since that is what passes between programs here.
     let export = Cmd::new("/bin/sh").args(["-c", "rpmdb --exportdb | gzip -c | base64 -w 0"]);
-    let exported = host.run(
-        &export
-            .inside(Sandbox { root: root.path().to_owned(), offline: true, sealed: true, views: Vec::new() })
-            .captured(),
-    )?;
+    let exported = host.run(&export.inside(Sandbox::offline(root, true)).captured())?;
     let exported = exported.check(Reason::ResolveFailed, "exporting the target's rpm database")?;
     for old in fs::read_dir(to).context("cannot list the copied database")?.flatten() {
         fs::remove_file(old.path()).context("cannot clear the copied database")?;
