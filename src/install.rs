@@ -9,7 +9,7 @@ mod module_check;
 use crate::cache::{Built, Bundle, Cache, VENDOR_TYPE};
 use crate::host::Host;
 use crate::host::fs::Content;
-use crate::host::journal::{Journal, PackagesBefore};
+use crate::ledger::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;

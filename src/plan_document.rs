@@ -2,29 +2,13 @@
 //!
 //! It is complete: another program could carry it out with a package manager and a text editor.
 
-use crate::edit::Edit;
-use crate::target::{Arch, Distro, Driver, KernelDevel, Nic, without_arch};
+use crate::edits::Edit;
+use crate::target::{Driver, KernelDevel, Target, without_arch};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
 /// The JSON Schema of [`Plan`], as shipped.
 pub const SCHEMA: &str = include_str!("plan.schema.json");
-
-/// What a driver is wanted for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Target {
-    /// Distribution and version.
-    pub distro: Distro,
-    /// Architecture.
-    pub arch: Arch,
-    /// The kernels that must have working modules, as `uname -r` prints them.
-    pub kernels: Vec<String>,
-    /// The VM size, where known.
-    pub vm_size: Option<String>,
-    /// The adapter generation, where known.
-    pub nic: Option<Nic>,
-}
 
 /// Versions of a driver that were considered and not taken, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

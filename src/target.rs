@@ -264,6 +264,22 @@ pub struct KernelDevel {
     pub url: Option<String>,
 }
 
+/// What a driver is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Target {
+    /// Distribution and version.
+    pub distro: Distro,
+    /// Architecture.
+    pub arch: Arch,
+    /// The kernels that must have working modules, as `uname -r` prints them.
+    pub kernels: Vec<String>,
+    /// The VM size, where known.
+    pub vm_size: Option<String>,
+    /// The adapter generation, where known.
+    pub nic: Option<Nic>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,14 +5,13 @@ mod services;
 pub mod traffic;
 mod vendor;
 
-use crate::edit::Edit;
-use crate::edits::{Action, Depth, due};
+use crate::edits::{Action, Depth, Edit, due};
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
+use crate::ledger::{Check, Receipt, Subject};
 use crate::outcome::Reason;
 use crate::packages::{Installed, Manager};
 use crate::plan_document::Plan;
-use crate::receipt::{Check, Receipt, Subject};
 use anyhow::Result;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! What a blob is called: the SHA-256 of its bytes, written as OCI writes it, `sha256:` and 64 hex digits.
 
-use crate::host::journal::hex;
+use crate::host::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;

@@ -3,10 +3,10 @@
 //! the image's own policy has it, and where that cannot be done, the image does it at its first boot (fixfiles(8)).
 
 use crate::host::fs::Root;
-use crate::host::journal::Journal;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::host::{Host, STATE_DIR};
+use crate::ledger::Journal;
 use crate::outcome::Reason;
 use anyhow::Result;
 

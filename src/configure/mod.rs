@@ -2,16 +2,13 @@
 
 pub mod labels;
 mod leftovers;
-mod revert;
 
 pub use leftovers::{leftovers, tidy};
-pub use revert::{let_go, let_others_be, take_back};
 
-use crate::edit::Edit;
-use crate::edits::{Action, Depth, due, initramfs};
+use crate::edits::{Action, Depth, Edit, due, initramfs};
 use crate::host::Host;
-use crate::host::journal::Journal;
 use crate::host::run::Cmd;
+use crate::ledger::Journal;
 use crate::packages::Manager;
 use anyhow::Result;
 

@@ -7,7 +7,7 @@ use super::STACK;
 use crate::facts::{Facts, MODULES, azure, compute, rdma};
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
-use crate::receipt::RECEIPT;
+use crate::ledger::RECEIPT;
 use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};

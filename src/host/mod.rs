@@ -7,7 +7,6 @@ pub mod cancel;
 pub mod download;
 pub mod fs;
 pub mod http;
-pub mod journal;
 pub mod lock;
 pub mod process;
 pub mod registry;
@@ -53,6 +52,15 @@ pub fn this_program() -> Result<(Vec<u8>, PathBuf)> {
     let path = std::env::current_exe().context("cannot find this program's own file")?;
     let bytes = std::fs::read(&path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok((bytes, path))
+}
+
+/// Bytes as lower-case hex, the form digests are written in.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A system to work on, and the run that works on it.

@@ -4,7 +4,7 @@
 //! The digest is known only at the end. Until the caller has compared it, nothing in the folder may be run.
 
 use super::cancel::Cancel;
-use super::journal::hex;
+use super::hex;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;

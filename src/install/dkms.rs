@@ -6,10 +6,10 @@
 use super::{InstallOptions, logs};
 use crate::cache::{Built, Bundle, Cache};
 use crate::host::Host;
-use crate::host::journal::Journal;
 use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::Sandbox;
 use crate::host::unpack::unpack;
+use crate::ledger::Journal;
 use crate::outcome::Reason;
 use crate::packages::dkms::{self, HOLD, Source, TREE};
 use anyhow::Result;

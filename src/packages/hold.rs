@@ -1,8 +1,40 @@
-//! How each package manager is told to leave packages alone when it upgrades: by an edit of a file of its own, except
-//! that dpkg keeps it as the state of a package.
+//! How each package manager is told to leave packages alone when it upgrades: in a file of its own, except that dpkg keeps
+//! it as the state of a package.
 
 use super::Manager;
-use crate::edit::{Edit, HoldList};
+use serde::{Deserialize, Serialize};
+
+/// How a package manager's file lists what upgrades leave alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldList {
+    /// `excludepkgs` in the `[main]` section (dnf.conf(5)).
+    Excludepkgs,
+    /// `exclude` in the `[main]` section (yum.conf(5)).
+    Exclude,
+    /// A paragraph for each (zypper(8), `addlock`).
+    ZyppLocks,
+}
+
+/// Where a package manager is told what upgrades leave alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HoldPlace {
+    /// In the state of each package.
+    PackageState,
+    /// In a file that lists other things, too.
+    List {
+        /// The file, inside the root.
+        path: String,
+        /// How it lists them.
+        list: HoldList,
+    },
+    /// In a file with nothing but names, one on each line, whole; no comments (vmware/tdnf, client/config.c and goal.c).
+    Names {
+        /// The file, inside the root.
+        path: String,
+    },
+}
 
 /// What rdma-core is split into on rpm distributions and what goes with it, under the names that the vendor's packages
 /// have, too (the packages of `MLNX_OFED` for RHEL and SLES; rdma-core's own spec files; Azure/azhpc-images also exclude
@@ -41,30 +73,16 @@ pub(super) const RDMA_RPMS: [&str; 30] = [
 ];
 
 impl Manager {
-    /// The edit after which upgrades leave packages of these names alone; `*` stands for any characters. `purpose`
-    /// tells apart what is held back for different reasons.
-    pub fn hold_back(self, purpose: &str, names: &[&str], why: &str) -> Edit {
-        let why = why.to_owned();
-        let list = |path: &str, list| Edit::HoldBack {
-            path: path.to_owned(),
-            list,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            why: why.clone(),
-        };
+    /// Where upgrades are told to leave packages alone. `purpose` tells apart what is held back for different reasons.
+    pub fn hold_place(self, purpose: &str) -> HoldPlace {
+        let list = |path: &str, list| HoldPlace::List { path: path.to_owned(), list };
         match self {
-            Self::Apt => {
-                Edit::HoldPackages { names: names.iter().map(|name| (*name).to_owned()).collect(), why }
-            }
+            Self::Apt => HoldPlace::PackageState,
             // The plugin with commands for this, `versionlock`, is not installed everywhere.
             Self::Dnf => list("/etc/dnf/dnf.conf", HoldList::Excludepkgs),
             Self::Yum => list("/etc/yum.conf", HoldList::Exclude),
             Self::Zypper => list("/etc/zypp/locks", HoldList::ZyppLocks),
-            // A name on each line, whole; no comments (vmware/tdnf, client/config.c and goal.c).
-            Self::Tdnf => Edit::WriteFile {
-                path: format!("/etc/tdnf/locks.d/ofedctl-{purpose}.conf"),
-                content: whole_lines(names),
-                why,
-            },
+            Self::Tdnf => HoldPlace::Names { path: format!("/etc/tdnf/locks.d/ofedctl-{purpose}.conf") },
         }
     }
 
@@ -136,27 +154,25 @@ impl Manager {
     }
 }
 
-/// A line for each name that is whole.
-fn whole_lines(names: &[&str]) -> String {
-    let whole: Vec<&str> = names.iter().copied().filter(|name| !name.contains('*')).collect();
-    whole.join("\n") + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn each_manager_is_told_in_its_own_file() {
-        let names = ["a", "b*"];
-        let path = |manager: Manager| manager.hold_back("x", &names, "").path().map(str::to_owned);
-        let paths = [Manager::Apt, Manager::Dnf, Manager::Yum, Manager::Zypper].map(path);
-        let wanted = [None, Some("/etc/dnf/dnf.conf"), Some("/etc/yum.conf"), Some("/etc/zypp/locks")];
-        assert_eq!(paths, wanted.map(|path| path.map(str::to_owned)));
-        let Edit::WriteFile { path, content, .. } = Manager::Tdnf.hold_back("x", &names, "") else {
-            panic!()
+        let path = |manager: Manager| match manager.hold_place("x") {
+            HoldPlace::PackageState => None,
+            HoldPlace::List { path, .. } | HoldPlace::Names { path } => Some(path),
         };
-        assert_eq!((path.as_str(), content.as_str()), ("/etc/tdnf/locks.d/ofedctl-x.conf", "a\n"));
+        let managers = [Manager::Apt, Manager::Dnf, Manager::Yum, Manager::Zypper, Manager::Tdnf];
+        let wanted = [
+            None,
+            Some("/etc/dnf/dnf.conf"),
+            Some("/etc/yum.conf"),
+            Some("/etc/zypp/locks"),
+            Some("/etc/tdnf/locks.d/ofedctl-x.conf"),
+        ];
+        assert_eq!(managers.map(path), wanted.map(|path| path.map(str::to_owned)));
         // tdnf knows whole names only.
         assert!(!Manager::Tdnf.kernel_packages().iter().any(|name| name.contains('*')));
     }

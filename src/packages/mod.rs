@@ -8,6 +8,7 @@ mod installed;
 pub mod rpm;
 mod vendor;
 
+pub use hold::{HoldList, HoldPlace};
 pub use installed::{Installed, answers};
 
 use crate::host::Host;

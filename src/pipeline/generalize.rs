@@ -1,10 +1,9 @@
 //! Before an image is captured: what belongs to this VM alone goes, what belongs to the image stays.
 
 use crate::configure;
-use crate::host::journal::{JOURNAL, SAVED_DIR};
 use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE, STATE_DIR};
+use crate::ledger::{JOURNAL, RECEIPT, Receipt, SAVED_DIR};
 use crate::outcome::{Outcome, Reason};
-use crate::receipt::{RECEIPT, Receipt};
 use crate::settings::Settings;
 use anyhow::Result;
 use std::time::Duration;

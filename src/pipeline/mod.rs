@@ -21,12 +21,11 @@ use crate::configure::{Loaded, labels};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
-use crate::host::journal::{self, Journal};
 use crate::install::{self, InstallOptions};
+use crate::ledger::{self, Check, Journal, Receipt};
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
-use crate::receipt::{Check, Receipt};
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::stage::{self, Against, Opened};
@@ -109,7 +108,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let host = job.host;
     let started = SystemTime::now();
     report.enter(Step::Detect);
-    let unfinished = journal::recover(host)?;
+    let unfinished = ledger::recover(host)?;
     let mut facts = query::facts(host, job.mode, job.settings)?;
     // A run that did not end well has no receipt; the half of a driver it left is still ours.
     let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.packages_before.is_some());
@@ -204,7 +203,7 @@ fn look(job: &Job, patience: Duration) -> Result<Outlook> {
     if plan.present.is_some() {
         return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
-    if host.root.exists(journal::JOURNAL) || !query::is_already_right(job, &plan, earlier.as_ref())? {
+    if host.root.exists(ledger::JOURNAL) || !query::is_already_right(job, &plan, earlier.as_ref())? {
         return Ok(Outlook::Work(said(&plan)));
     }
     in_place(job, &facts, &plan).map(Outlook::Right)

@@ -2,13 +2,11 @@
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
-use crate::configure;
-use crate::edit::Edit;
+use crate::edits::Edit;
 use crate::host::Host;
-use crate::host::journal::{Change, Journal};
 use crate::install::InstallOptions;
+use crate::ledger::{self, Change, Journal, Receipt};
 use crate::plan_document::Plan;
-use crate::receipt::Receipt;
 use crate::stage;
 use crate::target::{Driver, Mode};
 use anyhow::Result;
@@ -59,12 +57,12 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
     let (kept, retired) = std::mem::take(&mut earlier.changes).into_iter().partition(asked_for);
     earlier.changes = kept;
     for change in &earlier.changes {
-        configure::let_others_be(job.host, &earlier.plan.edits, &plan.edits, change)?;
+        ledger::let_others_be(job.host, &earlier.plan.edits, &plan.edits, change)?;
     }
-    configure::take_back(job.host, &earlier.plan.edits, &retired)?;
+    ledger::take_back(job.host, &earlier.plan.edits, &retired)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);
-        configure::let_go(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;
+        ledger::let_go(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;
     }
     Ok(())
 }

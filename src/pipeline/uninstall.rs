@@ -2,13 +2,11 @@
 
 use super::driver_removal::DriverRemoval;
 use super::with_run_lock;
-use crate::configure;
 use crate::events::Step;
 use crate::host::Host;
-use crate::host::journal::{self, Journal, SAVED_DIR};
 use crate::install::InstallOptions;
+use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR};
 use crate::outcome::{Outcome, Reason};
-use crate::receipt::{RECEIPT, Receipt};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stage;
@@ -23,7 +21,7 @@ pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
 
 fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> Result<Outcome> {
     report.enter(Step::Detect);
-    let unfinished = journal::recover(host)?;
+    let unfinished = ledger::recover(host)?;
     let root = host.root.path().display();
     let Some(receipt) = Receipt::load(&host.root)? else {
         return match &unfinished {
@@ -45,7 +43,7 @@ fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> R
     report.enter(Step::Install);
     let mut journal = Journal::begin(host, unfinished)?;
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
-    configure::let_go(host, manager, &held, mode == Mode::Bake)?;
+    ledger::let_go(host, manager, &held, mode == Mode::Bake)?;
     let options = InstallOptions::of(settings, mode);
     let kernels = &receipt.plan.target.kernels;
     DriverRemoval { host, manager, options, kernels }.ours(&mut journal, &receipt.plan, &packages)?;
@@ -56,7 +54,7 @@ fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> R
     report.done(&format!("{} packages removed", packages.len()));
 
     report.enter(Step::Configure);
-    let kept = configure::take_back(host, &receipt.plan.edits, &receipt.changes)?;
+    let kept = ledger::take_back(host, &receipt.plan.edits, &receipt.changes)?;
     report.done(&format!("{} of {} edits taken back", receipt.changes.len() - kept, receipt.changes.len()));
     journal.commit(|_| {
         host.root.remove_file(RECEIPT)?;

@@ -5,9 +5,9 @@ use super::vendor::{self, Judged};
 use crate::catalog::{Inbox, Line, Row};
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
-use crate::plan_document::{Rejected, Target};
+use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Driver, Nic};
+use crate::target::{Driver, Nic, Target};
 use anyhow::Result;
 
 /// What was chosen.

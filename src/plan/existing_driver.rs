@@ -3,9 +3,9 @@
 use super::context::PlanContext;
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
-use crate::plan_document::{self as document, Plan, Target};
+use crate::plan_document::{self as document, Plan};
 use crate::settings::{DriverChoice, ReplaceDriver, Settings};
-use crate::target::{Driver, Nic};
+use crate::target::{Driver, Nic, Target};
 use anyhow::Result;
 
 /// A driver that is there.

@@ -4,10 +4,8 @@
 //! (`refuse`), then with the image (`choose`).
 
 mod adapter;
-mod build_order;
 mod choose;
 mod context;
-mod edits;
 mod existing_driver;
 mod preconditions;
 mod requirements;
@@ -15,16 +13,16 @@ mod vendor;
 
 use crate::cache::Hasher;
 use crate::catalog::{Catalog, Row};
+use crate::edits::wanted::{self, Subject};
 use crate::facts::Facts;
 use crate::outcome::Reason;
 use crate::packages::Manager;
-use crate::plan_document::{Artifact, Plan, Target};
+use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Driver, Mode, Nic};
+use crate::target::{Arch, Distro, Driver, Mode, Nic, Target};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
 use context::PlanContext;
-use edits::Subject;
 use existing_driver::Present;
 use requirements::Requirements;
 use serde::Serialize;
@@ -71,7 +69,7 @@ pub fn plan(
     preconditions::machine(&context)?;
     let adapter = adapter::of(&context);
     let target = target(described, &context, adapter.nic)?;
-    let modules = edits::modules(adapter.nic, settings);
+    let modules = wanted::modules(adapter.nic, settings);
     let replaces = match existing_driver::look(&context, &target)? {
         Present::Right(found) => return Ok(existing_driver::plan(found, target, modules)),
         Present::InTheWay { release, why } => Some(existing_driver::replaced(settings, release, &why)?),
@@ -102,8 +100,7 @@ pub fn plan(
         }
     };
     let version = driver_version.as_deref();
-    let edits = edits::edits(&Subject { settings, target: &target, driver, version });
-    let edits = [build_order::edits(driver, &target), edits].concat();
+    let edits = wanted::edits(&Subject { settings, target: &target, driver, version });
     Ok(Plan {
         schema_version: 1,
         driver,

@@ -3,9 +3,8 @@
 use crate::catalog::Catalog;
 use crate::facts::Facts;
 use crate::outcome::Reason;
-use crate::plan_document::Target;
 use crate::settings::Settings;
-use crate::target::Nic;
+use crate::target::{Nic, Target};
 
 /// What a driver is wanted for.
 pub(super) struct Requirements<'a> {

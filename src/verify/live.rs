@@ -7,8 +7,8 @@ use crate::facts::vm_size::{SizeVerdict, verdict};
 use crate::facts::{compute, pci, rdma};
 use crate::host::Host;
 use crate::host::run::Cmd;
+use crate::ledger::Check;
 use crate::plan_document::Plan;
-use crate::receipt::Check;
 use anyhow::Result;
 use std::path::Path;
 

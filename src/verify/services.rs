@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::run::Cmd;
-use crate::receipt::Check;
+use crate::ledger::Check;
 use anyhow::Result;
 
 /// What loads modules at boot, and what a network interface that never comes up holds back.
@@ -63,6 +63,6 @@ mod tests {
                 "false service systemd-networkd-wait-online activating",
             ]
         );
-        assert!(checks.iter().all(|check| check.subject == crate::receipt::Subject::Service));
+        assert!(checks.iter().all(|check| check.subject == crate::ledger::Subject::Service));
     }
 }

@@ -4,8 +4,8 @@
 use crate::facts::rdma::{self, Port, VerbsDevice};
 use crate::host::Host;
 use crate::host::run::{Cmd, Finished};
+use crate::ledger::Check;
 use crate::outcome::Reason;
-use crate::receipt::Check;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 

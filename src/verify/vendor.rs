@@ -5,9 +5,9 @@ use crate::facts::ofed;
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
+use crate::ledger::Check;
 use crate::packages::dkms;
 use crate::plan_document::Plan;
-use crate::receipt::Check;
 use crate::target::Driver;
 use anyhow::Result;
 

@@ -54,7 +54,7 @@ pub fn bundle_config() -> BundleConfig {
 
 /// SHA-256 in hex.
 pub fn sha256(bytes: &[u8]) -> String {
-    ofedctl::host::journal::hex(&Sha256::digest(bytes))
+    ofedctl::host::hex(&Sha256::digest(bytes))
 }
 
 /// Holds a lock between test processes until the result is dropped.

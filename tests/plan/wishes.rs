@@ -1,7 +1,7 @@
 //! What the settings ask for is done, or refused in clear words; what an image holds already is left alone.
 
 use crate::machine::{CATALOG, machine, modules, planned, refused};
-use ofedctl::edit::Edit;
+use ofedctl::edits::Edit;
 use ofedctl::facts::Facts;
 use ofedctl::facts::azure::HpcImage;
 use ofedctl::facts::modules::Place;

@@ -3,8 +3,8 @@
 use super::guest::{As, Guest};
 use super::upload::Folder;
 use crate::host::LOG_FILE;
+use crate::ledger::RECEIPT;
 use crate::outcome::{Reason, WithReason};
-use crate::receipt::RECEIPT;
 use crate::status::STATUS_FILE;
 use anyhow::Result;
 use std::fs::File;

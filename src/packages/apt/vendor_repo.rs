@@ -5,7 +5,7 @@ use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST, classify};
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::journal::hex;
+use crate::host::hex;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;

@@ -221,7 +221,7 @@ fn encoder_definition(id: i64, name: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::journal::hex;
+    use crate::host::hex;
     use sha2::{Digest, Sha256};
 
     fn attribute(name: &str, kind: Type, required: bool) -> Attribute {

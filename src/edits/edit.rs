@@ -1,24 +1,8 @@
-//! Edits around a driver, as data: what a plan asks for, what configure makes and verify compares.
+//! An edit as a value: what it wants, how it reads in a plan, and what it makes of a text and takes out of it again.
 
-mod components;
-mod excludes;
-mod keys;
-mod zypp_locks;
-
+use super::text::{components, excludes, keys, zypp_locks};
+use crate::packages::HoldList;
 use serde::{Deserialize, Serialize};
-
-/// How a package manager's file lists what upgrades leave alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum HoldList {
-    /// `excludepkgs` in the `[main]` section (dnf.conf(5)).
-    Excludepkgs,
-    /// `exclude` in the `[main]` section (yum.conf(5)).
-    Exclude,
-    /// A paragraph for each (zypper(8), `addlock`).
-    ZyppLocks,
-}
 
 /// One edit. Making it twice is the same as making it once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,7 +126,7 @@ impl Edit {
             Self::SetComponent { component, version, .. } => {
                 components::set(current, component, version.as_deref().or(ofed)?)?
             }
-            Self::HoldBack { list, names, .. } => list.with(current.unwrap_or_default(), names),
+            Self::HoldBack { list, names, .. } => with(*list, current.unwrap_or_default(), names),
             Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => {
                 return None;
             }
@@ -156,28 +140,26 @@ impl Edit {
         match self {
             Self::SetComponent { component, .. } => components::revert(current, before, component),
             Self::HoldBack { list, names, .. } => {
-                Some(list.without(current, before.unwrap_or_default(), names))
+                Some(without(*list, current, before.unwrap_or_default(), names))
             }
             _ => None,
         }
     }
 }
 
-impl HoldList {
-    fn with(self, text: &[u8], names: &[String]) -> Vec<u8> {
-        match self {
-            Self::Excludepkgs => excludes::add(text, "excludepkgs", names),
-            Self::Exclude => excludes::add(text, "exclude", names),
-            Self::ZyppLocks => zypp_locks::add(text, names),
-        }
+fn with(list: HoldList, text: &[u8], names: &[String]) -> Vec<u8> {
+    match list {
+        HoldList::Excludepkgs => excludes::add(text, "excludepkgs", names),
+        HoldList::Exclude => excludes::add(text, "exclude", names),
+        HoldList::ZyppLocks => zypp_locks::add(text, names),
     }
+}
 
-    fn without(self, text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
-        match self {
-            Self::Excludepkgs => excludes::remove(text, before, "excludepkgs", names),
-            Self::Exclude => excludes::remove(text, before, "exclude", names),
-            Self::ZyppLocks => zypp_locks::remove(text, before, names),
-        }
+fn without(list: HoldList, text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
+    match list {
+        HoldList::Excludepkgs => excludes::remove(text, before, "excludepkgs", names),
+        HoldList::Exclude => excludes::remove(text, before, "exclude", names),
+        HoldList::ZyppLocks => zypp_locks::remove(text, before, names),
     }
 }
 

@@ -1,8 +1,7 @@
 //! The order in which DKMS builds the vendor's modules when a kernel comes later.
 
-use crate::edit::Edit;
-use crate::plan_document::Target;
-use crate::target::{Driver, Family};
+use crate::edits::Edit;
+use crate::target::{Driver, Family, Target};
 
 /// The packages of modules that are built with the symbols of the main one. DKMS goes by the alphabet, in which they
 /// come first, and fails; azhpc-images write these files, too.

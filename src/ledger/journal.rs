@@ -3,9 +3,9 @@
 //! The journal lives at [`JOURNAL`] while a run is at work and is removed when it ends. Old files are kept by
 //! digest under [`SAVED_DIR`]; those of lasting changes stay there, for `uninstall`.
 
-use super::fs::{Content, Root};
-use super::{Host, STATE_DIR};
 use crate::events::Step;
+use crate::host::fs::{Content, Root};
+use crate::host::{Host, STATE_DIR, hex};
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -120,12 +120,12 @@ fn save(root: &Root, record: &Record) -> Result<()> {
 }
 
 /// What a changed file held before; none when it was not there.
-pub fn saved(root: &Root, change: &Change) -> Result<Option<Vec<u8>>> {
+pub(super) fn saved(root: &Root, change: &Change) -> Result<Option<Vec<u8>>> {
     change.before.as_ref().map_or(Ok(None), |saved| root.read(&format!("{SAVED_DIR}/{}", saved.sha256)))
 }
 
 /// Puts back what was there before, last change first.
-pub fn undo(root: &Root, changes: &[Change]) -> Result<()> {
+pub(super) fn undo(root: &Root, changes: &[Change]) -> Result<()> {
     for change in changes.iter().rev() {
         match &change.before {
             None => root.remove_file(&change.path)?,
@@ -144,7 +144,7 @@ pub fn undo(root: &Root, changes: &[Change]) -> Result<()> {
 }
 
 /// Removes the folders that were made for a file, unless something else is in them by now.
-pub fn remove_folders(root: &Root, change: &Change) {
+pub(super) fn remove_folders(root: &Root, change: &Change) {
     for folder in change.folders.iter().rev() {
         root.remove_empty_dir(folder);
     }
@@ -318,15 +318,6 @@ fn keep(root: &Root, old: &Content) -> Result<Saved> {
 fn missing_folders(root: &Root, path: &str) -> Vec<String> {
     let above = path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned());
     above.filter(|folder| !root.exists(folder)).collect()
-}
-
-/// Bytes as lower-case hex, the form digests are written in.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

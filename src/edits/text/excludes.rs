@@ -7,7 +7,7 @@
 const SECTION: &[u8] = b"[main]";
 
 /// Adds the names that the list lacks, at its end. Every other line stays as it is, to the byte.
-pub(super) fn add(text: &[u8], key: &str, names: &[String]) -> Vec<u8> {
+pub(in super::super) fn add(text: &[u8], key: &str, names: &[String]) -> Vec<u8> {
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let list = list(&lines, key);
     let there = list.map(|at| words(&lines, at)).unwrap_or_default();
@@ -33,7 +33,7 @@ pub(super) fn add(text: &[u8], key: &str, names: &[String]) -> Vec<u8> {
 }
 
 /// Takes the names out of the list again, but for those that `before` has.
-pub(super) fn remove(text: &[u8], before: &[u8], key: &str, names: &[String]) -> Vec<u8> {
+pub(in super::super) fn remove(text: &[u8], before: &[u8], key: &str, names: &[String]) -> Vec<u8> {
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let before: Vec<&[u8]> = before.split_inclusive(|byte| *byte == b'\n').collect();
     let list_before = list(&before, key);

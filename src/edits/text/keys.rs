@@ -2,7 +2,7 @@
 
 /// Sets `key=value` whatever form its line has now: active, commented out (`# OS.EnableRDMA=y` is how waagent
 /// ships it), with other spacing, twice, or missing (as on Azure Linux). Every other line stays as it is, to the byte.
-pub(super) fn set(text: &[u8], key: &str, value: &str) -> Vec<u8> {
+pub(in super::super) fn set(text: &[u8], key: &str, value: &str) -> Vec<u8> {
     let wanted = format!("{key}={value}\n").into_bytes();
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let active = |line: &&[u8]| names(line, key);

@@ -1,17 +1,18 @@
-//! What goes with every driver: the modules it is proven by, and the edits around it.
+//! The edits that a plan asks for, and the modules that every driver is proven by.
 
+mod build_order;
+mod hold;
 mod rdma_naming;
 mod vendor;
 
-use crate::edit::Edit;
+use super::Edit;
 use crate::packages::Manager;
-use crate::plan_document::Target;
 use crate::settings::Settings;
-use crate::target::{Driver, Family, Nic};
+use crate::target::{Driver, Family, Nic, Target};
 
 /// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
 /// manager and, when wanted, IP over InfiniBand.
-pub(super) fn modules(nic: Option<Nic>, settings: &Settings) -> Vec<String> {
+pub fn modules(nic: Option<Nic>, settings: &Settings) -> Vec<String> {
     let adapter = match nic.map_or("mlx5", Nic::kernel_driver) {
         "mlx4" => ["mlx4_core", "mlx4_ib"],
         _ => ["mlx5_core", "mlx5_ib"],
@@ -31,17 +32,22 @@ fn boot_modules(settings: &Settings) -> Vec<&'static str> {
 
 /// What one driver is for one target.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub(super) settings: &'a Settings,
-    pub(super) target: &'a Target,
-    pub(super) driver: Driver,
-    pub(super) version: Option<&'a str>,
+pub struct Subject<'a> {
+    /// The settings in force.
+    pub settings: &'a Settings,
+    /// What it is for.
+    pub target: &'a Target,
+    /// The driver.
+    pub driver: Driver,
+    /// Its version; none for the distribution's own.
+    pub version: Option<&'a str>,
 }
 
 /// The edits around the packages.
-pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
+pub fn edits(subject: &Subject) -> Vec<Edit> {
     let settings = subject.settings;
-    let mut edits = vec![modules_at_boot(settings)];
+    let mut edits = build_order::edits(subject.driver, subject.target);
+    edits.push(modules_at_boot(settings));
     if settings.memlock {
         edits.extend(memlock(subject.target.distro.family()));
     }
@@ -100,7 +106,12 @@ fn memlock(family: Family) -> Vec<Edit> {
 /// What keeps the kernels as they are, where the distribution's package manager is known.
 fn kernel_hold(target: &Target) -> Option<Edit> {
     let manager = Manager::of(&target.distro)?;
-    Some(manager.hold_back("kernel", manager.kernel_packages(), "keep the kernels that the modules are for"))
+    Some(hold::edit(
+        manager,
+        "kernel",
+        manager.kernel_packages(),
+        "keep the kernels that the modules are for",
+    ))
 }
 
 /// A file of these lines.

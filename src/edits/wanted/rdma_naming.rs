@@ -8,7 +8,7 @@
 //! domain of its own, counted from 0101 in hexadecimal.
 
 use super::write;
-use crate::edit::Edit;
+use crate::edits::Edit;
 use crate::settings::RdmaNames;
 
 const RULES: &str = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";

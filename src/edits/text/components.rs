@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 
 /// Names the component's version. None when the text is not such a list, which is then not ours to mend.
-pub(super) fn set(text: Option<&[u8]>, component: &str, version: &str) -> Option<Vec<u8>> {
+pub(in super::super) fn set(text: Option<&[u8]>, component: &str, version: &str) -> Option<Vec<u8>> {
     let mut list = match text {
         Some(text) if !text.trim_ascii().is_empty() => read(text)?,
         _ => Map::new(),
@@ -18,7 +18,7 @@ pub(super) fn set(text: Option<&[u8]>, component: &str, version: &str) -> Option
 }
 
 /// Gives the component the version it had before, or none. None when the text is not such a list.
-pub(super) fn revert(text: &[u8], before: Option<&[u8]>, component: &str) -> Option<Vec<u8>> {
+pub(in super::super) fn revert(text: &[u8], before: Option<&[u8]>, component: &str) -> Option<Vec<u8>> {
     let mut list = read(text)?;
     let listed_before = before.and_then(read);
     match listed_before.as_ref().and_then(|before| before.get(component)) {

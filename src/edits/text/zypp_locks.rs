@@ -1,7 +1,7 @@
 //! zypper's list of locks, `/etc/zypp/locks`, in the form that `zypper addlock` writes: a paragraph for each.
 
 /// Adds a lock for each name that has none. Locks of others stay as they are.
-pub(super) fn add(text: &[u8], names: &[String]) -> Vec<u8> {
+pub(in super::super) fn add(text: &[u8], names: &[String]) -> Vec<u8> {
     let mut text = text.to_vec();
     for name in names {
         if !paragraphs(&text).any(|paragraph| is_lock_of(paragraph, name)) {
@@ -18,7 +18,7 @@ pub(super) fn add(text: &[u8], names: &[String]) -> Vec<u8> {
 }
 
 /// Takes the locks of these names out again, but for those that `before` has.
-pub(super) fn remove(text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
+pub(in super::super) fn remove(text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
     let has = |text: &[u8], name: &String| paragraphs(text).any(|it| is_lock_of(it, name));
     let ours: Vec<&String> = names.iter().filter(|name| !has(before, name)).collect();
     let mut left = Vec::with_capacity(text.len());

@@ -1,7 +1,7 @@
 //! The edits around a vendor's driver: its service, the kernels' initial file systems, pins, and the HPC images' list.
 
-use super::{Subject, write};
-use crate::edit::Edit;
+use super::{Subject, hold, write};
+use crate::edits::Edit;
 use crate::packages::Manager;
 use crate::target::{Distro, Driver, Family};
 
@@ -110,7 +110,12 @@ fn unsupported_modules() -> Edit {
 fn shadowed(manager: Manager, driver: Driver) -> Edit {
     let own: &[&str] = if driver == Driver::Doca { &["dkms"] } else { &[] };
     let names = [manager.rdma_packages(), own].concat();
-    manager.hold_back("rdma", &names, "keep the vendor's RDMA packages when the distribution has newer ones")
+    hold::edit(
+        manager,
+        "rdma",
+        &names,
+        "keep the vendor's RDMA packages when the distribution has newer ones",
+    )
 }
 
 /// The list of Azure's HPC images names the OFED release, and DOCA's where that brought it.

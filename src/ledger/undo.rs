@@ -1,9 +1,9 @@
 //! Taking edits back: those of a driver that is taken out, and those that a later plan does not ask for any more.
 
-use crate::edit::Edit;
+use super::journal::{self, Change};
+use crate::edits::Edit;
 use crate::facts::ofed;
 use crate::host::Host;
-use crate::host::journal::{self, Change};
 use crate::packages::Manager;
 use anyhow::Result;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! The receipt: what is installed and from what, so that later runs, users and `uninstall` know.
 
+use super::Change;
 use crate::host::fs::Root;
-use crate::host::journal::Change;
 use crate::plan_document::Plan;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
