@@ -1,29 +1,98 @@
 //! The settings files of a root, and a door's own settings over them.
 
 use crate::host::fs::Root;
-use crate::settings::{CONFIG_DIR, CONFIG_FILE, Layer, Settings};
+use crate::settings::{CONFIG_DIR, CONFIG_FILE, IMAGE_DIR, Layer, Settings, keys};
 use anyhow::Result;
 use std::path::Path;
+
+/// What [`Origin::source`] says of a key that nobody set.
+pub const DEFAULT: &str = "default";
 
 /// The settings of a root, or the defaults where there is none, with what a door was given over them.
 ///
 /// A file that is wrong ends in [`crate::outcome::Reason::BadSettings`] with its path and line.
 pub fn load(root: Option<&Root>, door: Layer) -> Result<Settings> {
+    let files = root.map(layers).transpose()?.unwrap_or_default();
+    Settings::from_layers(files.into_iter().map(|(_, layer)| layer).chain([door]))
+}
+
+/// Where the value of one key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The key.
+    pub key: String,
+    /// The file, the name given for the door's layer, or [`DEFAULT`].
+    pub source: String,
+}
+
+/// The settings, and for each key, in the order of the schema, which layer said so. `name` stands for the door's layer.
+pub fn load_with_origins(root: &Root, name: &str, door: Layer) -> Result<(Settings, Vec<Origin>)> {
+    let mut layers = layers(root)?;
+    layers.push((name.to_owned(), door));
+    let source = |key: &str| layers.iter().rev().find(|(_, layer)| layer.sets(key)).map(|(source, _)| source);
+    let origins = keys().into_iter().map(|key| {
+        let source = source(&key).map_or(DEFAULT, String::as_str).to_owned();
+        Origin { key, source }
+    });
+    let origins = origins.collect();
+    Ok((Settings::from_layers(layers.into_iter().map(|(_, layer)| layer))?, origins))
+}
+
+/// The files of a root with their paths, later over earlier.
+fn layers(root: &Root) -> Result<Vec<(String, Layer)>> {
     let mut layers = Vec::new();
-    if let Some(root) = root {
-        for path in files(root) {
-            if let Some(text) = root.read_text(&path)? {
-                layers.push(Layer::parse(&path, &text)?);
-            }
+    for path in files(root) {
+        if let Some(text) = root.read_text(&path)? {
+            let layer = Layer::parse(&path, &text)?;
+            layers.push((path, layer));
         }
     }
-    layers.push(door);
-    Settings::from_layers(layers)
+    Ok(layers)
 }
 
 /// The files in the order they lie over each other.
 fn files(root: &Root) -> impl Iterator<Item = String> {
+    let image = drop_ins(root, IMAGE_DIR);
+    image.chain(std::iter::once(CONFIG_FILE.to_owned())).chain(drop_ins(root, CONFIG_DIR))
+}
+
+fn drop_ins(root: &Root, folder: &'static str) -> impl Iterator<Item = String> {
     let is_yaml = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "yaml");
-    let further = root.list(CONFIG_DIR).into_iter().filter(is_yaml);
-    std::iter::once(CONFIG_FILE.to_owned()).chain(further.map(|name| format!("{CONFIG_DIR}/{name}")))
+    root.list(folder).into_iter().filter(is_yaml).map(move |name| format!("{folder}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
+
+    #[test]
+    fn an_administrators_file_lies_over_the_images_and_leaves_its_other_keys() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let files = [
+            (
+                "/usr/lib/ofedctl/config.d/50-image.yaml",
+                "offline: true\ncache: /srv/image\nmirrors: [a, b]\n",
+            ),
+            ("/etc/ofedctl/config.yaml", "cache: /srv/site\n"),
+            ("/etc/ofedctl/config.d/50-site.yaml", "mirrors: [c]\n"),
+            ("/etc/ofedctl/config.d/50-site.yaml.bak", "mirrors: [d]\n"),
+        ];
+        for (path, text) in files {
+            host.root.write_text(path, text).unwrap();
+        }
+        let mut door = Layer::default();
+        door.set("ipoib", false.into()).unwrap();
+        let (settings, origins) = load_with_origins(&host.root, "command line", door.clone()).unwrap();
+        assert_eq!(load(Some(&host.root), door).unwrap(), settings);
+        assert!(settings.offline && !settings.ipoib);
+        // Of lists the last one counts as a whole.
+        assert_eq!((settings.cache.as_str(), settings.mirrors), ("/srv/site", vec!["c".to_owned()]));
+        let source = |key: &str| origins.iter().find(|origin| origin.key == key).unwrap().source.clone();
+        assert_eq!(source("offline"), files[0].0);
+        assert_eq!(source("cache"), files[1].0);
+        assert_eq!(source("mirrors"), files[2].0);
+        assert_eq!((source("ipoib"), source("nic")), ("command line".to_owned(), DEFAULT.to_owned()));
+    }
 }

@@ -1,7 +1,8 @@
 //! What a user may ask for: the one [`Settings`] every door builds and the pipeline obeys.
 //!
-//! Layers lie over each other key by key: defaults, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`,
-//! the door, the command line. `settings.schema.json` beside this file is their JSON Schema.
+//! Layers lie over each other key by key, a list as a whole: defaults, what an image's builder set in
+//! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
+//! line. `settings.schema.json` beside this file is their JSON Schema.
 
 use crate::outcome::Reason;
 use crate::target::Nic;
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
 use std::fmt;
 
+/// Settings of whoever built the image, inside its root, read in the order of their names. They lie below all that the
+/// machine's own administrator writes, as systemd's and udev's folders in `/usr/lib` do (file-hierarchy(7)).
+pub const IMAGE_DIR: &str = "/usr/lib/ofedctl/config.d";
 /// Where the settings of a machine live, inside its root.
 pub const CONFIG_FILE: &str = "/etc/ofedctl/config.yaml";
 /// Further settings files, read in the order of their names.
@@ -262,6 +266,11 @@ impl Layer {
     pub fn under(mut self, over: Self) -> Self {
         self.0.extend(over.0);
         self
+    }
+
+    /// Whether the key is set here.
+    pub fn sets(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// The keys that are set, with their values.

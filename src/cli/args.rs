@@ -97,6 +97,17 @@ pub(super) struct GeneralizeArgs {
     pub(super) set: Vec<String>,
 }
 
+/// Arguments of `settings`.
+#[derive(Debug, Args)]
+pub(super) struct SettingsArgs {
+    /// The root whose files are read
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Lay this over the files, as a run with it would; may be given again
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
 /// Arguments of whatever makes a root right; all there are for `install`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {

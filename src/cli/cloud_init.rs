@@ -60,10 +60,11 @@ struct SetupArgs {
     /// Start this unit, such as slurmd, only after the run; may be given again
     #[arg(long, value_name = "UNIT")]
     before: Vec<String>,
-    /// Write `offline: true` into the image's /etc/ofedctl/config.yaml
+    /// Write `offline: true` into the image's own settings,
+    /// /usr/lib/ofedctl/config.d/50-image.yaml
     #[arg(long)]
     offline: bool,
-    /// Write the cache's folder in the image there
+    /// Write where the cache is there, as the image sees it
     #[command(flatten)]
     cache: CacheArg,
     /// Write any key that `ofedctl explain settings` lists there

@@ -1,6 +1,8 @@
 //! The command line: every command with what it takes, as clap reads it.
 
-use super::args::{BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, VerifyArgs};
+use super::args::{
+    BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, SettingsArgs, StageArgs, VerifyArgs,
+};
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
 use super::cloud_init::CloudInitArgs;
@@ -57,6 +59,8 @@ pub(super) enum Command {
     Packer(PackerArgs),
     /// Serve as an Azure VM extension, and make its package
     Extension(ExtensionArgs),
+    /// Show each setting, its value, and which file or default it comes from
+    Settings(SettingsArgs),
     /// Explain an exit code, a reason, or a setting
     Explain {
         /// An exit code, a reason such as `cache-missing`, a setting, `settings`, or `plan`

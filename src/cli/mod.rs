@@ -11,6 +11,7 @@ mod detect;
 mod explain;
 mod extension;
 mod packer;
+mod settings;
 mod terminal;
 
 use crate::host::cancel::Cancel;
@@ -66,6 +67,7 @@ fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<Answer> {
         Command::CloudInit(args) => cloud_init::cloud_init(&call, args),
         Command::Packer(args) => packer::packer(args),
         Command::Extension(args) => extension::extension(&call, args),
+        Command::Settings(args) => settings::settings(&call, args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))

@@ -7,6 +7,7 @@ use crate::machine::{Machine, SUITES, text};
 use serde_yaml::Value;
 
 const DROP_IN: &str = "etc/cloud/cloud.cfg.d/zz-ofedctl.cfg";
+const IMAGE: &str = "usr/lib/ofedctl/config.d/50-image.yaml";
 
 fn setup(root: &Root, options: &[&str]) -> Ran {
     let path = root.path().to_str().unwrap();
@@ -101,11 +102,56 @@ fn what_cannot_be_set_up_is_said_in_a_line_and_changes_nothing() {
     setup(&root, &["--unit", "--before", "../slurmd"]).expect(1, "usage");
     setup(&root, &["--unit", "--set", "ipoib=perhaps"]).expect(1, "usage");
     assert_eq!(tree::diff(&before, &Tree::of(root.path())).to_string(), "");
+    root.write(IMAGE, "{ipoib: true}\n");
     setup(&root, &["--unit", "--set", "ipoib=false"]).expect(1, "bad-settings");
-    assert_eq!(root.read("etc/ofedctl/config.yaml"), "{ipoib: true}\n");
+    assert_eq!(root.read(IMAGE), "{ipoib: true}\n");
     let outside = crate::common::scratch();
     program::run(&["cloud-init", "setup", "--json", "--root", outside.path().to_str().unwrap()])
         .expect(1, "bad-root");
+}
+
+#[test]
+fn what_the_images_builder_set_stays_in_force_below_the_users_file() {
+    let root = cloud_root("trixie");
+    setup(&root, &["--offline", "--cache", "/srv/cache", "--set", "ipoib=false"]).expect(0, "listed");
+    // What the shipped example for users writes, and a file of the name that an older setup wrote.
+    root.write("etc/ofedctl/config.d/50-site.yaml", "required: true\nipoib: true\n");
+    root.write("etc/ofedctl/config.yaml", "wait_for_device: 60\n");
+    let shown = program::run(&["settings", "--json", "--root", root.path().to_str().unwrap()]);
+    let list = shown.json()["settings"].clone();
+    let entry = |key: &str| {
+        let found = list.as_array().unwrap().iter().find(|entry| entry["key"] == key).unwrap().clone();
+        (found["value"].to_string(), found["source"].as_str().unwrap().to_owned())
+    };
+    let image = format!("/{IMAGE}");
+    assert_eq!(entry("offline"), ("true".to_owned(), image.clone()));
+    assert_eq!(entry("cache"), ("\"/srv/cache\"".to_owned(), image));
+    assert_eq!(entry("ipoib"), ("true".to_owned(), "/etc/ofedctl/config.d/50-site.yaml".to_owned()));
+    assert_eq!(entry("wait_for_device"), ("60".to_owned(), "/etc/ofedctl/config.yaml".to_owned()));
+    assert_eq!(entry("nic"), ("null".to_owned(), "default".to_owned()));
+    // The administrator's file is not the builder's to keep quiet about.
+    let again = setup(&root, &["--set", "ipoib=false"]);
+    assert!(again.stderr.contains("50-site.yaml` sets `ipoib`"), "{again:?}");
+}
+
+#[test]
+fn settings_that_an_older_setup_wrote_move_below_the_users() {
+    let root = cloud_root("trixie");
+    let older = "# Made by `ofedctl cloud-init setup`; `ofedctl explain settings` lists all keys.\n\
+        offline: true\ncache: \"/srv/old\"\n";
+    root.write("etc/ofedctl/config.yaml", older);
+    setup(&root, &["--cache", "/srv/new"]).expect(0, "listed");
+    assert!(!root.path().join("etc/ofedctl").exists());
+    let image = root.read(IMAGE);
+    assert!(image.contains("offline: true\n") && image.contains("cache: \"/srv/new\"\n"), "{image}");
+    // Without anything asked for, too.
+    std::fs::remove_file(root.path().join(IMAGE)).unwrap();
+    root.write("etc/ofedctl/config.yaml", older);
+    setup(&root, &[]).expect(0, "listed");
+    assert!(root.read(IMAGE).contains("cache: \"/srv/old\"\n"));
+    let root_arg = root.path().to_str().unwrap().to_owned();
+    program::run(&["cloud-init", "setup", "--remove", "--json", "--root", &root_arg]).expect(0, "listed");
+    assert!(!root.path().join("usr/lib/ofedctl").exists());
 }
 
 #[test]

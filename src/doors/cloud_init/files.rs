@@ -24,6 +24,8 @@ pub(super) const UNIT_LINK: (&str, &str) =
     ("/etc/systemd/system/multi-user.target.wants/ofedctl.service", "../ofedctl.service");
 /// Where this program belongs, and where the module and the unit look for it.
 pub(super) const PROGRAM: &str = "/usr/local/bin/ofedctl";
+/// The image's own settings, in [`crate::settings::IMAGE_DIR`].
+pub(super) const IMAGE_FILE: &str = "/usr/lib/ofedctl/config.d/50-image.yaml";
 pub(super) const UNITS: &str = "/etc/systemd/system";
 const MADE_BY: &str = "# Made by `ofedctl cloud-init setup`";
 

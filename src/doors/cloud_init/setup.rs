@@ -2,15 +2,15 @@
 //! image can be set up on any machine.
 
 use super::files::{
-    ADAPTER, ADAPTER_NAME, CLEAN, DROP_IN_NAME, PROGRAM, UNIT, UNIT_LINK, UNITS, drop_in, drop_in_path,
-    is_made_here, ordering, settings, unit_name,
+    ADAPTER, ADAPTER_NAME, CLEAN, DROP_IN_NAME, IMAGE_FILE, PROGRAM, UNIT, UNIT_LINK, UNITS, drop_in,
+    drop_in_path, is_made_here, ordering, settings, unit_name,
 };
 use super::module_list;
-use crate::config;
+use crate::config::{self, Origin};
 use crate::host::fs::Content;
 use crate::host::{Host, this_program};
 use crate::outcome::Reason;
-use crate::settings::{CONFIG_FILE, Layer};
+use crate::settings::{CONFIG_FILE, IMAGE_DIR, Layer};
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
@@ -18,7 +18,7 @@ use std::path::Path;
 /// What is wanted of a first boot.
 #[derive(Debug, Default)]
 pub struct Wish {
-    /// Settings for the image's `/etc/ofedctl/config.yaml`.
+    /// Settings for the image's own layer, below all that user data or an administrator writes.
     pub settings: Layer,
     /// A systemd unit of its own instead of cloud-init's module.
     pub unit: bool,
@@ -93,9 +93,13 @@ pub fn remove(host: &Host) -> Result<Vec<Changed>> {
             host.root.remove_empty_dir(&format!("{UNITS}/{name}"));
         }
     }
-    if host.root.read_text(CONFIG_FILE)?.is_some_and(|text| is_made_here(&text)) {
-        work.remove(CONFIG_FILE)?;
-        host.root.remove_empty_dir("/etc/ofedctl");
+    for file in [IMAGE_FILE, CONFIG_FILE] {
+        if host.root.read_text(file)?.is_some_and(|text| is_made_here(&text)) {
+            work.remove(file)?;
+        }
+    }
+    for folder in [IMAGE_DIR, "/usr/lib/ofedctl", "/etc/ofedctl"] {
+        host.root.remove_empty_dir(folder);
     }
     let (program, path) = this_program()?;
     // Not the one that runs, which somebody put there.
@@ -138,22 +142,59 @@ impl Work<'_> {
     }
 
     fn settings(&mut self, wish: &Wish) -> Result<()> {
-        let mut keys = wish.settings.mapping().clone();
+        let mut keys = self.settings_of_an_older_setup()?;
+        keys.extend(wish.settings.mapping().clone());
         if wish.reboot {
             keys.insert("reboot".into(), "power-state".into());
         }
-        if keys.is_empty() {
-            return Ok(());
+        let is_older = self.host.root.read_text(CONFIG_FILE)?.is_some_and(|text| is_made_here(&text));
+        if !keys.is_empty() {
+            self.image_settings(&keys)?;
         }
-        let now = self.host.root.read_text(CONFIG_FILE)?;
-        let text = settings(now.as_deref(), &keys)?;
+        // Not before its keys are in their new place.
+        if is_older {
+            self.remove(CONFIG_FILE)?;
+            self.host.root.remove_empty_dir("/etc/ofedctl");
+        }
+        Ok(())
+    }
+
+    fn image_settings(&mut self, keys: &serde_yaml::Mapping) -> Result<()> {
+        let text = settings(self.host.root.read_text(IMAGE_FILE)?.as_deref(), keys)?;
         // A file in another form than line by line must not be broken.
-        let made = Layer::parse(CONFIG_FILE, &text);
+        let made = Layer::parse(IMAGE_FILE, &text);
         if !made.is_ok_and(|made| keys.iter().all(|(key, value)| made.mapping().get(key) == Some(value))) {
-            let what = format!("`{CONFIG_FILE}` cannot be edited line by line; set the keys there yourself");
+            let what = format!("`{IMAGE_FILE}` cannot be edited line by line; set the keys there yourself");
             return Err(Reason::BadSettings.error(what));
         }
-        self.write(CONFIG_FILE, text.as_bytes(), 0o644)
+        self.write(IMAGE_FILE, text.as_bytes(), 0o644)?;
+        self.warn_of_overridden(keys)
+    }
+
+    /// Moves what an earlier version of this command wrote to `/etc` into the image's own layer: user data that writes
+    /// the same file would drop it otherwise. Returns its keys that the image's layer does not set by now.
+    fn settings_of_an_older_setup(&mut self) -> Result<serde_yaml::Mapping> {
+        let root = &self.host.root;
+        let Some(text) = root.read_text(CONFIG_FILE)?.filter(|text| is_made_here(text)) else {
+            return Ok(serde_yaml::Mapping::new());
+        };
+        let older = Layer::parse(CONFIG_FILE, &text)?;
+        let now = root.read_text(IMAGE_FILE)?.map(|text| Layer::parse(IMAGE_FILE, &text)).transpose()?;
+        let now = now.unwrap_or_default();
+        let lacking = older.mapping().iter().filter(|(key, _)| !now.mapping().contains_key(*key));
+        Ok(lacking.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// What an administrator's file says lies over the image's, and may undo it.
+    fn warn_of_overridden(&self, keys: &serde_yaml::Mapping) -> Result<()> {
+        let (_, origins) = config::load_with_origins(&self.host.root, "", Layer::default())?;
+        for origin in origins.iter().filter(|origin| keys.contains_key(origin.key.as_str())) {
+            if origin.source != IMAGE_FILE {
+                let Origin { key, source } = origin;
+                self.host.events.warn(format!("`{source}` sets `{key}`, too, and lies over `{IMAGE_FILE}`"));
+            }
+        }
+        Ok(())
     }
 
     /// Everything for cloud-init; returns the unit that has ended when the run has.
