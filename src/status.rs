@@ -137,6 +137,15 @@ impl StatusDocument {
         Reason::from_token(status.formatted_message.message.split(':').next()?)
     }
 
+    /// How the run it tells of has ended, with the message as far as the document has it; none while it goes on.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let reason = self.reason().filter(|_| self.code().1)?;
+        let said = &self.0.first()?.status.formatted_message.message;
+        let said = said.strip_prefix(&format!("{reason}: ")).unwrap_or(said);
+        let message = said.strip_suffix(&format!(". {}", reason.remedy())).unwrap_or(said);
+        Some(Outcome::new(reason, message))
+    }
+
     /// Whether it ends with this outcome, word for word.
     pub fn tells(&self, outcome: &Outcome) -> bool {
         let mut told = self.clone();

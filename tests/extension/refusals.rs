@@ -87,3 +87,33 @@ fn each_refusal_has_its_code_and_changes_nothing() {
     assert!(changed.is_empty(), "{changed}");
     image::assert_left_alone(&vm.root);
 }
+
+/// The documentation's own commands give no settings, and the agent reads no status document then.
+#[test]
+fn without_settings_a_failed_run_fails_the_command_and_a_good_one_does_not() {
+    let vm = Vm::with_cache();
+    vm.publish("1.0.0.0");
+    vm.root.write(
+        "usr/lib/ofedctl/config.d/50-image.yaml",
+        "{driver: inbox, cache: /srv/empty, offline: true}\n",
+    );
+    std::fs::create_dir_all(vm.root.path().join("srv/empty")).unwrap();
+    let mut bare = enabled("1.0.0.0", 0, &Value::Null);
+    bare["extensions"][0].as_object_mut().unwrap().remove("settings");
+
+    let reported = vm.run(&[bare.clone()]);
+    let handler = reported[0].handler();
+    assert_eq!(handler["status"], "NotReady", "{handler:#}");
+    let said = handler.to_string();
+    assert!(said.contains("cache-missing") && said.contains("14"), "{said}");
+
+    // The agent's next start finds the cause gone.
+    vm.root.write(
+        "usr/lib/ofedctl/config.d/50-image.yaml",
+        "{driver: inbox, cache: /srv/cache, offline: true}\n",
+    );
+    bare["restart"] = json!(true);
+    let reported = vm.run(&[bare]);
+    assert_eq!(reported[0].handler()["status"], "Ready", "{:#}", reported[0].0["status"]);
+    assert!(vm.root.installed("rdma-core").is_some(), "the command waited for the worker");
+}

@@ -16,10 +16,13 @@ use crate::status::verdict;
 use crate::target::Mode;
 use anyhow::Result;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long `enable` itself waits for a late adapter; for longer, the worker does. The agent kills it after 300 s.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `enable` waits for the worker where nobody reads its status document: the agent gives `enable` 300 s, and
+/// what it has done by then is all that the platform hears (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py).
+const UNREAD_PATIENCE: Duration = Duration::from_secs(240);
 /// The agent gives `uninstall` 300 s.
 const UNINSTALL_LIMIT: Duration = Duration::from_secs(270);
 /// The folder the shim runs this program from, wherever that is.
@@ -103,6 +106,9 @@ fn install(host: &Host, handler: &Handler) -> Result<Outcome> {
 /// Checks, and starts the work where there is some. Always leaves a status document, and a terminal one unless a
 /// worker is there to end it.
 fn enable(host: &Host, handler: &Handler) -> Outcome {
+    let started = Instant::now();
+    let failed_before = status_guard::ended(host, handler).filter(|outcome| !outcome.is_success());
+    status_guard::announce(host, handler, "looking at this VM");
     let ending = StatusGuard::of(host, handler);
     let begun = prepare(host, handler).and_then(|given| Ok((begin(host, handler, &given)?, given.warnings)));
     match begun {
@@ -113,7 +119,13 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
         }
         Ok((Begun::AtWork(text), _)) => {
             ending.hand_over();
-            Outcome::new(Reason::AtWork, text)
+            if settings::are_given(host, handler) {
+                return Outcome::new(Reason::AtWork, text);
+            }
+            match worker::wait_for_end(host, handler, started + UNREAD_PATIENCE) {
+                Some(outcome) => outcome,
+                None => still_at_work(&text, failed_before),
+            }
         }
         Ok((Begun::Right(outcome), _))
             if handler.is_seen(host) && status_guard::stands(host, handler, &outcome) =>
@@ -127,6 +139,18 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
             outcome
         }
     }
+}
+
+/// What the agent is told of a run that takes longer than it waits. Where an earlier run of these settings failed, the
+/// VM must not look right while another try is at work.
+fn still_at_work(text: &str, failed_before: Option<Outcome>) -> Outcome {
+    if let Some(Outcome { reason, message }) = failed_before {
+        let what = format!("{message}; another try is at work, `ofedctl status` tells how it ends");
+        return Outcome::new(reason, what);
+    }
+    let limit = UNREAD_PATIENCE.as_secs();
+    let what = format!("{text}; still working after {limit} s, `ofedctl status` tells how it ends");
+    Outcome::new(Reason::AtWork, what)
 }
 
 enum Begun {
@@ -216,4 +240,17 @@ fn reset(host: &Host, handler: &Handler) -> Result<Outcome> {
     update::end(host)?;
     handler.forget(host)?;
     Ok(ready("forgot which settings were dealt with"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_goes_on_looks_right_only_where_none_failed_before() {
+        assert!(still_at_work("waiting", None).is_success());
+        let again = still_at_work("waiting", Some(Outcome::new(Reason::DkmsBuild, "make said no")));
+        assert_eq!(again.reason, Reason::DkmsBuild);
+        assert!(again.message.starts_with("make said no; another try"), "{}", again.message);
+    }
 }

@@ -45,6 +45,13 @@ pub(super) fn read(host: &Host, handler: &Handler) -> Result<Given> {
     Ok(Given { settings: config::load(Some(&host.root), layer)?, warnings })
 }
 
+/// Whether the extension was given any settings. Without them the agent has an empty file, and never reads a status
+/// document (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py, `_report_ext_handler_status`).
+pub(super) fn are_given(host: &Host, handler: &Handler) -> bool {
+    let text = handler.settings_file().and_then(|file| host.root.read_text(&file).ok().flatten());
+    text.is_some_and(|text| !text.trim_start_matches('\u{feff}').trim().is_empty())
+}
+
 /// The two parts of a settings file; null where there is nothing.
 fn parts(host: &Host, handler: &Handler, text: &str) -> Result<(Value, Value)> {
     let text = text.trim_start_matches('\u{feff}');

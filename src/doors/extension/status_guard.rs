@@ -75,6 +75,22 @@ fn write(host: &Host, handler: &Handler, outcome: &Outcome, warnings: &[String])
     }
 }
 
+/// Leaves a document that says what goes on where there is none yet: the agent waits for a missing one.
+pub(super) fn announce(host: &Host, handler: &Handler, text: &str) {
+    if handler.status_file().is_some_and(|file| !host.root.exists(&file)) {
+        let mut document = StatusDocument::begin(OPERATION);
+        document.say(text);
+        save(host, &document, handler.status_file().as_deref().unwrap_or(STATUS_FILE));
+    }
+}
+
+/// How the last run of these settings ended; none when none has, or one is at work.
+pub(super) fn ended(host: &Host, handler: &Handler) -> Option<Outcome> {
+    let file = handler.status_file();
+    let document = StatusDocument::load(&host.root, file.as_deref().unwrap_or(STATUS_FILE)).ok()??;
+    document.outcome()
+}
+
 /// Says that the work has begun, in the handler's own document.
 pub(super) fn begin(host: &Host, handler: &Handler, text: &str) {
     let mut document = StatusDocument::begin(OPERATION);
@@ -171,6 +187,21 @@ mod tests {
         StatusGuard::of(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
         assert_eq!(document(&host).code(), (10, true));
         assert!(document(&host).to_text().contains("odd"));
+    }
+
+    #[test]
+    fn the_end_of_a_run_is_read_back_and_a_run_that_goes_on_has_none() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let handler = handler(&host);
+        assert!(ended(&host, &handler).is_none());
+        announce(&host, &handler, "looking at this VM");
+        assert!(ended(&host, &handler).is_none() && document(&host).code() == (0, false));
+        let failed = Outcome::new(Reason::CacheMissing, "no bundle: none at all");
+        StatusGuard::of(&host, &handler).settle(&failed, &[]);
+        let told = ended(&host, &handler).unwrap();
+        assert_eq!((told.reason, told.message), (failed.reason, failed.message));
+        announce(&host, &handler, "looking at this VM");
+        assert!(ended(&host, &handler).is_some(), "what was said before stays");
     }
 
     #[test]

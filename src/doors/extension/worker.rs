@@ -3,7 +3,7 @@
 
 use super::environment::Handler;
 use super::settings::{self, Given};
-use super::status_guard::StatusGuard;
+use super::status_guard::{self, StatusGuard};
 use super::telemetry;
 use crate::host::Host;
 use crate::host::lock::FileLock;
@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 const LOCK: &str = "/run/lock/ofedctl-extension.lock";
 /// A worker that is asked to stop gives its package manager 20 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
+/// A service manager may take this long to start a worker.
+const START_PATIENCE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
 
 /// A worker that is there.
@@ -59,6 +61,29 @@ pub(super) fn all() -> Vec<Worker> {
 pub(super) fn start(host: &Host, handler: &Handler) -> Result<()> {
     let name = format!("ofedctl-extension-{}-{}", handler.seq, std::process::id());
     host.detach(&name, &arguments(handler))
+}
+
+/// Waits until the run for the settings that count now has ended, and tells how; none at the end of the wait.
+pub(super) fn wait_for_end(host: &Host, handler: &Handler, until: Instant) -> Option<Outcome> {
+    let mut last_seen = Instant::now();
+    while Instant::now() < until {
+        if let Some(outcome) = status_guard::ended(host, handler) {
+            return Some(outcome);
+        }
+        if all().iter().any(|worker| worker.seq == handler.seq && worker.dir == handler.dir) {
+            last_seen = Instant::now();
+        } else if last_seen.elapsed() > START_PATIENCE {
+            return Some(Outcome::new(
+                Reason::Interrupted,
+                "the worker is gone and did not say how it ended",
+            ));
+        }
+        if let Err(error) = host.cancel.check() {
+            return Some(Outcome::from(&error));
+        }
+        std::thread::sleep(POLL);
+    }
+    None
 }
 
 /// Stops every worker, in order where there is time for that, and ends the status of those it has to kill.
