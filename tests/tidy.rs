@@ -160,6 +160,29 @@ fn the_table_of_floors_names_only_modules_that_exist() {
 }
 
 #[test]
+fn only_one_file_tells_the_package_managers_apart() {
+    let home = "packages/manager.rs";
+    let named = |text: &str, manager: &str| {
+        let text = bare(text);
+        let is_whole = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        text.split(&format!("Manager::{manager}")).skip(1).any(is_whole)
+    };
+    let variants = ["Apt", "Dnf", "Yum", "Tdnf", "Zypper", "*"];
+    let sources = sources();
+    let found: Vec<_> = sources
+        .iter()
+        .filter(|(path, text)| *path != home && variants.iter().any(|variant| named(text, variant)))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        found.is_empty(),
+        "{found:?} name a package manager. What only one of them knows lies in its folder below src/packages: ask \
+         for it by a method of `PackageManager` ({home})"
+    );
+    assert!(sources[home].contains("Self::Zypper"), "the managers are no longer told apart in {home}");
+}
+
+#[test]
 fn every_module_says_what_it_is_for() {
     let silent = sources().into_iter().filter(|(_, text)| !text.starts_with("//! "));
     let silent: Vec<_> = silent.map(|(path, _)| path).collect();

@@ -1,42 +1,24 @@
 //! Package managers: the one place that knows how each resolves, installs from a local repository, lists and
 //! verifies. They resolve packages; this program never does.
 
-pub mod apt;
+mod apt;
 pub mod dkms;
 mod hold;
 mod installed;
-pub mod rpm;
-mod vendor;
+mod manager;
+mod rpm;
 
-pub use hold::{HoldList, HoldPlace};
+pub use hold::{HoldList, HoldPlace, VendorGuard};
 pub use installed::{Installed, answers};
+pub use manager::{Format, Manager, PackageManager};
 
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::http::NetworkOptions;
 use crate::host::sandbox::Sandbox;
-use crate::target::{Arch, Distro, Family, KernelDevel};
-use anyhow::Result;
-use serde::{Deserialize, Serialize};
+use crate::target::{Arch, Distro, KernelDevel};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// A package manager.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Manager {
-    /// apt and dpkg: Debian and Ubuntu.
-    Apt,
-    /// dnf and rpm: Enterprise Linux from 8 on.
-    Dnf,
-    /// yum 3 and rpm: Enterprise Linux 7.
-    Yum,
-    /// tdnf and rpm: Azure Linux.
-    Tdnf,
-    /// zypper and rpm: SUSE.
-    Zypper,
-}
 
 /// Where a local repository lies inside a root while packages are installed from it.
 pub const REPOSITORY: &str = "/var/lib/ofedctl/repo";
@@ -109,7 +91,7 @@ pub struct Download {
 pub struct Resolution {
     /// Everything that has to be installed, dependencies included, minus what is there.
     pub downloads: Vec<Download>,
-    /// What the manager's own metadata say of the files, for [`Manager::index`].
+    /// What the manager's own metadata say of the files, for [`PackageManager::index`].
     pub described: String,
     /// The proxy that the machine's package manager is configured with.
     pub proxy: Option<String>,
@@ -148,180 +130,6 @@ pub struct Transaction<'a> {
     pub sealed: bool,
     /// How long to wait for another package manager's lock.
     pub patience: Duration,
-}
-
-impl Manager {
-    /// The package manager of a distribution, if this program knows it.
-    pub fn of(distro: &Distro) -> Option<Self> {
-        match distro.family() {
-            Family::Debian => Some(Self::Apt),
-            Family::Rhel if distro.version.split('.').next() == Some("7") => Some(Self::Yum),
-            Family::Rhel => Some(Self::Dnf),
-            Family::Azure => Some(Self::Tdnf),
-            Family::Suse => Some(Self::Zypper),
-            Family::Other => None,
-        }
-    }
-
-    /// The program that installs.
-    pub const fn program(self) -> &'static str {
-        match self {
-            Self::Apt => "apt-get",
-            Self::Dnf => "dnf",
-            Self::Yum => "yum",
-            Self::Tdnf => "tdnf",
-            Self::Zypper => "zypper",
-        }
-    }
-
-    /// The index files of its local repositories, the one that names the others first: their names, which are also
-    /// their titles in a bundle, and their folders inside the repository.
-    pub const fn index_files(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Apt => &[(apt::INDEX, "")],
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => &rpm::INDEX,
-        }
-    }
-
-    /// What is installed in a root.
-    pub fn installed(self, host: &Host) -> Result<Installed> {
-        match self {
-            Self::Apt => apt::dpkg::installed(&host.root),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::installed(host),
-        }
-    }
-
-    /// What is installed in a root, where its database can be read without running anything.
-    pub fn installed_by_its_files(self, root: &Root) -> Result<Option<Installed>> {
-        match self {
-            Self::Apt => apt::dpkg::installed(root).map(Some),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(None),
-        }
-    }
-
-    /// Asks the resolver what would have to be fetched; nothing of the target or of this machine is changed.
-    pub fn resolve(self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-        match self {
-            Self::Apt => apt::resolve::resolve(host, request),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::dnf::resolve::resolve(host, request),
-        }
-    }
-
-    /// Makes the index of a flat repository of exactly the files that came, in the order of [`Manager::index_files`],
-    /// once what has to be signed is found signed.
-    pub fn index(
-        self,
-        host: &Host,
-        resolution: &Resolution,
-        arrived: &[Arrived],
-        way: NetworkOptions,
-    ) -> Result<Vec<IndexFile>> {
-        match self {
-            Self::Apt => {
-                Ok(vec![IndexFile { name: apt::INDEX, bytes: resolution.described.clone().into_bytes() }])
-            }
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::index::index(host, resolution, arrived, way)
-            }
-        }
-    }
-
-    /// Completes [`REPOSITORY`], which holds the index and the packages, to one the manager can use.
-    pub fn lay_out(self, root: &Root) -> Result<()> {
-        match self {
-            Self::Apt => apt::install::lay_out(root),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::install::lay_out(self, root),
-        }
-    }
-
-    /// Waits until no other package manager works on the root.
-    pub fn wait_for_locks(self, host: &Host, patience: Duration) -> Result<()> {
-        match self {
-            Self::Apt => host.wait_for_package_locks(&apt::LOCKS, &[], patience),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                host.wait_for_package_locks(&rpm::LOCKS, &rpm::NUMBERS, patience)
-            }
-        }
-    }
-
-    /// Finishes what an interrupted transaction left: `broken` is what the manager itself knows of, `came` the
-    /// packages that have come since the transaction began.
-    pub fn repair(
-        self,
-        host: &Host,
-        transaction: &Transaction,
-        broken: &[String],
-        came: &[String],
-    ) -> Result<()> {
-        match self {
-            Self::Apt if broken.is_empty() => Ok(()),
-            Self::Apt => apt::install::repair(host, transaction),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::install::repair(self, host, transaction, came)
-            }
-        }
-    }
-
-    /// Installs from the local repository. An incomplete repository is found out before anything is changed
-    /// and ends in [`crate::outcome::Reason::CacheMissing`].
-    pub fn install(self, host: &Host, transaction: &Transaction) -> Result<()> {
-        match self {
-            Self::Apt => apt::install::install(host, transaction),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => {
-                rpm::install::install(self, host, transaction)
-            }
-        }
-    }
-
-    /// Notes that packages came only because others need them. A transaction notes that at its end, so one that
-    /// was killed never did.
-    pub fn mark_as_dependencies(
-        self,
-        host: &Host,
-        transaction: &Transaction,
-        names: &[String],
-    ) -> Result<()> {
-        match self {
-            Self::Apt => apt::install::mark_as_dependencies(host, transaction, names),
-            Self::Dnf => rpm::install::mark_as_dependencies(host, transaction, names),
-            // yum keeps the mark where no command of its own reaches; tdnf and zypper remove nothing unasked.
-            Self::Yum | Self::Tdnf | Self::Zypper => Ok(()),
-        }
-    }
-
-    /// Removes packages with their settings, in one transaction that refuses to break what others need.
-    pub fn remove(self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
-        match self {
-            Self::Apt => apt::dpkg::purge(host, packages, sealed),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::erase(host, packages, sealed),
-        }
-    }
-
-    /// The files of installed packages.
-    pub fn files(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
-        match self {
-            Self::Apt => apt::dpkg::files(host, packages),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::files(host, packages),
-        }
-    }
-
-    /// Puts installed packages on hold, or lets go of them, where that is a state of the package.
-    pub fn hold(self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
-        match self {
-            Self::Apt => apt::dpkg::hold(host, packages, on, sealed),
-            // Each holds by patterns in a file of its own, see [`Manager::hold_back`], and none by a package's state.
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => Ok(()),
-        }
-    }
-
-    /// Compares installed files with what the packages brought; one line for each that differs.
-    /// Configuration files may differ.
-    pub fn verify(self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
-        match self {
-            Self::Apt => apt::dpkg::verify(host, packages),
-            Self::Dnf | Self::Yum | Self::Tdnf | Self::Zypper => rpm::database::verify(host, packages),
-        }
-    }
 }
 
 impl Transaction<'_> {

@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::outcome::Reason;
-use crate::packages::{Arrived, Base, Installed, Manager, Resolution, ResolveRequest};
+use crate::packages::{Arrived, Base, Format, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use anyhow::Result;
@@ -96,14 +96,10 @@ struct Kind {
 }
 
 impl Kind {
-    const fn of(manager: Manager) -> Self {
-        match manager {
-            Manager::Apt => {
-                Self { repository: RepositoryKind::Apt, package: DEB_TYPE, index: APT_INDEX_TYPE }
-            }
-            Manager::Dnf | Manager::Yum | Manager::Tdnf | Manager::Zypper => {
-                Self { repository: RepositoryKind::Rpm, package: RPM_TYPE, index: RPM_INDEX_TYPE }
-            }
+    fn of(manager: Manager) -> Self {
+        match manager.format() {
+            Format::Deb => Self { repository: RepositoryKind::Apt, package: DEB_TYPE, index: APT_INDEX_TYPE },
+            Format::Rpm => Self { repository: RepositoryKind::Rpm, package: RPM_TYPE, index: RPM_INDEX_TYPE },
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Subject, hold, write};
 use crate::edits::Edit;
-use crate::packages::Manager;
+use crate::packages::{Manager, VendorGuard};
 use crate::target::{Distro, Driver, Family};
 
 const UNIT: &str = "openibd.service";
@@ -16,11 +16,7 @@ pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    match Manager::of(&target.distro) {
-        Some(Manager::Apt) => edits.push(pins()),
-        Some(manager) => edits.push(shadowed(manager, subject.driver)),
-        None => {}
-    }
+    edits.extend(Manager::of(&target.distro).map(|manager| guard(manager, subject.driver)));
     if target.distro.family() == Family::Suse {
         edits.push(unsupported_modules());
     }
@@ -69,31 +65,6 @@ fn oneshot_may_restart(distro: &Distro) -> bool {
     }
 }
 
-/// The distribution's RDMA packages are not taken in place of the vendor's, whichever has the higher number: below
-/// 100 a version is installed only where there is none (`apt_preferences(5)`).
-fn pins() -> Edit {
-    const PACKAGES: &str = "rdma-core ibacm ibverbs-* libibverbs* librdmacm* rdmacm-utils libibumad* libibmad* \
-        libibnetdisc* libopensm* opensm infiniband-diags perftest srptools mstflint ucx* libucx* \
-        libopenmpi* openmpi*";
-    let mut lines =
-        vec!["Explanation: made by ofedctl: upgrades keep the vendor's RDMA packages.".to_owned()];
-    for origin in ["Debian", "Ubuntu", "UbuntuESM", "UbuntuESMApps"] {
-        if lines.len() > 1 {
-            lines.push(String::new());
-        }
-        lines.extend([
-            format!("Package: {PACKAGES}"),
-            format!("Pin: release o={origin}"),
-            "Pin-Priority: 90".to_owned(),
-        ]);
-    }
-    write(
-        "/etc/apt/preferences.d/ofedctl",
-        lines.iter().map(String::as_str),
-        "keep the vendor's RDMA packages when the distribution has newer ones",
-    )
-}
-
 /// SLES loads no module that SUSE does not support, as one that was built here is not, unless this file says so, which goes
 /// before the one of the same name in `/lib/modprobe.d` (SUSE/suse-module-tools; SLES Administration Guide, "Kernel
 /// module management").
@@ -105,17 +76,19 @@ fn unsupported_modules() -> Edit {
     )
 }
 
-/// The same where there are no pins. A newer rdma-core of the distribution would take the vendor's place, or leave an
-/// upgrade without a solution. DOCA brings a DKMS of its own, which was left out.
-fn shadowed(manager: Manager, driver: Driver) -> Edit {
-    let own: &[&str] = if driver == Driver::Doca { &["dkms"] } else { &[] };
-    let names = [manager.rdma_packages(), own].concat();
-    hold::edit(
-        manager,
-        "rdma",
-        &names,
-        "keep the vendor's RDMA packages when the distribution has newer ones",
-    )
+/// What keeps the distribution's RDMA packages from taking the place of the vendor's. DOCA brings a DKMS of its own, which
+/// was left out.
+fn guard(manager: Manager, driver: Driver) -> Edit {
+    const WHY: &str = "keep the vendor's RDMA packages when the distribution has newer ones";
+    match manager.vendor_guard() {
+        VendorGuard::File { path, content } => {
+            Edit::WriteFile { path: path.to_owned(), content, why: WHY.to_owned() }
+        }
+        VendorGuard::HoldBack(names) => {
+            let own: &[&str] = if driver == Driver::Doca { &["dkms"] } else { &[] };
+            hold::edit(manager, "rdma", &[names, own].concat(), WHY)
+        }
+    }
 }
 
 /// The list of Azure's HPC images names the OFED release, and DOCA's where that brought it.

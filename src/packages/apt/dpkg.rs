@@ -14,7 +14,7 @@ pub(super) const STATUS: &str = "/var/lib/dpkg/status";
 const UPDATES: &str = "/var/lib/dpkg/updates";
 
 /// What dpkg's database says is installed.
-pub(in super::super) fn installed(root: &Root) -> Result<Installed> {
+pub(super) fn installed(root: &Root) -> Result<Installed> {
     let mut installed = root.read_text(STATUS)?.map(|text| parse(&text)).unwrap_or_default();
     if !root.list(UPDATES).is_empty() && installed.broken.is_empty() {
         installed.broken.push("dpkg".to_owned());
@@ -53,7 +53,7 @@ fn parse(text: &str) -> Installed {
 }
 
 /// `dpkg --verify`, which compares every file with its digest at packaging time.
-pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -70,7 +70,7 @@ pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<S
 }
 
 /// `dpkg --listfiles`.
-pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -84,14 +84,14 @@ pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<St
 }
 
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
-pub(in super::super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("dpkg").arg("--purge").args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
 /// What `apt-mark hold` and `unhold` do, without apt's caches: dpkg keeps what is wanted of each package.
-pub(in super::super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
     let wanted = if on { "hold" } else { "install" };
     let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
     let sandbox = Sandbox::offline(&host.root, sealed);

@@ -19,7 +19,7 @@ pub(super) const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
 pub(super) const PREFERENCES: &str = "/var/lib/ofedctl/repo/preferences";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
-pub(in super::super) fn lay_out(root: &Root) -> Result<()> {
+pub(super) fn lay_out(root: &Root) -> Result<()> {
     // The digests in the index are still checked by apt; the index itself was checked by us.
     root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))?;
     let own: Vec<String> = own_places().iter().map(|(key, place)| format!("{key} \"{place}\";")).collect();
@@ -38,7 +38,7 @@ fn own_places() -> [(&'static str, String); 5] {
     ]
 }
 
-pub(in super::super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
+pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
     let configure = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--configure", "--pending"]);
     host.run(&configure.inside(transaction.sandbox(host)))?;
@@ -47,7 +47,7 @@ pub(in super::super) fn repair(host: &Host, transaction: &Transaction) -> Result
     host.run(&cmd(host, transaction, &[])).map(drop)
 }
 
-pub(in super::super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
+pub(super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
     let finished = host.run(&cmd(host, transaction, transaction.packages))?;
     let reason = match classify(&finished.tail) {
         // With no room left, not even the log could be written to the end.
@@ -57,11 +57,7 @@ pub(in super::super) fn install(host: &Host, transaction: &Transaction) -> Resul
     finished.check(reason, &format!("installing {}", transaction.packages.join(" "))).map(drop)
 }
 
-pub(in super::super) fn mark_as_dependencies(
-    host: &Host,
-    transaction: &Transaction,
-    names: &[String],
-) -> Result<()> {
+pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
@@ -118,7 +114,7 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
 }
 
 /// A program whose own calls of apt use the repository and nothing else: through `$APT_CONFIG`, with the lists read before.
-pub(in super::super) fn around(host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
+pub(super) fn around(host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
     let script = format!(
         "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && \
          apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update && exec \"$@\""

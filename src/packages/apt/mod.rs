@@ -1,14 +1,130 @@
 //! apt: resolves for another root without touching it, and installs from a local repository alone.
 
-pub(super) mod dpkg;
-pub(super) mod install;
-pub(super) mod resolve;
+mod dpkg;
+mod hold;
+mod install;
+mod resolve;
 mod sources;
-pub(super) mod vendor_repo;
+mod vendor_repo;
+
+use super::{
+    Arrived, Format, HoldPlace, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
+    Transaction, VendorGuard, VendorRepo,
+};
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::http::NetworkOptions;
+use crate::host::run::Cmd;
+use crate::target::Driver;
+use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
 
 /// The index of a flat apt repository.
-pub const INDEX: &str = "Packages";
+const INDEX: &str = "Packages";
 
 /// The files apt and dpkg lock while they work.
-pub(super) const LOCKS: [&str; 3] =
-    ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"];
+const LOCKS: [&str; 3] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock"];
+
+/// apt, and dpkg below it.
+pub(super) struct Apt;
+
+impl PackageManager for Apt {
+    fn program(&self) -> &'static str {
+        "apt-get"
+    }
+
+    fn format(&self) -> Format {
+        Format::Deb
+    }
+
+    fn index_files(&self) -> &'static [(&'static str, &'static str)] {
+        &[(INDEX, "")]
+    }
+
+    fn installed(&self, host: &Host) -> Result<Installed> {
+        dpkg::installed(&host.root)
+    }
+
+    fn installed_by_its_files(&self, root: &Root) -> Result<Option<Installed>> {
+        dpkg::installed(root).map(Some)
+    }
+
+    fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+        resolve::resolve(host, request)
+    }
+
+    fn index(
+        &self,
+        _: &Host,
+        resolution: &Resolution,
+        _: &[Arrived],
+        _: NetworkOptions,
+    ) -> Result<Vec<IndexFile>> {
+        Ok(vec![IndexFile { name: INDEX, bytes: resolution.described.clone().into_bytes() }])
+    }
+
+    fn lay_out(&self, root: &Root) -> Result<()> {
+        install::lay_out(root)
+    }
+
+    fn wait_for_locks(&self, host: &Host, patience: Duration) -> Result<()> {
+        host.wait_for_package_locks(&LOCKS, &[], patience)
+    }
+
+    fn repair(&self, host: &Host, transaction: &Transaction, broken: &[String], _: &[String]) -> Result<()> {
+        if broken.is_empty() { Ok(()) } else { install::repair(host, transaction) }
+    }
+
+    fn install(&self, host: &Host, transaction: &Transaction) -> Result<()> {
+        install::install(host, transaction)
+    }
+
+    fn mark_as_dependencies(&self, host: &Host, transaction: &Transaction, names: &[String]) -> Result<()> {
+        install::mark_as_dependencies(host, transaction, names)
+    }
+
+    fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+        dpkg::purge(host, packages, sealed)
+    }
+
+    fn files(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        dpkg::files(host, packages)
+    }
+
+    fn verify(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        dpkg::verify(host, packages)
+    }
+
+    fn hold(&self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+        dpkg::hold(host, packages, on, sealed)
+    }
+
+    fn hold_place(&self, _: &str) -> HoldPlace {
+        HoldPlace::PackageState
+    }
+
+    fn kernel_packages(&self) -> &'static [&'static str] {
+        &hold::KERNEL_PACKAGES
+    }
+
+    fn vendor_guard(&self) -> VendorGuard {
+        hold::pins()
+    }
+
+    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String> {
+        vendor_repo::needed_by(driver, kernels)
+    }
+
+    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::read(host, driver, file, folder)
+    }
+
+    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+        vendor_repo::bring(host, transaction, title)
+    }
+
+    fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
+        install::around(host, transaction, program)
+    }
+}

@@ -15,7 +15,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
-pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
     let apt = Isolated::prepare(scratch.path(), request)?;

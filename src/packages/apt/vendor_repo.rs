@@ -42,7 +42,7 @@ const WANTED_BY_INSTALLER: [&str; 16] = [
     "swig",
 ];
 
-pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<String> {
+pub(super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<String> {
     let tools: &[&str] = match driver {
         Driver::Inbox => return Vec::new(),
         // `dist_req_inst` of its kernel packages.
@@ -55,7 +55,7 @@ pub(in super::super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<Str
     headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
 }
 
-pub(in super::super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
+pub(super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
     match driver {
         Driver::Doca => {
             let folder = index_of_host_package(host, file, folder)?;
@@ -136,7 +136,7 @@ fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
 }
 
 /// `dpkg --install`, and a source for what it brought.
-pub(in super::super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--install", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;

@@ -26,7 +26,7 @@ pub(super) fn folder(root: &Root) -> Option<&'static str> {
 }
 
 /// What rpm says is installed.
-pub(in super::super) fn installed(host: &Host) -> Result<Installed> {
+pub(super) fn installed(host: &Host) -> Result<Installed> {
     let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", FORMAT]).captured();
     let finished = host.run(&inside(host, query))?;
     let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
@@ -51,7 +51,7 @@ fn parse(text: &str) -> Installed {
 }
 
 /// `rpm --verify`, which compares every file with what its package says of it.
-pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -65,7 +65,7 @@ pub(in super::super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<S
 }
 
 /// `rpm --query --list`.
-pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
@@ -77,7 +77,7 @@ pub(in super::super) fn files(host: &Host, packages: &[String]) -> Result<Vec<St
 }
 
 /// `rpm --erase`, which never removes more than it is told, and nothing that others need.
-pub(in super::super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("rpm").arg("--erase").args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)

@@ -13,7 +13,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 /// Checks the signatures of the files, then indexes them.
-pub(in super::super) fn index(
+pub(super) fn index(
     host: &Host,
     resolution: &Resolution,
     arrived: &[Arrived],

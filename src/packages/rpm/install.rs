@@ -3,8 +3,8 @@
 //! Repositories, caches and settings of the root are not used and not changed. What a manager writes on the way lies
 //! in a folder of its own below `/run` and is gone afterwards.
 
-use super::super::{Manager, REPOSITORY, Transaction};
-use super::database;
+use super::super::{REPOSITORY, Transaction};
+use super::{Dialect, database};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -15,36 +15,23 @@ use anyhow::Result;
 pub(super) const SCRATCH: &str = "/run/ofedctl/packages";
 pub(super) const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
 pub(super) const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
-/// What zypper is not to install, in place of what the image locks.
-const LOCKS: &str = "/var/lib/ofedctl/repo/locks";
-/// The vendor's DKMS, where its repository is shown: zypper knows no packages that a repository leaves out.
-const VENDORS_DKMS: &str =
-    "type: package\nmatch_type: exact\ncase_sensitive: on\nrepo: ofedctl-vendor\nsolvable_name: dkms\n";
 /// A package manager that failed with less room than this failed for want of it.
 const LITTLE_SPACE: u64 = 16 << 20;
 
-pub(in super::super) fn lay_out(manager: Manager, root: &Root) -> Result<()> {
+pub(super) fn lay_out(dialect: &Dialect, root: &Root) -> Result<()> {
     // Signatures were checked while staging; the index was checked by us, and the packages are checked by it.
     let keys = "enabled=1\ngpgcheck=0\nrepo_gpgcheck=0\n";
     let repository = format!("[ofedctl]\nname=ofedctl\nbaseurl=file://{REPOSITORY}\n{keys}");
     root.write_text(&format!("{REPOSITORIES}/ofedctl.repo"), &repository)?;
-    if manager == Manager::Zypper {
-        root.write_text(LOCKS, VENDORS_DKMS)?;
+    for (path, text) in dialect.beside {
+        root.write_text(path, text)?;
     }
-    root.write_text(CONFIG, &config(manager))
+    root.write_text(CONFIG, &(dialect.config)())
 }
 
 /// Main settings that leave the image's own out: its repositories, its plugins, which may want a network, what it holds
 /// back, and its limit of kernels, which would remove one.
-fn config(manager: Manager) -> String {
-    if manager == Manager::Zypper {
-        // No services: SUSE's add repositories from the network. Headers of several kernels lie side by side, as SUSE's
-        // own settings have it; and what the image locks is not held back here either (zypp.conf).
-        return format!(
-            "[main]\nreposdir = {REPOSITORIES}\nservicesdir = {REPOSITORIES}\ncachedir = {SCRATCH}\n\
-             multiversion = provides:multiversion(kernel)\nlocksfile.path = {LOCKS}\n"
-        );
-    }
+pub(super) fn config() -> String {
     // One file for three managers, each of which passes over what it does not know: yum and dnf call the folder
     // `reposdir`, tdnf `repodir`; yum 3 skips names it does not find unless told not to (yum.conf(5)).
     format!(
@@ -54,15 +41,20 @@ fn config(manager: Manager) -> String {
     )
 }
 
-pub(in super::super) fn install(manager: Manager, host: &Host, transaction: &Transaction) -> Result<()> {
+/// With these settings and not the image's, nothing is held back but what the repositories here say.
+pub(super) fn command_by_config(program: &str, action: &str) -> String {
+    format!("{program} -y -c {CONFIG} {action}")
+}
+
+pub(super) fn install(dialect: &Dialect, host: &Host, transaction: &Transaction) -> Result<()> {
     let doing = format!("installing {}", transaction.packages.join(" "));
-    run(manager, host, transaction, "install", transaction.packages, &doing)
+    run(dialect, host, transaction, "install", transaction.packages, &doing)
 }
 
 /// rpm writes a package down before its scripts have run, so what came with a transaction that was killed is
 /// installed once more.
-pub(in super::super) fn repair(
-    manager: Manager,
+pub(super) fn repair(
+    dialect: &Dialect,
     host: &Host,
     transaction: &Transaction,
     came: &[String],
@@ -81,8 +73,14 @@ pub(in super::super) fn repair(
     if came.is_empty() {
         return Ok(());
     }
-    let action = if manager == Manager::Zypper { "install --force" } else { "reinstall" };
-    run(manager, host, transaction, action, &came, "repairing packages of an interrupted transaction")
+    run(
+        dialect,
+        host,
+        transaction,
+        dialect.reinstall,
+        &came,
+        "repairing packages of an interrupted transaction",
+    )
 }
 
 /// Whether a file, `NAME-VERSION-RELEASE.ARCH.rpm`, is of this package, which may be named with its version.
@@ -91,28 +89,26 @@ fn is_file_of(file: &str, package: &str) -> bool {
     !full.is_empty() && (full == package || full.rsplitn(3, '-').nth(2) == Some(package))
 }
 
-pub(in super::super) fn mark_as_dependencies(
+pub(super) fn mark_as_dependencies(
+    dialect: &Dialect,
     host: &Host,
     transaction: &Transaction,
     names: &[String],
 ) -> Result<()> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    run(Manager::Dnf, host, transaction, "mark remove", names, "marking dependencies as such")
+    let Some(action) = dialect.mark_as_dependency.filter(|_| !names.is_empty()) else { return Ok(()) };
+    run(dialect, host, transaction, action, names, "marking dependencies as such")
 }
 
 fn run(
-    manager: Manager,
+    dialect: &Dialect,
     host: &Host,
     transaction: &Transaction,
     action: &str,
     names: &[String],
     doing: &str,
 ) -> Result<()> {
-    let finished = host.run(&cmd(manager, action, names, transaction).inside(transaction.sandbox(host)))?;
-    // zypper's 102 and 103 are hints: a reboot, or a restart of zypper itself, is due (zypper(8)).
-    if manager == Manager::Zypper && matches!(finished.code, 102 | 103) {
+    let finished = host.run(&cmd(dialect, action, names, transaction).inside(transaction.sandbox(host)))?;
+    if dialect.hints.contains(&finished.code) {
         return Ok(());
     }
     let reason = match classify(&finished.tail) {
@@ -124,25 +120,12 @@ fn run(
 }
 
 /// One shell, so that the folder the manager works in is new and does not stay.
-fn cmd(manager: Manager, action: &str, names: &[String], transaction: &Transaction) -> Cmd {
+fn cmd(dialect: &Dialect, action: &str, names: &[String], transaction: &Transaction) -> Cmd {
     let script = format!(
         "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {} \"$@\"; code=$?; rm -rf {SCRATCH}; exit $code",
-        command(manager, action)
+        (dialect.command)(dialect.program, action)
     );
-    configured(Cmd::new("/bin/sh").args(["-c", &script, manager.program()]).args(names), transaction)
-}
-
-/// The manager and its options, up to the names.
-pub(super) fn command(manager: Manager, action: &str) -> String {
-    let program = manager.program();
-    if manager == Manager::Zypper {
-        return format!(
-            "{program} --non-interactive --no-gpg-checks --reposd-dir {REPOSITORIES} --cache-dir {SCRATCH} {action} \
-             --no-recommends --auto-agree-with-licenses"
-        );
-    }
-    // With these settings and not the image's, nothing is held back but what the repositories here say.
-    format!("{program} -y -c {CONFIG} {action}")
+    configured(Cmd::new("/bin/sh").args(["-c", &script, dialect.program]).args(names), transaction)
 }
 
 /// Lets zypper, and a zypper that the command's own programs call, read the settings of the local repository.

@@ -1,18 +1,36 @@
-//! rpm and the package managers on top of it: dnf, yum, tdnf and zypper.
+//! rpm and the package managers on top of it: dnf, yum, tdnf and zypper. What they have in common is here; what one of
+//! them does its own way is its [`Dialect`].
 //!
 //! Packages are resolved by dnf of the machine that stages, whatever manager the target has: all of them read the
 //! same repositories. They are installed by the target's own.
 
-pub(super) mod database;
+mod database;
 pub(super) mod dnf;
-pub(super) mod index;
-pub(super) mod install;
+mod hold;
+mod index;
+mod install;
 mod keys;
 mod sources;
-pub(super) mod vendor_repo;
+pub(super) mod tdnf;
+mod vendor_repo;
+pub(super) mod yum;
+pub(super) mod zypper;
+
+use super::{
+    Arrived, Format, HoldPlace, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
+    Transaction, VendorGuard, VendorRepo,
+};
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::http::NetworkOptions;
+use crate::host::run::Cmd;
+use crate::target::Driver;
+use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
 
 /// The index files of an rpm repository, `repomd.xml` first, which names the others with their digests.
-pub const INDEX: [(&str, &str); 4] = [
+const INDEX: [(&str, &str); 4] = [
     ("repomd.xml", "repodata"),
     ("primary.xml.gz", "repodata"),
     ("filelists.xml.gz", "repodata"),
@@ -23,9 +41,141 @@ pub const INDEX: [(&str, &str); 4] = [
 const DATABASES: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
 
 /// The files rpm and tdnf lock while they work (rpm's macro `_rpmlock_path`; vmware/tdnf, client/config.h).
-pub(super) const LOCKS: [&str; 3] =
+const LOCKS: [&str; 3] =
     ["/var/lib/rpm/.rpm.lock", "/usr/lib/sysimage/rpm/.rpm.lock", "/run/.tdnf-instance-lockfile"];
 
 /// The files in which yum, dnf and zypper leave their process number while they work.
-pub(super) const NUMBERS: [&str; 4] =
+const NUMBERS: [&str; 4] =
     ["/run/yum.pid", "/run/zypp.pid", "/var/cache/dnf/metadata_lock.pid", "/var/lib/dnf/rpmdb_lock.pid"];
+
+/// What one of these managers does its own way.
+pub(super) struct Dialect {
+    /// The program.
+    program: &'static str,
+    /// Its command line for an action on the local repository, up to the names of packages.
+    command: fn(program: &str, action: &str) -> String,
+    /// The action that installs once more what is installed.
+    reinstall: &'static str,
+    /// The action that notes that a package came only because another needs it, where there is one.
+    mark_as_dependency: Option<&'static str>,
+    /// Exit codes that are hints, and no failures.
+    hints: &'static [i32],
+    /// Main settings that leave the image's own out.
+    config: fn() -> String,
+    /// Files beside them, by path.
+    beside: &'static [(&'static str, &'static str)],
+    /// Where it is told what upgrades leave alone, for a purpose.
+    hold_place: fn(purpose: &str) -> HoldPlace,
+    /// What goes with one kernel only.
+    kernel_packages: &'static [&'static str],
+    /// What the modules of one kernel are built with.
+    headers: fn(kernel: &str) -> Vec<String>,
+    /// What the vendor's installer asks for, as far as the archive has it.
+    wanted_by_installer: &'static [&'static str],
+}
+
+/// One of the managers on top of rpm.
+pub(super) struct Rpm(pub(super) &'static Dialect);
+
+impl PackageManager for Rpm {
+    fn program(&self) -> &'static str {
+        self.0.program
+    }
+
+    fn format(&self) -> Format {
+        Format::Rpm
+    }
+
+    fn index_files(&self) -> &'static [(&'static str, &'static str)] {
+        &INDEX
+    }
+
+    fn installed(&self, host: &Host) -> Result<Installed> {
+        database::installed(host)
+    }
+
+    fn installed_by_its_files(&self, _: &Root) -> Result<Option<Installed>> {
+        Ok(None)
+    }
+
+    fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+        dnf::resolve::resolve(host, request)
+    }
+
+    fn index(
+        &self,
+        host: &Host,
+        resolution: &Resolution,
+        arrived: &[Arrived],
+        way: NetworkOptions,
+    ) -> Result<Vec<IndexFile>> {
+        index::index(host, resolution, arrived, way)
+    }
+
+    fn lay_out(&self, root: &Root) -> Result<()> {
+        install::lay_out(self.0, root)
+    }
+
+    fn wait_for_locks(&self, host: &Host, patience: Duration) -> Result<()> {
+        host.wait_for_package_locks(&LOCKS, &NUMBERS, patience)
+    }
+
+    fn repair(&self, host: &Host, transaction: &Transaction, _: &[String], came: &[String]) -> Result<()> {
+        install::repair(self.0, host, transaction, came)
+    }
+
+    fn install(&self, host: &Host, transaction: &Transaction) -> Result<()> {
+        install::install(self.0, host, transaction)
+    }
+
+    fn mark_as_dependencies(&self, host: &Host, transaction: &Transaction, names: &[String]) -> Result<()> {
+        install::mark_as_dependencies(self.0, host, transaction, names)
+    }
+
+    fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+        database::erase(host, packages, sealed)
+    }
+
+    fn files(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        database::files(host, packages)
+    }
+
+    fn verify(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        database::verify(host, packages)
+    }
+
+    /// Each holds by patterns in a file of its own, see [`PackageManager::hold_place`], and none by a package's state.
+    fn hold(&self, _: &Host, _: &[String], _: bool, _: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn hold_place(&self, purpose: &str) -> HoldPlace {
+        (self.0.hold_place)(purpose)
+    }
+
+    fn kernel_packages(&self) -> &'static [&'static str] {
+        self.0.kernel_packages
+    }
+
+    /// There are no pins. A newer rdma-core of the distribution would take the vendor's place, or leave an upgrade
+    /// without a solution.
+    fn vendor_guard(&self) -> VendorGuard {
+        VendorGuard::HoldBack(&hold::RDMA_PACKAGES)
+    }
+
+    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String> {
+        vendor_repo::needed_by(self.0, driver, kernels)
+    }
+
+    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::read(self.0, host, driver, file, folder)
+    }
+
+    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+        vendor_repo::bring(host, transaction, title)
+    }
+
+    fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
+        vendor_repo::around(self.0, host, transaction, program)
+    }
+}

@@ -1,8 +1,8 @@
 //! The packages in a vendor's file, for rpm: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
-use super::super::{Manager, REPOSITORY, Transaction, VendorRepo};
-use super::INDEX;
-use super::install::{REPOSITORIES, SCRATCH, classify, command, configured};
+use super::super::{REPOSITORY, Transaction, VendorRepo};
+use super::install::{REPOSITORIES, SCRATCH, classify, configured};
+use super::{Dialect, INDEX};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 const MLNX_OFED_ALL: [&str; 2] = ["mlnx-ofed-all-user-only", "mlnx-ofed-all"];
 /// What `mlnxofedinstall` and `mlnx_add_kernel_support.sh` ask for, and what azhpc-images install before them. Not every
 /// release of every distribution has all of them.
-const WANTED_BY_INSTALLER: &[&str] = &[
+pub(super) const WANTED_BY_INSTALLER: &[&str] = &[
     "atk",
     "autoconf",
     "automake",
@@ -43,35 +43,10 @@ const WANTED_BY_INSTALLER: &[&str] = &[
     "tk",
     "which",
 ];
-/// The same on SUSE, where azhpc-images (`suse/`, `install_prerequisites.sh`) install these.
-const WANTED_ON_SUSE: &[&str] = &[
-    "atk",
-    "autoconf",
-    "automake",
-    "binutils",
-    "byacc",
-    "expat",
-    "gcc-fortran",
-    "insserv-compat",
-    "libgfortran4",
-    "libnl3-200",
-    "libnuma-devel",
-    "libopenssl-devel",
-    "libtool",
-    "m4",
-    "numactl",
-    "python-rpm-macros",
-    "python3",
-    "python3-devel",
-    "tcl",
-    "tcsh",
-    "tk",
-    "which",
-];
 /// Folders of a host package are no deeper than this below its own.
 const DEEPEST: usize = 4;
 
-pub(in super::super) fn needed_by(manager: Manager, driver: Driver, kernels: &[String]) -> Vec<String> {
+pub(super) fn needed_by(dialect: &Dialect, driver: Driver, kernels: &[String]) -> Vec<String> {
     let tools: &[&str] = match driver {
         Driver::Inbox => return Vec::new(),
         Driver::MlnxOfed if kernels.len() > 1 => {
@@ -80,23 +55,8 @@ pub(in super::super) fn needed_by(manager: Manager, driver: Driver, kernels: &[S
         Driver::MlnxOfed => &["gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"],
         Driver::Doca => &["dkms", "gcc", "make"],
     };
-    let headers = kernels.iter().flat_map(|kernel| match manager {
-        Manager::Zypper => headers_on_suse(kernel),
-        _ => vec![headers(kernel)],
-    });
+    let headers = kernels.iter().flat_map(|kernel| (dialect.headers)(kernel));
     headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
-}
-
-/// What modules of a kernel are built with on SUSE: the headers of its flavour, the sources, and what packages of
-/// modules are built by. `uname -r` is VERSION-FLAVOUR, and each provides itself as of that version; the release has one
-/// number more. Flavours other than `default` that Azure knows have sources of their own (SUSE/kernel-source, `rpm/`;
-/// azhpc-images and LISA ask for the same words).
-fn headers_on_suse(kernel: &str) -> Vec<String> {
-    let (version, flavour) = kernel.rsplit_once('-').unwrap_or((kernel, "default"));
-    let variant = if flavour == "default" { String::new() } else { format!("-{flavour}") };
-    let devel = format!("kernel-{flavour}-devel = {version}");
-    let others = ["source", "syms"].map(|kind| format!("kernel-{kind}{variant} = {version}"));
-    std::iter::once(devel).chain(others).collect()
 }
 
 /// The package of a kernel's headers, by its exact version: that of `uname -r` without the architecture at its end.
@@ -107,8 +67,8 @@ pub(super) fn headers(kernel: &str) -> String {
     format!("{name}-{version}")
 }
 
-pub(in super::super) fn read(
-    manager: Manager,
+pub(super) fn read(
+    dialect: &Dialect,
     host: &Host,
     driver: Driver,
     file: &Path,
@@ -126,8 +86,8 @@ pub(in super::super) fn read(
             host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
             let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
             let packages = all.into_iter().map(str::to_owned).collect();
-            let wanted = if manager == Manager::Zypper { WANTED_ON_SUSE } else { WANTED_BY_INSTALLER };
-            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: wanted.to_vec() })
+            let wanted = dialect.wanted_by_installer.to_vec();
+            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted })
         }
     }
 }
@@ -194,7 +154,7 @@ pub(super) fn repository_file(folder: &str) -> String {
 }
 
 /// Installs the package with rpm, and shows the manager the repository it brought.
-pub(in super::super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("rpm").args(["--upgrade", "--replacepkgs", "--nosignature", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;
@@ -209,14 +169,9 @@ pub(in super::super) fn bring(host: &Host, transaction: &Transaction, title: &st
 
 /// The vendor's installer inside the root. It calls rpm on its own files and no package manager, and refuses to begin
 /// where packages are missing: so all that was staged for it is installed first.
-pub(in super::super) fn around(
-    manager: Manager,
-    host: &Host,
-    transaction: &Transaction,
-    program: &[String],
-) -> Cmd {
+pub(super) fn around(dialect: &Dialect, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
     // yum 3 fails where there is nothing to do. The installer names what is really missing.
-    let install = command(manager, "install");
+    let install = (dialect.command)(dialect.program, "install");
     let script = format!("{install} {REPOSITORY}/*.rpm; rm -rf {SCRATCH}; exec \"$@\"");
     let cmd = Cmd::new("/bin/sh").args(["-c", &script, "sh"]).args(program.iter().cloned());
     configured(cmd, transaction).inside(transaction.sandbox(host))
@@ -237,22 +192,7 @@ mod tests {
         for (kernel, package) in table {
             assert_eq!(headers(kernel), package);
         }
-        assert!(needed_by(Manager::Dnf, Driver::Inbox, &["1".to_owned()]).is_empty());
-    }
-
-    #[test]
-    fn headers_on_suse_are_asked_for_by_what_they_provide() {
-        let of = |kernel| headers_on_suse(kernel).join(", ");
-        assert_eq!(
-            of("5.14.21-150400.14.31-azure"),
-            "kernel-azure-devel = 5.14.21-150400.14.31, kernel-source-azure = 5.14.21-150400.14.31, \
-             kernel-syms-azure = 5.14.21-150400.14.31"
-        );
-        assert_eq!(
-            of("5.3.18-150300.59.93-default"),
-            "kernel-default-devel = 5.3.18-150300.59.93, kernel-source = 5.3.18-150300.59.93, \
-             kernel-syms = 5.3.18-150300.59.93"
-        );
+        assert!(needed_by(&super::super::dnf::DIALECT, Driver::Inbox, &["1".to_owned()]).is_empty());
     }
 
     #[test]

@@ -1,3 +1,36 @@
-//! dnf, of Enterprise Linux from 8 on. Its library also resolves for targets of the other rpm managers.
+//! dnf, of Enterprise Linux from 8 on. Its library also resolves for targets of the other managers.
 
-pub(in super::super) mod resolve;
+pub(super) mod resolve;
+
+use super::super::HoldList;
+use super::{Dialect, hold, install, vendor_repo};
+
+/// What dnf does its own way.
+pub(in super::super) const DIALECT: Dialect = Dialect {
+    program: "dnf",
+    command: install::command_by_config,
+    reinstall: "reinstall",
+    mark_as_dependency: Some("mark remove"),
+    hints: &[],
+    config: install::config,
+    beside: &[],
+    // The plugin with commands for this, `versionlock`, is not installed everywhere.
+    hold_place: |_| hold::in_list("/etc/dnf/dnf.conf", HoldList::Excludepkgs),
+    kernel_packages: &KERNEL_PACKAGES,
+    headers: |kernel| vec![vendor_repo::headers(kernel)],
+    wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
+};
+
+/// The packages of Enterprise Linux's kernels and of what goes with one kernel only.
+pub(super) const KERNEL_PACKAGES: [&str; 10] = [
+    "kernel",
+    "kernel-core",
+    "kernel-modules*",
+    "kernel-devel*",
+    "kernel-debug*",
+    "kernel-rt*",
+    "kernel-64k*",
+    "kernel-uek*",
+    "kmod-kvdo",
+    "kmod-redhat-*",
+];

@@ -1,7 +1,7 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
-use super::super::super::hold::RDMA_RPMS;
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
+use super::super::hold::RDMA_PACKAGES;
 use super::super::{sources, vendor_repo};
 use crate::host::Host;
 use crate::host::http::asked_directly;
@@ -48,7 +48,7 @@ pub(in super::super) struct Trust {
 }
 
 /// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(in super::super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
     let copied = sources::copy(request.sources, scratch.path())?;
@@ -77,7 +77,7 @@ pub(in super::super::super) fn resolve(host: &Host, request: &ResolveRequest) ->
         "database": copied.database, "has_database": !matches!(request.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(request.distro), "arch": request.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": request.kernels,
-        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_RPMS,
+        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_PACKAGES,
     });
     host.events.info(format!("asking dnf about {} packages", request.packages.len()));
     // The request may hold a password, and everyone sees arguments.

@@ -1,0 +1,189 @@
+//! The package managers there are, and what each must be able to do. What only one of them knows lies in its folder.
+
+use super::apt::Apt;
+use super::hold::{HoldPlace, VendorGuard};
+use super::rpm::{self, Rpm};
+use super::{Arrived, IndexFile, Installed, Resolution, ResolveRequest, Transaction, VendorRepo};
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::http::NetworkOptions;
+use crate::host::run::Cmd;
+use crate::target::{Distro, Driver, Family};
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+use std::ops::Deref;
+use std::path::Path;
+use std::time::Duration;
+
+/// A package manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// apt and dpkg: Debian and Ubuntu.
+    Apt,
+    /// dnf and rpm: Enterprise Linux from 8 on.
+    Dnf,
+    /// yum 3 and rpm: Enterprise Linux 7.
+    Yum,
+    /// tdnf and rpm: Azure Linux.
+    Tdnf,
+    /// zypper and rpm: SUSE.
+    Zypper,
+}
+
+impl Manager {
+    /// The package manager of a distribution, if this program knows it.
+    pub fn of(distro: &Distro) -> Option<Self> {
+        match distro.family() {
+            Family::Debian => Some(Self::Apt),
+            Family::Rhel if distro.version.split('.').next() == Some("7") => Some(Self::Yum),
+            Family::Rhel => Some(Self::Dnf),
+            Family::Azure => Some(Self::Tdnf),
+            Family::Suse => Some(Self::Zypper),
+            Family::Other => None,
+        }
+    }
+}
+
+/// The one place that tells the managers apart: all that a manager can do is asked of its folder.
+impl Deref for Manager {
+    type Target = dyn PackageManager;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Apt => &Apt,
+            Self::Dnf => &Rpm(&rpm::dnf::DIALECT),
+            Self::Yum => &Rpm(&rpm::yum::DIALECT),
+            Self::Tdnf => &Rpm(&rpm::tdnf::DIALECT),
+            Self::Zypper => &Rpm(&rpm::zypper::DIALECT),
+        }
+    }
+}
+
+/// The form of a manager's packages and repositories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// dpkg's packages, and apt's flat repositories.
+    Deb,
+    /// rpm's packages and repositories.
+    Rpm,
+}
+
+/// What a package manager does for this program.
+pub trait PackageManager {
+    /// The program that installs.
+    fn program(&self) -> &'static str;
+
+    /// The form of its packages.
+    fn format(&self) -> Format;
+
+    /// The index files of its local repositories, the one that names the others first: their names, which are also
+    /// their titles in a bundle, and their folders inside the repository.
+    fn index_files(&self) -> &'static [(&'static str, &'static str)];
+
+    /// What is installed in a root.
+    fn installed(&self, host: &Host) -> Result<Installed>;
+
+    /// What is installed in a root, where its database can be read without running anything.
+    fn installed_by_its_files(&self, root: &Root) -> Result<Option<Installed>>;
+
+    /// Asks the resolver what would have to be fetched; nothing of the target or of this machine is changed.
+    fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution>;
+
+    /// Makes the index of a flat repository of exactly the files that came, in the order of
+    /// [`PackageManager::index_files`], once what has to be signed is found signed.
+    fn index(
+        &self,
+        host: &Host,
+        resolution: &Resolution,
+        arrived: &[Arrived],
+        way: NetworkOptions,
+    ) -> Result<Vec<IndexFile>>;
+
+    /// Completes [`super::REPOSITORY`], which holds the index and the packages, to one the manager can use.
+    fn lay_out(&self, root: &Root) -> Result<()>;
+
+    /// Waits until no other package manager works on the root.
+    fn wait_for_locks(&self, host: &Host, patience: Duration) -> Result<()>;
+
+    /// Finishes what an interrupted transaction left: `broken` is what the manager itself knows of, `came` the
+    /// packages that have come since the transaction began.
+    fn repair(
+        &self,
+        host: &Host,
+        transaction: &Transaction,
+        broken: &[String],
+        came: &[String],
+    ) -> Result<()>;
+
+    /// Installs from the local repository. An incomplete repository is found out before anything is changed
+    /// and ends in [`crate::outcome::Reason::CacheMissing`].
+    fn install(&self, host: &Host, transaction: &Transaction) -> Result<()>;
+
+    /// Notes that packages came only because others need them. A transaction notes that at its end, so one that
+    /// was killed never did.
+    fn mark_as_dependencies(&self, host: &Host, transaction: &Transaction, names: &[String]) -> Result<()>;
+
+    /// Removes packages with their settings, in one transaction that refuses to break what others need.
+    fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()>;
+
+    /// The files of installed packages.
+    fn files(&self, host: &Host, packages: &[String]) -> Result<Vec<String>>;
+
+    /// Compares installed files with what the packages brought; one line for each that differs.
+    /// Configuration files may differ.
+    fn verify(&self, host: &Host, packages: &[String]) -> Result<Vec<String>>;
+
+    /// Puts installed packages on hold, or lets go of them, where that is a state of the package.
+    fn hold(&self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()>;
+
+    /// Where it is told what upgrades leave alone. `purpose` tells apart what is held back for different reasons.
+    fn hold_place(&self, purpose: &str) -> HoldPlace;
+
+    /// Kernels, what modules are built with, and the packages that go with one kernel only: an upgrade of these alone
+    /// could not be resolved. Not what any kernel will do for, such as `kernel-headers`, which compilers need.
+    fn kernel_packages(&self) -> &'static [&'static str];
+
+    /// How it is kept from putting the distribution's RDMA packages in the place of a vendor's.
+    fn vendor_guard(&self) -> VendorGuard;
+
+    /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
+    /// prints it, and what builds modules. Of `DOCA` the profile comes on top.
+    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String>;
+
+    /// Reads which packages a vendor's file brings. `folder` is an empty one to work in.
+    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo>;
+
+    /// Installs the package that brings a repository, and lets the following transaction install from that, too.
+    /// `title` is its name in the local repository.
+    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()>;
+
+    /// A command that runs a program whose own calls of the package manager find the local repository and nothing
+    /// else.
+    fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Manager; 5] = [Manager::Apt, Manager::Dnf, Manager::Yum, Manager::Tdnf, Manager::Zypper];
+
+    #[test]
+    fn each_manager_is_told_in_its_own_file() {
+        let place = |manager: Manager| match manager.hold_place("x") {
+            HoldPlace::PackageState => None,
+            HoldPlace::List { path, .. } | HoldPlace::Names { path } => Some(path),
+        };
+        let wanted = [
+            None,
+            Some("/etc/dnf/dnf.conf"),
+            Some("/etc/yum.conf"),
+            Some("/etc/tdnf/locks.d/ofedctl-x.conf"),
+            Some("/etc/zypp/locks"),
+        ];
+        assert_eq!(ALL.map(place), wanted.map(|path| path.map(str::to_owned)));
+        // tdnf knows whole names only.
+        assert!(!Manager::Tdnf.kernel_packages().iter().any(|name| name.contains('*')));
+    }
+}

@@ -1,0 +1,39 @@
+//! tdnf, of Azure Linux.
+
+use super::super::HoldPlace;
+use super::{Dialect, install, vendor_repo};
+
+/// What tdnf does its own way.
+pub(in super::super) const DIALECT: Dialect = Dialect {
+    program: "tdnf",
+    command: install::command_by_config,
+    reinstall: "reinstall",
+    // It removes nothing unasked.
+    mark_as_dependency: None,
+    hints: &[],
+    config: install::config,
+    beside: &[],
+    hold_place: |purpose| HoldPlace::Names { path: format!("/etc/tdnf/locks.d/ofedctl-{purpose}.conf") },
+    kernel_packages: &[
+        "kernel",
+        "kernel-devel",
+        "kernel-docs",
+        "kernel-tools",
+        "kernel-drivers-accessibility",
+        "kernel-drivers-gpu",
+        "kernel-drivers-intree-amdgpu",
+        "kernel-drivers-sound",
+        "kernel-hwe",
+        "kernel-hwe-devel",
+        "kernel-hwe-docs",
+        "kernel-hwe-tools",
+        "kernel-hwe-drivers-accessibility",
+        "kernel-hwe-drivers-gpu",
+        "kernel-hwe-drivers-sound",
+        "mlnx-ofa_kernel",
+        "mlnx-ofa_kernel-modules",
+        "mlnx-ofa_kernel-hwe-modules",
+    ],
+    headers: |kernel| vec![vendor_repo::headers(kernel)],
+    wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
+};

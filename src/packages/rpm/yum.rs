@@ -1,0 +1,21 @@
+//! yum 3, of Enterprise Linux 7.
+
+use super::super::HoldList;
+use super::dnf::KERNEL_PACKAGES;
+use super::{Dialect, hold, install, vendor_repo};
+
+/// What yum does its own way.
+pub(in super::super) const DIALECT: Dialect = Dialect {
+    program: "yum",
+    command: install::command_by_config,
+    reinstall: "reinstall",
+    // It keeps the mark where no command of its own reaches.
+    mark_as_dependency: None,
+    hints: &[],
+    config: install::config,
+    beside: &[],
+    hold_place: |_| hold::in_list("/etc/yum.conf", HoldList::Exclude),
+    kernel_packages: &KERNEL_PACKAGES,
+    headers: |kernel| vec![vendor_repo::headers(kernel)],
+    wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
+};
