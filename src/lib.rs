@@ -13,7 +13,7 @@
 //! 3  edits                                                 an edit: what it wants, how it is made and taken back
 //! 2  cache catalog config facts packages status            what the steps know and read
 //! 1  host                                                  files, programs, network, locks, signals
-//! 0  outcome events settings target                        plain data
+//! 0  outcome events settings target trust                  plain data
 //! ```
 
 pub mod cache;
@@ -39,4 +39,5 @@ pub mod settings;
 pub mod stage;
 pub mod status;
 pub mod target;
+pub mod trust;
 pub mod verify;

@@ -4,6 +4,7 @@
 
 use crate::edits::Edit;
 use crate::target::{Driver, KernelDevel, Target, without_arch};
+use crate::trust::Trust;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
@@ -32,8 +33,18 @@ pub struct Artifact {
     pub url: String,
     /// Other addresses of the same file.
     pub mirrors: Vec<String>,
-    /// Its SHA-256 in hexadecimal, which whatever comes must match.
-    pub sha256: String,
+    /// Its SHA-256 in hexadecimal, which whatever comes must match; none where nobody published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The SHA-256 of the file that the cache or the root took before, where nobody published one: it takes no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<String>,
+    /// What vouches for the file.
+    #[serde(default = "Trust::of_digest")]
+    pub trust: Trust,
+    /// What would raise that, where anything would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raise: Option<String>,
     /// The vendor's online package repository of the same release, where there is one.
     pub repository: Option<String>,
     /// The kernel headers it is to be built with, where the distribution's mirrors have dropped them.
@@ -84,6 +95,21 @@ pub struct Plan {
     pub distribution_modules: bool,
 }
 
+impl Artifact {
+    /// The digest that whatever comes must match, where any is known.
+    pub fn digest(&self) -> Option<&str> {
+        self.sha256.as_deref().or(self.first_seen.as_deref())
+    }
+
+    /// Whether both are one file, wherever it is to be had. A digest that only one of them knows tells no difference.
+    fn are_the_same(one: Option<&Self>, other: Option<&Self>) -> bool {
+        let (Some(one), Some(other)) = (one, other) else { return one.is_none() && other.is_none() };
+        let digests = one.digest().zip(other.digest());
+        (&one.file_name, &one.kernel_devel) == (&other.file_name, &other.kernel_devel)
+            && digests.is_none_or(|(one, other)| one == other)
+    }
+}
+
 impl Plan {
     /// Whether the kernels are to load modules that came with the driver, and not those that they came with.
     pub fn brings_modules(&self) -> bool {
@@ -105,8 +131,8 @@ impl Plan {
         let (ours, theirs) = (&self.target, &other.target);
         (&ours.distro, ours.arch) == (&theirs.distro, theirs.arch)
             && (self.driver, self.distribution_modules) == (other.driver, other.distribution_modules)
-            && (&self.driver_version, &self.artifact, &self.modules)
-                == (&other.driver_version, &other.artifact, &other.modules)
+            && (&self.driver_version, &self.modules) == (&other.driver_version, &other.modules)
+            && Artifact::are_the_same(self.artifact.as_ref(), other.artifact.as_ref())
             && self.for_any_kernel() == other.for_any_kernel()
     }
 
@@ -143,7 +169,17 @@ impl Plan {
             for mirror in &artifact.mirrors {
                 line("  or", mirror);
             }
-            line("  sha256", &artifact.sha256);
+            match (&artifact.sha256, &artifact.first_seen) {
+                (Some(digest), _) => line("  sha256", digest),
+                (None, Some(digest)) => {
+                    line("  sha256", &format!("{digest} (as it came first; pin it: `sha256: {digest}`)"));
+                }
+                (None, None) => line("  sha256", "nobody published it; `stage` tells what came"),
+            }
+            line("  trust", artifact.trust.name());
+            if let Some(raise) = &artifact.raise {
+                line("  raise it", raise);
+            }
             if let Some(devel) = &artifact.kernel_devel {
                 line("headers", &format!("kernel-devel {}", devel.url.as_ref().unwrap_or(&devel.version)));
             }

@@ -36,6 +36,12 @@ impl<'h> Report<'h> {
         self.set(self.host.events.step(), State::Success, 0, message);
     }
 
+    /// Something beside the steps that is to be known, under a name of its own.
+    pub fn warn(&mut self, name: &str, message: &str) {
+        self.host.events.warn(message);
+        self.document.set(name, State::Warning, 0, &self.host.events.clean(message));
+    }
+
     /// Writes the document as it stands. A status that cannot be written ends no run: the log says it too.
     pub fn publish(&self) {
         for path in [Some(STATUS_FILE), self.copy].into_iter().flatten() {

@@ -6,6 +6,7 @@
 
 use crate::outcome::Reason;
 use crate::target::Nic;
+use crate::trust::Trust;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -131,6 +132,10 @@ pub struct Settings {
     pub sha256: Option<String>,
     /// Where the driver's package is, in place of the catalogue's address: a file of this machine, or an address.
     pub artifact: Option<String>,
+    /// What must vouch for the driver's package: a digest that somebody published or that is given as `sha256`
+    /// (`digest`), or else the vendor's signature (`signed`), or else that it came over TLS from the vendor's own host
+    /// and is the same ever after (`first-use`).
+    pub trust: Trust,
     /// A file that takes the place of the built-in catalogue of drivers.
     pub catalog: Option<String>,
     /// The cache: a folder, a file made by `ofedctl cache export`, `https://…` of such a file, or
@@ -203,6 +208,7 @@ impl Default for Settings {
             driver_version: None,
             sha256: None,
             artifact: None,
+            trust: Trust::FirstUse,
             catalog: None,
             cache: "/var/cache/ofedctl".to_owned(),
             offline: false,

@@ -4,6 +4,7 @@ use super::blob::Blob;
 use super::digest::Digest;
 use crate::outcome::Reason;
 use crate::target::{Arch, Distro, Driver};
+use crate::trust::VendorFile;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +52,9 @@ pub struct BundleConfig {
     /// The package repository that the bundle's files make up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
+    /// The vendor's file among its files, as it was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_file: Option<VendorFile>,
     /// The program that made it, e.g. `ofedctl 0.1.0`.
     #[serde(default)]
     pub made_by: String,

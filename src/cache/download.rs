@@ -8,8 +8,9 @@ use crate::host::download::{Piece, Stream};
 use crate::host::http::{Client, NetworkOptions, without_secrets};
 use crate::host::registry::Registry;
 use crate::outcome::{Reason, WithReason};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use std::fs::File;
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,6 +116,31 @@ impl Writer<'_> {
         };
         self.download(stream, &wanted.digest, held)
             .with_reason(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
+    }
+
+    /// Brings a file in of which no digest is known, from its own address alone. What its server changes meanwhile
+    /// begins again, and what it may have changed unseen is not taken.
+    pub fn download_unknown(&self, way: NetworkOptions, url: &str, title: &str) -> Result<Blob> {
+        let doing = || format!("`{title}` from `{}`", without_secrets(url));
+        let client = Client::new(way)?;
+        let mut stream = Stream::new(self.host, &client, way, url, None)?;
+        let mut blob = self.blob(None)?;
+        let mut held = 0;
+        loop {
+            match stream.next_piece().with_context(doing)? {
+                Piece::Bytes(bytes) => {
+                    blob.write_all(&bytes).with_context(doing)?;
+                    held += bytes.len() as u64;
+                }
+                Piece::Changed => (blob, held) = (self.blob(None)?, 0),
+                Piece::End if stream.is_mixed() => {
+                    let what = "the connection broke, and the server does not say whether the rest is of the same file";
+                    return Err(Reason::DownloadFailed.error(what).context(doing()));
+                }
+                Piece::End => return blob.finish().with_context(doing),
+            }
+            self.host.events.progress("downloading", held, stream.total().unwrap_or(0));
+        }
     }
 
     /// A file of this machine, verified like everything else.

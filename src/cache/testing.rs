@@ -27,6 +27,7 @@ pub(super) fn config() -> BundleConfig {
         kernels: vec!["6.1.0-25-amd64".into()],
         packages: vec!["rdma-core".into()],
         repository: None,
+        vendor_file: None,
         made_by: "ofedctl 0.1.0".into(),
     }
 }

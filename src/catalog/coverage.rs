@@ -3,6 +3,7 @@
 use super::versions::Version;
 use super::{Catalog, Row};
 use crate::target::{Arch, Distro, Driver, Nic};
+use crate::trust::Trust;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -35,11 +36,20 @@ pub struct Cell {
     /// Its version, unless the distribution brings it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// Whether staging needs a digest from the user, because none is published.
+    /// Whether staging needs a digest from the user: none is published, and it is not at the vendor's own place.
     pub needs_sha256: bool,
+    /// What vouches for the vendor's file, where anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
     /// Whether the distribution's own stack would do as well.
     pub inbox: bool,
 }
+
+/// What the stars in the table mean.
+const NOTES: [(&str, &str); 2] = [
+    ("*", "nobody published its digest: it is taken from the vendor's own host (trust level first-use)"),
+    ("**", "nobody published its digest, and it is not at the vendor's own host: staging needs --sha256"),
+];
 
 impl Coverage {
     /// The coverage of a catalogue.
@@ -83,7 +93,8 @@ impl Coverage {
             text.push_str(line.trim_end());
             text.push('\n');
         }
-        text + "\n* no published digest: staging needs --sha256\n"
+        let notes = NOTES.map(|(star, note)| format!("{star} {note}\n"));
+        format!("{text}\n{}", notes.concat())
     }
 
     /// The table for a Markdown page.
@@ -95,7 +106,8 @@ impl Coverage {
                 let _ = writeln!(text, "|{}", " --- |".repeat(cells.len()));
             }
         }
-        text + "\n\\* no published digest: staging needs `--sha256`\n"
+        let notes = NOTES.map(|(star, note)| format!("{} {note}\n", star.replace('*', "\\*")));
+        format!("{text}\n{}", notes.join("\n"))
     }
 
     fn table(&self) -> Vec<Vec<String>> {
@@ -112,7 +124,11 @@ impl Coverage {
 
 impl Cell {
     fn words(&self) -> String {
-        let star = if self.needs_sha256 { "*" } else { "" };
+        let star = match self.trust {
+            _ if self.needs_sha256 => "**",
+            Some(Trust::Digest) | None => "",
+            Some(_) => "*",
+        };
         self.version
             .as_ref()
             .map_or_else(|| self.driver.to_string(), |version| format!("{} {version}{star}", self.driver))
@@ -123,18 +139,20 @@ fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
     let cell = |nic| {
         let inbox = catalog.inbox(distro, arch, nic).is_some();
         let mut rows = catalog.candidates(distro, arch, nic);
-        rows.retain(|row| row.is_public());
+        rows.retain(|row| row.is_public() && catalog.unbuildable(row).is_none());
         catalog.prefer(&mut rows);
-        let vendors = |row: &&Row| Cell {
+        let vendors = |row: &Row| Cell {
             driver: row.driver,
             version: Some(row.version.clone()),
-            needs_sha256: row.sha256.is_none(),
+            needs_sha256: row.trust().is_none(),
+            trust: row.trust(),
             inbox,
         };
-        // In the order in which a plan takes them; one without a digest only when it is named.
-        let own = inbox.then_some(Cell { driver: Driver::Inbox, version: None, needs_sha256: false, inbox });
-        let taken = rows.iter().find(|row| row.sha256.is_some()).map(vendors);
-        taken.or(own).or_else(|| rows.first().map(vendors))
+        // As a plan takes them; one that nothing vouches for only when it is named.
+        let covered: Vec<&Row> = rows.iter().copied().filter(|row| row.trust().is_some()).collect();
+        let own = Cell { driver: Driver::Inbox, version: None, needs_sha256: false, trust: None, inbox };
+        let taken = catalog.pick(&covered, |row| row.sha256.is_some()).map(vendors);
+        taken.or_else(|| inbox.then_some(own)).or_else(|| rows.first().copied().map(vendors))
     };
     let nics = Nic::ALL.into_iter().filter_map(|nic| Some((nic, cell(nic)?))).collect();
     CoverageRow { distro: distro.clone(), arch, nics }
@@ -151,9 +169,11 @@ compatible:
   rhel8.2: [rhel8.2, centos8.2]
 drivers:
   - {driver: mlnx_ofed, version: 4.9-4.1.7.0, line: 4.9-lts, distro: rhel8.2, arch: x86_64,
-     url: 'https://example.com/MLNX_OFED_LINUX-4.9-4.1.7.0-rhel8.2-x86_64.tgz'}
+     url: 'http://content.mellanox.com/ofed/MLNX_OFED_LINUX-4.9-4.1.7.0-rhel8.2-x86_64.tgz'}
+  - {driver: mlnx_ofed, version: 4.9-4.1.7.0, line: 4.9-lts, distro: mariner2, arch: x86_64,
+     url: 'https://content.mellanox.com/ofed/MLNX_OFED_SRC-4.9-4.1.7.0.tgz'}
 inbox:
-  - {distros: [rhel8, debian12], arch: [x86_64], nics: [cx5, cx6], packages: [rdma-core]}
+  - {distros: [rhel8, debian12, mariner2], arch: [x86_64], nics: [cx5, cx6], packages: [rdma-core]}
 ";
 
     #[test]
@@ -163,10 +183,12 @@ inbox:
 distribution  arch    cx3-pro                 cx5                     cx6    cx7  cx8
 centos8.2     x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  -      -    -
 debian12      x86_64  -                       inbox                   inbox  -    -
+mariner2      x86_64  -                       inbox                   inbox  -    -
 rhel8         x86_64  -                       inbox                   inbox  -    -
-rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  inbox                   inbox  -    -
+rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -    -
 
-* no published digest: staging needs --sha256
+* nobody published its digest: it is taken from the vendor's own host (trust level first-use)
+** nobody published its digest, and it is not at the vendor's own host: staging needs --sha256
 ";
         assert_eq!(coverage.to_text(), want);
         let markdown = coverage.to_markdown();
@@ -177,11 +199,18 @@ rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  inbox                   inbox  -  
     }
 
     #[test]
+    fn what_nothing_vouches_for_is_marked() {
+        let elsewhere = SMALL.replace("http://content.mellanox.com", "https://mirror.example");
+        let text = Coverage::of(&Catalog::parse("test", &elsewhere).unwrap()).to_text();
+        assert!(text.contains("rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0**  inbox  "), "{text}");
+    }
+
+    #[test]
     fn the_value_has_adapters_as_keys() {
         let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
         let value = serde_json::to_value(&coverage).unwrap();
-        let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": true, "inbox": false});
-        assert_eq!(value["rows"][3]["nics"]["cx3-pro"], want);
+        let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": false, "trust": "first-use", "inbox": false});
+        assert_eq!(value["rows"][4]["nics"]["cx3-pro"], want);
         assert_eq!(value["schema_version"], 1);
     }
 }

@@ -11,7 +11,8 @@ pub mod versions;
 
 use crate::host;
 use crate::settings::{self, Settings};
-use crate::target::{Arch, Distro, Driver, KernelDevel, Nic};
+use crate::target::{Arch, Distro, Driver, Family, KernelDevel, Nic};
+use crate::trust::{Trust, is_vendors, protected};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
@@ -63,12 +64,18 @@ pub struct Line {
     /// Whether it is maintained for long.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lts: bool,
+    /// The first of its releases that the vendor calls long-term, where those before it are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lts_from: Option<Version>,
     /// Why it is taken before newer lines, where that has been found out by somebody's trouble.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred: Option<String>,
     /// The month its support ends, `2027-10`, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_of_life: Option<String>,
+    /// Whether its rpms bring modules for the first kernel of a release, and no sources that DKMS could build.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prebuilt_rpms: bool,
     /// The first kernel it does not build for, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_below: Option<Version>,
@@ -190,6 +197,34 @@ impl Catalog {
         rows.sort_by_key(|row| self.line(row).is_none_or(|line| line.preferred.is_none()));
     }
 
+    /// Of rows in the order in which they should be taken, the one to take.
+    ///
+    /// One with a published digest, where there is one; else the first. But a feature release is no reason to stay
+    /// behind: where the vendor has a newer one, that goes before it, whatever vouches for it.
+    pub fn pick<'a>(&self, rows: &[&'a Row], has_digest: impl Fn(&Row) -> bool) -> Option<&'a Row> {
+        let first = rows.first().copied();
+        let Some(digest) = rows.iter().copied().find(|row| has_digest(row)) else { return first };
+        let newer = |row: &&Row| self.rank(row) > self.rank(digest) && !self.is_long_term(digest);
+        first.filter(newer).or(Some(digest))
+    }
+
+    /// Why nothing here can build the modules of a row for any kernel, where that is so.
+    pub fn unbuildable(&self, row: &Row) -> Option<&'static str> {
+        if row.is_source() {
+            return Some("only its sources are there, and ofedctl does not run their install.pl");
+        }
+        let is_prebuilt = row.is_rpm() && self.line(row).is_some_and(|line| line.prebuilt_rpms);
+        is_prebuilt.then_some(
+            "its rpms bring modules for the first kernel of one minor release alone, and no sources for DKMS",
+        )
+    }
+
+    /// Whether the vendor calls a release long-term.
+    pub fn is_long_term(&self, row: &Row) -> bool {
+        let is_it = |line: &Line| line.lts && line.lts_from.as_ref().is_none_or(|from| row.version >= *from);
+        self.line(row).is_some_and(is_it)
+    }
+
     /// The release line of a row. A row of an unknown line is never a candidate; [`check::check`] finds it.
     pub fn line(&self, row: &Row) -> Option<&Line> {
         self.lines.get(&row.line)
@@ -235,6 +270,12 @@ impl Row {
         package_names::file_name(&self.url)
     }
 
+    /// What vouches for its file, as far as the catalogue tells. None: nothing does.
+    pub fn trust(&self) -> Option<Trust> {
+        let by_tls = || is_vendors(&protected(&self.url)).then_some(Trust::FirstUse);
+        self.sha256.as_ref().map(|_| Trust::Digest).or_else(by_tls)
+    }
+
     /// Whether it can be downloaded at all; if not, the user must have the file.
     pub fn is_public(&self) -> bool {
         self.url.contains("://")
@@ -243,6 +284,11 @@ impl Row {
     /// Whether it holds sources alone, which nothing here builds.
     pub fn is_source(&self) -> bool {
         self.file_name().starts_with("MLNX_OFED_SRC-")
+    }
+
+    /// Whether it is a package of rpms.
+    pub fn is_rpm(&self) -> bool {
+        self.distro.family() != Family::Debian
     }
 
     /// Where it can be downloaded, best first. What comes must match the digest, from wherever it comes.

@@ -69,20 +69,20 @@ pub fn file_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or(url)
 }
 
-/// The distribution a tag names: `rhel8.6`, `rhel87`, `rhel810`, `ubuntu2204`, `sles15sp4`, `alinux32`.
+/// The distribution a tag names: `rhel8.6`, `rhel87`, `rhel810`, `ubuntu2204`, `sles15sp4`; `alinux32` is Alibaba Cloud
+/// Linux 3.2, whose os-release says `alinux` and `3`. NVIDIA's table of supported systems lists Azure Linux beside it.
 fn distro_of_tag(tag: &str) -> Option<Distro> {
     let digits = tag.find(|c: char| c.is_ascii_digit())?;
     let (id, version) = tag.split_at(digits);
-    let id = if id == "alinux" { "azurelinux" } else { id };
     let version = version.replace("sp", ".");
     let (major, minor) = match version.split_once('.') {
         Some((major, minor)) => (major, minor),
-        // Without a dot the major version has one digit in 7, 8 and 9, and in Azure Linux; else two.
-        None if id == "azurelinux" || version.starts_with(['7', '8', '9']) => version.split_at(1),
+        // Without a dot the major version has one digit in 7, 8 and 9, and in Alibaba Cloud Linux; else two.
+        None if id == "alinux" || version.starts_with(['7', '8', '9']) => version.split_at(1),
         None => version.split_at_checked(2)?,
     };
-    // What os-release says of these two has no minor version to install by.
-    if minor.is_empty() || matches!(id, "debian" | "azurelinux" | "mariner") {
+    // What os-release says of these has no minor version to install by.
+    if minor.is_empty() || matches!(id, "debian" | "alinux" | "azurelinux" | "mariner") {
         return format!("{id}{major}").parse().ok();
     }
     format!("{id}{major}.{minor}").parse().ok()
@@ -139,7 +139,7 @@ mod tests {
             ("doca-host-2.8.0-204000_24.07_rhel810.x86_64.rpm", "doca 2.8.0 24.07 rhel8.10 x86_64"),
             ("doca-host-3.2.1-044000_25.10_rhel9.x86_64.rpm", "doca 3.2.1 25.10 rhel9 x86_64"),
             ("doca-host-3.2.1-044000_25.10_rhel10.x86_64.rpm", "doca 3.2.1 25.10 rhel10 x86_64"),
-            ("doca-host-3.2.1-044000_25.10_alinux32.x86_64.rpm", "doca 3.2.1 25.10 azurelinux3 x86_64"),
+            ("doca-host-3.2.1-044000_25.10_alinux32.x86_64.rpm", "doca 3.2.1 25.10 alinux3 x86_64"),
             ("doca-host-3.2.1-044000_25.10_rhel9.riscv64.rpm", "-"),
             ("MLNX_OFED_LINUX-5.8.iso", "-"),
             ("", "-"),

@@ -162,6 +162,9 @@ pub(super) struct TargetArgs {
     /// The driver's package: a file or an address in place of the catalogue's
     #[arg(long, value_name = "FILE|URL")]
     pub(super) artifact: Option<String>,
+    /// What must vouch for it: digest, signed or first-use
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) trust: Option<String>,
     /// A catalogue of drivers in place of the built-in one
     #[arg(long, value_name = "FILE")]
     pub(super) catalog: Option<String>,
@@ -197,6 +200,7 @@ pub(super) fn layer(target: &TargetArgs, cache: Option<&CacheArg>, offline: bool
     given.extend(version.map(|version| ("--driver-version", "driver_version", word(version))));
     given.extend(target.sha256.iter().map(|digest| ("--sha256", "sha256", word(digest))));
     given.extend(target.artifact.iter().map(|place| ("--artifact", "artifact", word(place))));
+    given.extend(target.trust.iter().map(|level| ("--trust", "trust", word(level))));
     given.extend(target.catalog.iter().map(|file| ("--catalog", "catalog", word(file))));
     if !target.kernel.is_empty() {
         given.push(("--kernel", "kernels", Value::Sequence(target.kernel.iter().map(word).collect())));

@@ -14,7 +14,7 @@ use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
 use crate::settings::{Layer, Settings};
-use crate::stage::{self, Against};
+use crate::stage::{self, Against, first_use};
 use crate::status::{STATUS_FILE, StatusDocument, verdict};
 use crate::target::Mode;
 use crate::verify::{self, failures};
@@ -74,9 +74,18 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     );
     let outcome = Outcome::new(Reason::Staged, message);
     let mut json = outcome_json(&outcome);
+    let mut text = format!("{}\n", verdict(&outcome));
+    if let Some(file) = first_use::of(&plan, bundle) {
+        if let Some(warning) = first_use::warning(&plan, &file) {
+            host.events.warn(warning);
+            let _ =
+                writeln!(text, "trust {}; pin it everywhere: {}", file.trust, first_use::pin(&plan, &file));
+        }
+        json["vendor_file"] = to_json(&file)?;
+    }
     json["bundle"] = to_json(bundle)?;
     json["downloaded"] = json!({"files": staged.downloaded, "bytes": staged.downloaded_bytes});
-    Ok(Answer { text: format!("{}\n", verdict(&outcome)), outcome, json })
+    Ok(Answer { outcome, text, json })
 }
 
 /// Without a root the sources of this machine are used, which serve only its own distribution.

@@ -3,6 +3,7 @@
 use super::cancel::Cancel;
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
+use crate::trust::is_vendors;
 use anyhow::Result;
 use reqwest::redirect::{Attempt, Policy};
 use std::future::Future;
@@ -31,6 +32,8 @@ pub struct NetworkOptions<'a> {
     pub retries: u32,
     /// How long a server may send nothing, or next to nothing.
     pub stall: Duration,
+    /// Whether only the vendor's own places may be asked, also where a server redirects to another.
+    pub vendor_only: bool,
 }
 
 impl<'a> NetworkOptions<'a> {
@@ -42,6 +45,7 @@ impl<'a> NetworkOptions<'a> {
             mirrors: &settings.mirrors,
             retries: settings.retries,
             stall: Duration::from_secs(settings.stall_timeout.max(1)),
+            vendor_only: false,
         }
     }
 }
@@ -60,10 +64,11 @@ impl Client {
     pub fn new(way: NetworkOptions) -> Result<Self> {
         // Fails only when a provider is installed already, which is what is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let vendor_only = way.vendor_only;
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT.min(way.stall))
-            .redirect(Policy::custom(follow));
+            .redirect(Policy::custom(move |attempt| follow(attempt, vendor_only)));
         if let Some(proxy) = way.proxy {
             let wrong = || format!("`{}` is not a proxy", without_secrets(proxy));
             let proxy = reqwest::Proxy::all(proxy).with_reason(Reason::BadSettings, wrong)?;
@@ -116,8 +121,9 @@ fn further_authorities(way: NetworkOptions) -> Result<Vec<reqwest::Certificate>>
     reqwest::Certificate::from_pem_bundle(&pem).with_reason(Reason::BadSettings, wrong)
 }
 
-/// Follows redirections, but not in circles, and not from a protected connection to an open one.
-fn follow(attempt: Attempt) -> reqwest::redirect::Action {
+/// Follows redirections, but not in circles, not from a protected connection to an open one, and not away from the
+/// vendor's own places where only those may be asked.
+fn follow(attempt: Attempt, vendor_only: bool) -> reqwest::redirect::Action {
     if attempt.previous().len() > MAX_REDIRECTS || attempt.previous().contains(attempt.url()) {
         return attempt.error("the server redirects in circles");
     }
@@ -125,6 +131,12 @@ fn follow(attempt: Attempt) -> reqwest::redirect::Action {
     if was_protected && attempt.url().scheme() != "https" {
         let to = without_secrets(attempt.url().as_str());
         return attempt.error(format!("the server redirects to `{to}`, which is not protected by TLS"));
+    }
+    if vendor_only && !is_vendors(attempt.url().as_str()) {
+        let to = without_secrets(attempt.url().as_str());
+        return attempt.error(format!(
+            "the server redirects to `{to}`, which is not the vendor's own place, and nobody published a digest"
+        ));
     }
     attempt.follow()
 }

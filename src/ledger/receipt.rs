@@ -3,6 +3,7 @@
 use super::Change;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
+use crate::trust::VendorFile;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +69,9 @@ pub struct Receipt {
     pub plan: Plan,
     /// The bundle the files came from, as `sha256:…`.
     pub bundle: Option<String>,
+    /// The vendor's file among them, and what vouched for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_file: Option<VendorFile>,
     /// Versions of the planned packages and of all those that came with them.
     pub packages: BTreeMap<String, String>,
     /// Those of them that were not there before at all.

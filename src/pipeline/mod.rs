@@ -28,8 +28,9 @@ use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::report::{Report, reported};
 use crate::settings::Settings;
-use crate::stage::{self, Against, Opened};
+use crate::stage::{self, Against, Opened, first_use};
 use crate::target::{Driver, Mode};
+use crate::trust::Trust;
 use crate::verify;
 use anyhow::Result;
 use std::path::Path;
@@ -139,7 +140,12 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
     let loaded = configured(job, report, &mut journal, &plan, &installed)?;
     configure::tidy(host, &others)?;
     let checks = proven(host, report, &mut journal, &plan, &installed)?;
+    let vendor_file = first_use::of(&plan, &bundle);
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
+    let message = match vendor_file.as_ref().filter(|file| file.trust < Trust::Digest) {
+        Some(file) => format!("{message}, trust level {}", file.trust),
+        None => message,
+    };
     let mut receipt = Receipt {
         schema_version: 1,
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -149,6 +155,7 @@ fn steps(job: &Job, report: &mut Report) -> Result<Outcome> {
         finished: rfc3339(SystemTime::now()),
         question,
         bundle: Some(bundle.digest.to_string()),
+        vendor_file,
         packages: installed.packages,
         added: installed.added,
         replaced: previous_run::replaced(host, &journal, &plan)?,
@@ -224,10 +231,13 @@ fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<
     let (source, text) = Catalog::text(job.settings)?;
     let question = plan::plan_fingerprint(job.described, facts, job.mode, &text, job.settings)?;
     if let Some(receipt) = earlier.filter(|receipt| receipt.question == question) {
-        return Ok((question, receipt.plan.clone()));
+        let mut plan = receipt.plan.clone();
+        first_use::remember(&mut plan, job.settings, earlier)?;
+        return Ok((question, plan));
     }
     let catalog = Catalog::parse(source, &text)?;
-    let plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
+    let mut plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
+    first_use::remember(&mut plan, job.settings, earlier)?;
     if plan.present.is_none() {
         stage::manager_of(&plan)?;
     }
@@ -313,6 +323,9 @@ fn install_from_cache(
             bundle.files.len(),
             bundle.size_in_all
         ));
+        if let Some(warning) = first_use::of(plan, &bundle).and_then(|file| first_use::warning(plan, &file)) {
+            report.warn("trust", &warning);
+        }
         report.publish();
         report.enter(Step::Install);
         journal.enter(Step::Install)?;

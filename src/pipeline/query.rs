@@ -12,7 +12,7 @@ use crate::outcome::Reason;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::stage;
+use crate::stage::{self, first_use};
 use crate::target::Mode;
 use crate::verify;
 use anyhow::Result;
@@ -33,7 +33,9 @@ pub fn plan_only(
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
     let facts = host.map(|host| facts(host, mode, settings)).transpose()?;
-    let plan = plan::plan(described, facts.as_ref(), mode, &Catalog::of(settings)?, settings)?;
+    let mut plan = plan::plan(described, facts.as_ref(), mode, &Catalog::of(settings)?, settings)?;
+    let receipt = host.map(|host| Receipt::load(&host.root)).transpose()?.flatten();
+    first_use::remember(&mut plan, settings, receipt.as_ref())?;
     Ok((facts, plan))
 }
 

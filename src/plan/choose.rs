@@ -8,6 +8,7 @@ use crate::outcome::Reason;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Driver, Nic, Target};
+use crate::trust::Trust;
 use anyhow::Result;
 
 /// What was chosen.
@@ -21,8 +22,8 @@ pub(super) struct Choice<'a> {
 pub(super) enum Chosen<'a> {
     /// The distribution's own.
     Inbox(&'a Inbox),
-    /// A vendor's package, with its digest.
-    Vendor(&'a Row, &'a str),
+    /// A vendor's package, with its digest where one is known, and what vouches for it.
+    Vendor(&'a Row, Option<&'a str>, Trust),
 }
 
 /// Chooses, or refuses with what stands against each driver.
@@ -50,8 +51,8 @@ fn for_nics<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Result<Choice<
         return Ok(Choice { chosen: Chosen::Inbox(chosen), why: why.concat(), rejected: Vec::new() });
     }
     let judged = vendor::judge(requirements, nics);
-    if let Some((row, sha256)) = vendor::best(&judged, settings) {
-        return Ok(vendors(requirements, nics, &judged, (row, sha256), &inbox));
+    if let Some(row) = vendor::best(requirements, &judged) {
+        return Ok(vendors(requirements, nics, &judged, row, &inbox));
     }
     let named = is_named(settings);
     match inbox {
@@ -71,7 +72,7 @@ fn vendors<'a>(
     requirements: &Requirements<'a>,
     nics: &[Nic],
     judged: &[Judged<'a>],
-    (row, sha256): (&'a Row, &'a str),
+    row: &'a Row,
     inbox: &Result<&'a Inbox, Objection>,
 ) -> Choice<'a> {
     let Target { distro, arch, .. } = requirements.target;
@@ -86,12 +87,17 @@ fn vendors<'a>(
         format!("{kind} that drives {} on {distro} {arch}", names(nics))
     };
     let mut why = vec![why_it];
-    why.extend(line.map(|line| support(row, line)));
-    if row.sha256.is_none() {
-        why.push("its digest is the settings' word: nobody published one".to_owned());
+    why.extend(line.map(|line| support(requirements, row, line)));
+    let trust = vendor::covered(row, requirements.settings).unwrap_or_default();
+    match trust {
+        Trust::Digest if row.sha256.is_none() => {
+            why.push("its digest is the settings' word: nobody published one".to_owned());
+        }
+        Trust::Digest => {}
+        level => why.push(format!("nobody published its digest: its trust level is {level}")),
     }
     why.extend(row.note.as_ref().map(|note| format!("to know: {note}")));
-    let mut rejected = vendor::rejected(judged, row);
+    let mut rejected = vendor::rejected(requirements, judged, row);
     let against_inbox = match inbox {
         _ if is_named(requirements.settings) => None,
         Ok(_) => Some("taken where no vendor driver fits".to_owned()),
@@ -100,7 +106,8 @@ fn vendors<'a>(
     };
     let inbox = |why| Rejected { driver: Driver::Inbox, versions: Vec::new(), why };
     rejected.extend(against_inbox.map(inbox));
-    Choice { chosen: Chosen::Vendor(row, sha256), why, rejected }
+    let sha256 = row.sha256.as_deref().or(requirements.settings.sha256.as_deref());
+    Choice { chosen: Chosen::Vendor(row, sha256, trust), why, rejected }
 }
 
 /// The distribution's own driver, taken because no vendor's fits.
@@ -119,8 +126,12 @@ fn distributions<'a>(
     Choice { chosen: Chosen::Inbox(inbox), why, rejected: vendor::objections(judged) }
 }
 
-fn support(row: &Row, line: &Line) -> String {
-    let kind = if line.lts { "a long-term line" } else { "a feature line" };
+fn support(requirements: &Requirements, row: &Row, line: &Line) -> String {
+    let kind = match (line.lts, requirements.catalog.is_long_term(row)) {
+        (true, true) => "a long-term line",
+        (true, false) => "a long-term line, of which this release came too early",
+        _ => "a feature line",
+    };
     let until = line.end_of_life.as_ref().map(|month| format!("; it is supported until {month}"));
     let kernels = line.kernel_below.as_ref().map(|limit| format!("; it builds for kernels below {limit}"));
     format!("its line, {}, is {kind}{}{}", row.line, until.unwrap_or_default(), kernels.unwrap_or_default())

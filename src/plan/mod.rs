@@ -20,6 +20,7 @@ use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Driver, Mode, Nic, Target};
+use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
 use context::PlanContext;
@@ -88,8 +89,8 @@ pub fn plan(
     let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
     let (driver, driver_version, artifact, packages) = match chosen {
         Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
-        Chosen::Vendor(row, sha256) => {
-            let artifact = artifact(row, sha256, settings)?;
+        Chosen::Vendor(row, sha256, trust) => {
+            let artifact = artifact(row, sha256, trust, settings)?;
             let manager = Manager::of(&target.distro);
             let packages = manager.map(|manager| manager.needed_by(row.driver, &target.kernels));
             let mut packages = packages.unwrap_or_default();
@@ -134,17 +135,31 @@ fn refuse_contradictions(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn artifact(row: &Row, sha256: &str, settings: &Settings) -> Result<Artifact> {
+fn artifact(row: &Row, sha256: Option<&str>, trust: Trust, settings: &Settings) -> Result<Artifact> {
     let given = settings.artifact.as_deref().map(address).transpose()?;
     let mirrors = if given.is_some() { Vec::new() } else { row.mirrors.clone() };
+    let url = given.unwrap_or_else(|| row.url.clone());
     Ok(Artifact {
         file_name: row.file_name().to_owned(),
-        url: given.unwrap_or_else(|| row.url.clone()),
+        url: protected(&url).into_owned(),
         mirrors,
-        sha256: sha256.to_ascii_lowercase(),
+        sha256: sha256.map(str::to_ascii_lowercase),
+        first_seen: None,
+        trust,
+        raise: raise(trust),
         repository: row.repository.clone(),
         kernel_devel: row.kernel_devel.clone(),
     })
+}
+
+/// What would raise the trust in a file.
+fn raise(trust: Trust) -> Option<String> {
+    let how = match trust {
+        Trust::Digest => return None,
+        Trust::Signed => "give its digest as `sha256`, with `driver_version`",
+        Trust::FirstUse => "give its digest as `sha256`, with `driver_version`, or set `trust: signed`",
+    };
+    Some(how.to_owned())
 }
 
 /// A place the user gives, as an address.

@@ -4,10 +4,12 @@ use super::requirements::{Objection, Requirements, names};
 use crate::catalog::versions::Version;
 use crate::catalog::{Line, Row};
 use crate::facts::modules::Place;
+use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Driver, Nic};
+use crate::trust::{Trust, host_of, is_vendors, protected};
 
 /// A package and what stands against it.
 pub(super) struct Judged<'a> {
@@ -42,10 +44,22 @@ fn is_wanted(row: &Row, settings: &Settings) -> bool {
     driver && settings.driver_version.as_deref().is_none_or(|version| row.version.is_of(version))
 }
 
-/// The preferred package that nothing stands against, with its digest.
-pub(super) fn best<'a>(judged: &[Judged<'a>], settings: &'a Settings) -> Option<(&'a Row, &'a str)> {
-    let row = judged.iter().find(|judged| judged.objection.is_none())?.row;
-    Some((row, row.sha256.as_deref().or(settings.sha256.as_deref())?))
+/// The package to take of those that nothing stands against.
+pub(super) fn best<'a>(requirements: &Requirements<'a>, judged: &[Judged<'a>]) -> Option<&'a Row> {
+    let usable = judged.iter().filter(|judged| judged.objection.is_none());
+    let usable: Vec<&Row> = usable.map(|judged| judged.row).collect();
+    requirements.catalog.pick(&usable, |row| covered(row, requirements.settings) == Some(Trust::Digest))
+}
+
+/// What vouches for a package's file, by catalogue and settings. None: nothing does.
+pub(super) fn covered(row: &Row, settings: &Settings) -> Option<Trust> {
+    if row.sha256.is_some() || settings.sha256.is_some() {
+        return Some(Trust::Digest);
+    }
+    match &settings.artifact {
+        Some(place) => is_vendors(&protected(place)).then_some(Trust::FirstUse),
+        None => row.trust(),
+    }
 }
 
 /// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
@@ -54,8 +68,7 @@ fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
     if !row.is_public() && requirements.settings.artifact.is_none() {
         return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
     }
-    if row.is_source() {
-        let why = "only its sources are there, and ofedctl does not run their install.pl";
+    if let Some(why) = requirements.catalog.unbuildable(row) {
         return Some(Objection::new(Reason::ImageUnsupported, why));
     }
     digest(row, requirements.settings).or_else(|| kernels(requirements, line)).or_else(|| {
@@ -70,16 +83,28 @@ fn digest(row: &Row, settings: &Settings) -> Option<Objection> {
             let why = format!("its digest is {known}, and not the given {given}");
             Some(Objection::new(Reason::BadSettings, why))
         }
-        (None, None) if settings.driver_version.is_some() => {
-            let why = "nobody published its digest: give it as `sha256`, too";
-            Some(Objection::new(Reason::ImageUnsupported, why))
+        _ => uncovered(row, settings),
+    }
+}
+
+/// What is missing of the trust that the settings ask for.
+fn uncovered(row: &Row, settings: &Settings) -> Option<Objection> {
+    let ask = "give it as `sha256`, with `driver_version`";
+    let why = match (covered(row, settings), &settings.artifact) {
+        (Some(level), _) if level >= settings.trust => return None,
+        (Some(_), _) => format!("nobody published its digest, and `trust: {}` is set: {ask}", settings.trust),
+        (None, Some(place)) => {
+            let place = without_secrets(place);
+            let why =
+                format!("nobody published its digest, and `{place}` is not the vendor's own place: {ask}");
+            return Some(Objection::new(Reason::BadSettings, why));
         }
         (None, None) => {
-            let why = "nobody published its digest: it must be named by `driver_version` and `sha256`";
-            Some(Objection::new(Reason::ImageUnsupported, why))
+            let host = host_of(&row.url);
+            format!("nobody published its digest, and {host} is not the vendor's own: {ask}")
         }
-        _ => None,
-    }
+    };
+    Some(Objection::new(Reason::ImageUnsupported, why))
 }
 
 fn kernels(requirements: &Requirements, line: &Line) -> Option<Objection> {
@@ -105,20 +130,37 @@ pub(super) fn objections(judged: &[Judged]) -> Vec<Rejected> {
 }
 
 /// The packages that were not chosen, one entry for each driver and reason.
-pub(super) fn rejected(judged: &[Judged], chosen: &Row) -> Vec<Rejected> {
+pub(super) fn rejected(requirements: &Requirements, judged: &[Judged], chosen: &Row) -> Vec<Rejected> {
     let age = judged.iter().find(|judged| std::ptr::eq(judged.row, chosen)).map(|judged| judged.age);
     let is_other =
         |judged: &&Judged| (judged.row.driver, &judged.row.version) != (chosen.driver, &chosen.version);
+    let is_early = |row: &Row| {
+        let catalog = requirements.catalog;
+        let covered = |row| covered(row, requirements.settings);
+        covered(row) > covered(chosen) && !catalog.is_long_term(row)
+    };
     let mut others: Vec<&Judged> = judged.iter().filter(is_other).collect();
     others.sort_by_key(|judged| judged.age);
     grouped(others.into_iter().map(|judged| {
         let why = match &judged.objection {
             Some(objection) => objection.why.clone(),
-            None if Some(judged.age) < age => "newer, but its line is not the preferred one".to_owned(),
+            None if Some(judged.age) < age => newer(requirements, judged.row, chosen),
+            None if is_early(judged.row) => "older, and not a long-term release".to_owned(),
             None => "older".to_owned(),
         };
         (judged.row, why)
     }))
+}
+
+/// Why a newer package was not chosen.
+fn newer(requirements: &Requirements, row: &Row, chosen: &Row) -> String {
+    let is_preferred = |row| requirements.catalog.line(row).is_some_and(|line| line.preferred.is_some());
+    if covered(row, requirements.settings) < covered(chosen, requirements.settings)
+        && is_preferred(row) == is_preferred(chosen)
+    {
+        return "newer, but nobody published its digest".to_owned();
+    }
+    "newer, but its line is not the preferred one".to_owned()
 }
 
 fn grouped<'a>(said: impl Iterator<Item = (&'a Row, String)>) -> Vec<Rejected> {

@@ -1,6 +1,6 @@
 //! The vendor's own file: fetched from wherever it can be had, and looked into for the packages it brings.
 
-use super::fetch;
+use super::{fetch, first_use};
 use crate::cache::{BundleFile, Digest, VENDOR_TYPE, Writer};
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
@@ -35,7 +35,12 @@ pub(super) fn bring(
             format!("{} is built for each kernel: name them with --kernel, or give --root", plan.driver);
         return Err(Reason::Usage.error(what));
     }
-    let (digest, downloaded) = fetch_from_anywhere(host, writer, artifact, way)?;
+    let (digest, downloaded) = if let Some(digest) = artifact.digest() {
+        fetch_from_anywhere(host, writer, artifact, digest, way)?
+    } else {
+        let blob = first_use::take(host, writer, artifact, way)?;
+        (blob.digest, (1, blob.size))
+    };
     let size = writer.cache().size(&digest).unwrap_or_default();
     let path = writer.cache().blob_path(&digest);
     // Not /tmp, which may be memory: an archive unpacks to more than a gigabyte.
@@ -53,13 +58,14 @@ fn fetch_from_anywhere(
     host: &Host,
     writer: &Writer,
     artifact: &Artifact,
+    sha256: &str,
     way: NetworkOptions,
 ) -> Result<(Digest, (usize, u64))> {
-    let digest = Digest::from_hex(&artifact.sha256)
+    let digest = Digest::from_hex(sha256)
         .map_err(|error| Reason::BadSettings.error(format!("`{}`: {error}", artifact.file_name)))?;
     let mut refused = Vec::new();
     for url in std::iter::once(&artifact.url).chain(&artifact.mirrors) {
-        let (file, sha256) = (artifact.file_name.clone(), artifact.sha256.clone());
+        let (file, sha256) = (artifact.file_name.clone(), sha256.to_owned());
         let download = Download { url: url.clone(), name: file.clone(), file, size: 0, sha256 };
         match fetch::fetch_all(host, writer, &[download], VENDOR_TYPE, way) {
             Ok(fetched) if fetched.count == 0 => return Ok((digest, (0, 0))),
@@ -73,7 +79,13 @@ fn fetch_from_anywhere(
     }
     let tried = refused.len();
     let last = refused.pop().unwrap_or_else(|| Reason::DownloadFailed.error("it has no address"));
-    Err(last.context(format!("`{}` came from none of {tried} addresses", artifact.file_name)))
+    let last = last.context(format!("`{}` came from none of {tried} addresses", artifact.file_name));
+    if artifact.sha256.is_none() && Reason::of(&last) == Reason::DigestMismatch {
+        return Err(last.context(format!(
+            "nobody published a digest of it, it came as {sha256} the first time, and no other is taken since"
+        )));
+    }
+    Err(last)
 }
 
 /// Whether another address may do better: not where this machine or the user stands in the way.

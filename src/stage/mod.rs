@@ -5,19 +5,21 @@ mod artifact;
 mod built_artifacts;
 mod cache_source;
 mod fetch;
+pub mod first_use;
 
 pub use built_artifacts::keep;
 pub use cache_source::{Opened, open, prove, wait_turn};
 
-use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE};
+use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE, VENDOR_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::http::NetworkOptions;
+use crate::host::http::{NetworkOptions, without_secrets};
 use crate::outcome::Reason;
 use crate::packages::{Arrived, Base, Format, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
+use crate::trust::VendorFile;
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -80,7 +82,14 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         files.push(vendors.file);
     }
     files.extend(index);
-    let config = config(plan, manager);
+    let vendor_file = files.iter().find(|file| file.media_type == VENDOR_TYPE);
+    let vendor_file = vendor_file.zip(plan.artifact.as_ref()).map(|(file, artifact)| VendorFile {
+        file_name: file.title.clone(),
+        sha256: file.digest.hex(),
+        trust: artifact.trust,
+        url: without_secrets(&artifact.url),
+    });
+    let config = config(plan, manager, vendor_file);
     let tag = tag(&config, &files);
     // What was built for these very files before stays with them.
     files.extend(built_artifacts::of(&cache, &tag));
@@ -124,7 +133,7 @@ fn index(
     manager.index(host, resolution, &arrived, way)?.into_iter().map(stored).collect()
 }
 
-fn config(plan: &Plan, manager: Manager) -> BundleConfig {
+fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> BundleConfig {
     let index = manager.index_files().first().map(|(name, _)| (*name).to_owned());
     BundleConfig {
         schema_version: 1,
@@ -135,6 +144,7 @@ fn config(plan: &Plan, manager: Manager) -> BundleConfig {
         kernels: plan.target.kernels.clone(),
         packages: plan.packages.clone(),
         repository: index.map(|index| Repository { kind: Kind::of(manager).repository, index }),
+        vendor_file,
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }
@@ -166,18 +176,17 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
         let kernels = target.kernels.iter().filter(|kernel| !is_for(kernel));
         packages.chain(kernels.map(|kernel| format!("modules for {kernel}"))).collect::<Vec<_>>()
     };
-    let mut fitting: Vec<Bundle> = all
-        .iter()
-        .filter(|bundle| {
-            let config = &bundle.config;
-            config.driver == plan.driver
-                && config.driver_version == plan.driver_version
-                && config.distro == target.distro
-                && config.arch == target.arch
-                && has_artifact(bundle, plan)
-        })
-        .cloned()
-        .collect();
+    let serves = |bundle: &&Bundle| {
+        let config = &bundle.config;
+        (config.driver, &config.driver_version) == (plan.driver, &plan.driver_version)
+            && (&config.distro, config.arch) == (&target.distro, target.arch)
+    };
+    let mut fitting: Vec<Bundle> = Vec::new();
+    for bundle in all.iter().filter(serves) {
+        if has_artifact(bundle, plan)? {
+            fitting.push(bundle.clone());
+        }
+    }
     fitting.sort_by(|a, b| b.created.cmp(&a.created));
     let nearest = fitting.first().map(|bundle| (bundle.tag.clone(), lacks(bundle)));
     fitting.retain(|bundle| lacks(bundle).is_empty());
@@ -206,11 +215,22 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
 }
 
 /// Whether a bundle holds the very file of the vendor that the plan names, if it names one.
-fn has_artifact(bundle: &Bundle, plan: &Plan) -> bool {
-    plan.artifact.as_ref().is_none_or(|artifact| {
-        let is_it = |file: &BundleFile| file.digest.hex() == artifact.sha256;
-        bundle.files.iter().any(is_it)
-    })
+fn has_artifact(bundle: &Bundle, plan: &Plan) -> Result<bool> {
+    let Some(artifact) = &plan.artifact else { return Ok(true) };
+    if let Some(sha256) = &artifact.sha256 {
+        return Ok(bundle.files.iter().any(|file| file.digest.hex() == *sha256));
+    }
+    let file = bundle.file(&artifact.file_name).filter(|file| file.media_type == VENDOR_TYPE);
+    let Some((found, first)) = file.zip(artifact.first_seen.as_ref()) else { return Ok(file.is_some()) };
+    if found.digest.hex() == *first {
+        return Ok(true);
+    }
+    let (name, found) = (&artifact.file_name, found.digest.hex());
+    Err(Reason::DigestMismatch.error(format!(
+        "the bundle {} has `{name}` as {found}; nobody published a digest of it, it came as {first} the first time, and \
+         no other is taken since",
+        bundle.tag
+    )))
 }
 
 /// The package manager of the plan's distribution.

@@ -48,6 +48,7 @@ pub fn bundle_config() -> BundleConfig {
         kernels: vec!["6.1.0-25-amd64".into()],
         packages: vec!["a".into()],
         repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
+        vendor_file: None,
         made_by: "ofedctl 0.1.0".into(),
     }
 }

@@ -1,5 +1,5 @@
-//! What the live extension installs, row by row, beside what is planned here: the same file or a newer one, and where
-//! neither can be, the reason, and that the same file is taken once its digest is given.
+//! What the live extension installs, row by row, beside what is planned here: the same file or a newer one, or a
+//! long-term release with a published digest; and that the same file is taken when it is named.
 //!
 //! Rows: `InfiniBand/resources.json` of Azure/azhpc-extensions, February 2022, and the table of Azure's documentation
 //! (hpc-compute-infiniband-linux.md), which also names Ubuntu 22.04, for which there is no file.
@@ -11,6 +11,7 @@ use ofedctl::outcome::Outcome;
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::Settings;
 use ofedctl::target::{Arch, Driver, Mode, Nic};
+use ofedctl::trust::Trust;
 use std::fmt::Write;
 
 /// Distribution as the extension calls it, the names it has here, and a kernel of it.
@@ -62,17 +63,31 @@ fn relation(live: Option<&str>, plan: &Plan, image: &str) -> (&'static str, Stri
     match (live, ofed(plan)) {
         (None, _) => ("added", plan.why[0].clone()),
         (Some(live), Some(ofed)) if ofed > Version::new(live) => ("newer", plan.why[0].clone()),
+        (Some(live), Some(ofed)) if ofed == Version::new(live) => ("same", trust(plan)),
         (Some(live), Some(_)) => ("older", against(live)),
         (Some(live), None) => ("inbox", against(live)),
     }
+}
+
+fn trust(plan: &Plan) -> String {
+    plan.artifact.as_ref().map_or_else(String::new, |artifact| format!("trust level {}", artifact.trust))
+}
+
+/// That a release is one the vendor calls long-term, and has a published digest.
+fn is_sound(plan: &Plan) -> bool {
+    let row = CATALOG
+        .drivers
+        .iter()
+        .find(|row| Some(row.file_name()) == plan.artifact.as_ref().map(|it| &*it.file_name));
+    row.is_some_and(|row| CATALOG.is_long_term(row) && row.sha256.is_some())
 }
 
 #[test]
 fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
     let digest = "0123456789abcdef".repeat(4);
     let mut table = String::from(
-        "# The live extension's table, and what is planned without further settings. `older` and `inbox`: nobody\n\
-         # published a digest of the extension's file; with one, given as `sha256`, that file is taken.\n",
+        "# The live extension's table, and what is planned without further settings. Where `same`, nobody published a\n\
+         # digest of the extension's file, and it is taken from the vendor's own host.\n",
     );
     let mut rows = 0;
     for (image, distros, kernel) in IMAGES {
@@ -81,16 +96,17 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
             for distro in distros {
                 let facts = machine(distro, Arch::X86_64, kernel);
                 let settings = Settings { nic: Some(nic), ..Settings::default() };
-                let (taken, relation, why) = match planned(&facts, Mode::Bake, &settings) {
+                let (taken, relation, why, sound) = match planned(&facts, Mode::Bake, &settings) {
                     Ok(plan) => {
                         let (relation, why) = relation(live, &plan, image);
-                        (plan.driver_name(), relation, why)
+                        (plan.driver_name(), relation, why, is_sound(&plan))
                     }
-                    Err(error) => (Outcome::from(&error).reason.to_string(), "none", error.to_string()),
+                    Err(error) => {
+                        (Outcome::from(&error).reason.to_string(), "none", error.to_string(), false)
+                    }
                 };
-                if matches!(relation, "older" | "inbox" | "none") {
-                    assert!(why.contains("digest"), "{distro} {nic}: {why}");
-                }
+                let good = ["newer", "same", "added"].contains(&relation) || relation == "older" && sound;
+                assert!(good, "{distro} {nic}: {relation} {taken}: {why}");
                 let _ = writeln!(
                     table,
                     "{image:<16} {distro:<12} {:<8} {:<24} {relation:<6} {taken:<24} {why}",
@@ -100,14 +116,20 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
                 rows += 1;
 
                 let Some(live) = live else { continue };
-                let named = Settings {
-                    driver_version: Some(live.to_owned()),
-                    sha256: Some(digest.clone()),
-                    ..settings
-                };
-                let plan = planned(&facts, Mode::Bake, &named).unwrap();
-                let artifact = plan.artifact.unwrap();
-                assert_eq!((artifact.file_name, artifact.sha256), (file_name(live, distro), digest.clone()));
+                let named = Settings { driver_version: Some(live.to_owned()), ..settings };
+                let pinned = Settings { sha256: Some(digest.clone()), ..named.clone() };
+                let artifact = |settings| planned(&facts, Mode::Bake, settings).unwrap().artifact.unwrap();
+                let pinned = artifact(&pinned);
+                assert_eq!(
+                    (pinned.file_name, pinned.sha256),
+                    (file_name(live, distro), Some(digest.clone()))
+                );
+                let artifact = artifact(&named);
+                assert_eq!(
+                    (&artifact.file_name, artifact.trust),
+                    (&file_name(live, distro), Trust::FirstUse)
+                );
+                assert!(artifact.url.starts_with("https://content.mellanox.com/ofed/"), "{}", artifact.url);
                 let has_headers = ["7.4", "7.5", "7.6"].iter().any(|version| distro.ends_with(version));
                 assert_eq!(artifact.kernel_devel.is_some(), has_headers, "{distro}");
             }

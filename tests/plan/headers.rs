@@ -8,7 +8,7 @@ use ofedctl::target::{Arch, Mode, Nic};
 const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 /// Distribution, kernel, a version to name where nobody published a digest; what is taken, and the headers.
-const TABLE: [(&str, &str, &str, &str, &str); 13] = [
+const TABLE: [(&str, &str, &str, &str, &str); 11] = [
     // Oracle's own kernels have packages of their own; Red Hat's have Red Hat's.
     (
         "ol7.9",
@@ -24,21 +24,7 @@ const TABLE: [(&str, &str, &str, &str, &str); 13] = [
         "MLNX_OFED_LINUX-5.4-3.0.3.0-ol7.9-x86_64.tgz",
         "kernel-devel-3.10.0-1160.119.1.0.3.el7",
     ),
-    (
-        "ol9.6",
-        "6.12.0-100.28.2.el9uek.x86_64",
-        "3.1.0",
-        "doca-host-3.1.0-091000_25.07_ol96.x86_64.rpm",
-        "kernel-uek-devel-6.12.0-100.28.2.el9uek",
-    ),
-    (
-        "ol9.6",
-        "5.14.0-570.12.1.0.1.el9_6.x86_64",
-        "3.1.0",
-        "doca-host-3.1.0-091000_25.07_ol96.x86_64.rpm",
-        "kernel-devel-5.14.0-570.12.1.0.1.el9_6",
-    ),
-    // Without a digest it is the distribution's own; so it is where there is no package at all.
+    // DOCA 3.1 has built modules for one kernel alone; of 3.2 Oracle Linux has no package.
     ("ol9.6", "6.12.0-100.28.2.el9uek.x86_64", "", "inbox", ""),
     ("ol8.10", "5.15.0-300.163.18.1.el8uek.x86_64", "", "inbox", ""),
     ("rhel10.0", "6.12.0-55.9.1.el10_0.x86_64", "", "inbox", ""),
@@ -78,13 +64,7 @@ const TABLE: [(&str, &str, &str, &str, &str); 13] = [
         "MLNX_OFED_LINUX-5.6-1.0.3.3-sles15sp3-x86_64.tgz",
         "kernel-azure-devel = 5.3.18-150300.38.83",
     ),
-    (
-        "azurelinux3",
-        "6.6.92.2-2.azl3",
-        "",
-        "doca-host-3.2.1-044000_25.10_alinux32.x86_64.rpm",
-        "kernel-devel-6.6.92.2-2.azl3",
-    ),
+    ("azurelinux3", "6.6.92.2-2.azl3", "", "inbox", ""),
 ];
 
 #[test]

@@ -10,6 +10,7 @@ use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::{DriverChoice, Settings};
 use ofedctl::target::{Arch, Driver, Mode, Nic};
+use ofedctl::trust::protected;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -103,14 +104,15 @@ proptest! {
                 prop_assert!(*driver == Driver::Inbox && !packages.is_empty() && nics.iter().all(fits));
             }
             Some(artifact) => {
-                let is_it = |row: &&Row| row.url == artifact.url && row.version.as_str() == plan.driver_version.as_deref().unwrap();
+                let is_it = |row: &&Row| protected(&row.url) == artifact.url && row.version.as_str() == plan.driver_version.as_deref().unwrap();
                 let row = catalog.drivers.iter().find(is_it).unwrap();
                 let line = catalog.line(row).unwrap();
                 prop_assert!(row.driver == *driver && row.arch == to.arch && row.is_public());
                 prop_assert!(catalog.serves(row).iter().any(|served| served.covers(&to.distro)));
                 prop_assert!(nics.iter().all(|nic| line.nics.contains(nic)));
                 prop_assert!(to.kernels.iter().all(|kernel| line.builds_for(kernel)));
-                prop_assert_eq!(row.sha256.as_ref(), Some(&artifact.sha256));
+                prop_assert_eq!(&row.sha256, &artifact.sha256);
+                prop_assert_eq!(row.trust(), Some(artifact.trust));
                 let place = &target.0.modules[&to.kernels[0]]["mlx5_core"];
                 prop_assert!(*place != Place::BuiltIn);
                 prop_assert!(target.1 == Mode::Bake || target.0.secure_boot == SecureBoot::Off);

@@ -8,6 +8,7 @@ use ofedctl::outcome::Reason;
 use ofedctl::plan::{Described, plan};
 use ofedctl::settings::{DriverChoice, Settings};
 use ofedctl::target::{Arch, Mode, Nic};
+use ofedctl::trust::Trust;
 
 const KERNEL: &str = "5.15.0-1074-azure";
 
@@ -153,8 +154,9 @@ fn what_no_catalogue_has_is_said_with_what_it_has() {
     let settings = Settings { nic: Some(Nic::Cx6), ..Settings::default() };
     let (reason, said) = refused(plan(&described("fedora42"), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::ImageUnsupported && said.contains("fedora42 x86_64"), "{said}");
-    let (reason, said) = refused(plan(&described("ubuntu16.04"), None, Mode::Bake, &CATALOG, &settings));
-    assert!(reason == Reason::ImageUnsupported && said.contains("`driver_version` and `sha256`"), "{said}");
+    let strict = Settings { trust: Trust::Digest, ..settings.clone() };
+    let (reason, said) = refused(plan(&described("ubuntu16.04"), None, Mode::Bake, &CATALOG, &strict));
+    assert!(reason == Reason::ImageUnsupported && said.contains("`trust: digest` is set"), "{said}");
     let (reason, said) = refused(plan(&Described::default(), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::Usage && said.contains("--distro"), "{said}");
 }

@@ -54,7 +54,8 @@ fn a_named_driver_and_version_is_taken() {
         ("ubuntu22.04", DriverChoice::Auto, Some("24.01"), "mlnx_ofed 24.01-0.3.3.1"),
         ("ubuntu22.04", DriverChoice::Inbox, None, "inbox"),
         ("debian12", DriverChoice::Auto, None, "inbox"),
-        ("rhel8.2", DriverChoice::Auto, None, "inbox"),
+        ("rhel8.2", DriverChoice::Auto, None, "mlnx_ofed 5.5-1.0.3.2"),
+        ("rhel8.2", DriverChoice::Auto, Some("5.5-1.0.3.2"), "mlnx_ofed 5.5-1.0.3.2"),
         ("ubuntu18.04", DriverChoice::MlnxOfed, None, "mlnx_ofed 23.04-1.1.3.0"),
     ] {
         let plan = on(distro, &wish(driver, version, None)).unwrap();
@@ -68,11 +69,10 @@ fn a_named_driver_and_version_is_taken() {
 fn a_named_driver_that_does_not_fit_is_refused() {
     for (distro, driver, version, says) in [
         ("debian12", DriverChoice::Doca, None, "no doca that drives cx6"),
-        ("ubuntu24.04", DriverChoice::MlnxOfed, None, "no mlnx_ofed"),
+        ("ubuntu26.04", DriverChoice::MlnxOfed, None, "no mlnx_ofed"),
         ("ubuntu22.04", DriverChoice::Auto, Some("9.9"), "no vendor driver 9.9"),
         ("ubuntu22.04", DriverChoice::MlnxOfed, Some("3.2.2"), "it has doca 3.3.0"),
         ("ubuntu16.04", DriverChoice::Inbox, None, "no driver of ubuntu16.04's own"),
-        ("rhel8.2", DriverChoice::Auto, Some("5.5-1.0.3.2"), "give it as `sha256`, too"),
     ] {
         let (reason, said) = refused(on(distro, &wish(driver, version, None)));
         assert_eq!(reason, Reason::ImageUnsupported, "{said}");
@@ -91,7 +91,7 @@ fn a_digest_goes_with_a_version_and_does_not_overrule_the_catalogue() {
         assert_eq!(refusal(&wrong).0, Reason::BadSettings, "{wrong:?}");
     }
     let plan = on("rhel8.2", &wish(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some(DIGEST))).unwrap();
-    assert_eq!(plan.artifact.as_ref().unwrap().sha256, DIGEST.to_lowercase());
+    assert_eq!(plan.artifact.as_ref().unwrap().sha256, Some(DIGEST.to_lowercase()));
     assert!(plan.to_text().contains("its digest is the settings' word"), "{}", plan.to_text());
     let (reason, said) = refused(on("ubuntu22.04", &wish(DriverChoice::Doca, Some("3.2.2"), Some(DIGEST))));
     assert!(reason == Reason::BadSettings && said.contains("and not the given"), "{said}");

@@ -1,12 +1,11 @@
-//! Azure Linux: the distribution's own build of the vendor's modules, each package for one kernel, and DOCA.
+//! Azure Linux: the distribution's own build of the vendor's modules, each package for one kernel.
 
 use crate::bake;
 use crate::common::image;
 use crate::common::vendor::modules::{MAIN_OF_RPM, Source, sources};
-use crate::common::vendor::shop::Shop;
 use crate::packages::{Repository, Rpm};
 use crate::roots::{AZURE3, Identity};
-use crate::scene::{Scene, tools};
+use crate::scene::Scene;
 use crate::vendor_packages;
 use std::path::PathBuf;
 
@@ -115,31 +114,4 @@ fn a_kernel_that_the_distribution_built_no_modules_for_does_not_fall_back_to_its
     let refused = scene.bake(&["--driver", "inbox"]);
     refused.expect(12, "kernel-unsupported");
     assert!(refused.stdout.contains("mlx5_core for 6.6.60.1-1.azl3"), "{}", refused.stdout);
-}
-
-#[test]
-fn doca_is_baked_on_azure_linux_through_tdnf() {
-    let shop = Shop::of(|folder| drop(vendor_packages::host_package(folder, "3.2.1", "25.10", "alinux32")));
-    let (version, release) = AZURE3.kernel.split_once('-').unwrap();
-    let headers =
-        [release, "9.azl3"].map(|release| Rpm { release, ..Rpm::plain("kernel-devel", version, "") });
-    let repository = Repository::of(&[&tools()[..], &headers].concat());
-    let first = Scene::new(AZURE3, &shop, &repository);
-    let before = first.packages();
-    first.stage(&[]).expect(0, "staged");
-    first.bake(&[]).expect(0, "installed");
-    let kernel = AZURE3.kernel;
-    assert_eq!(first.found("release by ofed_info"), "DOCA-Host 3.2.1, OFED-internal-25.10-1.7.1");
-    assert!(first.packages().contains(&"kernel-devel-6.6.57.1-7.azl3".to_owned()), "{:?}", first.packages());
-    assert!(first.found(&format!("module mlx5_core for {kernel}")).starts_with("updates/"));
-    let all = ["mlnx-ofa_kernel", "iser", "isert", "srp"].map(|name| format!("{name} {kernel}"));
-    assert_eq!(first.builds(), all);
-
-    let second = first.again(&repository);
-    second.bake(&[]).expect(0, "installed");
-    assert_eq!(second.found(&format!("built for {kernel}")), "6 modules");
-    assert_eq!(second.builds(), Vec::<String>::new(), "something was compiled");
-
-    image::ask("uninstall", &first.root).expect(0, "uninstalled");
-    assert_eq!(first.packages(), before);
 }

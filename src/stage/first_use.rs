@@ -1,0 +1,91 @@
+//! A vendor's file whose digest nobody published: taken once from the vendor's own place, and the same ever after.
+
+use crate::cache::{Blob, Bundle, Cache, Writer};
+use crate::host::Host;
+use crate::host::http::{NetworkOptions, without_secrets};
+use crate::ledger::Receipt;
+use crate::outcome::Reason;
+use crate::plan_document::{Artifact, Plan};
+use crate::settings::Settings;
+use crate::trust::{Trust, VendorFile, host_of, is_vendors};
+use anyhow::Result;
+use std::path::Path;
+
+/// Notes in a plan which file of that name the root and the cache took before, so that no other is taken. A digest that
+/// is published or given needs no such memory.
+pub fn remember(plan: &mut Plan, settings: &Settings, receipt: Option<&Receipt>) -> Result<()> {
+    let Some(artifact) = plan.artifact.as_mut().filter(|artifact| artifact.sha256.is_none()) else {
+        return Ok(());
+    };
+    let installed = receipt.and_then(|receipt| receipt.vendor_file.clone());
+    let installed = installed.map(|file| ("this root's receipt".to_owned(), file));
+    // A cache elsewhere is looked at when it is there, and one that cannot be read fails where it is used.
+    let cached =
+        Cache::open(Path::new(&settings.cache)).and_then(|cache| cache.bundles()).unwrap_or_default();
+    let cached =
+        cached.into_iter().filter_map(|it| Some((format!("the bundle {}", it.tag), it.config.vendor_file?)));
+    let mut known: Option<(String, VendorFile)> = None;
+    for (place, file) in
+        installed.into_iter().chain(cached).filter(|(_, it)| it.file_name == artifact.file_name)
+    {
+        match &known {
+            None => known = Some((place, file)),
+            Some((first, taken)) if taken.sha256 != file.sha256 => {
+                return Err(Reason::DigestMismatch.error(format!(
+                    "{first} has `{}` as {}, {place} as {}, and nobody published a digest: give the right one as \
+                     `sha256`, with `driver_version`",
+                    file.file_name, taken.sha256, file.sha256
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    artifact.first_seen = known.map(|(_, file)| file.sha256);
+    Ok(())
+}
+
+/// Takes the file from the vendor's own place: over TLS, with every redirection, and from no mirror.
+pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: NetworkOptions) -> Result<Blob> {
+    let name = &artifact.file_name;
+    if !is_vendors(&artifact.url) {
+        let place = without_secrets(&artifact.url);
+        let what =
+            format!("nobody published a digest of `{name}`, and `{place}` is not the vendor's own place");
+        return Err(Reason::Untrusted.error(what));
+    }
+    host.events.info(format!("downloading `{name}`, of which no digest is known"));
+    let way = NetworkOptions { mirrors: &[], vendor_only: true, ..way };
+    writer.download_unknown(way, &artifact.url, name)
+}
+
+/// The file of a bundle's vendor, with what vouches for it by this plan.
+pub fn of(plan: &Plan, bundle: &Bundle) -> Option<VendorFile> {
+    let artifact = plan.artifact.as_ref()?;
+    let file = bundle.file(&artifact.file_name)?;
+    Some(VendorFile {
+        file_name: artifact.file_name.clone(),
+        sha256: file.digest.hex(),
+        trust: artifact.trust,
+        url: without_secrets(&artifact.url),
+    })
+}
+
+/// What there is to say of a file that only its first use vouches for.
+pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
+    let weak = file.trust == Trust::FirstUse;
+    weak.then(|| {
+        format!(
+            "nobody published a digest of {}: it came over TLS from {} as {}; pin it ({}) or set `trust: signed`",
+            file.file_name,
+            host_of(&file.url),
+            file.sha256,
+            pin(plan, file)
+        )
+    })
+}
+
+/// The settings that take this very file and no other, everywhere.
+pub fn pin(plan: &Plan, file: &VendorFile) -> String {
+    let version = plan.driver_version.as_deref().unwrap_or_default();
+    format!("`driver_version: {version}`, `sha256: {}`", file.sha256)
+}
