@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// What a check of a cache found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,7 +75,7 @@ impl Cache {
         let wanted = if let Some(bundles) = only {
             blobs_of(bundles)
         } else {
-            let references = References::of(self, index.manifests());
+            let references = References::of(self, &host.cancel, index.manifests())?;
             // Blobs of an entry that cannot be followed would look as if nobody needed them.
             if references.unread.is_empty() {
                 unreferenced = self.stored()?;
@@ -83,6 +84,7 @@ impl Cache {
             malformed =
                 references.unread.iter().filter_map(|unread| layout::digest_of(&unread.entry).ok()).collect();
             for entry in index.manifests() {
+                host.cancel.check()?;
                 if matches!(self.find(entry), Err(_) | Ok(Found::Strange(_))) {
                     malformed.extend(layout::digest_of(entry));
                 }
@@ -96,7 +98,7 @@ impl Cache {
         damaged.extend(problems);
         // A document that is damaged, or needs one that is, cannot be understood either; that is said once.
         let known: BTreeSet<Digest> = damaged.iter().map(|(digest, _)| *digest).collect();
-        let known_tags: BTreeSet<&String> = known
+        let known_tags: BTreeSet<&Arc<str>> = known
             .iter()
             .filter_map(|digest| wanted.get(digest))
             .flat_map(|referred| &referred.tags)
@@ -156,6 +158,7 @@ impl Cache {
 fn blobs_of(bundles: &[Bundle]) -> BTreeMap<Digest, Referred> {
     let mut blobs: BTreeMap<Digest, Referred> = BTreeMap::new();
     for bundle in bundles {
+        let tag: Arc<str> = Arc::from(bundle.tag.as_str());
         let files = bundle.files.iter().map(|file| (file.digest, file.size, Some(file.title.clone())));
         let documents = [
             (bundle.digest, bundle.manifest_size, None),
@@ -164,7 +167,7 @@ fn blobs_of(bundles: &[Bundle]) -> BTreeMap<Digest, Referred> {
         for (digest, size, title) in files.chain(documents) {
             let referred = blobs.entry(digest).or_default();
             referred.size = size;
-            referred.tags.insert(bundle.tag.clone());
+            referred.tags.insert(Arc::clone(&tag));
             referred.title = referred.title.take().or(title);
         }
     }
@@ -173,7 +176,12 @@ fn blobs_of(bundles: &[Bundle]) -> BTreeMap<Digest, Referred> {
 
 fn describe(digest: Digest, problem: Problem, wanted: &BTreeMap<Digest, Referred>) -> Damage {
     let referred = wanted.get(&digest).cloned().unwrap_or_default();
-    Damage { digest, problem, bundles: referred.tags.into_iter().collect(), title: referred.title }
+    Damage {
+        digest,
+        problem,
+        bundles: referred.tags.iter().map(ToString::to_string).collect(),
+        title: referred.title,
+    }
 }
 
 impl From<&Damage> for anyhow::Error {

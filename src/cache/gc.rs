@@ -63,7 +63,7 @@ impl Writer<'_> {
             freed.bundles = self.give_up_broken_bundles()?;
         }
         let index = layout::read_index(&self.cache.dir)?;
-        let references = References::of(&self.cache, index.manifests());
+        let references = References::of(&self.cache, &self.host.cancel, index.manifests())?;
         if let Some(unread) = references.unread.into_iter().next() {
             let tag = layout::tag_of(&unread.entry).escape_default().to_string();
             // Its blobs cannot be told from those nobody needs.
@@ -73,6 +73,7 @@ impl Writer<'_> {
         }
         let blobs = self.cache.blobs_dir();
         for digest in self.cache.stored()? {
+            self.host.cancel.check()?;
             if bad.contains(&digest) || !references.blobs.contains_key(&digest) {
                 remove(&blobs.join(digest.hex()), &mut freed)?;
             }

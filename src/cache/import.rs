@@ -9,13 +9,14 @@ use super::digest::{Digest, Hasher};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
 use super::progress_io::Pass;
 use super::read::Found;
-use super::refs::{References, Referred};
+use super::refs::{MAX_BYTES_OF_DOCUMENTS, References, Referred, too_many};
 use super::remote::signature_tag;
 use super::write::Writer;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::ImageIndex;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 use tar::EntryType;
@@ -62,6 +63,7 @@ impl Writer<'_> {
         pass: &Pass,
         incoming: &mut Incoming,
     ) -> Result<()> {
+        self.host.cancel.check()?;
         let raw = member.path_bytes().into_owned();
         let shown = raw.escape_ascii().to_string();
         let refused = |why: &str| Err(Reason::CacheUnreadable.error(format!("the member `{shown}` {why}")));
@@ -147,7 +149,9 @@ impl Writer<'_> {
         let mut bundles = Vec::new();
         let mut entries = Vec::new();
         let mut signatures = Vec::new();
+        let mut bytes = 0_u64;
         for entry in index.manifests() {
+            self.host.cancel.check()?;
             let bundle = match self.cache.find(entry)? {
                 Found::Bundle(bundle) => *bundle,
                 Found::Strange(error) => return Err(error),
@@ -162,6 +166,10 @@ impl Writer<'_> {
                 let message = format!("the bundle `{}` comes without its file `{}`", bundle.tag, file.title);
                 return Err(Reason::CacheMissing.error(message));
             }
+            bytes = bytes.saturating_add(bundle.bytes_of_documents());
+            if bytes > MAX_BYTES_OF_DOCUMENTS {
+                return Err(too_many());
+            }
             entries.push(entry.clone());
             bundles.push(bundle);
         }
@@ -169,13 +177,15 @@ impl Writer<'_> {
             return Err(Reason::CacheMissing.error("it holds no bundle"));
         }
         // Those of bundles that came along, when their own blobs did.
-        signatures.retain(|entry| {
-            let whole = References::of(&self.cache, std::slice::from_ref(entry));
+        let ours: BTreeSet<String> = bundles.iter().map(|bundle| signature_tag(&bundle.digest)).collect();
+        signatures.retain(|entry| ours.contains(&layout::tag_of(entry)));
+        for entry in signatures {
+            let whole = References::of(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
             let there = |(digest, blob): (&Digest, &Referred)| self.cache.size_of(digest) == Some(blob.size);
-            let is_ours = |bundle: &Bundle| signature_tag(&bundle.digest) == layout::tag_of(entry);
-            bundles.iter().any(is_ours) && whole.unread.is_empty() && whole.blobs.iter().all(there)
-        });
-        entries.extend(signatures);
+            if whole.unread.is_empty() && whole.blobs.iter().all(there) {
+                entries.push(entry);
+            }
+        }
         self.merge(entries)?;
         Ok(Imported { bundles, new_blobs: incoming.new_blobs })
     }

@@ -6,6 +6,7 @@ use super::bundle::{BUNDLE_TYPE, Bundle};
 use super::digest::Digest;
 use super::document::{self, Image};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
+use super::refs::{MAX_BYTES_OF_DOCUMENTS, too_many};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -30,8 +31,13 @@ impl Cache {
     /// program understands: a shared cache stays usable for all. Damage is an error.
     pub fn bundles(&self) -> Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
+        let mut bytes = 0_u64;
         for entry in layout::read_index(&self.dir)?.manifests() {
             if let Found::Bundle(bundle) = self.find(entry)? {
+                bytes = bytes.saturating_add(bundle.bytes_of_documents());
+                if bytes > MAX_BYTES_OF_DOCUMENTS {
+                    return Err(too_many());
+                }
                 bundles.push(*bundle);
             }
         }

@@ -4,13 +4,20 @@ use super::Cache;
 use super::bundle::{BUNDLE_TYPE, TITLE};
 use super::digest::Digest;
 use super::layout;
+use crate::host::cancel::Cancel;
 use crate::outcome::Reason;
 use anyhow::Result;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
 
 /// Image indexes may list image indexes; nobody nests them deeper than this.
 const MAX_DEPTH: u32 = 4;
+/// All documents of one walk together. A bundle of 300 files has a manifest of about 100 KB.
+pub(super) const MAX_BYTES_OF_DOCUMENTS: u64 = 128 << 20;
+/// References that one walk follows. What lists itself many times over, level by level, has more.
+const MAX_REFERENCES: usize = 400_000;
 
 const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
@@ -32,7 +39,7 @@ pub(super) struct Referred {
     /// The size it must have.
     pub(super) size: u64,
     /// The entries that lead to it.
-    pub(super) tags: BTreeSet<String>,
+    pub(super) tags: BTreeSet<Arc<str>>,
     /// Its file name.
     pub(super) title: Option<String>,
 }
@@ -45,72 +52,192 @@ pub(super) struct Unread {
 }
 
 impl References {
-    /// Follows every entry.
-    pub(super) fn of(cache: &Cache, entries: &[Descriptor]) -> Self {
-        let mut references = Self::default();
+    /// Follows every entry. Fails only when the run must end.
+    pub(super) fn of(cache: &Cache, cancel: &Cancel, entries: &[Descriptor]) -> Result<Self> {
+        let mut walk = Walk {
+            cache,
+            cancel,
+            read: HashMap::new(),
+            bytes: 0,
+            references: 0,
+            found: Self::default(),
+            visited: HashSet::new(),
+        };
         for entry in entries {
-            if let Err(error) = references.follow(cache, &layout::tag_of(entry), entry, 0) {
-                references.unread.push(Unread { entry: entry.clone(), error });
+            walk.visited.clear();
+            let tag = Arc::from(layout::tag_of(entry));
+            if let Err(error) = walk.follow(&tag, entry, 0) {
+                cancel.check()?;
+                walk.found.unread.push(Unread { entry: entry.clone(), error });
             }
         }
-        references
+        Ok(walk.found)
     }
+}
 
-    fn follow(&mut self, cache: &Cache, tag: &str, descriptor: &Descriptor, depth: u32) -> Result<()> {
-        self.add(tag, descriptor);
+/// What a document refers to.
+#[derive(Debug)]
+struct Document {
+    blobs: Vec<Descriptor>,
+    manifests: Vec<Descriptor>,
+    subject: Option<Descriptor>,
+}
+
+/// One walk over all entries. Each document is read once, and followed once for each entry, so that the work is
+/// bounded by what there is, however often it is listed.
+struct Walk<'c> {
+    cache: &'c Cache,
+    cancel: &'c Cancel,
+    read: HashMap<Digest, Rc<Document>>,
+    bytes: u64,
+    references: usize,
+    found: References,
+    /// The documents that the entry at hand has led to.
+    visited: HashSet<Digest>,
+}
+
+impl Walk<'_> {
+    fn follow(&mut self, tag: &Arc<str>, descriptor: &Descriptor, depth: u32) -> Result<()> {
+        self.add(tag, descriptor)?;
         if depth > MAX_DEPTH {
             return Err(Reason::CacheUnreadable.error("image indexes are nested too deep"));
         }
         let digest = layout::digest_of(descriptor)?;
-        let kind = descriptor.media_type().as_ref();
-        let name = digest.to_string();
-        if MANIFESTS.contains(&kind) {
-            let manifest: ImageManifest = layout::parse(&cache.document(&digest)?, &name)?;
-            self.add(tag, manifest.config());
-            manifest.layers().iter().for_each(|layer| self.add(tag, layer));
-            self.follow_subject(cache, tag, manifest.subject().as_ref(), depth)
-        } else if INDEXES.contains(&kind) {
-            let index: ImageIndex = layout::parse(&cache.document(&digest)?, &name)?;
-            for manifest in index.manifests() {
-                self.follow(cache, tag, manifest, depth + 1)?;
-            }
-            self.follow_subject(cache, tag, index.subject().as_ref(), depth)
-        } else {
-            let kind = kind.escape_default();
-            Err(Reason::CacheUnreadable.error(format!("`{name}` has the unknown media type `{kind}`")))
+        if !self.visited.insert(digest) {
+            return Ok(());
         }
-    }
-
-    /// What a manifest is about need not be in the same layout.
-    fn follow_subject(
-        &mut self,
-        cache: &Cache,
-        tag: &str,
-        subject: Option<&Descriptor>,
-        depth: u32,
-    ) -> Result<()> {
-        match subject {
-            Some(subject) if layout::digest_of(subject).is_ok_and(|digest| cache.has(&digest)) => {
-                self.follow(cache, tag, subject, depth + 1)
+        let document = self.document(&digest, descriptor.media_type().as_ref())?;
+        for blob in &document.blobs {
+            self.add(tag, blob)?;
+        }
+        for manifest in &document.manifests {
+            self.follow(tag, manifest, depth + 1)?;
+        }
+        // What a manifest is about need not be in the same layout.
+        match &document.subject {
+            Some(subject) if layout::digest_of(subject).is_ok_and(|digest| self.cache.has(&digest)) => {
+                self.follow(tag, subject, depth + 1)
             }
             _ => Ok(()),
         }
     }
 
+    fn document(&mut self, digest: &Digest, kind: &str) -> Result<Rc<Document>> {
+        if let Some(document) = self.read.get(digest) {
+            return Ok(Rc::clone(document));
+        }
+        let name = digest.to_string();
+        let is_manifest = MANIFESTS.contains(&kind);
+        if !is_manifest && !INDEXES.contains(&kind) {
+            let kind = kind.escape_default();
+            return Err(
+                Reason::CacheUnreadable.error(format!("`{name}` has the unknown media type `{kind}`"))
+            );
+        }
+        let bytes = self.cache.document(digest)?;
+        self.bytes += bytes.len() as u64;
+        if self.bytes > MAX_BYTES_OF_DOCUMENTS {
+            return Err(too_many());
+        }
+        let document = if is_manifest {
+            let manifest: ImageManifest = layout::parse(&bytes, &name)?;
+            let config = std::iter::once(manifest.config());
+            Document {
+                blobs: config.chain(manifest.layers()).cloned().collect(),
+                manifests: Vec::new(),
+                subject: manifest.subject().clone(),
+            }
+        } else {
+            let index: ImageIndex = layout::parse(&bytes, &name)?;
+            Document {
+                blobs: Vec::new(),
+                manifests: index.manifests().clone(),
+                subject: index.subject().clone(),
+            }
+        };
+        let document = Rc::new(document);
+        self.read.insert(*digest, Rc::clone(&document));
+        Ok(document)
+    }
+
     /// A digest of another algorithm names a blob in another folder, which is never touched.
-    fn add(&mut self, tag: &str, descriptor: &Descriptor) {
-        let Ok(digest) = layout::digest_of(descriptor) else { return };
-        let referred = self.blobs.entry(digest).or_default();
+    fn add(&mut self, tag: &Arc<str>, descriptor: &Descriptor) -> Result<()> {
+        self.cancel.check()?;
+        self.references += 1;
+        if self.references > MAX_REFERENCES {
+            return Err(too_many());
+        }
+        let Ok(digest) = layout::digest_of(descriptor) else { return Ok(()) };
+        let referred = self.found.blobs.entry(digest).or_default();
         referred.size = descriptor.size();
-        referred.tags.insert(tag.to_owned());
+        referred.tags.insert(Arc::clone(tag));
         if referred.title.is_none() {
             let annotations = descriptor.annotations().as_ref();
             referred.title = annotations.and_then(|annotations| annotations.get(TITLE)).cloned();
         }
+        Ok(())
     }
+}
+
+/// More than any cache of this program, or of another, comes near.
+pub(super) fn too_many() -> anyhow::Error {
+    Reason::CacheUnreadable.error("the index leads to more documents than any cache needs")
 }
 
 /// Whether an index entry says that it is a bundle.
 pub(super) fn is_declared_bundle(entry: &Descriptor) -> bool {
     entry.artifact_type().as_ref().is_some_and(|kind| kind.as_ref() == BUNDLE_TYPE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Lab;
+    use super::*;
+    use crate::cache::document;
+    use oci_spec::image::MediaType;
+
+    /// An index that lists the next one many times, level by level, down to an image that is not there.
+    fn bomb(lab: &Lab, levels: usize, times: usize) {
+        let writer = lab.writer();
+        let mut index = ImageIndex::default();
+        for _ in 0..levels {
+            let blob = writer.put(&layout::canonical(&index).unwrap()).unwrap();
+            let entry = document::descriptor(MediaType::ImageIndex, &blob).unwrap();
+            index = ImageIndex::default();
+            layout::edit(&mut index, |entries| entries.resize(times, entry));
+        }
+        layout::write_index(lab.cache.dir(), index).unwrap();
+    }
+
+    #[test]
+    fn an_index_that_lists_the_next_one_many_times_costs_what_it_holds() {
+        let lab = Lab::new();
+        // Followed as often as listed, this would read 10^10 documents.
+        bomb(&lab, 5, 100);
+        let entries = layout::read_index(lab.cache.dir()).unwrap();
+        let found = References::of(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
+        assert_eq!((found.blobs.len(), found.unread.len()), (5, 0));
+        assert!(lab.cache.verify(&lab.host, None).unwrap().is_sound());
+        lab.writer().gc(true).unwrap();
+        assert_eq!(lab.names().len(), 5);
+    }
+
+    #[test]
+    fn an_index_of_more_references_than_any_cache_has_is_refused() {
+        let lab = Lab::new();
+        bomb(&lab, 2, 1000);
+        let entries = layout::read_index(lab.cache.dir()).unwrap();
+        let found = References::of(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
+        let error = &found.unread.first().unwrap().error;
+        assert_eq!(Reason::of(error), Reason::CacheUnreadable, "{error:#}");
+    }
+
+    #[test]
+    fn a_walk_stops_when_the_run_must() {
+        let lab = Lab::new();
+        bomb(&lab, 3, 40);
+        lab.host.cancel.now();
+        let error = lab.cache.verify(&lab.host, None).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::Interrupted);
+    }
 }

@@ -16,7 +16,7 @@ use crate::host::lock::FileLock;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, MediaType};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -111,14 +111,25 @@ impl Writer<'_> {
     pub(super) fn merge(&mut self, entries: Vec<Descriptor>) -> Result<()> {
         let mut index = layout::read_index(&self.cache.dir)?;
         let before = index.clone();
-        for entry in entries {
-            let tag = layout::tag_of(&entry);
-            layout::edit(&mut index, |entries| {
-                let place = entries.iter().position(|old| layout::tag_of(old) == tag);
-                entries.retain(|old| layout::tag_of(old) != tag);
-                entries.insert(place.unwrap_or(entries.len()), entry);
-            });
-        }
+        // Of several with one tag the last counts. A map, because a foreign index may have thousands.
+        let tags: Vec<String> = entries.iter().map(layout::tag_of).collect();
+        let mut new: HashMap<&String, Descriptor> = tags.iter().zip(entries).collect();
+        layout::edit(&mut index, |entries| {
+            let old = std::mem::take(entries);
+            let mut placed = HashSet::new();
+            for entry in old {
+                let tag = layout::tag_of(&entry);
+                match new.remove(&tag) {
+                    Some(entry) => {
+                        entries.push(entry);
+                        placed.insert(tag);
+                    }
+                    None if placed.contains(&tag) => {}
+                    None => entries.push(entry),
+                }
+            }
+            entries.extend(tags.iter().filter_map(|tag| new.remove(tag)));
+        });
         if index == before { Ok(()) } else { layout::write_index(&self.cache.dir, index) }
     }
 
