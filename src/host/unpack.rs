@@ -3,26 +3,23 @@
 //!
 //! The digest is known only at the end. Until the caller has compared it, nothing in the folder may be run.
 
+mod links;
+mod members;
+
 use super::cancel::Cancel;
 use super::hex;
-use crate::outcome::Reason;
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use flate2::read::GzDecoder;
-use pathrs::flags::OpenFlags;
 use sha2::{Digest, Sha256};
-use std::fs::{File, Permissions};
-use std::io::{self, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Component, Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use tar::EntryType;
 
 /// Bytes that travel between the threads at once, and how many such pieces may wait.
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 16;
-/// The largest `MLNX_OFED` archive unpacks to about 1.2 GB (396 MB packed); ten times that is an attack.
-const MAX_UNPACKED_BYTES: u64 = 12 << 30;
-const MAX_MEMBERS: usize = 200_000;
 
 /// What was unpacked.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,13 +44,14 @@ pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked
         let (tar_sender, tar) = sync_channel(WAITING);
         let hashing = scope.spawn(move || hash(file, &raw_sender));
         let inflating = scope.spawn(move || inflate(raw, &tar_sender));
-        let written = write_members(cancel, Pieces::new(tar), &root);
+        let written = members::write(cancel, Pieces::new(tar), &root);
         // Whoever failed first closed its channel, which ends the others.
         let hashed = hashing.join().map_err(|_| Reason::Internal.error("the hashing thread panicked"))?;
         let inflated =
             inflating.join().map_err(|_| Reason::Internal.error("the inflating thread panicked"))?;
         let sha256 = hashed.with_context(doing)?;
-        inflated.with_context(doing)?;
+        // What a gzip reader stumbles over is the archive, unless the disk has a reason of its own.
+        inflated.with_reason(Reason::DigestMismatch, || format!("{}: it is damaged", doing()))?;
         Ok(Unpacked { sha256, members: written.with_context(doing)? })
     })
 }
@@ -84,114 +82,6 @@ fn inflate(from: Receiver<Vec<u8>>, to: &SyncSender<Vec<u8>>) -> io::Result<()> 
             return Ok(());
         }
     }
-}
-
-fn write_members(cancel: &Cancel, tar: Pieces, root: &pathrs::Root) -> Result<usize> {
-    let mut archive = tar::Archive::new(tar);
-    let mut members = 0;
-    let mut bytes = 0;
-    let mut buffer = vec![0; PIECE];
-    for entry in archive.entries()? {
-        cancel.check()?;
-        let mut entry = entry?;
-        members += 1;
-        bytes += entry.size();
-        if members > MAX_MEMBERS || bytes > MAX_UNPACKED_BYTES {
-            return Err(refused("the archive", "is larger than any driver"));
-        }
-        let path = member_path(&entry.path()?)?;
-        let mode = entry.header().mode()? & 0o777;
-        match entry.header().entry_type() {
-            EntryType::Directory => make_dir(root, &path)?,
-            EntryType::Regular | EntryType::Continuous => {
-                let mut file = make_file(root, &path, mode)?;
-                copy(&mut entry, &mut file, &mut buffer).with_context(|| format!("`{}`", path.display()))?;
-            }
-            EntryType::Symlink => {
-                let to = entry.link_name()?.unwrap_or_default().into_owned();
-                stays_inside(&path, &to)?;
-                let link = pathrs::InodeType::Symlink(to);
-                make_parent(root, &path)?;
-                root.create(&path, &link).with_context(|| format!("`{}`", path.display()))?;
-            }
-            EntryType::Link => {
-                let to = member_path(&entry.link_name()?.unwrap_or_default())?;
-                make_parent(root, &path)?;
-                let link = pathrs::InodeType::Hardlink(to);
-                root.create(&path, &link).with_context(|| format!("`{}`", path.display()))?;
-            }
-            EntryType::XGlobalHeader => {}
-            _ => return Err(refused(&path.display().to_string(), "is neither file, folder nor link")),
-        }
-    }
-    Ok(members)
-}
-
-/// A member's path, cleaned of `./`; none that is absolute or climbs.
-fn member_path(path: &Path) -> Result<PathBuf> {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(name) => clean.push(name),
-            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
-                return Err(refused(&path.display().to_string(), "leads outside the archive"));
-            }
-        }
-    }
-    Ok(clean)
-}
-
-/// The layouts of `MLNX_OFED` 4.9 and 5.0 have relative links among their folders; a link may climb, but not out.
-fn stays_inside(link: &Path, to: &Path) -> Result<()> {
-    let mut depth = link.components().count().saturating_sub(1);
-    for part in to.components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(_) => depth += 1,
-            Component::ParentDir if depth > 0 => depth -= 1,
-            _ => return Err(refused(&link.display().to_string(), "links outside the archive")),
-        }
-    }
-    Ok(())
-}
-
-fn make_dir(root: &pathrs::Root, path: &Path) -> Result<()> {
-    if path.as_os_str().is_empty() {
-        return Ok(());
-    }
-    // Writable by us whatever the archive says, or its members could not be made.
-    root.mkdir_all(path, &Permissions::from_mode(0o755))
-        .map(drop)
-        .with_context(|| format!("`{}`", path.display()))
-}
-
-fn make_parent(root: &pathrs::Root, path: &Path) -> Result<()> {
-    path.parent().map_or(Ok(()), |parent| make_dir(root, parent))
-}
-
-fn make_file(root: &pathrs::Root, path: &Path, mode: u32) -> Result<File> {
-    let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
-    let permissions = Permissions::from_mode(mode);
-    // Archives need not list a folder before what is in it.
-    let opened = root.create_file(path, flags, &permissions).or_else(|_| {
-        make_parent(root, path)?;
-        root.create_file(path, flags, &permissions).map_err(anyhow::Error::from)
-    });
-    opened.with_context(|| format!("`{}`", path.display()))
-}
-
-fn copy(from: &mut impl Read, to: &mut impl Write, buffer: &mut [u8]) -> io::Result<()> {
-    loop {
-        match from.read(buffer)? {
-            0 => return Ok(()),
-            read => to.write_all(&buffer[..read])?,
-        }
-    }
-}
-
-fn refused(what: &str, why: &str) -> anyhow::Error {
-    Reason::DigestMismatch.error(format!("refused: `{what}` {why}"))
 }
 
 /// The receiving end of a channel of pieces, as a reader.
@@ -227,6 +117,8 @@ mod tests {
     use super::*;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use std::os::unix::fs::PermissionsExt;
+    use tar::EntryType;
 
     type Builder = tar::Builder<GzEncoder<Vec<u8>>>;
 
@@ -309,10 +201,98 @@ mod tests {
     }
 
     #[test]
+    fn a_link_that_leaves_through_another_is_refused_whichever_came_first() {
+        let chain = [("d/e", ".."), ("d/f", "e/../../etc")];
+        let other_name = [("a/b/l", "../x"), ("m", "a/b/l")];
+        for links in [chain, [chain[1], chain[0]], [("a", "b"), ("b", "a")], [("s", "d"), ("s/l", "../..")]] {
+            let (_dir, unpacked) = try_archive(|tar| {
+                for (name, to) in links {
+                    tar.append(&raw_named(EntryType::Symlink, name.as_bytes(), to.as_bytes()), io::empty())
+                        .unwrap();
+                }
+            });
+            assert_eq!(Reason::of(&unpacked.unwrap_err()), Reason::DigestMismatch, "{links:?}");
+        }
+        let (_dir, unpacked) = try_archive(|tar| {
+            for (kind, (name, to)) in [EntryType::Symlink, EntryType::Link].into_iter().zip(other_name) {
+                tar.append(&raw_named(kind, name.as_bytes(), to.as_bytes()), io::empty()).unwrap();
+            }
+        });
+        assert!(format!("{:#}", unpacked.unwrap_err()).contains("another name"));
+    }
+
+    #[test]
+    fn names_in_extended_headers_are_taken_and_checked_like_others() {
+        let long = format!("top/{}/file", "n".repeat(150));
+        let (dir, unpacked) = try_archive(|tar| {
+            let mut file = header(EntryType::Regular, 1, 0o644);
+            tar.append_data(&mut file, &long, &b"x"[..]).unwrap();
+            tar.append_pax_extensions([("path", b"top/pax".as_slice())]).unwrap();
+            let mut file = header(EntryType::Regular, 1, 0o644);
+            tar.append_data(&mut file, "top/other", &b"y"[..]).unwrap();
+        });
+        unpacked.unwrap();
+        assert_eq!(std::fs::read(dir.path().join("into").join(&long)).unwrap(), b"x");
+        assert_eq!(std::fs::read(dir.path().join("into/top/pax")).unwrap(), b"y");
+        for record in [("path", b"../out".as_slice()), ("size", b"99"), ("GNU.sparse.major", b"1")] {
+            let (_dir, unpacked) = try_archive(|tar| {
+                tar.append_pax_extensions([record]).unwrap();
+                tar.append_data(&mut header(EntryType::Regular, 1, 0o644), "a", &b"y"[..]).unwrap();
+            });
+            assert_eq!(Reason::of(&unpacked.unwrap_err()), Reason::DigestMismatch, "{record:?}");
+        }
+    }
+
+    /// As much of a header's content as it takes to hold it: a megabyte of zeros packs into a kilobyte.
+    #[test]
+    fn an_extended_header_of_a_gigabyte_is_refused_before_it_is_read() {
+        for kind in
+            [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader, EntryType::XGlobalHeader]
+        {
+            let mut header = header(kind, 1 << 30, 0o644);
+            header.set_cksum();
+            let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+            io::Write::write_all(&mut packed, header.as_bytes()).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let archive = folder.path().join("a.tgz");
+            std::fs::write(&archive, packed.finish().unwrap()).unwrap();
+            let error = unpack(&Cancel::never(), &archive, folder.path()).unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+            assert!(format!("{error:#}").contains("larger than any name"), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn an_archive_that_is_cut_short_or_damaged_anywhere_is_refused_with_its_reason() {
+        let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        for name in ["top/a", "top/b"] {
+            let bytes: Vec<u8> = (0..3000_u32).map(|n| (n * n % 251) as u8).collect();
+            builder.append_data(&mut header(EntryType::Regular, 3000, 0o644), name, &bytes[..]).unwrap();
+        }
+        let whole = builder.into_inner().unwrap().finish().unwrap();
+        let digest = hex(&Sha256::digest(&whole));
+        for at in (0..whole.len()).step_by(16) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            for bytes in [&whole[..at], &flipped] {
+                let folder = tempfile::tempdir().unwrap();
+                let archive = folder.path().join("a.tgz");
+                std::fs::write(&archive, bytes).unwrap();
+                std::fs::create_dir(folder.path().join("into")).unwrap();
+                match unpack(&Cancel::never(), &archive, &folder.path().join("into")) {
+                    Ok(unpacked) => assert_ne!(unpacked.sha256, digest),
+                    Err(error) => assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{at}: {error:#}"),
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_login_page_instead_of_an_archive_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let archive = dir.path().join("a.tgz");
         std::fs::write(&archive, "<html>please log in</html>").unwrap();
-        assert!(unpack(&Cancel::never(), &archive, dir.path()).is_err());
+        let error = unpack(&Cancel::never(), &archive, dir.path()).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
     }
 }

@@ -1,0 +1,239 @@
+//! The members of an archive, written one by one.
+//!
+//! Headers are read raw: what an extended header says is looked at before it is believed, and none is held in
+//! memory that is larger than a name can be. A library that reads them by itself takes as much memory as they ask for.
+
+use super::super::cancel::Cancel;
+use super::links::Links;
+use crate::outcome::{Reason, WithReason};
+use anyhow::{Context, Result};
+use pathrs::flags::OpenFlags;
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Component, Path, PathBuf};
+use tar::EntryType;
+
+/// The largest `MLNX_OFED` archive unpacks to about 1.2 GB (396 MB packed); ten times that is an attack.
+const MAX_UNPACKED_BYTES: u64 = 12 << 30;
+const MAX_MEMBERS: usize = 200_000;
+/// The longest path Linux takes.
+const MAX_NAME_BYTES: u64 = 4096;
+/// Extended headers hold two names and some numbers.
+const MAX_EXTENDED_BYTES: u64 = 64 << 10;
+/// The kernel's own source tree is 12 folders deep.
+const MAX_DEPTH: usize = 64;
+const PIECE: usize = 256 << 10;
+
+/// Writes all members below `root`. Returns how many there were.
+pub(super) fn write(cancel: &Cancel, tar: impl Read, root: &pathrs::Root) -> Result<usize> {
+    let mut archive = tar::Archive::new(tar);
+    let mut writer = Writer { cancel, root, links: Links::default(), buffer: vec![0; PIECE] };
+    let mut members = 0;
+    let mut bytes = 0_u64;
+    let mut next = Extended::default();
+    let broken = || "it is not a whole tar archive".to_owned();
+    for entry in archive.entries().with_reason(Reason::DigestMismatch, broken)?.raw(true) {
+        cancel.check()?;
+        let mut entry = entry.with_reason(Reason::DigestMismatch, broken)?;
+        let size = entry.header().entry_size().with_reason(Reason::DigestMismatch, broken)?;
+        // Counted with the extended headers, so that neither of them can go on for ever.
+        members += 1;
+        bytes = bytes.saturating_add(size);
+        if members > MAX_MEMBERS || bytes > MAX_UNPACKED_BYTES {
+            return Err(refused("the archive", "is larger than any driver"));
+        }
+        if !next.take(&mut entry, size)? {
+            writer.write(&mut entry, size, std::mem::take(&mut next))?;
+        }
+    }
+    writer.links.stay_inside(cancel)?;
+    Ok(members)
+}
+
+/// What extended headers say of the member that follows them.
+#[derive(Debug, Default)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+}
+
+impl Extended {
+    /// Takes a header that is about the next member. Says whether it was one.
+    fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, size: u64) -> Result<bool> {
+        match entry.header().entry_type() {
+            EntryType::GNULongName => self.path = Some(name(entry, size)?),
+            EntryType::GNULongLink => self.link = Some(name(entry, size)?),
+            EntryType::XHeader => self.take_records(&bounded(entry, size, MAX_EXTENDED_BYTES)?)?,
+            // About the archive as a whole: git writes the commit there.
+            EntryType::XGlobalHeader => drop(bounded(entry, size, MAX_EXTENDED_BYTES)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn take_records(&mut self, bytes: &[u8]) -> Result<()> {
+        let wrong = || refused("an extended header", "cannot be read");
+        for record in tar::PaxExtensions::new(bytes) {
+            let record = record.map_err(|_| wrong())?;
+            let value = record.value_bytes();
+            match record.key().map_err(|_| wrong())? {
+                "path" => self.path = Some(value.to_vec()),
+                "linkpath" => self.link = Some(value.to_vec()),
+                "size" => self.size = record.value().ok().and_then(|value| value.parse().ok()),
+                key if key.starts_with("GNU.sparse") => {
+                    return Err(refused("an extended header", "makes a sparse file"));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name<R: Read>(entry: &mut tar::Entry<'_, R>, size: u64) -> Result<Vec<u8>> {
+    let mut name = bounded(entry, size, MAX_NAME_BYTES + 1)?;
+    if name.last() == Some(&0) {
+        name.pop();
+    }
+    Ok(name)
+}
+
+fn bounded<R: Read>(entry: &mut tar::Entry<'_, R>, size: u64, limit: u64) -> Result<Vec<u8>> {
+    if size > limit {
+        return Err(refused("an extended header", &format!("of {size} bytes is larger than any name")));
+    }
+    let mut bytes = Vec::new();
+    let read = entry.read_to_end(&mut bytes).with_reason(Reason::DigestMismatch, cut_short)?;
+    if read as u64 == size { Ok(bytes) } else { Err(Reason::DigestMismatch.error(cut_short())) }
+}
+
+struct Writer<'a> {
+    cancel: &'a Cancel,
+    root: &'a pathrs::Root,
+    links: Links,
+    buffer: Vec<u8>,
+}
+
+impl Writer<'_> {
+    fn write<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, size: u64, extended: Extended) -> Result<()> {
+        let raw = extended.path.unwrap_or_else(|| entry.path_bytes().into_owned());
+        let path = member_path(&raw)?;
+        let shown = || format!("`{}`", shown(&raw));
+        if extended.size.is_some_and(|said| said != size) {
+            return Err(refused(&self::shown(&raw), "has two sizes"));
+        }
+        let header = entry.header();
+        let (kind, mode) = (header.entry_type(), header.mode().with_reason(Reason::DigestMismatch, shown)?);
+        let link = extended.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned));
+        match kind {
+            EntryType::Directory => make_dir(self.root, &path)?,
+            EntryType::Regular | EntryType::Continuous => {
+                let mut file = make_file(self.root, &path, mode & 0o777)?;
+                let written = self.copy(entry, &mut file).with_context(shown)?;
+                if written != size {
+                    return Err(Reason::DigestMismatch.error(format!("{} {}", shown(), cut_short())));
+                }
+            }
+            EntryType::Symlink => {
+                let to = PathBuf::from(OsStr::from_bytes(&link.unwrap_or_default()));
+                self.links.add(self.cancel, &path, &to)?;
+                make_parent(self.root, &path)?;
+                self.root.create(&path, &pathrs::InodeType::Symlink(to)).with_context(shown)?;
+            }
+            EntryType::Link => {
+                let to = member_path(&link.unwrap_or_default())?;
+                // Another name of a link would be a link from another folder, which nobody has looked at.
+                if !is_regular(self.root, &to) {
+                    return Err(refused(&self::shown(&raw), "is another name of something that is no file"));
+                }
+                make_parent(self.root, &path)?;
+                self.root.create(&path, &pathrs::InodeType::Hardlink(to)).with_context(shown)?;
+            }
+            _ => return Err(refused(&self::shown(&raw), "is neither file, folder nor link")),
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &mut impl Read, to: &mut impl Write) -> Result<u64> {
+        let mut written = 0;
+        loop {
+            self.cancel.check()?;
+            match from.read(&mut self.buffer).with_reason(Reason::DigestMismatch, cut_short)? {
+                0 => return Ok(written),
+                read => {
+                    to.write_all(&self.buffer[..read])?;
+                    written += read as u64;
+                }
+            }
+        }
+    }
+}
+
+fn cut_short() -> String {
+    "it is cut short".to_owned()
+}
+
+fn shown(raw: &[u8]) -> String {
+    raw.escape_ascii().to_string()
+}
+
+/// A member's path, cleaned of `./`; none that is absolute, climbs or is longer than a path can be.
+fn member_path(raw: &[u8]) -> Result<PathBuf> {
+    let path = Path::new(OsStr::from_bytes(raw));
+    let mut clean = PathBuf::new();
+    let mut depth = 0;
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(name) => {
+                clean.push(name);
+                depth += 1;
+            }
+            Component::RootDir | Component::ParentDir | Component::Prefix(_) => {
+                return Err(refused(&shown(raw), "leads outside the archive"));
+            }
+        }
+    }
+    if depth > MAX_DEPTH || raw.len() as u64 > MAX_NAME_BYTES || raw.contains(&0) {
+        return Err(refused(&shown(&raw[..raw.len().min(80)]), "is no name of a file"));
+    }
+    Ok(clean)
+}
+
+fn is_regular(root: &pathrs::Root, path: &Path) -> bool {
+    let found = root.resolve_nofollow(path).ok().and_then(|handle| nix::sys::stat::fstat(&handle).ok());
+    found.is_some_and(|found| found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFREG)
+}
+
+fn make_dir(root: &pathrs::Root, path: &Path) -> Result<()> {
+    if path.as_os_str().is_empty() {
+        return Ok(());
+    }
+    // Writable by us whatever the archive says, or its members could not be made.
+    root.mkdir_all(path, &Permissions::from_mode(0o755))
+        .map(drop)
+        .with_context(|| format!("`{}`", path.display()))
+}
+
+fn make_parent(root: &pathrs::Root, path: &Path) -> Result<()> {
+    path.parent().map_or(Ok(()), |parent| make_dir(root, parent))
+}
+
+fn make_file(root: &pathrs::Root, path: &Path, mode: u32) -> Result<File> {
+    let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
+    let permissions = Permissions::from_mode(mode);
+    // Archives need not list a folder before what is in it.
+    let opened = root.create_file(path, flags, &permissions).or_else(|_| {
+        make_parent(root, path)?;
+        root.create_file(path, flags, &permissions).map_err(anyhow::Error::from)
+    });
+    opened.with_context(|| format!("`{}`", path.display()))
+}
+
+pub(super) fn refused(what: &str, why: &str) -> anyhow::Error {
+    Reason::DigestMismatch.error(format!("refused: `{what}` {why}"))
+}
