@@ -4,6 +4,11 @@
 //! codes are those the `InfiniBandDriverLinux` VM extension documents (azure-compute-docs,
 //! hpc-compute-infiniband-linux.md); the reasons are this project's own stable tokens.
 
+mod carried;
+mod errno;
+
+pub use carried::Carried;
+
 use std::fmt;
 
 /// A process exit code. Nothing but these seven leaves the process, whichever door was used.
@@ -155,7 +160,7 @@ reasons! {
         "this VM size has Network Direct, not SR-IOV InfiniBand", "Move to an SR-IOV size: HB, HC, HX, NCv3 or ND.";
 
     NoIbDevice "no-ib-device" NoDevice
-        "no Mellanox InfiniBand function was offered to this VM", "Cancel (deallocate) and start the VM; if it stays, report it to Azure support.";
+        "no Mellanox InfiniBand function was offered to this VM", "Stop (deallocate) and start the VM; if it stays, report it to Azure support.";
 
     ImageUnsupported "image-unsupported" Unsupported
         "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
@@ -224,6 +229,16 @@ reasons! {
         "another program held a lock for too long", "Wait for the named program to end, or raise `lock_timeout`.";
     NoSpace "no-space" Failed
         "a file system is full", "Free space on the named file system and run again.";
+    ReadOnly "read-only" Failed
+        "a file system that must be written to is read-only", "Mount the named file system writable; one that became read-only by itself has errors: see `dmesg`.";
+    DiskError "disk-error" Failed
+        "a disk or file system failed", "Look at `dmesg`, repair or replace the disk, and run again.";
+    NoMemory "no-memory" Failed
+        "the system is short of memory, processes or open files", "End what takes them or raise the limit, and run again.";
+    NotPermitted "not-permitted" Failed
+        "the system forbids access to a file", "Look at the named file's owner, attributes (`lsattr`) and SELinux label, and run again.";
+    UnexpectedFile "unexpected-file" Failed
+        "a file or folder is not there, or something else stands in its place", "Look at what the message names, put it right, and run again.";
     InitramfsFailed "initramfs-failed" Failed
         "a kernel's initial file system could not be made with the new modules",
         "Read the quoted lines and the named log, repair the cause, and run again.";
@@ -261,18 +276,23 @@ impl Reason {
         anyhow::Error::new(Failure { reason: self, message: message.into() })
     }
 
-    /// The reason an error carries, or the one its I/O cause implies, or [`Reason::Internal`].
+    /// The reason an error carries, or the one that the system's error under it implies, or [`Reason::Internal`].
     pub fn of(error: &anyhow::Error) -> Self {
-        // A full disk explains itself better than whatever gave up because of it, and so does a network.
-        for io in error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()) {
-            if matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
-                return Self::NoSpace;
-            }
-            if let Some(carried) = io.get_ref().and_then(|inner| inner.downcast_ref::<Carried>()) {
+        let mut implied = None;
+        for cause in error.chain() {
+            let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            if let Some(carried) = carried.and_then(|inner| inner.downcast_ref::<Carried>()) {
                 return Self::of(&carried.0);
             }
+            let Some((reason, explains)) = errno::of(cause).and_then(errno::reason) else { continue };
+            // A full disk explains itself better than whatever gave up because of it.
+            if explains {
+                return reason;
+            }
+            implied = Some(reason);
         }
-        error.downcast_ref::<Failure>().map_or(Self::Internal, |failure| failure.reason)
+        let said = error.downcast_ref::<Failure>().map(|failure| failure.reason);
+        said.filter(|said| *said != Self::Internal).or(implied).unwrap_or(Self::Internal)
     }
 }
 
@@ -296,30 +316,6 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// An error with its reason on its way through an [`std::io::Error`], where a reader has to give one.
-#[derive(Debug)]
-pub struct Carried(anyhow::Error);
-
-impl From<Carried> for std::io::Error {
-    fn from(carried: Carried) -> Self {
-        Self::other(carried)
-    }
-}
-
-impl From<anyhow::Error> for Carried {
-    fn from(error: anyhow::Error) -> Self {
-        Self(error)
-    }
-}
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
-    }
-}
-
-impl std::error::Error for Carried {}
 
 /// Gives an error a reason where it is first understood.
 pub trait WithReason<T> {
@@ -437,6 +433,32 @@ mod tests {
             (Reason::of(&error), format!("{error:#}").as_str()),
             (Reason::NotOnServer, "reading: gone")
         );
+    }
+
+    #[test]
+    fn what_the_system_says_has_its_reason_whichever_library_passes_it_on() {
+        use nix::errno::Errno;
+        let io = |errno: Errno| anyhow::Error::new(std::io::Error::from_raw_os_error(errno as i32));
+        for (errno, reason) in [
+            (Errno::ENOSPC, Reason::NoSpace),
+            (Errno::EDQUOT, Reason::NoSpace),
+            (Errno::EROFS, Reason::ReadOnly),
+            (Errno::EIO, Reason::DiskError),
+            (Errno::ENOMEM, Reason::NoMemory),
+            (Errno::EMFILE, Reason::NoMemory),
+            (Errno::EACCES, Reason::NotPermitted),
+            (Errno::ENOENT, Reason::UnexpectedFile),
+            (Errno::ELOOP, Reason::UnexpectedFile),
+        ] {
+            assert_eq!(Reason::of(&io(errno)), reason, "{errno}");
+            assert_eq!(Reason::of(&anyhow::Error::new(errno)), reason, "{errno}");
+        }
+        let late = |errno| Err::<(), _>(io(errno)).with_reason(Reason::LockTimeout, String::new).unwrap_err();
+        assert_eq!(Reason::of(&late(Errno::EROFS)), Reason::ReadOnly);
+        assert_eq!(Reason::of(&late(Errno::ENOENT)), Reason::LockTimeout);
+        let dir = tempfile::tempdir().unwrap();
+        let missing = pathrs::Root::open(dir.path()).unwrap().resolve("none").unwrap_err();
+        assert_eq!(Reason::of(&missing.into()), Reason::UnexpectedFile);
     }
 
     #[test]

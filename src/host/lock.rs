@@ -1,17 +1,23 @@
 //! Locks: this program's own, and waiting for those of package managers, with the holder named.
 
 use super::Host;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(200);
+
+/// The folder of the run lock, inside the root. Nobody but root may enter it: no other file can stand in its way.
+const RUN_FOLDER: &str = "/run/ofedctl";
+/// Where releases up to 0.1 keep their run lock. Anybody may make files there.
+const OLD_FOLDER: &str = "/run/lock";
+const OLD_LOCK: &str = "ofedctl.lock";
 
 /// An exclusive lock on a file; released, and the file removed, when dropped.
 #[derive(Debug)]
@@ -23,54 +29,71 @@ pub struct FileLock {
 /// The lock of one run on one root.
 #[derive(Debug)]
 pub struct RunLock {
-    _lock: FileLock,
-    // The lock's path leads through this descriptor, so it is dropped after the lock.
-    _folder: pathrs::Handle,
+    lock: Option<FileLock>,
+    old: Option<FileLock>,
+    /// Of an image, the folder that the lock's own folder is removed from at the end.
+    image: Option<pathrs::Handle>,
+    // The paths of the locks lead through these descriptors, so they are dropped after the locks.
+    folders: Vec<pathrs::Handle>,
+}
+
+impl Drop for RunLock {
+    fn drop(&mut self) {
+        drop(self.old.take());
+        drop(self.lock.take());
+        self.folders.clear();
+        if let Some(run) = &self.image {
+            // Another run may be in it by now; then it stays.
+            let _ = nix::unistd::unlinkat(run, "ofedctl", nix::unistd::UnlinkatFlags::RemoveDir);
+        }
+    }
 }
 
 impl FileLock {
     /// Takes the lock on the file at `path`, waiting up to `patience` for another holder.
     ///
-    /// The file is made where missing and removed at release, so that an image keeps no trace of it.
+    /// The file is made where missing and removed at release, so that an image keeps no trace of it. What stands in
+    /// it means nothing: who holds it, the kernel says.
     pub fn take(host: &Host, path: &Path, patience: Duration) -> Result<Self> {
-        let started = Instant::now();
-        let mut said = false;
+        let waiting = Waiting::for_up_to(patience);
+        Self::wait(host, path, waiting)
+    }
+
+    fn wait(host: &Host, path: &Path, mut waiting: Waiting) -> Result<Self> {
         loop {
             host.cancel.check()?;
-            if let Some(lock) = Self::attempt(path)? {
-                return Ok(lock);
+            match Self::attempt(path)? {
+                Attempt::Taken(lock) => return Ok(lock),
+                Attempt::Gone => {}
+                Attempt::Held(file) => waiting.wait(host, path, holder(&file))?,
             }
-            let holder = std::fs::read_to_string(path).unwrap_or_default();
-            let held = format!("`{}` is held by {}", path.display(), name_of(holder.trim().parse().ok()));
-            if started.elapsed() >= patience {
-                return Err(Reason::LockTimeout.error(format!("{held}; waited {} s", patience.as_secs())));
-            }
-            if !said {
-                host.events.info(format!("waiting: {held}"));
-                said = true;
-            }
-            std::thread::sleep(POLL);
         }
     }
 
-    fn attempt(path: &Path) -> Result<Option<Self>> {
+    fn attempt(path: &Path) -> Result<Attempt> {
         let doing = || format!("cannot lock `{}`", path.display());
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).custom_flags(libc::O_NOFOLLOW);
-        let mut file = options.open(path).with_context(doing)?;
+        // Readable by its owner alone: who cannot open it cannot lock it.
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file =
+            options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).with_context(doing)?;
+        if !file.metadata().with_context(doing)?.is_file() {
+            return Err(Reason::UnexpectedFile.error(format!("`{}` is no regular file", path.display())));
+        }
+        Self::lock(file, path).with_context(doing)
+    }
+
+    fn lock(file: File, path: &Path) -> std::io::Result<Attempt> {
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
+            Err(TryLockError::WouldBlock) => return Ok(Attempt::Held(file)),
+            Err(TryLockError::Error(error)) => return Err(error),
         }
         // The holder before us removes the file as it lets go: the lock counts only on the file that is there.
-        let same = std::fs::metadata(path)
-            .is_ok_and(|now| file.metadata().is_ok_and(|ours| now.ino() == ours.ino()));
-        if !same {
-            return Ok(None);
-        }
-        file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).with_context(doing)?;
-        Ok(Some(Self { file, path: path.to_owned() }))
+        let ours = file.metadata()?;
+        let same = std::fs::symlink_metadata(path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()));
+        Ok(if same { Attempt::Taken(Self { file, path: path.to_owned() }) } else { Attempt::Gone })
     }
 }
 
@@ -81,16 +104,112 @@ impl Drop for FileLock {
     }
 }
 
+/// How an attempt to take a lock ended.
+enum Attempt {
+    Taken(FileLock),
+    /// The file was removed meanwhile.
+    Gone,
+    Held(File),
+}
+
+/// Waiting for a lock, with a limit, saying once for whom.
+struct Waiting {
+    patience: Duration,
+    begin: Instant,
+    said: bool,
+}
+
+impl Waiting {
+    fn for_up_to(patience: Duration) -> Self {
+        Self { patience, begin: Instant::now(), said: false }
+    }
+
+    fn wait(&mut self, host: &Host, path: &Path, holder: Option<i32>) -> Result<()> {
+        let held = format!("`{}` is held by {}", path.display(), name_of(holder));
+        if self.begin.elapsed() >= self.patience {
+            return Err(Reason::LockTimeout.error(format!("{held}; waited {} s", self.patience.as_secs())));
+        }
+        if !self.said {
+            host.events.info(format!("waiting: {held}"));
+            self.said = true;
+        }
+        std::thread::sleep(POLL);
+        Ok(())
+    }
+}
+
 impl Host {
-    /// Takes `/run/lock/ofedctl.lock`, which every door takes before it changes this root.
+    /// Takes the lock in `/run/ofedctl`, which every door takes before it changes this root.
+    ///
+    /// For one release the lock of earlier ones is taken too, so that an old and a new program never work at once.
     pub fn lock_run(&self, patience: Duration) -> Result<RunLock> {
-        self.root.make_dirs("/run/lock", 0o755)?;
-        let (folder, pinned) = self.root.pin("/run/lock")?;
-        let lock = FileLock::take(self, &pinned.join("ofedctl.lock"), patience)
-            .with_reason(Reason::LockTimeout, || {
-                format!("another ofedctl works on `{}`", self.root.path().display())
-            })?;
-        Ok(RunLock { _lock: lock, _folder: folder })
+        let at_work = || format!("another ofedctl works on `{}`", self.root.path().display());
+        let mut run = self.lock_named("lock", patience).with_context(at_work)?;
+        if let Ok((folder, pinned)) = self.root.pin(OLD_FOLDER) {
+            run.old = self.take_old_lock(&pinned.join(OLD_LOCK), patience).with_context(at_work)?;
+            run.folders.push(folder);
+        }
+        Ok(run)
+    }
+
+    /// Takes another lock in the same folder, by its file name.
+    pub fn lock_named(&self, name: &str, patience: Duration) -> Result<RunLock> {
+        let (lock, folder) = self.lock_in_run_folder(name, patience)?;
+        let image = (!self.is_running_system()).then(|| self.root.pin("/run")).transpose()?;
+        let image = image.map(|(handle, _)| handle);
+        Ok(RunLock { lock: Some(lock), old: None, image, folders: vec![folder] })
+    }
+
+    fn lock_in_run_folder(&self, name: &str, patience: Duration) -> Result<(FileLock, pathrs::Handle)> {
+        let begin = Instant::now();
+        loop {
+            self.root.make_dirs(RUN_FOLDER, 0o700)?;
+            let Ok((folder, pinned)) = self.root.pin(RUN_FOLDER) else { continue };
+            only_ours(&folder, &pinned)?;
+            let left = patience.saturating_sub(begin.elapsed());
+            match FileLock::take(self, &pinned.join(name), left) {
+                // Of an image, the run before removed the folder that we had opened.
+                Err(error) if is_not_found(&error) => self.cancel.check()?,
+                taken => return Ok((taken?, folder)),
+            }
+        }
+    }
+
+    /// The run lock of earlier releases. Whoever may write to its folder must not be able to stop a run: a file that is
+    /// not root's is none, and neither is a lock that no process of root can hold.
+    fn take_old_lock(&self, path: &Path, patience: Duration) -> Result<Option<FileLock>> {
+        let mut waiting = Waiting::for_up_to(patience);
+        loop {
+            self.cancel.check()?;
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+            let file = match options.open(path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    match options.create_new(true).mode(0o600).open(path) {
+                        Ok(file) => file,
+                        Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                        Err(_) => return Ok(None),
+                    }
+                }
+                Err(_) => return Ok(None),
+            };
+            let metadata = file.metadata().context("cannot look at the lock of an earlier release")?;
+            let ours = nix::unistd::geteuid().as_raw();
+            if !metadata.is_file() || metadata.uid() != ours || metadata.nlink() > 1 {
+                return Ok(None);
+            }
+            match FileLock::lock(file, path)? {
+                Attempt::Taken(lock) => return Ok(Some(lock)),
+                Attempt::Gone => {}
+                Attempt::Held(file) => match holder(&file).filter(|pid| owner_of(*pid) == Some(ours)) {
+                    Some(pid) => waiting.wait(self, path, Some(pid))?,
+                    None => {
+                        let _ = std::fs::remove_file(path);
+                    }
+                },
+            }
+        }
     }
 
     /// Waits until nobody holds an fcntl lock on any of `files` (apt, dpkg, rpm and tdnf lock so), and no process
@@ -143,6 +262,58 @@ fn short(value: libc::c_int) -> libc::c_short {
     libc::c_short::try_from(value).unwrap_or_default()
 }
 
+/// Makes sure that a folder is this user's and that nobody else may enter it.
+fn only_ours(folder: &pathrs::Handle, pinned: &Path) -> Result<()> {
+    let doing = "cannot look at the folder of the run lock";
+    let found = nix::sys::stat::fstat(folder).context(doing)?;
+    let is_folder = found.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if !is_folder || found.st_uid != nix::unistd::geteuid().as_raw() {
+        return Err(Reason::UnexpectedFile
+            .error(format!("`{RUN_FOLDER}` is not a folder of the user who runs this; remove it")));
+    }
+    if found.st_mode & 0o077 != 0 {
+        std::fs::set_permissions(pinned, Permissions::from_mode(0o700)).context(doing)?;
+    }
+    Ok(())
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let of_io = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::NotFound)
+    };
+    error.chain().any(of_io)
+}
+
+fn owner_of(pid: i32) -> Option<u32> {
+    std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
+}
+
+/// A process that holds a lock on an open file: the one that took it, or, where that one has ended and left it to
+/// others, as flock(1) does, one that has the file open and is this user's.
+fn holder(file: &File) -> Option<i32> {
+    let wanted = file.metadata().ok().map(|it| (it.dev(), it.ino()))?;
+    let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
+    let took = locks.lines().find_map(|line| {
+        // `1: FLOCK  ADVISORY  WRITE 1234 00:1a:5678 0 EOF`
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", pid, place, ..] = words.as_slice() else { return None };
+        let inode: u64 = place.rsplit(':').next()?.parse().ok()?;
+        (inode == wanted.1).then(|| pid.parse::<i32>().ok()).flatten()
+    });
+    let has_it_open = |pid: i32| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.filter_map(|fd| std::fs::metadata(fd.path()).ok()).any(|it| (it.dev(), it.ino()) == wanted)
+    };
+    if let Some(pid) = took.filter(|pid| has_it_open(*pid)) {
+        return Some(pid);
+    }
+    let (own, user) = (std::process::id().cast_signed(), nix::unistd::geteuid().as_raw());
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut others = numbers.filter(|pid| *pid != own && owner_of(*pid) == Some(user));
+    others.find(|pid| has_it_open(*pid))
+}
+
 fn name_of(pid: Option<i32>) -> String {
     let Some(pid) = pid else { return "another process".to_owned() };
     match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
@@ -170,7 +341,81 @@ mod tests {
         assert!(format!("{error:#}").contains(&format!("process {}", std::process::id())), "{error:#}");
         drop(first);
         drop(host.lock_run(Duration::ZERO).unwrap());
-        assert!(host.root.list("/run/lock").is_empty());
+        assert!(host.root.list("/run").is_empty());
+    }
+
+    fn old_lock(dir: &tempfile::TempDir) -> PathBuf {
+        let folder = dir.path().join("run/lock");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder.join("ofedctl.lock")
+    }
+
+    #[test]
+    fn nothing_at_the_old_lock_that_is_not_roots_own_file_stops_or_misleads_a_run() {
+        use std::os::unix::fs::symlink;
+        let (dir, host) = host();
+        let path = old_lock(&dir);
+        let victim = dir.path().join("victim");
+        std::fs::write(&victim, "mine").unwrap();
+        let nobodys = || std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        let planted: [&dyn Fn(); 4] = [
+            &|| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap(),
+            &|| symlink(&victim, &path).unwrap(),
+            &|| {
+                std::fs::write(&path, "1").unwrap();
+                File::options().write(true).open(&path).unwrap().set_len(6 << 30).unwrap();
+                nobodys();
+            },
+            &|| std::fs::hard_link(&victim, &path).unwrap(),
+        ];
+        for plant in planted {
+            plant();
+            drop(host.lock_run(Duration::ZERO).unwrap());
+            assert!(path.symlink_metadata().is_ok(), "it is not this program's to remove");
+            assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_program_of_an_earlier_release_is_waited_for() {
+        let (dir, host) = host();
+        let path = old_lock(&dir);
+        let script = r#"exec 9>"$1"; flock 9; echo held; read -r end"#;
+        let mut held = std::process::Command::new("sh");
+        held.args(["-c", script, "sh"]).arg(&path);
+        held.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut held = held.spawn().unwrap();
+        std::io::Read::read_exact(held.stdout.as_mut().unwrap(), &mut [0; 5]).unwrap();
+        let error = host.lock_run(Duration::ZERO).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::LockTimeout, "{error:#}");
+        assert!(format!("{error:#}").contains("(sh)"), "{error:#}");
+        drop(held.stdin.take());
+        held.wait().unwrap();
+        let lock = host.lock_run(Duration::ZERO).unwrap();
+        // And it waits for us.
+        let refused = std::process::Command::new("flock").arg("-n").arg(&path).arg("true").status().unwrap();
+        assert!(!refused.success());
+        drop(lock);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_that_somebody_else_holds_on_the_old_file_is_no_run() {
+        let (dir, host) = host();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = old_lock(&dir);
+        // As an earlier release that was killed leaves it.
+        std::fs::write(&path, "1").unwrap();
+        let mut held = std::process::Command::new("setpriv");
+        held.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
+        held.args([r#"exec 9<"$1"; flock 9; echo held; read -r end"#, "sh"]).arg(&path);
+        held.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut held = held.spawn().unwrap();
+        std::io::Read::read_exact(held.stdout.as_mut().unwrap(), &mut [0; 5]).unwrap();
+        drop(host.lock_run(Duration::ZERO).unwrap());
+        drop(held.stdin.take());
+        held.wait().unwrap();
     }
 
     #[test]

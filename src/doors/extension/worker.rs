@@ -6,7 +6,6 @@ use super::settings::{self, Given};
 use super::status_guard::{self, StatusGuard};
 use super::telemetry;
 use crate::host::Host;
-use crate::host::lock::FileLock;
 use crate::host::process;
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job};
@@ -17,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Held by the worker that works; others wait for it, each with settings of its own.
-const LOCK: &str = "/run/lock/ofedctl-extension.lock";
+const LOCK: &str = "extension.lock";
 /// A worker that is asked to stop gives its package manager 20 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// A service manager may take this long to start a worker.
@@ -124,8 +123,7 @@ pub(super) fn work(host: Host, handler: &Handler) -> Outcome {
 }
 
 fn run(host: &Host, handler: &Handler, given: &Given) -> Result<Outcome> {
-    host.root.make_dirs("/run/lock", 0o755)?;
-    let _lock = FileLock::take(host, Path::new(LOCK), Duration::from_secs(given.settings.deadline))?;
+    let _lock = host.lock_named(LOCK, Duration::from_secs(given.settings.deadline))?;
     let status_file = handler.status_file();
     Ok(pipeline::run(&Job {
         host,

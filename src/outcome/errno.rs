@@ -1,0 +1,58 @@
+//! What the system's error numbers mean: the one table, for whichever library passes them on.
+
+use super::Reason;
+use nix::errno::Errno;
+use std::error::Error;
+
+/// The number that one cause of an error carries.
+pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<Errno> {
+    if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+        return error.raw_os_error().map(Errno::from_raw).or_else(|| by_kind(error.kind()));
+    }
+    if let Some(error) = cause.downcast_ref::<pathrs::error::Error>() {
+        let pathrs::error::ErrorKind::OsError(number) = error.kind() else { return None };
+        return number.map(Errno::from_raw);
+    }
+    cause.downcast_ref::<Errno>().copied()
+}
+
+/// Errors that a library made by itself have a kind and no number.
+fn by_kind(kind: std::io::ErrorKind) -> Option<Errno> {
+    use std::io::ErrorKind;
+    match kind {
+        ErrorKind::StorageFull => Some(Errno::ENOSPC),
+        ErrorKind::QuotaExceeded => Some(Errno::EDQUOT),
+        ErrorKind::ReadOnlyFilesystem => Some(Errno::EROFS),
+        ErrorKind::OutOfMemory => Some(Errno::ENOMEM),
+        _ => None,
+    }
+}
+
+/// What a number means, and whether it explains more than whatever gave up because of it.
+///
+/// A disk that is full, read-only or broken shows at any step, and always in the same way; a file that is missing means
+/// to each step something of its own.
+pub(super) fn reason(errno: Errno) -> Option<(Reason, bool)> {
+    Some(match errno {
+        // A file system without inodes left says ENOSPC, too.
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EMLINK => (Reason::NoSpace, true),
+        Errno::EROFS => (Reason::ReadOnly, true),
+        // EUCLEAN is what ext4 and XFS say of damage they have found.
+        Errno::EIO | Errno::EREMOTEIO | Errno::EUCLEAN | Errno::ENXIO => (Reason::DiskError, true),
+        Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::EAGAIN => (Reason::NoMemory, false),
+        Errno::EACCES | Errno::EPERM => (Reason::NotPermitted, false),
+        Errno::ENOENT
+        | Errno::ENOTDIR
+        | Errno::EISDIR
+        | Errno::EEXIST
+        | Errno::ENOTEMPTY
+        | Errno::ELOOP
+        | Errno::EXDEV
+        | Errno::ENAMETOOLONG
+        | Errno::EFBIG
+        | Errno::ETXTBSY
+        | Errno::EBUSY
+        | Errno::ESTALE => (Reason::UnexpectedFile, false),
+        _ => return None,
+    })
+}
