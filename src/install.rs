@@ -1,51 +1,24 @@
 //! The fourth step: installs the plan's driver from one bundle of the cache, or removes the packages that came with it.
 //! Packages are the package manager's work; what a vendor's driver needs beside it is in the files below.
 
-mod dkms;
-mod logs;
-mod mlnx_ofed;
 mod module_check;
 
-use crate::cache::{Built, Bundle, Cache, VENDOR_TYPE};
+use crate::cache::{Built, Bundle, Cache};
+use crate::drivers::{self, InstallOptions, Work};
 use crate::host::Host;
 use crate::host::fs::Content;
 use crate::ledger::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
-use crate::settings::Settings;
-use crate::target::{Driver, Mode};
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
-use std::time::Duration;
 
 /// Asked by package scripts before they start a service (invoke-rc.d(8)): 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
-
-/// How to install or remove.
-#[derive(Debug, Clone, Copy)]
-pub struct InstallOptions {
-    /// Without any network interface.
-    pub offline: bool,
-    /// An image is being made: nothing may start or reach the running system.
-    pub sealed: bool,
-    /// How long to wait for another package manager.
-    pub patience: Duration,
-}
-
-impl InstallOptions {
-    /// As the settings ask and the moment allows.
-    pub fn of(settings: &Settings, mode: Mode) -> Self {
-        Self {
-            offline: settings.offline,
-            sealed: mode == Mode::Bake,
-            patience: Duration::from_secs(settings.lock_timeout),
-        }
-    }
-}
 
 /// What came with it.
 #[derive(Debug)]
@@ -83,12 +56,12 @@ pub fn install(
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
-    if plan.driver != Driver::Inbox {
-        dkms::hold_back(journal)?;
+    let ops = drivers::ops(plan.driver);
+    if ops.is_vendors() {
+        drivers::hold_back(journal)?;
     }
-    let transacted = with_drivers(host, manager, (cache, bundle), plan, options, &transaction, |host| {
-        transact(host, manager, &transaction, &before, &now)
-    });
+    let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
+    let transacted = ops.install(&work, &|| transact(host, manager, &transaction, &before, &now));
     host.root.remove_all(REPOSITORY)?;
     let built = transacted?;
     if plan.brings_modules() {
@@ -102,58 +75,6 @@ pub fn install(
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
     Ok(Installed { packages, changed, added, built })
-}
-
-/// Lets the package manager do its part, and does what the driver needs before and after it.
-fn with_drivers(
-    host: &Host,
-    manager: Manager,
-    (cache, bundle): (&Cache, &Bundle),
-    plan: &Plan,
-    options: InstallOptions,
-    transaction: &Transaction,
-    transact: impl FnOnce(&Host) -> Result<()>,
-) -> Result<Vec<Built>> {
-    match plan.driver {
-        Driver::Inbox => transact(host).map(|()| Vec::new()),
-        Driver::MlnxOfed => {
-            transact(host)?;
-            mlnx_ofed::Installer { host, manager, transaction, cache, bundle, plan, options }.install()
-        }
-        Driver::Doca => {
-            let vendors =
-                bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
-                    Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", bundle.tag))
-                })?;
-            let before = manager.installed(host)?;
-            manager.bring_repository(host, transaction, &vendors.title)?;
-            let transacted = transact(host);
-            if let Err(error) = &transacted
-                && Reason::of(error) == Reason::CacheMissing
-            {
-                take_back(host, manager, &before, options)?;
-            }
-            transacted?;
-            dkms::Work { host, cache, bundle, kernels: &plan.target.kernels, options }.build()
-        }
-    }
-}
-
-/// Takes out what came since. A manager that lacks something has changed nothing itself, so this is the package that
-/// brought the repository, and what was made to go with it.
-fn take_back(
-    host: &Host,
-    manager: Manager,
-    before: &packages::Installed,
-    options: InstallOptions,
-) -> Result<()> {
-    let now = manager.installed(host)?.versions;
-    let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();
-    if came.is_empty() {
-        return Ok(());
-    }
-    host.events.info(format!("the bundle lacks something, so {} is taken out again", came.join(", ")));
-    manager.remove(host, &came, options.sealed)
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.

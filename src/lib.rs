@@ -3,11 +3,12 @@
 //! A file imports only from floors below its own:
 //!
 //! ```text
-//! 10  main                                                 parse, run, exit
-//! 9  cli                                                   the shell's door, and the way to the others
-//! 8  doors                                                 how each other host talks
-//! 7  pipeline                                              the one order of steps
-//! 6  detect plan stage install configure verify report     the steps; none imports another
+//! 11  main                                                 parse, run, exit
+//! 10  cli                                                  the shell's door, and the way to the others
+//! 9  doors                                                 how each other host talks
+//! 8  pipeline                                              the one order of steps
+//! 7  detect plan stage install configure verify report     the steps; none imports another
+//! 6  drivers                                               all that only one driver knows
 //! 5  ledger                                                what this program did to a root, and its undo
 //! 4  plan_document                                         what is to be done to a root
 //! 3  edits                                                 an edit: what it wants, how it is made and taken back
@@ -23,6 +24,7 @@ pub mod config;
 pub mod configure;
 pub mod detect;
 pub mod doors;
+pub mod drivers;
 pub mod edits;
 pub mod events;
 pub mod facts;

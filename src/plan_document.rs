@@ -95,6 +95,13 @@ pub struct Plan {
     pub distribution_modules: bool,
 }
 
+impl Rejected {
+    /// The distribution's own driver, which has no version.
+    pub const fn distributions_own(why: String) -> Self {
+        Self { driver: Driver::Inbox, versions: Vec::new(), why }
+    }
+}
+
 impl Artifact {
     /// The digest that whatever comes must match, where any is known.
     pub fn digest(&self) -> Option<&str> {

@@ -5,7 +5,7 @@
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
 use crate::outcome::Reason;
-use crate::target::Nic;
+use crate::target::{Driver, Nic};
 use crate::trust::Trust;
 use anyhow::Result;
 use serde::de::DeserializeOwned;
@@ -50,6 +50,11 @@ impl DriverChoice {
             Self::Doca => "doca",
             Self::Inbox => "inbox",
         }
+    }
+
+    /// Whether it is this driver, or leaves the choice.
+    pub fn allows(self, driver: Driver) -> bool {
+        self == Self::Auto || self.name() == driver.name()
     }
 }
 

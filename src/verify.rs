@@ -3,8 +3,8 @@
 pub mod live;
 mod services;
 pub mod traffic;
-mod vendor;
 
+use crate::drivers;
 use crate::edits::{Action, Depth, Edit, due};
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
@@ -29,11 +29,12 @@ pub fn look(
     for kernel in &plan.target.kernels {
         let found = modules::find(&host.root, kernel, &plan.modules);
         checks.extend(plan.modules.iter().zip(found).map(|(name, found)| {
-            let own = vendor::is_own(plan, &found);
+            let own = drivers::is_own(plan, &found);
             module(name, kernel, found, own)
         }));
     }
-    checks.extend(vendor::release(host, plan));
+    let ops = drivers::ops(plan.driver);
+    checks.extend(ops.release(host, plan));
     for edit in plan.edits.iter().filter(|edit| !matches!(edit, Edit::RefreshInitramfs { .. })) {
         checks.push(edited(host, edit, installed, Depth::Files)?);
     }
@@ -79,10 +80,11 @@ pub fn prove(
     let names: Vec<String> =
         recorded.keys().filter(|name| installed.versions.contains_key(*name)).cloned().collect();
     let mut damage = manager.verify(host, &names)?;
-    damage.retain(|line| !vendor::is_expected(plan, line));
+    let ops = drivers::ops(plan.driver);
+    damage.retain(|line| !ops.is_expected(line));
     let found = if damage.is_empty() { "as packaged".to_owned() } else { damage.join("; ") };
     checks.push(Check::new(format!("files of {} packages", names.len()), damage.is_empty(), found));
-    checks.extend(vendor::built(host, plan)?);
+    checks.extend(drivers::built(host, plan)?);
     Ok(checks)
 }
 

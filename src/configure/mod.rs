@@ -12,9 +12,6 @@ use crate::ledger::Journal;
 use crate::packages::Manager;
 use anyhow::Result;
 
-/// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
-pub const LIMITS: &str = "/etc/security/limits.conf";
-
 /// Makes the edits that are still to be made. Returns how many those were.
 pub fn configure(
     host: &Host,

@@ -4,6 +4,7 @@
 pub mod bug_report;
 mod wait;
 
+use crate::drivers;
 use crate::facts::modules::Place;
 use crate::facts::{Facts, MODULES, azure, compute, imds, modules, ofed, os, pci, rdma, secure_boot, vmbus};
 use crate::host::Host;
@@ -114,7 +115,7 @@ struct ReceiptTarget {
 
 impl ReceiptPlan {
     fn brings_modules(&self) -> bool {
-        self.driver != Driver::Inbox || self.distribution_modules
+        drivers::ops(self.driver).is_vendors() || self.distribution_modules
     }
 }
 

@@ -80,6 +80,16 @@ pub enum Edit {
 }
 
 impl Edit {
+    /// A file of these lines.
+    pub fn file_of_lines<'a>(path: &str, lines: impl IntoIterator<Item = &'a str>, why: &str) -> Self {
+        let mut content = String::new();
+        for line in lines {
+            content.push_str(line);
+            content.push('\n');
+        }
+        Self::WriteFile { path: path.to_owned(), content, why: why.to_owned() }
+    }
+
     /// The file it edits, where it is the edit of one file's text.
     pub fn path(&self) -> Option<&str> {
         match self {

@@ -4,7 +4,6 @@
 //! in an image's root there may be nothing to run it with.
 
 use crate::host::Host;
-use crate::target::Driver;
 use serde::{Deserialize, Serialize};
 
 const OFED_INFO: &str = "/usr/bin/ofed_info";
@@ -36,12 +35,6 @@ pub struct Ofed {
 }
 
 impl Ofed {
-    /// Which of the vendor's two drivers it is.
-    pub fn driver(&self) -> Driver {
-        let is_mlnx_ofed = self.release.as_deref().is_some_and(|release| release.starts_with(RELEASES[0]));
-        if self.doca_host.is_none() && is_mlnx_ofed { Driver::MlnxOfed } else { Driver::Doca }
-    }
-
     /// The version as its driver counts: DOCA-Host's, or the OFED release.
     pub fn driver_version(&self) -> Option<&str> {
         self.doca_host.as_deref().or(self.version.as_deref())

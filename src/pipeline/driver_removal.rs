@@ -1,26 +1,19 @@
 //! Taking a driver out of a root: by its own uninstaller where it has one, then what is left of its packages; and the
 //! kernels have their own modules again.
 
+use crate::drivers::{self, InstallOptions, PACKAGES_THAT_GO_FIRST, UNINSTALLER};
 use crate::edits::initramfs;
 use crate::facts::modules::{self, Module};
 use crate::facts::ofed;
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
-use crate::install::{self, InstallOptions};
+use crate::install;
 use crate::ledger::Journal;
 use crate::outcome::Reason;
 use crate::packages::Manager;
 use crate::plan_document::Plan;
-use crate::target::Driver;
 use anyhow::Result;
-
-/// What both vendor drivers bring to take themselves out with (`ofed-scripts`; NVIDIA's `MLNX_OFED` and DOCA-Host
-/// installation guides).
-const UNINSTALLER: &str = "/usr/sbin/ofed_uninstall.sh";
-/// Packages of DOCA-Host that its guide removes before that script is run.
-const DOCA_PACKAGES: [&str; 6] =
-    ["doca*", "flexio*", "dpa-gdbserver*", "dpa-stats*", "dpa-resource-mgmt*", "dpaeumgmt*"];
 
 /// A run that takes something out.
 #[derive(Debug)]
@@ -42,12 +35,12 @@ impl DriverRemoval<'_> {
                 format!("{release} brought no {UNINSTALLER}, so only who installed it can take it out");
             return Err(Reason::DriverPresent.error(what));
         }
-        let doca = DOCA_PACKAGES.map(str::to_owned);
+        let first = PACKAGES_THAT_GO_FIRST.map(str::to_owned);
         let installed = manager.installed(host)?;
-        let doca: Vec<String> = installed.named(&doca).map(str::to_owned).collect();
+        let first: Vec<String> = installed.named(&first).map(str::to_owned).collect();
         self.keep_services(journal)?;
-        install::remove(host, journal, *manager, &doca, *options)?;
-        self.run_uninstaller(journal)?;
+        install::remove(host, journal, *manager, &first, *options)?;
+        self.run_uninstaller(journal, UNINSTALLER)?;
         self.own_modules_again()?;
         match ofed::read(host).filter(|left| left.release.is_some() || left.openibd) {
             Some(left) => {
@@ -61,17 +54,18 @@ impl DriverRemoval<'_> {
     /// Takes out what this program installed: `packages` are those that came with it and are still there.
     pub(super) fn ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
-        if plan.driver != Driver::Inbox {
+        let ops = drivers::ops(plan.driver);
+        if ops.is_vendors() {
             self.keep_services(journal)?;
         }
-        if plan.driver == Driver::MlnxOfed && host.root.exists(UNINSTALLER) {
-            self.run_uninstaller(journal)?;
+        if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
+            self.run_uninstaller(journal, uninstaller)?;
         }
         let installed = manager.installed(host)?.versions;
         let left: Vec<String> =
             packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
         install::remove(host, journal, *manager, &left, *options)?;
-        if plan.driver != Driver::Inbox {
+        if ops.is_vendors() {
             self.own_modules_again()?;
         }
         Ok(())
@@ -84,9 +78,9 @@ impl DriverRemoval<'_> {
     }
 
     /// It asks nothing with `--force`, and leaves loaded modules alone without `--unload-modules`.
-    fn run_uninstaller(&self, journal: &mut Journal) -> Result<()> {
+    fn run_uninstaller(&self, journal: &mut Journal, program: &str) -> Result<()> {
         self.keep_services(journal)?;
-        let finished = self.host.run(&self.inside(Cmd::new(UNINSTALLER).arg("--force")))?;
+        let finished = self.host.run(&self.inside(Cmd::new(program).arg("--force")))?;
         let finished = finished.check(Reason::PackageManager, "taking out the vendor's driver")?;
         self.host.events.info(format!("`{}` ended well", finished.command));
         self.host.root.sync()

@@ -18,10 +18,11 @@ use crate::cache::remote::is_remote;
 use crate::catalog::Catalog;
 use crate::configure;
 use crate::configure::{Loaded, labels};
+use crate::drivers::{self, InstallOptions};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
-use crate::install::{self, InstallOptions};
+use crate::install;
 use crate::ledger::{self, Check, Journal, Receipt};
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::plan::{self, Described};
@@ -29,7 +30,7 @@ use crate::plan_document::Plan;
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::stage::{self, Against, Opened, first_use};
-use crate::target::{Driver, Mode};
+use crate::target::Mode;
 use crate::trust::Trust;
 use crate::verify;
 use anyhow::Result;
@@ -334,8 +335,8 @@ fn install_from_cache(
             previous_run::clear_the_way(job, journal, plan, earlier)?;
             way_is_clear = true;
         }
-        if plan.driver == Driver::MlnxOfed {
-            journal.keep_as_it_is(configure::LIMITS)?;
+        for path in drivers::ops(plan.driver).spares() {
+            journal.keep_as_it_is(path)?;
         }
         match install::install(host, journal, manager, (cache, &bundle), plan, options) {
             Ok(mut installed) => {

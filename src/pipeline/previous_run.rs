@@ -2,13 +2,13 @@
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
+use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
 use crate::host::Host;
-use crate::install::InstallOptions;
 use crate::ledger::{self, Change, Journal, Receipt};
 use crate::plan_document::Plan;
 use crate::stage;
-use crate::target::{Driver, Mode};
+use crate::target::Mode;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -26,7 +26,9 @@ pub(super) fn clear_the_way(
         return removal.others(journal, release);
     }
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
-    match earlier.filter(|earlier| earlier.plan.driver != Driver::Inbox && of(&earlier.plan) != of(plan)) {
+    match earlier
+        .filter(|earlier| drivers::ops(earlier.plan.driver).is_vendors() && of(&earlier.plan) != of(plan))
+    {
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
             let packages: Vec<String> = earlier.added.iter().cloned().collect();

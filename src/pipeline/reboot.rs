@@ -2,12 +2,13 @@
 
 use super::Job;
 use crate::configure::{self, Loaded};
+use crate::drivers;
 use crate::facts::Facts;
 use crate::host::Host;
 use crate::outcome::{Outcome, Reason};
 use crate::plan_document::Plan;
 use crate::settings::RebootPolicy;
-use crate::target::{Driver, Mode};
+use crate::target::Mode;
 use crate::verify;
 use anyhow::Result;
 
@@ -49,5 +50,6 @@ pub(super) fn ended(job: &Job, loaded: Loaded, reason: Reason, message: String) 
 /// Whether the loaded modules are the driver's. The kernel may have loaded its own before a vendor's were there:
 /// Accelerated Networking needs them, too.
 fn are_own(host: &Host, plan: &Plan) -> Result<bool> {
-    Ok(plan.driver == Driver::Inbox || verify::failures(&verify::live::loaded(host, plan)?).is_none())
+    Ok(!drivers::ops(plan.driver).is_vendors()
+        || verify::failures(&verify::live::loaded(host, plan)?).is_none())
 }

@@ -2,9 +2,9 @@
 
 use super::driver_removal::DriverRemoval;
 use super::with_run_lock;
+use crate::drivers::InstallOptions;
 use crate::events::Step;
 use crate::host::Host;
-use crate::install::InstallOptions;
 use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR};
 use crate::outcome::{Outcome, Reason};
 use crate::report::Report;

@@ -1,13 +1,13 @@
 //! Which driver: the vendor's best that can be used here, or the distribution's own.
 
-use super::requirements::{Objection, Requirements, names};
 use super::vendor::{self, Judged};
 use crate::catalog::{Inbox, Line, Row};
+use crate::drivers::{Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Driver, Nic, Target};
+use crate::target::{Nic, Target};
 use crate::trust::Trust;
 use anyhow::Result;
 
@@ -104,8 +104,7 @@ fn vendors<'a>(
         Err(objection) if objection.reason == Reason::KernelUnsupported => Some(objection.why.clone()),
         Err(_) => None,
     };
-    let inbox = |why| Rejected { driver: Driver::Inbox, versions: Vec::new(), why };
-    rejected.extend(against_inbox.map(inbox));
+    rejected.extend(against_inbox.map(Rejected::distributions_own));
     let sha256 = row.sha256.as_deref().or(requirements.settings.sha256.as_deref());
     Choice { chosen: Chosen::Vendor(row, sha256, trust), why, rejected }
 }

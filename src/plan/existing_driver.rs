@@ -1,10 +1,11 @@
 //! Images that hold a vendor's driver already, as Azure's HPC images do: mostly nothing is to be done, and nothing refused.
 
 use super::context::PlanContext;
+use crate::drivers;
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
 use crate::plan_document::{self as document, Plan};
-use crate::settings::{DriverChoice, ReplaceDriver, Settings};
+use crate::settings::{ReplaceDriver, Settings};
 use crate::target::{Driver, Nic, Target};
 use anyhow::Result;
 
@@ -49,9 +50,10 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
         return Ok(Present::Nothing);
     }
     let version = ofed.driver_version().map(str::to_owned);
-    let named = || format!("{} {}", ofed.driver(), version.as_deref().unwrap_or("of unknown version"));
+    let driver = drivers::installed(ofed);
+    let named = || format!("{driver} {}", version.as_deref().unwrap_or("of unknown version"));
     let release = ofed.release.clone().unwrap_or_else(named);
-    if !is_wanted(context, ofed.driver(), version.as_deref()) {
+    if !is_wanted(context, driver, version.as_deref()) {
         let wanted = context.settings.driver_version.as_deref();
         let wanted = wanted.map(|wanted| format!(" {wanted}")).unwrap_or_default();
         let why =
@@ -68,7 +70,7 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
         return Err(Reason::SecureBoot.error(what));
     }
     let present = document::Present { release, hpc_image: facts.hpc_image.is_some() };
-    Ok(Present::Right(Found { present, driver: ofed.driver(), version }))
+    Ok(Present::Right(Found { present, driver, version }))
 }
 
 /// What has to go first, where the settings let it: what another installed, this program cannot put back.
@@ -85,13 +87,7 @@ fn is_wanted(context: &PlanContext, driver: Driver, version: Option<&str>) -> bo
     let same_version = wanted.as_deref().is_none_or(|wanted| {
         version.is_some_and(|version| crate::catalog::versions::Version::new(version).is_of(wanted))
     });
-    let same_driver = match context.settings.driver {
-        DriverChoice::Auto => true,
-        DriverChoice::MlnxOfed => driver == Driver::MlnxOfed,
-        DriverChoice::Doca => driver == Driver::Doca,
-        DriverChoice::Inbox => false,
-    };
-    same_driver && same_version
+    context.settings.driver.allows(driver) && same_version
 }
 
 /// The plan that says so.

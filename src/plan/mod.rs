@@ -8,24 +8,23 @@ mod choose;
 mod context;
 mod existing_driver;
 mod preconditions;
-mod requirements;
 mod vendor;
 
 use crate::cache::Hasher;
 use crate::catalog::{Catalog, Row};
+use crate::drivers::{self, Requirements};
 use crate::edits::wanted::{self, Subject};
 use crate::facts::Facts;
 use crate::outcome::Reason;
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Driver, Mode, Nic, Target};
+use crate::target::{Arch, Distro, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
 use context::PlanContext;
 use existing_driver::Present;
-use requirements::Requirements;
 use serde::Serialize;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
@@ -88,20 +87,18 @@ pub fn plan(
     let Choice { chosen, why, rejected } = choose::choose(&requirements)?;
     let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
     let (driver, driver_version, artifact, packages) = match chosen {
-        Chosen::Inbox(inbox) => (Driver::Inbox, None, None, inbox.packages.clone()),
+        Chosen::Inbox(inbox) => (drivers::DISTRIBUTIONS_OWN, None, None, inbox.packages.clone()),
         Chosen::Vendor(row, sha256, trust) => {
             let artifact = artifact(row, sha256, trust, settings)?;
             let manager = Manager::of(&target.distro);
-            let packages = manager.map(|manager| manager.needed_by(row.driver, &target.kernels));
-            let mut packages = packages.unwrap_or_default();
-            if row.driver == Driver::Doca && !packages.is_empty() {
-                packages.push(settings.doca_profile.package().to_owned());
-            }
-            (row.driver, Some(row.version.to_string()), Some(artifact), packages)
+            let ops = drivers::ops(row.driver);
+            let packages = manager.map(|manager| ops.packages(manager, &target, settings));
+            (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
-    let version = driver_version.as_deref();
-    let edits = wanted::edits(&Subject { settings, target: &target, driver, version });
+    let subject = Subject { settings, target: &target, version: driver_version.as_deref() };
+    let ops = drivers::ops(driver);
+    let edits = wanted::edits(&subject, ops.builds_by_dkms(&target), ops.edits(&subject));
     Ok(Plan {
         schema_version: 1,
         driver,

@@ -1,14 +1,14 @@
 //! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
 
-use super::requirements::{Objection, Requirements, names};
 use crate::catalog::versions::Version;
 use crate::catalog::{Line, Row};
+use crate::drivers::{Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Driver, Nic};
+use crate::target::Nic;
 use crate::trust::{Trust, host_of, is_vendors, protected};
 
 /// A package and what stands against it.
@@ -35,13 +35,8 @@ pub(super) fn judge<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Vec<Ju
 }
 
 fn is_wanted(row: &Row, settings: &Settings) -> bool {
-    let driver = match settings.driver {
-        DriverChoice::Auto => true,
-        DriverChoice::MlnxOfed => row.driver == Driver::MlnxOfed,
-        DriverChoice::Doca => row.driver == Driver::Doca,
-        DriverChoice::Inbox => false,
-    };
-    driver && settings.driver_version.as_deref().is_none_or(|version| row.version.is_of(version))
+    settings.driver.allows(row.driver)
+        && settings.driver_version.as_deref().is_none_or(|version| row.version.is_of(version))
 }
 
 /// The package to take of those that nothing stands against.

@@ -2,6 +2,7 @@
 
 use super::{fetch, first_use};
 use crate::cache::{BundleFile, Digest, VENDOR_TYPE, Writer};
+use crate::drivers;
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::outcome::Reason;
@@ -47,7 +48,7 @@ pub(super) fn bring(
     let folder = tempfile::Builder::new().prefix("ofedctl-vendor-").tempdir_in("/var/tmp");
     let folder = folder.context("cannot make a folder to look into the vendor's file")?;
     host.events.info(format!("looking into `{}`", artifact.file_name));
-    let vendor_repo = manager.vendor_repo(host, plan.driver, &path, folder.path())?;
+    let vendor_repo = drivers::ops(plan.driver).vendor_repo(host, manager, &path, folder.path())?;
     let (title, media_type) = (artifact.file_name.clone(), VENDOR_TYPE.to_owned());
     let file = BundleFile { title, media_type, digest, size };
     Ok(Some(Vendors { file, vendor_repo, downloaded, _folder: folder }))

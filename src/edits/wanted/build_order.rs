@@ -1,23 +1,14 @@
 //! The order in which DKMS builds the vendor's modules when a kernel comes later.
 
 use crate::edits::Edit;
-use crate::target::{Driver, Family, Target};
+use crate::target::{Family, Target};
 
 /// The packages of modules that are built with the symbols of the main one. DKMS goes by the alphabet, in which they
 /// come first, and fails; azhpc-images write these files, too.
 const DEPENDENTS: [&str; 3] = ["iser", "isert", "srp"];
 
 /// The edits that tell DKMS, for a driver that leaves its modules to it.
-pub(super) fn edits(driver: Driver, target: &Target) -> Vec<Edit> {
-    let by_dkms = match driver {
-        Driver::Inbox => false,
-        Driver::Doca => true,
-        // For one kernel its installer makes packages of built modules.
-        Driver::MlnxOfed => target.kernels.len() > 1,
-    };
-    if !by_dkms {
-        return Vec::new();
-    }
+pub(super) fn edits(target: &Target) -> Vec<Edit> {
     let main = if target.distro.family() == Family::Debian { "mlnx-ofed-kernel" } else { "mlnx-ofa_kernel" };
     let edit = |name: &str| Edit::WriteFile {
         path: format!("/etc/dkms/{name}.conf"),

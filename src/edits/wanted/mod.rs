@@ -5,10 +5,12 @@ mod hold;
 mod rdma_naming;
 mod vendor;
 
+pub use vendor::{component, vendors};
+
 use super::Edit;
 use crate::packages::Manager;
 use crate::settings::Settings;
-use crate::target::{Driver, Family, Nic, Target};
+use crate::target::{Family, Nic, Target};
 
 /// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
 /// manager and, when wanted, IP over InfiniBand.
@@ -37,16 +39,15 @@ pub struct Subject<'a> {
     pub settings: &'a Settings,
     /// What it is for.
     pub target: &'a Target,
-    /// The driver.
-    pub driver: Driver,
-    /// Its version; none for the distribution's own.
+    /// The driver's version; none for the distribution's own.
     pub version: Option<&'a str>,
 }
 
-/// The edits around the packages.
-pub fn edits(subject: &Subject) -> Vec<Edit> {
+/// The edits around the packages: those that every driver needs, those that one needs whose modules are left to DKMS,
+/// and `of_driver` that this one needs.
+pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit> {
     let settings = subject.settings;
-    let mut edits = build_order::edits(subject.driver, subject.target);
+    let mut edits = if by_dkms { build_order::edits(subject.target) } else { Vec::new() };
     edits.push(modules_at_boot(settings));
     if settings.memlock {
         edits.extend(memlock(subject.target.distro.family()));
@@ -58,9 +59,7 @@ pub fn edits(subject: &Subject) -> Vec<Edit> {
         value: "y".to_owned(),
         why: "let the VM agent address the InfiniBand interfaces".to_owned(),
     });
-    if subject.driver != Driver::Inbox {
-        edits.extend(vendor::edits(subject));
-    }
+    edits.extend(of_driver);
     if settings.kernel_hold {
         edits.extend(kernel_hold(subject.target));
     }
@@ -69,7 +68,7 @@ pub fn edits(subject: &Subject) -> Vec<Edit> {
 
 fn modules_at_boot(settings: &Settings) -> Edit {
     let title = ["# Made by ofedctl: InfiniBand modules that nothing loads by itself."];
-    write(
+    Edit::file_of_lines(
         "/etc/modules-load.d/ofedctl.conf",
         title.into_iter().chain(boot_modules(settings)),
         "load the InfiniBand modules at boot",
@@ -77,7 +76,7 @@ fn modules_at_boot(settings: &Settings) -> Edit {
 }
 
 fn memlock(family: Family) -> Vec<Edit> {
-    let mut edits = vec![write(
+    let mut edits = vec![Edit::file_of_lines(
         "/etc/security/limits.d/90-ofedctl.conf",
         [
             "# Made by ofedctl: RDMA programs register memory, which locks it.",
@@ -90,7 +89,7 @@ fn memlock(family: Family) -> Vec<Edit> {
     )];
     if family == Family::Rhel {
         // As Azure's HPC images do there: what a service starts, such as a batch scheduler's jobs, has no login.
-        edits.push(write(
+        edits.push(Edit::file_of_lines(
             "/etc/systemd/system.conf.d/90-ofedctl.conf",
             [
                 "# Made by ofedctl: RDMA programs that a service starts register memory, too.",
@@ -112,14 +111,4 @@ fn kernel_hold(target: &Target) -> Option<Edit> {
         manager.kernel_packages(),
         "keep the kernels that the modules are for",
     ))
-}
-
-/// A file of these lines.
-fn write<'a>(path: &str, lines: impl IntoIterator<Item = &'a str>, why: &str) -> Edit {
-    let mut content = String::new();
-    for line in lines {
-        content.push_str(line);
-        content.push('\n');
-    }
-    Edit::WriteFile { path: path.to_owned(), content, why: why.to_owned() }
 }

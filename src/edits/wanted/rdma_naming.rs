@@ -7,7 +7,6 @@
 //! same names when a device appears, however late it comes, for Azure puts each InfiniBand function in a PCI
 //! domain of its own, counted from 0101 in hexadecimal.
 
-use super::write;
 use crate::edits::Edit;
 use crate::settings::RdmaNames;
 
@@ -32,7 +31,7 @@ pub(super) fn rules(names: RdmaNames) -> Option<Edit> {
         RdmaNames::Azure => (azure(), "name RDMA devices as Azure's HPC images do (mlx5_ib0, mlx5_an0)"),
     };
     let lines = begin.into_iter().chain(more.iter().map(String::as_str)).chain([end]);
-    Some(write(RULES, lines, why))
+    Some(Edit::file_of_lines(RULES, lines, why))
 }
 
 /// The PCI class tells InfiniBand from Ethernet; the same device number occurs as both.

@@ -1,13 +1,15 @@
 //! The edits around a vendor's driver: its service, the kernels' initial file systems, pins, and the HPC images' list.
 
-use super::{Subject, hold, write};
+use super::{Subject, hold};
 use crate::edits::Edit;
 use crate::packages::{Manager, VendorGuard};
-use crate::target::{Distro, Driver, Family};
+use crate::target::{Distro, Family};
 
 const UNIT: &str = "openibd.service";
 
-pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
+/// The edits around a vendor's driver that brings packages of these names beside RDMA's, which are left out, and that the
+/// HPC images' list names as these components.
+pub fn vendors(subject: &Subject, left_out: &[&str], components: Vec<Edit>) -> Vec<Edit> {
     let target = subject.target;
     let mut edits = vec![
         openibd(&target.distro),
@@ -16,11 +18,11 @@ pub(super) fn edits(subject: &Subject) -> Vec<Edit> {
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    edits.extend(Manager::of(&target.distro).map(|manager| guard(manager, subject.driver)));
+    edits.extend(Manager::of(&target.distro).map(|manager| guard(manager, left_out)));
     if target.distro.family() == Family::Suse {
         edits.push(unsupported_modules());
     }
-    edits.extend(components(subject));
+    edits.extend(components);
     let module = format!("{}_core", target.nic.map_or("mlx5", crate::target::Nic::kernel_driver));
     edits.extend(target.kernels.iter().map(|kernel| Edit::RefreshInitramfs {
         kernel: kernel.clone(),
@@ -46,7 +48,7 @@ fn openibd(distro: &Distro) -> Edit {
     if oneshot_may_restart(distro) {
         lines.extend(["Restart=on-failure", "RestartSec=5"]);
     }
-    write(
+    Edit::file_of_lines(
         "/etc/systemd/system/openibd.service.d/ofedctl.conf",
         lines,
         "order the vendor's service around late adapters",
@@ -69,40 +71,31 @@ fn oneshot_may_restart(distro: &Distro) -> bool {
 /// before the one of the same name in `/lib/modprobe.d` (SUSE/suse-module-tools; SLES Administration Guide, "Kernel
 /// module management").
 fn unsupported_modules() -> Edit {
-    write(
+    Edit::file_of_lines(
         "/etc/modprobe.d/10-unsupported-modules.conf",
         ["# Made by ofedctl: the vendor's modules are built on the machine.", "allow_unsupported_modules 1"],
         "let SLES load modules that SUSE does not support",
     )
 }
 
-/// What keeps the distribution's RDMA packages from taking the place of the vendor's. DOCA brings a DKMS of its own, which
-/// was left out.
-fn guard(manager: Manager, driver: Driver) -> Edit {
+/// What keeps the distribution's RDMA packages from taking the place of the vendor's, and those that were left out.
+fn guard(manager: Manager, left_out: &[&str]) -> Edit {
     const WHY: &str = "keep the vendor's RDMA packages when the distribution has newer ones";
     match manager.vendor_guard() {
         VendorGuard::File { path, content } => {
             Edit::WriteFile { path: path.to_owned(), content, why: WHY.to_owned() }
         }
-        VendorGuard::HoldBack(names) => {
-            let own: &[&str] = if driver == Driver::Doca { &["dkms"] } else { &[] };
-            hold::edit(manager, "rdma", &[names, own].concat(), WHY)
-        }
+        VendorGuard::HoldBack(names) => hold::edit(manager, "rdma", &[names, left_out].concat(), WHY),
     }
 }
 
-/// The list of Azure's HPC images names the OFED release, and DOCA's where that brought it.
-fn components(subject: &Subject) -> Vec<Edit> {
-    let set = |component: &str, version: Option<&str>| Edit::SetComponent {
+/// The list of Azure's HPC images names a component; without a version, by the OFED release that is installed.
+pub fn component(component: &str, version: Option<&str>) -> Edit {
+    Edit::SetComponent {
         path: "/opt/azurehpc/component_versions.txt".to_owned(),
         component: component.to_owned(),
         version: version.map(str::to_owned),
         why: format!("name the {component} version where Azure's HPC images do"),
-    };
-    match subject.driver {
-        Driver::MlnxOfed => vec![set("OFED", subject.version)],
-        Driver::Doca => vec![set("OFED", None), set("DOCA", subject.version)],
-        Driver::Inbox => Vec::new(),
     }
 }
 

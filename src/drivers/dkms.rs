@@ -18,12 +18,12 @@ use anyhow::Result;
 const ARCHIVES: &str = "/var/lib/ofedctl/built";
 
 /// Keeps package scripts from building until the run ends.
-pub(super) fn hold_back(journal: &mut Journal) -> Result<()> {
+pub fn hold_back(journal: &mut Journal) -> Result<()> {
     journal.write_temporary(HOLD, b"ofedctl builds the modules itself\n")
 }
 
 /// What to build, and with what at hand.
-pub(super) struct Work<'a> {
+pub(super) struct Build<'a> {
     pub(super) host: &'a Host,
     pub(super) cache: &'a Cache,
     pub(super) bundle: &'a Bundle,
@@ -31,7 +31,7 @@ pub(super) struct Work<'a> {
     pub(super) options: InstallOptions,
 }
 
-impl Work<'_> {
+impl Build<'_> {
     /// Makes the modules of all the vendor's sources for every kernel: from what an earlier run built, else by compiling.
     /// Returns what was compiled, to be kept.
     pub(super) fn build(&self) -> Result<Vec<Built>> {

@@ -1,25 +1,22 @@
 //! `MLNX_OFED`: the archive checked and unpacked in private, modules built for the image's kernel, and the vendor's own
 //! installer run with the options of that version, its calls of the package manager led to the local repository.
 
-mod options;
-mod prerequisites;
-
-use super::{InstallOptions, dkms, logs};
-use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
+use super::super::{Work, logs};
+use super::options::{self, Modules, Options};
+use super::prerequisites;
+use crate::cache::{Built, BundleFile};
 use crate::catalog::package_names::tag_of;
-use crate::host::Host;
 use crate::host::run::Finished;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
-use crate::packages::{Manager, Transaction};
-use crate::plan_document::{Artifact, Plan};
+use crate::packages::Transaction;
+use crate::plan_document::Artifact;
 use anyhow::Result;
-use options::{Modules, Options};
 use std::path::Path;
 
 /// Where the archive is unpacked and modules are built, inside the root. `/tmp` may be memory, and is private to each
 /// command.
-const WORK: &str = "/var/lib/ofedctl/vendor";
+const FOLDER: &str = "/var/lib/ofedctl/vendor";
 
 /// The installer's home, so that the user's own is neither read nor written.
 const HOME: &str = "/var/lib/ofedctl/vendor/home";
@@ -37,29 +34,23 @@ struct Failure {
 
 /// An installation under way.
 pub(super) struct Installer<'a> {
-    pub(super) host: &'a Host,
-    pub(super) manager: Manager,
-    pub(super) transaction: &'a Transaction<'a>,
-    pub(super) cache: &'a Cache,
-    pub(super) bundle: &'a Bundle,
-    pub(super) plan: &'a Plan,
-    pub(super) options: InstallOptions,
+    pub(super) work: &'a Work<'a>,
 }
 
 impl Installer<'_> {
     /// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
     pub(super) fn install(&self) -> Result<Vec<Built>> {
-        let root = &self.host.root;
-        root.remove_all(WORK)?;
-        root.make_dirs(&format!("{WORK}/tmp"), 0o700)?;
+        let root = &self.work.host.root;
+        root.remove_all(FOLDER)?;
+        root.make_dirs(&format!("{FOLDER}/tmp"), 0o700)?;
         root.write_text(&format!("{HOME}/.rpmmacros"), MACROS)?;
         let installed = self.for_kernels();
-        root.remove_all(WORK)?;
+        root.remove_all(FOLDER)?;
         installed
     }
 
     fn for_kernels(&self) -> Result<Vec<Built>> {
-        match self.plan.target.kernels.as_slice() {
+        match self.work.plan.target.kernels.as_slice() {
             [kernel] => self.for_one_kernel(kernel),
             // Packages of built modules are named alike for every kernel, so only one of them can be installed; DKMS
             // builds for any number.
@@ -67,8 +58,7 @@ impl Installer<'_> {
                 let original = self.unpack_original()?;
                 let first = kernels.first().map(String::as_str).unwrap_or_default();
                 self.run(&original, first, Modules::Dkms)?;
-                let Self { host, cache, bundle, options, .. } = *self;
-                dkms::Work { host, cache, bundle, kernels, options }.build()
+                self.work.build_by_dkms()
             }
         }
     }
@@ -77,16 +67,16 @@ impl Installer<'_> {
     /// that.
     fn for_one_kernel(&self, kernel: &str) -> Result<Vec<Built>> {
         let title = self.title(kernel);
-        if let Some(file) = self.bundle.file(&title) {
-            self.host.events.info(format!("took the modules for {kernel} from `{title}`"));
+        if let Some(file) = self.work.bundle.file(&title) {
+            self.work.host.events.info(format!("took the modules for {kernel} from `{title}`"));
             let rebuilt = self.unpack(file, "ext")?;
             self.run(&rebuilt, kernel, Modules::Prebuilt)?;
             return Ok(Vec::new());
         }
         let original = self.unpack_original()?;
         self.run(&original, kernel, Modules::BuildOnly)?;
-        let root = &self.host.root;
-        let place = format!("{WORK}/tmp/MLNX_OFED_LINUX-{}-{kernel}", self.version());
+        let root = &self.work.host.root;
+        let place = format!("{FOLDER}/tmp/MLNX_OFED_LINUX-{}-{kernel}", self.version());
         let made = root.list(&place).into_iter().find(|name| name.ends_with("-ext.tgz"));
         let Some(made) = made else {
             // The package has modules for this kernel as it is.
@@ -108,18 +98,16 @@ impl Installer<'_> {
     }
 
     fn version(&self) -> &str {
-        self.plan.driver_version.as_deref().unwrap_or_default()
+        self.work.plan.driver_version.as_deref().unwrap_or_default()
     }
 
     fn artifact(&self) -> Option<&Artifact> {
-        self.plan.artifact.as_ref()
+        self.work.plan.artifact.as_ref()
     }
 
     fn unpack_original(&self) -> Result<String> {
-        let file = self.bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
-            Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", self.bundle.tag))
-        })?;
-        let free = self.host.root.free_bytes()?;
+        let file = self.work.vendor_file()?;
+        let free = self.work.host.root.free_bytes()?;
         // Packed, unpacked, rebuilt and unpacked again, as sizes of real packages go.
         let needed = file.size.saturating_mul(8);
         if free < needed {
@@ -135,7 +123,7 @@ impl Installer<'_> {
     }
 
     fn unpack(&self, file: &BundleFile, into: &str) -> Result<String> {
-        let (folder, sha256) = self.unpack_at(&self.cache.blob_path(&file.digest), into)?;
+        let (folder, sha256) = self.unpack_at(&self.work.cache.blob_path(&file.digest), into)?;
         if sha256 == file.digest.hex() {
             return Ok(folder);
         }
@@ -144,11 +132,11 @@ impl Installer<'_> {
 
     /// Unpacks an archive. Returns the one folder in it, inside the root, and the archive's SHA-256.
     fn unpack_at(&self, archive: &Path, into: &str) -> Result<(String, String)> {
-        let root = &self.host.root;
-        let into = format!("{WORK}/{into}");
+        let root = &self.work.host.root;
+        let into = format!("{FOLDER}/{into}");
         root.make_dirs(&into, 0o700)?;
         let (_handle, pinned) = root.pin(&into)?;
-        let unpacked = unpack(&self.host.cancel, archive, &pinned)?;
+        let unpacked = unpack(&self.work.host.cancel, archive, &pinned)?;
         let found = root.list(&into);
         let [top] = found.as_slice() else {
             return Err(
@@ -160,10 +148,10 @@ impl Installer<'_> {
 
     /// What the package says of itself must be what the plan says of it.
     fn check(&self, folder: &str) -> Result<()> {
-        let root = &self.host.root;
+        let root = &self.work.host.root;
         let says = |file: &str| root.attribute(&format!("{folder}/{file}")).unwrap_or_default();
         let tag = self.tag().unwrap_or_default();
-        let arch = self.plan.target.arch.name();
+        let arch = self.work.plan.target.arch.name();
         for (file, wanted) in [(".mlnx", self.version()), (".arch", arch), ("distro", tag)] {
             let found = says(file);
             if found != wanted {
@@ -178,7 +166,7 @@ impl Installer<'_> {
     fn tag(&self) -> Option<&str> {
         let name =
             self.artifact()?.file_name.strip_prefix("MLNX_OFED_LINUX-")?.strip_prefix(self.version())?;
-        let arch = format!("-{}.tgz", self.plan.target.arch);
+        let arch = format!("-{}.tgz", self.work.plan.target.arch);
         name.strip_prefix('-')?.strip_suffix(&arch)
     }
 
@@ -201,21 +189,21 @@ impl Installer<'_> {
     }
 
     fn call(&self, folder: &str, kernel: &str, modules: Modules) -> Result<Finished> {
-        let distro = &self.plan.target.distro;
+        let distro = &self.work.plan.target.distro;
         let options = Options {
             version: self.version(),
             kernel,
             // The installer finds its own name for the distribution; where that is another, it has to be told.
             distro: self.tag().filter(|tag| *tag != tag_of(distro)),
             is_rpm: distro.family() != crate::target::Family::Debian,
-            tmpdir: &format!("{WORK}/tmp"),
+            tmpdir: &format!("{FOLDER}/tmp"),
             modules,
         };
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
-        self.host.events.info(format!("running {}", program.join(" ")));
-        let cmd = self.manager.with_repository(self.host, self.transaction, &program);
-        self.host.run(&cmd.env("HOME", HOME))
+        self.work.host.events.info(format!("running {}", program.join(" ")));
+        let cmd = self.work.manager.with_repository(self.work.host, self.work.transaction, &program);
+        self.work.host.run(&cmd.env("HOME", HOME))
     }
 
     /// Why it failed, from its exit code, its last words and its log.
@@ -224,7 +212,7 @@ impl Installer<'_> {
         let said = format!("{lines} | {}", finished.tail);
         let reason = match logs::classify(&said, options::reason(finished.code)) {
             // It only checks /usr, so a full disk shows in whatever it could not do.
-            Reason::InstallerFailed if self.host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
+            Reason::InstallerFailed if self.work.host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
             reason => reason,
         };
         let mut error = finished.error(reason, doing);
@@ -240,9 +228,9 @@ impl Installer<'_> {
         if missing.is_empty() {
             return Err(failure.error);
         }
-        self.host.events.info(format!("the installer misses {}", missing.join(" ")));
-        let transaction = Transaction { packages: &missing, ..*self.transaction };
-        self.manager.install(self.host, &transaction).map_err(|error| match Reason::of(&error) {
+        self.work.host.events.info(format!("the installer misses {}", missing.join(" ")));
+        let transaction = Transaction { packages: &missing, ..*self.work.transaction };
+        self.work.manager.install(self.work.host, &transaction).map_err(|error| match Reason::of(&error) {
             Reason::CacheMissing => {
                 let what =
                     format!("the installer misses {}, and so does the cache: {error}", missing.join(" "));
@@ -254,14 +242,14 @@ impl Installer<'_> {
 
     /// The log that tells why: the one the last words name, else the installer's general one.
     fn log(&self, said: &str) -> Result<(String, String)> {
-        let named = said.split_whitespace().rfind(|word| word.starts_with(WORK) && is_log(word, "log"));
+        let named = said.split_whitespace().rfind(|word| word.starts_with(FOLDER) && is_log(word, "log"));
         let general = || {
-            let folders = self.host.root.list(&format!("{WORK}/tmp"));
+            let folders = self.work.host.root.list(&format!("{FOLDER}/tmp"));
             let folder = folders.into_iter().rfind(|name| is_log(name, "logs"))?;
-            Some(format!("{WORK}/tmp/{folder}/general.log"))
+            Some(format!("{FOLDER}/tmp/{folder}/general.log"))
         };
         match named.map(str::to_owned).or_else(general) {
-            Some(log) => logs::keep(self.host, &log),
+            Some(log) => logs::keep(self.work.host, &log),
             None => Ok((String::new(), String::new())),
         }
     }

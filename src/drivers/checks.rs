@@ -8,27 +8,15 @@ use crate::host::sandbox::Sandbox;
 use crate::ledger::Check;
 use crate::packages::dkms;
 use crate::plan_document::Plan;
-use crate::target::Driver;
 use anyhow::Result;
 
-/// A file of a package that `mlnxofedinstall` writes its release into.
-const OFED_INFO: &str = "/usr/bin/ofed_info";
-
 /// Whether a module is the driver's own, and not the one the kernel came with.
-pub(super) fn is_own(plan: &Plan, module: &Module) -> bool {
+pub fn is_own(plan: &Plan, module: &Module) -> bool {
     !plan.brings_modules() || Place::from(module) == Place::Added
 }
 
-/// Whether a difference from the packages is the installer's own doing.
-pub(super) fn is_expected(plan: &Plan, difference: &str) -> bool {
-    plan.driver == Driver::MlnxOfed && difference.ends_with(OFED_INFO)
-}
-
 /// That the release the driver says of itself is the planned one.
-pub(super) fn release(host: &Host, plan: &Plan) -> Option<Check> {
-    if plan.driver == Driver::Inbox {
-        return None;
-    }
+pub(super) fn release(host: &Host, plan: &Plan) -> Check {
     let found = ofed::read(host).unwrap_or_default();
     let ok = found.release.is_some() && found.driver_version() == plan.driver_version.as_deref();
     let named = found.release.unwrap_or_else(|| "no ofed_info".to_owned());
@@ -36,11 +24,11 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Option<Check> {
         Some(doca) => format!("DOCA-Host {doca}, {named}"),
         None => named,
     };
-    Some(Check::new("release by ofed_info", ok, found))
+    Check::new("release by ofed_info", ok, found)
 }
 
 /// What DKMS says of its modules, and what the module files say of the kernel they are for.
-pub(super) fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
+pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     if !plan.brings_modules() {
         return Ok(Vec::new());
     }

@@ -1,0 +1,88 @@
+//! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
+//! builds.
+
+use super::{DriverOps, InstallOptions, Work, checks};
+use crate::cache::Built;
+use crate::edits::Edit;
+use crate::edits::wanted::{self, Subject};
+use crate::host::Host;
+use crate::ledger::Check;
+use crate::outcome::Reason;
+use crate::packages::{Installed, Manager, VendorRepo};
+use crate::plan_document::Plan;
+use crate::settings::Settings;
+use crate::target::{Driver, Target};
+use anyhow::Result;
+use std::path::Path;
+
+/// Packages that its guide removes before its uninstaller is run.
+pub const PACKAGES_THAT_GO_FIRST: [&str; 6] =
+    ["doca*", "flexio*", "dpa-gdbserver*", "dpa-stats*", "dpa-resource-mgmt*", "dpaeumgmt*"];
+
+/// What is known of it.
+pub(super) struct Doca;
+
+impl DriverOps for Doca {
+    fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
+        let mut packages = manager.needed_by(Driver::Doca, &target.kernels);
+        packages.push(settings.doca_profile.package().to_owned());
+        packages
+    }
+
+    fn edits(&self, subject: &Subject) -> Vec<Edit> {
+        let components = vec![wanted::component("OFED", None), wanted::component("DOCA", subject.version)];
+        wanted::vendors(subject, &["dkms"], components)
+    }
+
+    fn builds_by_dkms(&self, _: &Target) -> bool {
+        true
+    }
+
+    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        manager.vendor_repo(host, Driver::Doca, file, folder)
+    }
+
+    fn spares(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+        let Work { host, manager, transaction, options, .. } = *work;
+        let vendors = work.vendor_file()?;
+        let before = manager.installed(host)?;
+        manager.bring_repository(host, transaction, &vendors.title)?;
+        let transacted = transact();
+        if let Err(error) = &transacted
+            && Reason::of(error) == Reason::CacheMissing
+        {
+            take_back(host, manager, &before, options)?;
+        }
+        transacted?;
+        work.build_by_dkms()
+    }
+
+    fn release(&self, host: &Host, plan: &Plan) -> Option<Check> {
+        Some(checks::release(host, plan))
+    }
+
+    fn is_expected(&self, _: &str) -> bool {
+        false
+    }
+
+    /// Its packages take all out that they brought.
+    fn uninstaller(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Takes out what came since. A manager that lacks something has changed nothing itself, so this is the package that
+/// brought the repository, and what was made to go with it.
+fn take_back(host: &Host, manager: Manager, before: &Installed, options: InstallOptions) -> Result<()> {
+    let now = manager.installed(host)?.versions;
+    let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();
+    if came.is_empty() {
+        return Ok(());
+    }
+    host.events.info(format!("the bundle lacks something, so {} is taken out again", came.join(", ")));
+    manager.remove(host, &came, options.sealed)
+}

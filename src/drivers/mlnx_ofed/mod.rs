@@ -1,0 +1,74 @@
+//! The vendor's `MLNX_OFED`: an archive with its own installer, which makes packages of modules for one kernel, and
+//! leaves several kernels to DKMS.
+
+mod installer;
+mod options;
+mod prerequisites;
+
+use super::{DriverOps, UNINSTALLER, Work, checks};
+use crate::cache::Built;
+use crate::edits::Edit;
+use crate::edits::wanted::{self, Subject};
+use crate::facts::ofed::Ofed;
+use crate::host::Host;
+use crate::ledger::Check;
+use crate::packages::{Manager, VendorRepo};
+use crate::plan_document::Plan;
+use crate::settings::Settings;
+use crate::target::{Driver, Target};
+use anyhow::Result;
+use std::path::Path;
+
+/// A file of a package that `mlnxofedinstall` writes its release into.
+const OFED_INFO: &str = "/usr/bin/ofed_info";
+/// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
+const LIMITS: &str = "/etc/security/limits.conf";
+
+/// What is known of it.
+pub(super) struct MlnxOfed;
+
+impl DriverOps for MlnxOfed {
+    fn packages(&self, manager: Manager, target: &Target, _: &Settings) -> Vec<String> {
+        manager.needed_by(Driver::MlnxOfed, &target.kernels)
+    }
+
+    fn edits(&self, subject: &Subject) -> Vec<Edit> {
+        wanted::vendors(subject, &[], vec![wanted::component("OFED", subject.version)])
+    }
+
+    /// For one kernel its installer makes packages of built modules.
+    fn builds_by_dkms(&self, target: &Target) -> bool {
+        target.kernels.len() > 1
+    }
+
+    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        manager.vendor_repo(host, Driver::MlnxOfed, file, folder)
+    }
+
+    fn spares(&self) -> &'static [&'static str] {
+        &[LIMITS]
+    }
+
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+        transact()?;
+        installer::Installer { work }.install()
+    }
+
+    fn release(&self, host: &Host, plan: &Plan) -> Option<Check> {
+        Some(checks::release(host, plan))
+    }
+
+    fn is_expected(&self, difference: &str) -> bool {
+        difference.ends_with(OFED_INFO)
+    }
+
+    fn uninstaller(&self) -> Option<&'static str> {
+        Some(UNINSTALLER)
+    }
+}
+
+/// Whether what is installed is this driver.
+pub(super) fn is_it(found: &Ofed) -> bool {
+    let release = found.release.as_deref();
+    found.doca_host.is_none() && release.is_some_and(|release| release.starts_with("MLNX_OFED_LINUX-"))
+}

@@ -1,0 +1,145 @@
+//! Drivers: all that only one of them knows lies in its room below, behind [`DriverOps`].
+//!
+//! Outside this module, the catalogue's and the plan's own data types, nothing matches on a driver: it asks [`ops`].
+
+mod checks;
+mod dkms;
+mod doca;
+mod inbox;
+mod logs;
+mod mlnx_ofed;
+mod requirements;
+
+pub use checks::{built, is_own};
+pub use dkms::hold_back;
+pub use requirements::{Objection, Requirements, names};
+
+use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
+use crate::edits::Edit;
+use crate::edits::wanted::Subject;
+use crate::facts::ofed::Ofed;
+use crate::host::Host;
+use crate::ledger::Check;
+use crate::outcome::Reason;
+use crate::packages::{Manager, Transaction, VendorRepo};
+use crate::plan_document::Plan;
+use crate::settings::Settings;
+use crate::target::{Driver, Mode, Target};
+use anyhow::Result;
+use std::path::Path;
+use std::time::Duration;
+
+/// What a plan without a vendor's driver installs.
+pub const DISTRIBUTIONS_OWN: Driver = Driver::Inbox;
+
+/// What only one driver knows.
+pub trait DriverOps: Sync {
+    /// Plan: what the package manager is asked to install, beside what the catalogue says.
+    fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String>;
+
+    /// Plan: the edits around its packages.
+    fn edits(&self, subject: &Subject) -> Vec<Edit>;
+
+    /// Plan: whether DKMS builds its modules, and goes on doing so for kernels that come later.
+    fn builds_by_dkms(&self, target: &Target) -> bool;
+
+    /// Stage: the packages that its file brings, as a repository in `folder`.
+    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo>;
+
+    /// Install: the files of the root that its installer edits, and that stay as they are.
+    fn spares(&self) -> &'static [&'static str];
+
+    /// Install: lets the package manager do its part (`transact`), and does what the driver needs before and after it.
+    /// Returns what was compiled, to be kept.
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>>;
+
+    /// Verify: whether the release the driver says of itself is the planned one; none where it says nothing.
+    fn release(&self, host: &Host, plan: &Plan) -> Option<Check>;
+
+    /// Verify: whether a difference from the packages is the doing of the driver's installer.
+    fn is_expected(&self, difference: &str) -> bool;
+
+    /// Remove: the program that takes out what this program installed, before what is left of its packages goes.
+    fn uninstaller(&self) -> Option<&'static str>;
+
+    /// Whether it is a vendor's: its modules take the place of the kernel's, and a service loads them.
+    fn is_vendors(&self) -> bool {
+        true
+    }
+}
+
+/// What only this driver knows.
+pub fn ops(driver: Driver) -> &'static dyn DriverOps {
+    match driver {
+        Driver::Inbox => &inbox::Inbox,
+        Driver::MlnxOfed => &mlnx_ofed::MlnxOfed,
+        Driver::Doca => &doca::Doca,
+    }
+}
+
+/// Which driver somebody has installed, by what lies in the file system.
+pub fn installed(found: &Ofed) -> Driver {
+    if mlnx_ofed::is_it(found) { Driver::MlnxOfed } else { Driver::Doca }
+}
+
+/// What both vendor drivers bring to take themselves out with (`ofed-scripts`; NVIDIA's `MLNX_OFED` and DOCA-Host
+/// installation guides).
+pub const UNINSTALLER: &str = "/usr/sbin/ofed_uninstall.sh";
+/// What is to be removed as packages before [`UNINSTALLER`] takes out a driver that somebody else installed.
+pub use doca::PACKAGES_THAT_GO_FIRST;
+
+/// How to install or remove.
+#[derive(Debug, Clone, Copy)]
+pub struct InstallOptions {
+    /// Without any network interface.
+    pub offline: bool,
+    /// An image is being made: nothing may start or reach the running system.
+    pub sealed: bool,
+    /// How long to wait for another package manager.
+    pub patience: Duration,
+}
+
+impl InstallOptions {
+    /// As the settings ask and the moment allows.
+    pub fn of(settings: &Settings, mode: Mode) -> Self {
+        Self {
+            offline: settings.offline,
+            sealed: mode == Mode::Bake,
+            patience: Duration::from_secs(settings.lock_timeout),
+        }
+    }
+}
+
+/// An installation under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// The root.
+    pub host: &'a Host,
+    /// Its package manager.
+    pub manager: Manager,
+    /// What the package manager is asked to do.
+    pub transaction: &'a Transaction<'a>,
+    /// Where the files come from.
+    pub cache: &'a Cache,
+    /// Which of them.
+    pub bundle: &'a Bundle,
+    /// What is to be there afterwards.
+    pub plan: &'a Plan,
+    /// How.
+    pub options: InstallOptions,
+}
+
+impl Work<'_> {
+    /// The vendor's file in the bundle.
+    fn vendor_file(&self) -> Result<&BundleFile> {
+        self.bundle.files.iter().find(|file| file.media_type == VENDOR_TYPE).ok_or_else(|| {
+            Reason::CacheMissing.error(format!("the bundle {} has no file of the vendor", self.bundle.tag))
+        })
+    }
+
+    /// Makes the modules of the vendor's sources for every kernel of the plan.
+    fn build_by_dkms(&self) -> Result<Vec<Built>> {
+        let Self { host, cache, bundle, plan, options, .. } = *self;
+        dkms::Build { host, cache, bundle, kernels: &plan.target.kernels, options }.build()
+    }
+}
