@@ -6,7 +6,9 @@ pub mod dkms;
 mod hold;
 mod installed;
 mod manager;
+pub mod openpgp;
 mod rpm;
+pub mod signed_folder;
 
 pub use hold::{HoldList, HoldPlace, VendorGuard};
 pub use installed::{Installed, answers};

@@ -1,0 +1,185 @@
+//! Who signed some bytes, by `OpenPGP`. Asked of `gpgv`, or of `sqv` where newer distributions have that in its place: what
+//! apt itself asks, and the machine's own, never the image's. A library for it would be some hundred crates for one
+//! question.
+//!
+//! A signature counts as weak where its digest is SHA-1 or older, or its key DSA: whoever can make two files with one such
+//! digest can move the signature from one to the other.
+
+use crate::host::Host;
+use crate::host::run::{Cmd, Finished};
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use std::fs;
+use std::path::Path;
+
+/// How a key in text form begins and ends; a file may hold several one after the other.
+const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
+/// Digests by their numbers in `OpenPGP`: MD5, SHA-1 and RIPEMD-160 (RFC 9580, 9.5).
+const WEAK_DIGESTS: [&str; 3] = ["1", "2", "3"];
+/// Of the kinds of keys, DSA (RFC 9580, 9.1): those that there are have 1024 bits.
+const DSA: &str = "17";
+
+/// The key whose owner signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signer {
+    /// The fingerprint of the primary key, in capital hexadecimal digits.
+    pub fingerprint: String,
+    /// Whether the signature proves little.
+    pub is_weak: bool,
+}
+
+/// Who of those in `keys` made the detached `signature` over `signed`; a strong signature goes before a weak one.
+///
+/// None where nobody of them did. Keys that were revoked or are out of date count no more.
+pub fn signer(host: &Host, keys: &[u8], signature: &[u8], signed: &[u8]) -> Result<Option<Signer>> {
+    let scratch = tempfile::Builder::new().prefix("ofedctl-signature-").tempdir();
+    let scratch = scratch.context("cannot make a folder for a signature")?;
+    let put = |name: &str, bytes: &[u8]| {
+        let path = scratch.path().join(name);
+        fs::write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok::<_, anyhow::Error>(path.display().to_string())
+    };
+    let keyring = put("keys", &without_armour(keys)?)?;
+    let (signature, signed) = (put("signature", signature)?, put("signed", signed)?);
+    if is_here("gpgv") {
+        let home = scratch.path().display().to_string();
+        let gpgv = Cmd::new("gpgv").args(["--homedir", &home, "--status-fd", "1", "--keyring", &keyring]);
+        let asked = host.run(&gpgv.args([signature, signed]).captured())?;
+        return Ok(by_gpgv(&asked));
+    }
+    if is_here("sqv") {
+        let asked =
+            host.run(&Cmd::new("sqv").args(["--keyring", &keyring, &signature, &signed]).captured())?;
+        return Ok(by_sqv(&asked));
+    }
+    Err(Reason::Untrusted.error("a signature cannot be checked: this machine has neither `gpgv` nor `sqv`"))
+}
+
+/// Whether this machine has a program.
+fn is_here(program: &str) -> bool {
+    ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
+}
+
+/// Its lines for programs (`doc/DETAILS` of `GnuPG`): `GOODSIG` of each signature that counts, then `VALIDSIG` with who made
+/// it and how. Where a key is revoked or out of date, another word stands for `GOODSIG`.
+fn by_gpgv(asked: &Finished) -> Option<Signer> {
+    let mut found: Option<Signer> = None;
+    let mut is_good = false;
+    for line in asked.stdout.lines().filter_map(|line| line.strip_prefix("[GNUPG:] ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["NEWSIG", ..] => is_good = false,
+            ["GOODSIG", ..] => is_good = true,
+            ["VALIDSIG", made_by, _, _, _, _, _, kind, digest, _, rest @ ..] if is_good => {
+                let is_weak = *kind == DSA || WEAK_DIGESTS.contains(digest);
+                if found.as_ref().is_none_or(|found| found.is_weak) {
+                    let fingerprint = rest.first().unwrap_or(made_by).to_ascii_uppercase();
+                    found = Some(Signer { fingerprint, is_weak });
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// It prints the fingerprint of each key whose signature counts, and takes no weak one for that.
+fn by_sqv(asked: &Finished) -> Option<Signer> {
+    let line = asked.stdout.lines().next().filter(|_| asked.code == 0)?;
+    Some(Signer { fingerprint: line.trim().to_ascii_uppercase(), is_weak: false })
+}
+
+/// Keys in the form that both programs read: `gpgv` takes no text.
+pub fn without_armour(keys: &[u8]) -> Result<Vec<u8>> {
+    let text = String::from_utf8_lossy(keys);
+    if !text.contains(BEGIN) {
+        return Ok(keys.to_vec());
+    }
+    let mut bytes = Vec::new();
+    for block in text.split(BEGIN).skip(1) {
+        let block = block.split(END).next().unwrap_or_default();
+        // Headers end with an empty line, and the last line is a checksum.
+        let body = block.trim_start_matches(['\r', ' ', '\t']);
+        let lines = body.lines().map(str::trim).filter(|line| !line.contains(": ") && !line.starts_with('='));
+        let joined: String = lines.collect();
+        let decoded = STANDARD.decode(joined.as_bytes());
+        bytes.extend(
+            decoded.map_err(|error| Reason::Untrusted.error(format!("not an OpenPGP key: {error}")))?,
+        );
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
+
+    // Made with GnuPG 2.2: `strong` is RSA 2048, `weak` DSA 1024, `company` certifies with one key and signs with a subkey.
+    const STRONG: &[u8] = include_bytes!("../../tests/fixtures/openpgp/strong.asc");
+    const WEAK: &[u8] = include_bytes!("../../tests/fixtures/openpgp/weak.gpg");
+    const COMPANY: &[u8] = include_bytes!("../../tests/fixtures/openpgp/company.asc");
+    const ALL: &[u8] = include_bytes!("../../tests/fixtures/openpgp/all.asc");
+    const REVOKED: &[u8] = include_bytes!("../../tests/fixtures/openpgp/revoked.asc");
+    const TEXT: &[u8] = include_bytes!("../../tests/fixtures/openpgp/text");
+    const BY_STRONG: &[u8] = include_bytes!("../../tests/fixtures/openpgp/strong.sig");
+    const BY_STRONG_IN_SHA1: &[u8] = include_bytes!("../../tests/fixtures/openpgp/strong-sha1.sig");
+    const BY_WEAK: &[u8] = include_bytes!("../../tests/fixtures/openpgp/weak.sig");
+    const BY_BOTH: &[u8] = include_bytes!("../../tests/fixtures/openpgp/both.sig");
+    const BY_COMPANY: &[u8] = include_bytes!("../../tests/fixtures/openpgp/company.sig");
+
+    const FINGERPRINTS: [&str; 3] = [
+        "8B45B48669B70878B9BC0E5BFC05F99FC8E39041",
+        "C8ECF5AD83B26FD2D9832148504EFFB4BFD995DD",
+        "A27122D4F6ED6A97159054E48FA1A4A25D701A10",
+    ];
+
+    #[test]
+    fn a_signature_names_its_key_and_says_when_it_proves_little() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let [strong, weak, company] = FINGERPRINTS;
+        let table = [
+            (STRONG, BY_STRONG, Some((strong, false))),
+            (ALL, BY_STRONG, Some((strong, false))),
+            (ALL, BY_WEAK, Some((weak, true))),
+            (WEAK, BY_WEAK, Some((weak, true))),
+            (ALL, BY_STRONG_IN_SHA1, Some((strong, true))),
+            (ALL, BY_BOTH, Some((strong, false))),
+            (WEAK, BY_BOTH, Some((weak, true))),
+            (COMPANY, BY_COMPANY, Some((company, false))),
+            (STRONG, BY_WEAK, None),
+            (REVOKED, BY_STRONG, None),
+        ];
+        for (number, (keys, signature, wanted)) in table.into_iter().enumerate() {
+            let found = signer(&host, keys, signature, TEXT).unwrap();
+            let found = found.as_ref().map(|signer| (signer.fingerprint.as_str(), signer.is_weak));
+            assert_eq!(found, wanted, "case {number}");
+            assert_eq!(
+                signer(&host, keys, signature, b"signed by a tesT\n").unwrap(),
+                None,
+                "case {number}, changed"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_and_no_signature_is_nobodys() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        for (keys, signature) in [(&b"no key"[..], BY_STRONG), (STRONG, &b"no signature"[..]), (b"", b"")] {
+            assert_eq!(signer(&host, keys, signature, TEXT).unwrap(), None);
+        }
+        let torn = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n%%%\n";
+        assert_eq!(Reason::of(&signer(&host, torn, BY_STRONG, TEXT).unwrap_err()), Reason::Untrusted);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_key_file_makes_the_reader_panic(text in "(-----BEGIN PGP PUBLIC KEY BLOCK-----|-----END|[A-Za-z:= ]|\n){0,40}") {
+            let _ = without_armour(text.as_bytes());
+        }
+    }
+}
