@@ -5,72 +5,17 @@
 //! hpc-compute-infiniband-linux.md); the reasons are this project's own stable tokens.
 
 mod carried;
+mod causes;
 mod errno;
+mod exit_code;
+mod remedies;
 
 pub use carried::Carried;
+pub use causes::{Cause, WithCause};
+pub use exit_code::ExitCode;
+pub use remedies::{Door, Situation};
 
 use std::fmt;
-
-/// A process exit code. Nothing but these seven leaves the process, whichever door was used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum ExitCode {
-    /// Done, or already right.
-    Success = 0,
-    /// The call or its settings are wrong.
-    Usage = 1,
-    /// Not a Hyper-V guest: no VMBus.
-    NoVmbus = 10,
-    /// The hardware is not there.
-    NoDevice = 11,
-    /// No driver for this image.
-    Unsupported = 12,
-    /// The VM size has no SR-IOV InfiniBand.
-    SizeNotRdma = 13,
-    /// It was possible, and it failed.
-    Failed = 14,
-}
-
-impl ExitCode {
-    /// Every exit code, in ascending order.
-    pub const ALL: [Self; 7] = [
-        Self::Success,
-        Self::Usage,
-        Self::NoVmbus,
-        Self::NoDevice,
-        Self::Unsupported,
-        Self::SizeNotRdma,
-        Self::Failed,
-    ];
-
-    /// The number the process exits with.
-    pub const fn number(self) -> u8 {
-        self as u8
-    }
-
-    /// One line on when this code is returned.
-    pub const fn meaning(self) -> &'static str {
-        match self {
-            Self::Success => "done, or already right, or nothing to do",
-            Self::Usage => "the call or its settings are wrong",
-            Self::NoVmbus => {
-                "no Hyper-V VMBus: Linux Integration Services are missing, or this is not an Azure VM"
-            }
-            Self::NoDevice => "the size should have InfiniBand, but no Mellanox InfiniBand function came",
-            Self::Unsupported => {
-                "no driver for this image: distribution, version, kernel, architecture or Secure Boot"
-            }
-            Self::SizeNotRdma => "the VM size is known and has no SR-IOV InfiniBand",
-            Self::Failed => "it was possible, and it failed",
-        }
-    }
-}
-
-impl From<ExitCode> for std::process::ExitCode {
-    fn from(code: ExitCode) -> Self {
-        Self::from(code.number())
-    }
-}
 
 /// Declares [`Reason`] as one table, so that a reason cannot exist without its code, meaning and remedy.
 macro_rules! reasons {
@@ -100,7 +45,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $meaning),+ }
             }
 
-            /// What to do next, in one sentence.
+            /// What to do next, in one sentence, where nothing more is known; see [`Situation::remedy`].
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy),+ }
             }
@@ -157,25 +102,25 @@ reasons! {
     SizeNotRdma "size-not-rdma" SizeNotRdma
         "this VM size has no InfiniBand", "Choose a size with an `r` in its feature letters, such as Standard_HB120rs_v3.";
     SizeLegacyNd "size-legacy-nd" SizeNotRdma
-        "this VM size has Network Direct, not SR-IOV InfiniBand", "Move to an SR-IOV size: HB, HC, HX, NCv3 or ND.";
+        "this VM size has Network Direct, not SR-IOV InfiniBand", "Move to an SR-IOV size, such as Standard_HB120rs_v3, Standard_HB176rs_v4 or Standard_ND96isr_H100_v5.";
 
     NoIbDevice "no-ib-device" NoDevice
         "no Mellanox InfiniBand function was offered to this VM", "Stop (deallocate) and start the VM; if it stays, report it to Azure support.";
 
     ImageUnsupported "image-unsupported" Unsupported
-        "no driver for this distribution, version or architecture", "Use an image listed by `ofedctl catalog list`, or name a driver with --driver.";
+        "no driver for this distribution, version or architecture", "Use an image that `ofedctl catalog list` names.";
     KernelUnsupported "kernel-unsupported" Unsupported
-        "no driver for this kernel", "Install a kernel with InfiniBand modules (on Debian: linux-image-amd64, not the cloud flavour).";
+        "no driver for this kernel", "Install a kernel that has the modules for InfiniBand, or a driver that is made for this one.";
     DriverPresent "driver-present" Unsupported
         "another vendor's driver is installed, and it is not the one that is wanted",
-        "Set `replace_driver: replace` to have it taken out by its own uninstaller, or leave the choice to `auto`.";
+        "Set `replace_driver` to `replace` to have it taken out by its own uninstaller, or name neither driver nor version, and it is kept.";
     SecureBoot "secure-boot" Unsupported
-        "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (--driver inbox).";
+        "Secure Boot refuses modules that are built on the machine", "Use the Standard security type, disable Secure Boot, or take the distribution's own driver (`driver` `inbox`).";
 
     WrongPackage "wrong-package" Unsupported
         "the vendor's package was made for another distribution, version or architecture", "Use the package for this distribution; see `ofedctl catalog list`.";
     AdapterUnsupported "adapter-unsupported" Unsupported
-        "this release of the driver does not know the adapter", "Name the adapter with --nic: ConnectX-3 Pro needs MLNX_OFED 4.9.";
+        "this release of the driver does not know the adapter", "Set `nic` to the adapter that is there: ConnectX-3 Pro needs MLNX_OFED 4.9.";
 
     DigestMismatch "digest-mismatch" Failed
         "a file is not what its digest says", "Of a cache: run `ofedctl cache gc --damaged`, then stage again. Of a download: the named server has another file.";
@@ -273,7 +218,7 @@ impl Reason {
 
     /// An error with this reason and its own message.
     pub fn error(self, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Failure { reason: self, message: message.into() })
+        anyhow::Error::new(Failure { reason: self, cause: None, message: message.into() })
     }
 
     /// The reason an error carries, or the one that the system's error under it implies, or [`Reason::Internal`].
@@ -306,6 +251,7 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 struct Failure {
     reason: Reason,
+    cause: Option<Cause>,
     message: String,
 }
 
@@ -330,7 +276,7 @@ impl<T, E: Into<anyhow::Error>> WithReason<T> for Result<T, E> {
             if error.downcast_ref::<Failure>().is_some() {
                 error.context(message())
             } else {
-                error.context(Failure { reason, message: message() })
+                error.context(Failure { reason, cause: None, message: message() })
             }
         })
     }
@@ -343,12 +289,31 @@ pub struct Outcome {
     pub reason: Reason,
     /// One line of what happened, with the names and numbers of this run.
     pub message: String,
+    /// What exactly went wrong, where the reason has several causes.
+    pub cause: Option<Cause>,
+    /// What to do next, in one or two sentences.
+    pub remedy: String,
 }
 
 impl Outcome {
-    /// An outcome with its message.
+    /// An outcome with its message, and the remedy where nothing more is known.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), cause: None, remedy: reason.remedy().to_owned() }
+    }
+
+    /// The same with another message.
+    #[must_use]
+    pub fn with_message(&self, message: String) -> Self {
+        Self { message, ..self.clone() }
+    }
+
+    /// The same with the remedy that fits where and how the run was made.
+    #[must_use]
+    pub fn advised(self, situation: &Situation) -> Self {
+        if self.is_success() {
+            return self;
+        }
+        Self { remedy: situation.remedy(self.reason, self.cause), ..self }
     }
 
     /// The exit code of this outcome.
@@ -364,7 +329,11 @@ impl Outcome {
 
 impl From<&anyhow::Error> for Outcome {
     fn from(error: &anyhow::Error) -> Self {
-        Self::new(Reason::of(error), format!("{error:#}"))
+        let reason = Reason::of(error);
+        let outcome = Self::new(reason, format!("{error:#}"));
+        // A full disk, say, explains itself better than what gave up because of it.
+        let cause = Cause::of(error).filter(|cause| cause.reason() == reason);
+        Self { cause, ..outcome }.advised(&Situation::default())
     }
 }
 

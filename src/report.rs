@@ -2,7 +2,7 @@
 
 use crate::events::Step;
 use crate::host::Host;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason, Situation};
 use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
 use anyhow::Result;
 
@@ -72,7 +72,7 @@ impl<'h> Report<'h> {
             self.host.events.error(verdict(outcome));
         }
         let message = self.host.events.clean(&outcome.message);
-        self.document.end(&Outcome { reason: outcome.reason, message });
+        self.document.end(&outcome.with_message(message));
         self.publish();
     }
 
@@ -95,10 +95,11 @@ pub fn reported<'h>(
     host: &'h Host,
     operation: &str,
     copy: Option<&'h str>,
+    situation: &Situation,
     steps: impl FnOnce(&mut Report) -> Result<Outcome>,
 ) -> Outcome {
     let mut report = Report::begin(host, operation, copy);
-    let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error));
+    let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error)).advised(situation);
     report.end(&outcome);
     outcome
 }

@@ -188,11 +188,11 @@ impl StatusDocument {
 
 /// The one line an operator reads first: reason, what happened and, unless all is well, what to do.
 pub fn verdict(outcome: &Outcome) -> String {
-    let Outcome { reason, message } = outcome;
-    if outcome.is_success() && reason.remedy() == "Nothing to do." {
+    let Outcome { reason, message, remedy, .. } = outcome;
+    if outcome.is_success() && remedy == "Nothing to do." {
         format!("{reason}: {message}")
     } else {
-        format!("{reason}: {message}. {}", reason.remedy())
+        format!("{reason}: {message}. {remedy}")
     }
 }
 

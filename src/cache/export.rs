@@ -11,7 +11,7 @@ use super::progress_io::Pass;
 use super::refs::References;
 use super::remote::signature_tag;
 use crate::host::Host;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use anyhow::{Context, Result};
 use oci_spec::image::{ImageIndex, MediaType};
 use serde::Serialize;
@@ -80,10 +80,10 @@ impl Cache {
         for tag in tags {
             let missing =
                 || format!("there is no bundle `{}` in `{}`", tag.escape_default(), self.dir.display());
-            bundles.push(self.bundle(tag)?.ok_or_else(|| Reason::CacheMissing.error(missing()))?);
+            bundles.push(self.bundle(tag)?.ok_or_else(|| Cause::BundleUnknown.error(missing()))?);
         }
         if bundles.is_empty() {
-            return Err(Reason::CacheMissing.error(format!("there is no bundle in `{}`", self.dir.display())));
+            return Err(Cause::CacheEmpty.error(format!("there is no bundle in `{}`", self.dir.display())));
         }
         bundles.sort_unstable_by(|a, b| a.tag.cmp(&b.tag));
         bundles.dedup_by(|a, b| a.tag == b.tag);

@@ -1,7 +1,7 @@
 //! The two documents of an OCI image layout, `oci-layout` and `index.json`, read and written whole.
 
 use super::digest::Digest;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType, OciLayout};
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub(super) fn check_version(dir: &Path) -> Result<()> {
     let is_empty = std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     if is_empty {
         // Staging makes a cache of it.
-        return Err(Reason::CacheMissing.error(format!("there is no cache in `{}`", dir.display())));
+        return Err(Cause::CacheEmpty.error(format!("there is no cache in `{}`", dir.display())));
     }
     let wrong = || format!("`{}` is not an OCI image layout", dir.display());
     let bytes = read_small(&path).with_reason(Reason::CacheUnreadable, wrong)?;

@@ -42,7 +42,7 @@ pub use partial::Partial;
 pub use signature::Key;
 pub use write::Writer;
 
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ impl Cache {
                 return Err(Reason::CacheUnreadable.error(format!("`{}` is not a folder", dir.display())));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Reason::CacheMissing.error(format!("there is no cache at `{}`", dir.display())));
+                return Err(Cause::CacheEmpty.error(format!("there is no cache at `{}`", dir.display())));
             }
             Err(error) => {
                 let message = format!("cannot open the cache `{}`: {error}", dir.display());

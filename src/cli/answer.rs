@@ -4,11 +4,14 @@ use super::terminal;
 use crate::events::Events;
 use crate::host::Host;
 use crate::host::cancel::Cancel;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Cause, Door, Outcome, Reason, Situation};
+use crate::settings::Settings;
 use crate::status::verdict;
+use crate::target::Distro;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::path::Path;
 
 /// What every command gets beside its own arguments.
@@ -16,11 +19,18 @@ use std::path::Path;
 pub(super) struct Call<'a> {
     pub(super) quiet: bool,
     pub(super) cancel: &'a Cancel,
+    /// What is known of the target and the settings once a command has read them: remedies depend on it.
+    pub(super) situation: RefCell<Situation>,
 }
 
 impl Call<'_> {
     pub(super) fn host(&self, root: &Path) -> Result<Host> {
         Host::open(root, Events::to(terminal::sink(self.quiet)), self.cancel.clone())
+    }
+
+    /// Notes the target and the settings in force, for the remedy of whatever fails from now on.
+    pub(super) fn note(&self, distro: Option<Distro>, settings: &Settings) {
+        self.situation.replace(Situation { distro, settings: Some(settings.clone()), door: Door::Shell });
     }
 }
 
@@ -53,7 +63,8 @@ pub(super) fn outcome_json(outcome: &Outcome) -> Value {
         "reason": outcome.reason.token(),
         "code": outcome.exit_code().number(),
         "message": outcome.message,
-        "remedy": outcome.reason.remedy(),
+        "cause": outcome.cause.map(Cause::token),
+        "remedy": outcome.remedy,
     })
 }
 

@@ -6,7 +6,7 @@ use crate::cache::remote::{is_address, is_in_registry};
 use crate::cache::{Bundle, Cache, Imported, Writer};
 use crate::config;
 use crate::host::Host;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Cause, Outcome, Reason};
 use crate::settings::Settings;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -208,13 +208,13 @@ fn chosen(cache: &Cache, tag: Option<&str>) -> Result<Bundle> {
     let mut all = cache.bundles()?;
     let tags = all.iter().map(|bundle| bundle.tag.as_str()).collect::<Vec<_>>().join(", ");
     match (tag, all.len()) {
-        (_, 0) => Err(Reason::CacheMissing.error(format!("there is no bundle in `{dir}`"))),
+        (_, 0) => Err(Cause::CacheEmpty.error(format!("there is no bundle in `{dir}`"))),
         (None, 1) => Ok(all.remove(0)),
         (None, _) => {
             Err(Reason::Usage.error(format!("`{dir}` holds several bundles; say --bundle and one of {tags}")))
         }
         (Some(tag), _) => all.into_iter().find(|bundle| bundle.tag == tag).ok_or_else(|| {
-            Reason::CacheMissing.error(format!("there is no bundle `{tag}` in `{dir}`, only {tags}"))
+            Cause::BundleUnknown.error(format!("there is no bundle `{tag}` in `{dir}`, only {tags}"))
         }),
     }
 }

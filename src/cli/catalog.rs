@@ -7,7 +7,7 @@ use crate::catalog::check::{self, Finding};
 use crate::catalog::coverage::Coverage;
 use crate::catalog::import;
 use crate::host::{read_here, write_here};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Cause, Outcome, Reason};
 use crate::settings::Settings;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -76,7 +76,7 @@ fn check(catalog: &Catalog) -> Result<Answer> {
         None => Outcome::new(Reason::Verified, format!("{} rows, {notes} notes", catalog.drivers.len())),
         Some(first) => {
             let what = format!("{} problems in the catalogue, the first: {first}", problems.len());
-            Outcome::new(Reason::BadSettings, what)
+            Outcome::from(&Cause::CatalogFaulty.error(what))
         }
     };
     let mut json = outcome_json(&outcome);

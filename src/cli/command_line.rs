@@ -61,9 +61,9 @@ pub(super) enum Command {
     Extension(ExtensionArgs),
     /// Show each setting, its value, and which file or default it comes from
     Settings(SettingsArgs),
-    /// Explain an exit code, a reason, or a setting
+    /// Explain an exit code, a reason, a cause, or a setting
     Explain {
-        /// An exit code, a reason such as `cache-missing`, a setting, `settings`, or `plan`
+        /// An exit code, a reason such as `cache-missing`, a cause such as `bundle-unknown`, a setting, `settings`, or `plan`
         what: Option<String>,
     },
     /// Print completions for a shell

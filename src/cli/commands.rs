@@ -32,6 +32,8 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
         None => (Some(call.host(Path::new("/"))?), Mode::Live),
     };
     let settings = config::load(host.as_ref().map(|host| &host.root), layer(&args.target, None, false)?)?;
+    let seen = host.as_ref().and_then(|host| crate::facts::os::read(&host.root).distro);
+    call.note(args.target.distro.clone().or(seen), &settings);
     let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), mode, &settings)?;
     let outcome = match &plan.present {
         Some(present) => Outcome::new(Reason::AlreadyInstalled, present.release.clone()),
@@ -43,6 +45,8 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
 pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let host = call.host(args.root.as_deref().unwrap_or(Path::new("/")))?;
     let settings = given(&host, &args.target, &args.cache, false)?;
+    let seen = args.root.as_ref().and_then(|_| crate::facts::os::read(&host.root).distro);
+    call.note(args.target.distro.clone().or(seen), &settings);
     let host = host.within(Duration::from_secs(settings.deadline));
     // Without --root this machine lends its package sources, but it is not the target.
     let target = args.root.as_ref().map(|_| &host);

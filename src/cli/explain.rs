@@ -1,6 +1,6 @@
 //! `ofedctl explain`: codes, reasons, settings and the plan in plain words.
 
-use crate::outcome::{ExitCode, Reason};
+use crate::outcome::{Cause, ExitCode, Reason, Situation};
 use crate::{plan_document, settings};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -17,6 +17,17 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     if let Some(reason) = Reason::from_token(what) {
         return Ok(of(&[reason]));
     }
+    if let Some(cause) = Cause::from_token(what) {
+        let mut json = cause_json(cause);
+        let reason = cause.reason();
+        let remedy = json["remedy"].as_str().unwrap_or_default();
+        let (token, code) = (cause.token(), reason.exit_code().number());
+        let text = format!("{code:>2}  {reason}: {token}\n    {}\n    {remedy}\n", cause.meaning());
+        json["schema_version"] = 1.into();
+        json["reason"] = reason.token().into();
+        json["code"] = code.into();
+        return Ok((text, json));
+    }
     if let Some(code) = ExitCode::ALL.into_iter().find(|code| code.number().to_string() == what) {
         let reasons: Vec<Reason> =
             Reason::ALL.iter().copied().filter(|reason| reason.exit_code() == code).collect();
@@ -26,8 +37,9 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     if let Some(setting) = schema(settings::SCHEMA)?["properties"].get(what) {
         return Ok(properties(&json!({ "schema_version": 1, "properties": { what: setting } })));
     }
-    Err(Reason::Usage
-        .error(format!("`{what}` is no exit code, reason or setting, and neither `settings` nor `plan`")))
+    Err(Reason::Usage.error(format!(
+        "`{what}` is no exit code, reason, cause or setting, and neither `settings` nor `plan`"
+    )))
 }
 
 fn of(reasons: &[Reason]) -> (String, Value) {
@@ -35,6 +47,10 @@ fn of(reasons: &[Reason]) -> (String, Value) {
     for reason in reasons {
         let code = reason.exit_code().number();
         let _ = writeln!(text, "{code:>2}  {reason}\n    {}\n    {}", reason.meaning(), reason.remedy());
+        for cause in causes_of(*reason) {
+            let remedy = Situation::default().remedy(*reason, Some(cause));
+            let _ = writeln!(text, "    {}: {}. {remedy}", cause.token(), cause.meaning());
+        }
     }
     let list: Vec<Value> = reasons
         .iter()
@@ -44,10 +60,21 @@ fn of(reasons: &[Reason]) -> (String, Value) {
                 "code": reason.exit_code().number(),
                 "meaning": reason.meaning(),
                 "remedy": reason.remedy(),
+                "causes": causes_of(*reason).map(cause_json).collect::<Vec<_>>(),
             })
         })
         .collect();
     (text, json!({"schema_version": 1, "reasons": list}))
+}
+
+/// The causes that lie under a reason.
+fn causes_of(reason: Reason) -> impl Iterator<Item = Cause> {
+    Cause::ALL.iter().copied().filter(move |cause| cause.reason() == reason)
+}
+
+fn cause_json(cause: Cause) -> Value {
+    let remedy = Situation::default().remedy(cause.reason(), Some(cause));
+    json!({"cause": cause.token(), "meaning": cause.meaning(), "remedy": remedy})
 }
 
 fn schema(text: &str) -> Result<Value> {
@@ -84,6 +111,12 @@ mod tests {
         assert!(
             one.starts_with("kernel_hold\n") && one.contains("default: false") && one.lines().count() == 3
         );
+        let cause = explain(Some("bundle-unknown")).unwrap();
+        assert!(
+            cause.0.starts_with("14  cache-missing: bundle-unknown\n")
+                && cause.1["reason"] == "cache-missing"
+        );
+        assert!(explain(Some("cache-missing")).unwrap().0.contains("bundle-unknown: "));
         assert!(explain(Some("plan")).unwrap().0.contains("artifact\n"));
         assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
         assert_eq!(Reason::of(&explain(Some("2")).unwrap_err()), Reason::Usage);

@@ -15,13 +15,14 @@ mod settings;
 mod terminal;
 
 use crate::host::cancel::Cancel;
-use crate::outcome::{ExitCode, Outcome, Reason};
+use crate::outcome::{ExitCode, Outcome, Reason, Situation};
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use command_line::{Cli, Command};
 use serde_json::json;
+use std::cell::RefCell;
 use std::ffi::OsString;
 
 /// Runs one command line and returns the code to exit with. Prints everything there is to print.
@@ -30,11 +31,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error),
     };
-    let answer = Cancel::on_signals().and_then(|cancel| dispatch(&cli, &cancel)).unwrap_or_else(|error| {
-        let outcome = Outcome::from(&error);
-        let json = outcome_json(&outcome);
-        Answer { outcome, text: String::new(), json }
+    let answer = Cancel::on_signals().map(|cancel| {
+        let call = Call { quiet: cli.quiet, cancel: &cancel, situation: RefCell::default() };
+        dispatch(&cli, &call).unwrap_or_else(|error| failed(&error, &call.situation.borrow()))
     });
+    let answer = answer.unwrap_or_else(|error| failed(&error, &Situation::default()));
     let printed = if cli.json {
         terminal::result(&format!("{:#}\n", answer.json))
     } else {
@@ -50,24 +51,30 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     outcome.exit_code()
 }
 
-fn dispatch(cli: &Cli, cancel: &Cancel) -> Result<Answer> {
-    let call = Call { quiet: cli.quiet, cancel };
+/// A failure as an answer, with the remedy that fits the situation.
+fn failed(error: &anyhow::Error, situation: &Situation) -> Answer {
+    let outcome = Outcome::from(error).advised(situation);
+    let json = outcome_json(&outcome);
+    Answer { outcome, text: String::new(), json }
+}
+
+fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
     match &cli.command {
-        Command::Detect(args) => detect::detect(&call, args),
-        Command::Plan(args) => commands::plan(&call, args),
-        Command::Stage(args) => commands::stage(&call, args),
-        Command::Bake(args) => commands::bake(&call, args),
-        Command::Install(args) => commands::install(&call, args),
-        Command::Verify(args) => commands::verify(&call, args),
-        Command::Status(args) => commands::status(&call, args),
-        Command::Uninstall(args) => commands::uninstall(&call, args),
-        Command::Generalize(args) => commands::generalize(&call, args),
-        Command::Cache(args) => cache::cache(&call, args),
-        Command::Catalog(args) => catalog::catalog(&call, args),
-        Command::CloudInit(args) => cloud_init::cloud_init(&call, args),
+        Command::Detect(args) => detect::detect(call, args),
+        Command::Plan(args) => commands::plan(call, args),
+        Command::Stage(args) => commands::stage(call, args),
+        Command::Bake(args) => commands::bake(call, args),
+        Command::Install(args) => commands::install(call, args),
+        Command::Verify(args) => commands::verify(call, args),
+        Command::Status(args) => commands::status(call, args),
+        Command::Uninstall(args) => commands::uninstall(call, args),
+        Command::Generalize(args) => commands::generalize(call, args),
+        Command::Cache(args) => cache::cache(call, args),
+        Command::Catalog(args) => catalog::catalog(call, args),
+        Command::CloudInit(args) => cloud_init::cloud_init(call, args),
         Command::Packer(args) => packer::packer(args),
-        Command::Extension(args) => extension::extension(&call, args),
-        Command::Settings(args) => settings::settings(&call, args),
+        Command::Extension(args) => extension::extension(call, args),
+        Command::Settings(args) => settings::settings(call, args),
         Command::Explain { what } => {
             let (text, json) = explain::explain(what.as_deref())?;
             Ok(Answer::listed(text, json))

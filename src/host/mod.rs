@@ -15,7 +15,7 @@ pub mod sandbox;
 pub mod unpack;
 
 use crate::events::Events;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithCause};
 use anyhow::{Context, Result};
 use cancel::Cancel;
 use fs::Root;
@@ -34,7 +34,7 @@ pub const CHILD_LOG_DIR: &str = "/var/log/azure/ofedctl";
 /// Reads a text file of this machine that the user names, whichever root is worked on.
 pub fn read_here(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
-        .with_reason(Reason::BadSettings, || format!("cannot read `{}`", path.display()))
+        .with_cause(Cause::FileUnreadable, || format!("cannot read `{}`", path.display()))
 }
 
 /// A variable of the environment this program was started in, unless it is empty.

@@ -10,7 +10,7 @@ use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::install;
 use crate::ledger::Journal;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::Plan;
 use anyhow::Result;
@@ -33,7 +33,7 @@ impl DriverRemoval<'_> {
         if !host.root.exists(UNINSTALLER) {
             let what =
                 format!("{release} brought no {UNINSTALLER}, so only who installed it can take it out");
-            return Err(Reason::DriverPresent.error(what));
+            return Err(Cause::OtherDriverWithoutUninstaller.error(what));
         }
         let first = PACKAGES_THAT_GO_FIRST.map(str::to_owned);
         let installed = manager.installed(host)?;

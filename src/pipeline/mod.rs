@@ -20,11 +20,11 @@ use crate::configure;
 use crate::configure::{Loaded, labels};
 use crate::drivers::{self, InstallOptions};
 use crate::events::Step;
-use crate::facts::Facts;
+use crate::facts::{self, Facts};
 use crate::host::Host;
 use crate::install;
 use crate::ledger::{self, Check, Journal, Receipt};
-use crate::outcome::{ExitCode, Outcome, Reason};
+use crate::outcome::{Door, ExitCode, Outcome, Reason, Situation};
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::report::{Report, reported};
@@ -60,7 +60,7 @@ pub fn run(job: &Job) -> Outcome {
         Mode::Bake => "Bake",
         Mode::Live => "Install",
     };
-    with_run_lock(job.host, job.settings, (operation, job.status_file), |report| {
+    with_run_lock(job.host, job.settings, (operation, job.status_file, Door::named(job.door)), |report| {
         steps(job, report).or_else(|error| {
             let outcome = without_infiniband(job.settings, error)?;
             report.done("nothing is needed");
@@ -72,7 +72,7 @@ pub fn run(job: &Job) -> Outcome {
 /// Reports a run on a VM that cannot begin, as when its settings are wrong: where nobody watches, the log and the status
 /// are all there is.
 pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
-    with_run_lock(host, &Settings::default(), ("Install", None), |_| Err(error))
+    with_run_lock(host, &Settings::default(), ("Install", None, Door::CloudInit), |_| Err(error))
 }
 
 /// A machine that has no InfiniBand ends well where none is required.
@@ -90,7 +90,7 @@ fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outco
 fn with_run_lock(
     host: &Host,
     settings: &Settings,
-    (operation, copy): (&str, Option<&str>),
+    (operation, copy, door): (&str, Option<&str>, Door),
     steps: impl FnOnce(&mut Report) -> Result<Outcome>,
 ) -> Outcome {
     // Before these hold there is nowhere to report to.
@@ -100,9 +100,11 @@ fn with_run_lock(
         host.open_log()?;
         Ok(lock)
     });
+    let distro = facts::os::read(&host.root).distro;
+    let situation = Situation { distro, settings: Some(settings.clone()), door };
     match ready {
-        Err(error) => Outcome::from(&error),
-        Ok(_lock) => reported(host, operation, copy, steps),
+        Err(error) => Outcome::from(&error).advised(&situation),
+        Ok(_lock) => reported(host, operation, copy, &situation, steps),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::configure::{self, Loaded};
 use crate::drivers;
 use crate::facts::Facts;
 use crate::host::Host;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Cause, Outcome, Reason};
 use crate::plan_document::Plan;
 use crate::settings::RebootPolicy;
 use crate::target::Mode;
@@ -36,7 +36,7 @@ pub(super) fn ended(job: &Job, loaded: Loaded, reason: Reason, message: String) 
         (Loaded::All, _) => Ok(Outcome::new(reason, message)),
         (Loaded::Refused(said), _) => {
             let what = format!("{message}, but the kernel does not take its modules: {said}");
-            Err(Reason::SecureBoot.error(what))
+            Err(Cause::ModulesRefused.error(what))
         }
         (Loaded::NotAll, RebootPolicy::Never) => {
             Ok(Outcome::new(reason, format!("{message}; its modules are loaded at the next boot")))

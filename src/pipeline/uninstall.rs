@@ -6,7 +6,7 @@ use crate::drivers::InstallOptions;
 use crate::events::Step;
 use crate::host::Host;
 use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR};
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Door, Outcome, Reason};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stage;
@@ -16,7 +16,9 @@ use std::collections::BTreeSet;
 
 /// Brings a root back to where it was before the first run, as far as nobody has changed it since.
 pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
-    with_run_lock(host, settings, ("Uninstall", None), |report| steps(host, settings, mode, report))
+    with_run_lock(host, settings, ("Uninstall", None, Door::Shell), |report| {
+        steps(host, settings, mode, report)
+    })
 }
 
 fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> Result<Outcome> {

@@ -3,7 +3,7 @@
 use super::context::PlanContext;
 use crate::drivers;
 use crate::facts::modules::Place;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::plan_document::{self as document, Plan};
 use crate::settings::{ReplaceDriver, Settings};
 use crate::target::{Driver, Nic, Target};
@@ -77,7 +77,7 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
 pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Result<String> {
     match settings.replace_driver {
         ReplaceDriver::Replace => Ok(release),
-        ReplaceDriver::Refuse => Err(Reason::DriverPresent.error(why)),
+        ReplaceDriver::Refuse => Err(Cause::OtherDriver.error(why)),
     }
 }
 

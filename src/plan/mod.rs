@@ -15,7 +15,7 @@ use crate::catalog::{Catalog, Row};
 use crate::drivers::{self, Requirements};
 use crate::edits::wanted::{self, Subject};
 use crate::facts::Facts;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
@@ -195,15 +195,14 @@ fn kernels(context: &PlanContext) -> Result<Vec<String>> {
     let wanted = &context.settings.kernels;
     let Some(facts) = context.facts else { return Ok(wanted.clone()) };
     let there = &facts.os.kernels;
-    let refuse = |what: String| Err(Reason::KernelUnsupported.error(what));
     if there.is_empty() {
-        return refuse(
-            "no kernel is installed in this root, so there is nothing to have modules for".to_owned(),
-        );
+        let what = "no kernel is installed in this root, so there is nothing to have modules for";
+        return Err(Cause::NoKernel.error(what));
     }
     if let Some(missing) = wanted.iter().find(|kernel| !there.contains(kernel)) {
         let there = there.join(", ");
-        return refuse(format!("the kernel {missing} is not installed in this root; it has {there}"));
+        let what = format!("the kernel {missing} is not installed in this root; it has {there}");
+        return Err(Cause::KernelNotThere.error(what));
     }
     Ok(if wanted.is_empty() { by_themselves(context, facts) } else { wanted.clone() })
 }

@@ -15,7 +15,7 @@ use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, 
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::{Arrived, Base, Format, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -191,7 +191,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     let nearest = fitting.first().map(|bundle| (bundle.tag.clone(), lacks(bundle)));
     fitting.retain(|bundle| lacks(bundle).is_empty());
     if let (true, Some((tag, lacks))) = (fitting.is_empty(), nearest) {
-        return Err(Reason::CacheMissing.error(format!(
+        return Err(Cause::TargetNotStaged.error(format!(
             "the cache `{}` has a bundle of {} for {} {}, {tag}, but it lacks {}",
             cache.dir().display(),
             plan.driver_name(),
@@ -203,7 +203,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     if fitting.is_empty() {
         let there = all.iter().map(|bundle| bundle.tag.as_str()).collect::<Vec<_>>().join(", ");
         let there = if there.is_empty() { "no bundle at all".to_owned() } else { format!("only {there}") };
-        return Err(Reason::CacheMissing.error(format!(
+        return Err(Cause::TargetNotStaged.error(format!(
             "the cache `{}` has no bundle of {} for {} {}; it holds {there}",
             cache.dir().display(),
             plan.driver_name(),

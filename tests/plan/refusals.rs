@@ -136,7 +136,7 @@ fn secure_boot_is_named_where_it_alone_is_in_the_way() {
     assert!(plan.rejected.iter().any(|it| it.why.contains("Secure Boot")), "{}", plan.to_text());
     let (reason, said) = refused(with(&facts, DriverChoice::Doca));
     assert_eq!(reason, Reason::SecureBoot, "{said}");
-    assert!(reason.remedy().contains("Standard") && reason.remedy().contains("--driver inbox"));
+    assert!(reason.remedy().contains("Standard") && reason.remedy().contains("`driver` `inbox`"));
     let mut on_rpm = machine("almalinux8.10", Arch::X86_64, "4.18.0-553.16.1.el8_10.x86_64");
     on_rpm.secure_boot = facts.secure_boot;
     assert_eq!(with(&on_rpm, DriverChoice::Auto).unwrap().driver_name(), "inbox");

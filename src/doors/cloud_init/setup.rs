@@ -9,7 +9,7 @@ use super::module_list;
 use crate::config::{self, Origin};
 use crate::host::fs::Content;
 use crate::host::{Host, this_program};
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::settings::{CONFIG_FILE, IMAGE_DIR, Layer};
 use anyhow::Result;
 use serde::Serialize;
@@ -59,7 +59,7 @@ pub fn setup(host: &Host, wish: &Wish) -> Result<Vec<Changed>> {
     }
     let folders = module_folders(host);
     if !wish.unit && folders.is_empty() {
-        return Err(Reason::ToolMissing.error(format!(
+        return Err(Cause::CloudInitMissing.error(format!(
             "there is no cloud-init in `{}`; `--unit` needs none",
             host.root.path().display()
         )));

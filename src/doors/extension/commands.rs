@@ -144,9 +144,10 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
 /// What the agent is told of a run that takes longer than it waits. Where an earlier run of these settings failed, the
 /// VM must not look right while another try is at work.
 fn still_at_work(text: &str, failed_before: Option<Outcome>) -> Outcome {
-    if let Some(Outcome { reason, message }) = failed_before {
+    if let Some(failed) = failed_before {
+        let message = &failed.message;
         let what = format!("{message}; another try is at work, `ofedctl status` tells how it ends");
-        return Outcome::new(reason, what);
+        return failed.with_message(what);
     }
     let limit = UNREAD_PATIENCE.as_secs();
     let what = format!("{text}; still working after {limit} s, `ofedctl status` tells how it ends");

@@ -4,7 +4,7 @@ use super::guest::{As, Guest};
 use super::upload::Folder;
 use crate::host::LOG_FILE;
 use crate::ledger::RECEIPT;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithCause};
 use crate::status::STATUS_FILE;
 use anyhow::Result;
 use std::fs::File;
@@ -16,7 +16,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// Fetches what there is.
 pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()> {
     let doing = || format!("cannot make the folder `{}`", into.display());
-    std::fs::create_dir_all(into).with_reason(Reason::BadSettings, doing)?;
+    std::fs::create_dir_all(into).with_cause(Cause::FolderUnwritable, doing)?;
     for (path, name) in
         [(STATUS_FILE, "status.json"), (RECEIPT, "receipt.json"), (LOG_FILE, "ib-vmext-status")]
     {
@@ -36,7 +36,7 @@ pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()>
 /// Fetches one file.
 pub(super) fn fetch(guest: &Guest, path: &str, to: &Path) -> Result<()> {
     let doing = || format!("cannot write `{}`", to.display());
-    let mut file = File::create(to).with_reason(Reason::BadSettings, doing)?;
+    let mut file = File::create(to).with_cause(Cause::FolderUnwritable, doing)?;
     let fetched = guest.caller.download(guest.broker, &guest.cancel, path, &mut file, MAX_BYTES);
     guest.cancel.check()?;
     fetched.map(drop).map_err(|how| Reason::GuestFailed.error(format!("fetching `{path}`: {how}")))

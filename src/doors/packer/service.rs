@@ -82,13 +82,9 @@ impl Provisioner {
 
 /// Code, reason and remedy in the one line that ends a build.
 fn failure(outcome: &Outcome) -> String {
-    let Outcome { reason, message } = outcome;
+    let Outcome { reason, message, remedy, .. } = outcome;
     let message = if *reason == Reason::Interrupted { "the build was cancelled" } else { message };
-    let line = format!(
-        "ofed: {reason} (exit code {}): {message}. {}",
-        outcome.exit_code().number(),
-        reason.remedy()
-    );
+    let line = format!("ofed: {reason} (exit code {}): {message}. {remedy}", outcome.exit_code().number());
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

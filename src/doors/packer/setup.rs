@@ -6,7 +6,7 @@
 use super::describe::api_version;
 use crate::cache::Hasher;
 use crate::host::variable;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithCause};
 use crate::target::Arch;
 use anyhow::{Context, Result};
 use std::fs::{File, Permissions};
@@ -42,9 +42,9 @@ pub fn setup(folder: Option<&Path>) -> Result<Installed> {
     let plugin = folder.join(&below);
     let doing = || format!("cannot install the plugin as `{}`", plugin.display());
     let home = plugin.parent().unwrap_or(&folder);
-    std::fs::create_dir_all(home).with_reason(Reason::BadSettings, doing)?;
+    std::fs::create_dir_all(home).with_cause(Cause::FolderUnwritable, doing)?;
     let this = std::env::current_exe().with_context(doing)?;
-    let mut copy = tempfile::NamedTempFile::new_in(home).with_reason(Reason::BadSettings, doing)?;
+    let mut copy = tempfile::NamedTempFile::new_in(home).with_cause(Cause::FolderUnwritable, doing)?;
     let sum = copy_hashed(&mut File::open(&this).with_context(doing)?, &mut copy).with_context(doing)?;
     copy.as_file().set_permissions(Permissions::from_mode(0o755)).with_context(doing)?;
     // The sum first: a plugin whose sum is missing is silently passed over.

@@ -1,0 +1,331 @@
+//! What to do next: chosen by the cause, the distribution, the settings in force and the door. No remedy advises what is
+//! already set, what another distribution calls it, or a flag that the door does not have.
+
+use super::{Cause, Reason};
+use crate::settings::{DriverChoice, ReplaceDriver, Settings};
+use crate::target::{Distro, Family};
+
+/// A host that a run came through, by what its users write settings in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Door {
+    /// A command line.
+    #[default]
+    Shell,
+    /// A block of a Packer template.
+    Packer,
+    /// cloud-init's user data or an image's settings files.
+    CloudInit,
+    /// The settings of the VM extension.
+    Extension,
+}
+
+impl Door {
+    /// Every door.
+    pub const ALL: [Self; 4] = [Self::Shell, Self::Packer, Self::CloudInit, Self::Extension];
+
+    /// The door of this name in receipts.
+    pub fn named(name: &str) -> Self {
+        match name {
+            "packer" => Self::Packer,
+            "cloud-init" => Self::CloudInit,
+            "extension" => Self::Extension,
+            _ => Self::Shell,
+        }
+    }
+
+    /// How a setting is written here.
+    fn setting(self, key: &str, value: &str) -> String {
+        match self {
+            Self::Shell => format!("`--set {key}={value}`"),
+            Self::Packer => format!("`{key} = \"{value}\"`"),
+            Self::CloudInit => format!("`{key}: {value}` in a file of /etc/ofedctl/config.d"),
+            Self::Extension => format!("`\"{key}\": \"{value}\"` in the extension's settings"),
+        }
+    }
+}
+
+/// Where and how a run was made, as far as a remedy depends on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Situation {
+    /// The target's distribution, where known.
+    pub distro: Option<Distro>,
+    /// The settings in force, where known.
+    pub settings: Option<Settings>,
+    /// The door.
+    pub door: Door,
+}
+
+impl Situation {
+    fn family(&self) -> Option<Family> {
+        self.distro.as_ref().map(Distro::family)
+    }
+
+    fn driver(&self) -> DriverChoice {
+        self.settings.as_ref().map_or(DriverChoice::Auto, |settings| settings.driver)
+    }
+
+    fn is_offline(&self) -> bool {
+        self.settings.as_ref().is_some_and(|settings| settings.offline)
+    }
+
+    fn set(&self, key: &str, value: &str) -> String {
+        self.door.setting(key, value)
+    }
+
+    /// What to do next about a failure, in one or two sentences.
+    pub fn remedy(&self, reason: Reason, cause: Option<Cause>) -> String {
+        match cause {
+            Some(cause) => self.of_cause(cause),
+            None => self.of_reason(reason),
+        }
+    }
+
+    fn of_cause(&self, cause: Cause) -> String {
+        match cause {
+            Cause::FileUnreadable => "Check the named path, and that it may be read.".to_owned(),
+            Cause::FolderUnwritable => {
+                "Name a folder that may be written to, or run it as a user who may.".to_owned()
+            }
+            Cause::CatalogFaulty => "Correct the named rows of the catalogue.".to_owned(),
+            Cause::CloudInitMissing => {
+                "Give `--unit` for a systemd unit in its place, or install cloud-init in the image.".to_owned()
+            }
+            Cause::NoKernel => format!("Install {} in the image, then run it again.", self.kernel_package()),
+            Cause::KernelNotThere => {
+                "Name a kernel that is installed there, or none: all that are installed count then.".to_owned()
+            }
+            Cause::KernelWithoutModules => self.with_modules(),
+            Cause::ModuleBuiltIn => match self.driver() {
+                DriverChoice::Inbox => format!("Boot {}.", self.kernel_package()),
+                _ => format!("Take the kernel's own driver: {}.", self.set("driver", "inbox")),
+            },
+            Cause::OtherDriver => self.other_driver(),
+            Cause::OtherDriverWithoutUninstaller => {
+                "Take it out in the way it was installed, or begin with an image that does not have it.".to_owned()
+            }
+            Cause::ModulesRefused => self.unsigned(),
+            Cause::CacheEmpty | Cause::TargetNotStaged => self.stage(),
+            Cause::BundleUnknown => "Take one of the bundles that `ofedctl cache list` names.".to_owned(),
+            Cause::SourcesMissing => {
+                "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
+                    .to_owned()
+            }
+            Cause::BuildWithoutModule => {
+                "Read the named log: what the vendor calls built is not there. Take another release, \
+                 with `driver_version`, or another kernel."
+                    .to_owned()
+            }
+        }
+    }
+
+    fn of_reason(&self, reason: Reason) -> String {
+        match reason {
+            Reason::KernelUnsupported => match self.family() {
+                Some(_) => self.with_modules(),
+                None => reason.remedy().to_owned(),
+            },
+            Reason::SecureBoot => self.unsigned(),
+            Reason::DriverPresent => self.other_driver(),
+            Reason::ImageUnsupported if self.driver() != DriverChoice::Auto => {
+                format!("Leave the choice to {}, or use an image that `ofedctl catalog list` names.", {
+                    self.set("driver", "auto")
+                })
+            }
+            Reason::CacheMissing => self.stage(),
+            _ => reason.remedy().to_owned(),
+        }
+    }
+
+    /// The package that brings a kernel which has InfiniBand, by what each distribution calls it.
+    fn kernel_package(&self) -> &'static str {
+        match (self.family(), self.distro.as_ref().map(|distro| distro.id.as_str())) {
+            (Some(Family::Debian), Some("ubuntu")) => "the package linux-azure",
+            (Some(Family::Debian), _) => "the package linux-image-amd64, not the cloud flavour",
+            (Some(Family::Rhel), Some("ol")) => "the package kernel-uek or kernel",
+            (Some(Family::Rhel | Family::Azure), _) => "the package kernel",
+            (Some(Family::Suse), _) => "the package kernel-azure or kernel-default",
+            (Some(Family::Other) | None, _) => "a kernel with InfiniBand modules",
+        }
+    }
+
+    /// How a kernel gets the modules that its main package lacks.
+    fn with_modules(&self) -> String {
+        match (self.family(), self.distro.as_ref().map(|distro| distro.id.as_str())) {
+            // Canonical splits them off (packages.ubuntu.com, linux-modules-extra-azure).
+            (Some(Family::Debian), Some("ubuntu")) => {
+                "Install linux-modules-extra for the named kernel, or another kernel that has the modules."
+                    .to_owned()
+            }
+            (Some(Family::Rhel), Some("ol")) => {
+                "Install kernel-uek-modules or kernel-modules-extra for the named kernel, or another kernel."
+                    .to_owned()
+            }
+            (Some(Family::Rhel), _) => {
+                "Install kernel-modules-extra for the named kernel, or a kernel the driver is made for."
+                    .to_owned()
+            }
+            _ => format!("Install {}, then run it again.", self.kernel_package()),
+        }
+    }
+
+    fn other_driver(&self) -> String {
+        let replace = self.settings.as_ref().is_some_and(|it| it.replace_driver == ReplaceDriver::Replace);
+        let named = self.driver() != DriverChoice::Auto
+            || self.settings.as_ref().is_some_and(|settings| settings.driver_version.is_some());
+        let mut ways = Vec::new();
+        if !replace {
+            ways.push(format!(
+                "have it taken out by its own uninstaller with {}",
+                self.set("replace_driver", "replace")
+            ));
+        }
+        if named {
+            ways.push(
+                "name neither `driver` nor `driver_version`, and the one that is there is kept".to_owned(),
+            );
+        }
+        ways.push("begin with an image that does not have it".to_owned());
+        sentence(&ways)
+    }
+
+    fn unsigned(&self) -> String {
+        let mut ways = vec!["Use the Standard security type".to_owned(), "disable Secure Boot".to_owned()];
+        if self.driver() != DriverChoice::Inbox {
+            ways.push(format!("take the distribution's own driver with {}", self.set("driver", "inbox")));
+        }
+        sentence(&ways)
+    }
+
+    fn stage(&self) -> String {
+        match self.door {
+            Door::Packer if !self.is_offline() => {
+                "Fill the cache with `ofedctl stage` for this guest before the build, or set `stage = true`.".to_owned()
+            }
+            Door::Packer => "Fill the cache with `ofedctl stage` for this guest before the build.".to_owned(),
+            Door::CloudInit => {
+                "Run `ofedctl stage` for this image and kernel on a machine with a network, and put the cache into \
+                 the image."
+                    .to_owned()
+            }
+            Door::Extension => format!(
+                "Run `ofedctl stage` for this image and kernel on a machine with a network, and name that cache with {}.",
+                self.set("cache", "oci://REGISTRY/NAME:TAG")
+            ),
+            Door::Shell => "Run `ofedctl stage` for this target on a machine with a network.".to_owned(),
+        }
+    }
+}
+
+/// Ways that each would do, as one sentence.
+fn sentence(ways: &[String]) -> String {
+    let text = match ways {
+        [] => return String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{}, or {last}", first.join(", ")),
+    };
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISTROS: [&str; 8] = [
+        "ubuntu22.04",
+        "debian12",
+        "almalinux9.6",
+        "ol8.10",
+        "sles15.5",
+        "azurelinux3.0",
+        "centos7.9",
+        "arch1",
+    ];
+
+    fn situations() -> Vec<Situation> {
+        let mut all = vec![Situation::default()];
+        let drivers = [DriverChoice::Auto, DriverChoice::Inbox, DriverChoice::Doca];
+        for distro in DISTROS {
+            for door in Door::ALL {
+                for driver in drivers {
+                    for replace_driver in [ReplaceDriver::Refuse, ReplaceDriver::Replace] {
+                        let settings =
+                            Settings { driver, replace_driver, offline: true, ..Settings::default() };
+                        let distro = Some(distro.parse().unwrap());
+                        all.push(Situation { distro, settings: Some(settings), door });
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Every cause and every reason of a failure, in every situation, with what is advised.
+    fn all_advice() -> Vec<(Situation, String)> {
+        let mut all = Vec::new();
+        for situation in situations() {
+            let causes = Cause::ALL.iter().map(|cause| (cause.reason(), Some(*cause)));
+            let reasons = Reason::ALL.iter().map(|reason| (*reason, None));
+            for (reason, cause) in causes.chain(reasons) {
+                all.push((situation.clone(), situation.remedy(reason, cause)));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn every_cause_has_a_remedy_that_is_a_whole_sentence() {
+        for (_, advice) in all_advice() {
+            assert!(advice.ends_with('.') && advice.starts_with(char::is_uppercase), "{advice}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_advised_that_is_already_set() {
+        for (situation, advice) in all_advice() {
+            let settings = situation.settings.unwrap_or_default();
+            for (key, value) in [
+                ("driver", settings.driver.name()),
+                (
+                    "replace_driver",
+                    if settings.replace_driver == ReplaceDriver::Replace { "replace" } else { "refuse" },
+                ),
+            ] {
+                for door in Door::ALL {
+                    assert!(!advice.contains(&door.setting(key, value)), "{advice}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_distribution_is_told_what_another_calls_it() {
+        let foreign = |family: Family| match family {
+            Family::Debian => ["kernel-modules-extra", "kernel-default", "kernel-uek"],
+            Family::Rhel => ["linux-", "kernel-default", "apt"],
+            Family::Suse | Family::Azure => ["linux-", "kernel-modules-extra", "apt"],
+            Family::Other => ["linux-", "kernel-", "apt"],
+        };
+        let chosen =
+            [Reason::KernelUnsupported, Reason::SecureBoot, Reason::DriverPresent, Reason::CacheMissing];
+        for situation in situations().iter().skip(1) {
+            let causes = Cause::ALL.iter().map(|cause| (cause.reason(), Some(*cause)));
+            for (reason, cause) in causes.chain(chosen.map(|reason| (reason, None))) {
+                let advice = situation.remedy(reason, cause);
+                for word in foreign(situation.family().unwrap()) {
+                    assert!(!advice.split(' ').any(|it| it.starts_with(word)), "{situation:?}: {advice}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_is_written_as_the_door_writes_it() {
+        for (situation, advice) in all_advice() {
+            if situation.door != Door::Shell {
+                assert!(!advice.contains("--set"), "{situation:?}: {advice}");
+            }
+        }
+    }
+}
