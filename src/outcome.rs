@@ -211,11 +211,6 @@ impl Reason {
         Self::ALL.iter().copied().find(|reason| reason.token() == token)
     }
 
-    /// What another program's words mean: the reason of the first sign they hold, or `otherwise`.
-    pub fn by_sign(signs: &[(&str, Self)], words: &str, otherwise: Self) -> Self {
-        signs.iter().find(|(sign, _)| words.contains(sign)).map_or(otherwise, |(_, reason)| *reason)
-    }
-
     /// An error with this reason and its own message.
     pub fn error(self, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Failure { reason: self, cause: None, message: message.into() })

@@ -11,6 +11,7 @@ use crate::host::sandbox::Sandbox;
 use crate::host::unpack::unpack;
 use crate::ledger::Journal;
 use crate::outcome::Reason;
+use crate::packages::diagnose::{self, Doing};
 use crate::packages::dkms::{self, HOLD, Source, TREE};
 use anyhow::Result;
 
@@ -95,7 +96,8 @@ impl Build<'_> {
         }
         let log = format!("{TREE}/{name}/{version}/build/make.log");
         let (kept, lines) = logs::keep(self.host, &log)?;
-        let reason = logs::classify(&format!("{} {lines}", finished.tail), Reason::DkmsBuild);
+        let said = format!("{}\n{lines}", finished.output);
+        let reason = diagnose::reason_of(&said, Doing::Vendors, Reason::DkmsBuild);
         let doing = format!("building the modules of {name} {version} for {kernel}");
         if lines.is_empty() {
             return Err(finished.error(reason, &doing));

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(100);
 /// How much of a child's output is quoted in an error.
 const TAIL_LINES: usize = 12;
-const TAIL_BYTES: u64 = 16 << 10;
+const TAIL_BYTES: u64 = 64 << 10;
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -39,7 +39,9 @@ pub struct Finished {
     pub code: i32,
     /// Its standard output, when it was asked for.
     pub stdout: String,
-    /// The last lines it printed.
+    /// The end of what it printed, as it printed it.
+    pub output: String,
+    /// The last lines of that.
     pub tail: String,
     /// Where all it printed is kept, inside the root.
     pub log: Option<String>,
@@ -171,9 +173,10 @@ impl Host {
         self.wait(&handle, &command)?;
         let ended = handle.into_output().with_context(starting)?;
         let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
-        let tail = tail(&mut output).unwrap_or_default();
+        let output = end_of(&mut output).unwrap_or_default();
+        let tail = tail(&output);
         let code = ended.status.code().unwrap_or_else(|| 128 + ended.status.signal().unwrap_or(0));
-        Ok(Finished { command, code, stdout, tail, log })
+        Ok(Finished { command, code, stdout, output, tail, log })
     }
 
     fn wait(&self, handle: &duct::Handle, command: &str) -> Result<()> {
@@ -212,15 +215,19 @@ impl Host {
     }
 }
 
-/// The last lines of a log, on one line each joined by ` | `, as an error message needs them.
-fn tail(file: &mut File) -> Result<String> {
+/// The end of a log.
+fn end_of(file: &mut File) -> Result<String> {
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
     let mut bytes = Vec::new();
     file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
-    let text = String::from_utf8_lossy(&bytes);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last lines of a log, on one line each joined by ` | `, as an error message needs them.
+fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    Ok(lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | "))
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! verifies. They resolve packages; this program never does.
 
 mod apt;
+pub mod diagnose;
 pub mod dkms;
 mod hold;
 mod installed;

@@ -10,6 +10,7 @@ use crate::host::run::Finished;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
 use crate::packages::Transaction;
+use crate::packages::diagnose::{self, Doing};
 use crate::plan_document::Artifact;
 use anyhow::Result;
 use std::path::Path;
@@ -210,11 +211,9 @@ impl Installer<'_> {
     fn failure(&self, finished: &Finished, doing: &str) -> Result<Failure> {
         let (log, lines) = self.log(&finished.tail)?;
         let said = format!("{lines} | {}", finished.tail);
-        let reason = match logs::classify(&said, options::reason(finished.code)) {
-            // It only checks /usr, so a full disk shows in whatever it could not do.
-            Reason::InstallerFailed if self.work.host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
-            reason => reason,
-        };
+        // It only checks /usr, so a full disk shows in whatever it could not do.
+        let all = format!("{lines}\n{}", finished.output);
+        let reason = diagnose::reason_on(self.work.host, &all, Doing::Vendors, options::reason(finished.code))?;
         let mut error = finished.error(reason, doing);
         if !lines.is_empty() {
             error = reason.error(format!("{error}; its log (all of it in `{log}`): {lines}"));
@@ -258,6 +257,3 @@ impl Installer<'_> {
 fn is_log(name: &str, ending: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == ending)
 }
-
-/// An installer that failed with less room than this failed for want of it.
-const LITTLE_SPACE: u64 = 16 << 20;

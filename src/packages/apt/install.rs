@@ -3,6 +3,7 @@
 //! Sources, lists and caches of the root are not used and not changed: a private `/run` holds
 //! the packages and everything apt writes on the way.
 
+use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -12,8 +13,6 @@ use anyhow::Result;
 
 /// Where apt keeps its lists and caches meanwhile, inside the root's private `/run`.
 const SCRATCH: &str = "/run/ofedctl/apt";
-/// A package manager that failed with less room than this failed for want of it.
-const LITTLE_SPACE: u64 = 16 << 20;
 pub(super) const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
 /// Which packages of a vendor's repository are not taken.
 pub(super) const PREFERENCES: &str = "/var/lib/ofedctl/repo/preferences";
@@ -49,11 +48,8 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
 
 pub(super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
     let finished = host.run(&cmd(host, transaction, transaction.packages))?;
-    let reason = match classify(&finished.tail) {
-        // With no room left, not even the log could be written to the end.
-        Reason::PackageManager if host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
-        reason => reason,
-    };
+    let doing = Doing::Installing(Speaker::Apt);
+    let reason = diagnose::reason_on(host, &finished.output, doing, Reason::PackageManager)?;
     finished.check(reason, &format!("installing {}", transaction.packages.join(" "))).map(drop)
 }
 
@@ -65,24 +61,6 @@ pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names
     let mark = Cmd::new("/bin/sh").args(["-c", &script, "apt-mark"]).args(names).env("APT_CONFIG", CONFIG);
     let finished = host.run(&mark.inside(transaction.sandbox(host)))?;
     finished.check(Reason::PackageManager, "marking dependencies as such").map(drop)
-}
-
-/// What apt's last lines mean. apt resolves before it changes anything, so the first signs mean that the root
-/// is untouched.
-pub(super) fn classify(tail: &str) -> Reason {
-    const SIGNS: [(&str, Reason); 10] = [
-        ("Unable to locate package", Reason::CacheMissing),
-        ("has no installation candidate", Reason::CacheMissing),
-        ("but it is not installable", Reason::CacheMissing),
-        ("but it is not going to be installed", Reason::CacheMissing),
-        ("is to be installed", Reason::CacheMissing),
-        ("Hash Sum mismatch", Reason::DigestMismatch),
-        ("No space left on device", Reason::NoSpace),
-        ("have enough free space", Reason::NoSpace),
-        ("Could not get lock", Reason::LockTimeout),
-        ("Unable to acquire the dpkg frontend lock", Reason::LockTimeout),
-    ];
-    Reason::by_sign(&SIGNS, tail, Reason::PackageManager)
 }
 
 /// One shell inside the sandbox reads the repository's index and then installs: both need the same private `/run`.
@@ -124,27 +102,4 @@ pub(super) fn around(host: &Host, transaction: &Transaction, program: &[String])
         .args(program.iter().cloned())
         .env("APT_CONFIG", CONFIG)
         .inside(transaction.sandbox(host))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_apt_says_becomes_the_reason_a_user_can_act_on() {
-        let table = [
-            ("E: Unable to locate package perftest", Reason::CacheMissing),
-            ("rdma-core : Depends: libnl-3-200 but it is not installable", Reason::CacheMissing),
-            ("dpkg: error: unable to write: No space left on device", Reason::NoSpace),
-            ("E: You don't have enough free space in /var/cache/apt/archives/.", Reason::NoSpace),
-            ("E: Could not get lock /var/lib/dpkg/lock-frontend", Reason::LockTimeout),
-            (
-                "installed perftest package post-installation script returned error exit status 7",
-                Reason::PackageManager,
-            ),
-        ];
-        for (tail, reason) in table {
-            assert_eq!(classify(tail), reason, "{tail}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! What would have to be fetched for a target: asked of apt, in a state of its own.
 
+use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{Base, Download, Resolution, ResolveRequest};
 use super::vendor_repo::NO_FOREIGN_DKMS;
 use super::{dpkg, sources};
@@ -30,7 +31,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     let doing = format!("resolving {}", packages.join(" "));
     let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
     let printed = host.run(&install.args(packages).captured())?;
-    let reason = if misses_headers(&printed.tail) { Reason::HeadersMissing } else { Reason::ResolveFailed };
+    let reason = diagnose::reason_of(&printed.output, Doing::Resolving(Speaker::Apt), Reason::ResolveFailed);
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     if let Some(vendor_repo) = request.vendor_repo {
@@ -68,13 +69,6 @@ fn with_candidates(policy: &str) -> Vec<String> {
         }
     }
     names
-}
-
-/// Whether what apt cannot find are kernel headers: mirrors drop those of old kernels.
-fn misses_headers(tail: &str) -> bool {
-    let about_headers = |line: &str| line.contains("linux-headers-");
-    let missing = ["Unable to locate package", "has no installation candidate", "Couldn't find any package"];
-    tail.split(" | ").any(|line| about_headers(line) && missing.iter().any(|sign| line.contains(sign)))
 }
 
 /// apt with everything it reads and writes in one private folder.
@@ -293,12 +287,6 @@ mod tests {
         let policy = "quilt:\n  Installed: (none)\n  Candidate: 0.67\n  Version table:\n     0.67 500\n\
                       dpatch:\n  Installed: (none)\n  Candidate: (none)\n  Version table:\nm4:\n  Candidate: 1\n";
         assert_eq!(with_candidates(policy), ["quilt", "m4"]);
-    }
-
-    #[test]
-    fn headers_that_mirrors_have_dropped_have_a_reason_of_their_own() {
-        assert!(misses_headers("a | E: Unable to locate package linux-headers-6.1.0-1-amd64 | b"));
-        assert!(!misses_headers("E: Unable to locate package quilt | linux-headers-6.1.0-1-amd64 is there"));
     }
 
     proptest::proptest! {

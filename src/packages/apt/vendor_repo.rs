@@ -1,8 +1,9 @@
 //! The packages in a vendor's file, for apt: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
+use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction, VendorRepo};
 use super::INDEX;
-use super::install::{PREFERENCES, SOURCE_LIST, classify};
+use super::install::{PREFERENCES, SOURCE_LIST};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::hex;
@@ -140,7 +141,8 @@ pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Resu
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--install", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;
-    let reason = classify(&finished.tail);
+    let doing = Doing::Installing(Speaker::Apt);
+    let reason = diagnose::reason_on(host, &finished.output, doing, Reason::PackageManager)?;
     finished.check(reason, &format!("installing `{title}`"))?;
     let folder = host.root.list("/usr/share").into_iter().rev().filter(|name| name.starts_with("doca-host-"));
     let folders = folder.flat_map(|name| [format!("/usr/share/{name}/repo"), format!("/usr/share/{name}")]);

@@ -3,6 +3,7 @@
 //! Repositories, caches and settings of the root are not used and not changed. What a manager writes on the way lies
 //! in a folder of its own below `/run` and is gone afterwards.
 
+use super::super::diagnose::{self, Doing};
 use super::super::{REPOSITORY, Transaction};
 use super::{Dialect, database};
 use crate::host::Host;
@@ -15,8 +16,6 @@ use anyhow::Result;
 pub(super) const SCRATCH: &str = "/run/ofedctl/packages";
 pub(super) const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
 pub(super) const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
-/// A package manager that failed with less room than this failed for want of it.
-const LITTLE_SPACE: u64 = 16 << 20;
 
 pub(super) fn lay_out(dialect: &Dialect, root: &Root) -> Result<()> {
     // Signatures were checked while staging; the index was checked by us, and the packages are checked by it.
@@ -111,11 +110,8 @@ fn run(
     if dialect.hints.contains(&finished.code) {
         return Ok(());
     }
-    let reason = match classify(&finished.tail) {
-        // With no room left, not even the log could be written to the end.
-        Reason::PackageManager if host.root.free_bytes()? < LITTLE_SPACE => Reason::NoSpace,
-        reason => reason,
-    };
+    let heard = Doing::Installing(dialect.speaker);
+    let reason = diagnose::reason_on(host, &finished.output, heard, Reason::PackageManager)?;
     finished.check(reason, doing).map(drop)
 }
 
@@ -133,40 +129,6 @@ pub(super) fn configured(cmd: Cmd, transaction: &Transaction) -> Cmd {
     cmd.env("ZYPP_CONF", CONFIG).env("ZYPP_LOCK_TIMEOUT", transaction.patience.as_secs().to_string())
 }
 
-/// What the managers' last lines mean. They resolve, and test the transaction, before they change anything, so all
-/// but the last sign of a full disk mean that the root is untouched.
-pub(super) fn classify(tail: &str) -> Reason {
-    const SIGNS: [(&str, Reason); 26] = [
-        ("Unable to find a match", Reason::CacheMissing),
-        ("No match for argument", Reason::CacheMissing),
-        ("nothing provides", Reason::CacheMissing),
-        ("nothing_provides", Reason::CacheMissing),
-        ("No package ", Reason::CacheMissing),
-        ("No matching packages", Reason::CacheMissing),
-        ("matching packages not found", Reason::CacheMissing),
-        ("Requires: ", Reason::CacheMissing),
-        ("not found in package names", Reason::CacheMissing),
-        ("No provider of", Reason::CacheMissing),
-        ("not available", Reason::CacheMissing),
-        ("hecksum doesn't match", Reason::DigestMismatch),
-        ("hecksum mismatch", Reason::DigestMismatch),
-        ("igest verification failed", Reason::DigestMismatch),
-        ("more space needed", Reason::NoSpace),
-        ("needs at least", Reason::NoSpace),
-        ("No space left on device", Reason::NoSpace),
-        ("does not verify: ", Reason::RepositoryKey),
-        ("GPG check FAILED", Reason::RepositoryKey),
-        ("conflicts with", Reason::PackageConflict),
-        ("conflicts between attempted installs", Reason::PackageConflict),
-        ("onflicts with ", Reason::PackageConflict),
-        ("obsoletes ", Reason::PackageConflict),
-        ("already locked by", Reason::LockTimeout),
-        ("another copy is running", Reason::LockTimeout),
-        ("System management is locked", Reason::LockTimeout),
-    ];
-    Reason::by_sign(&SIGNS, tail, Reason::PackageManager)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,27 +138,5 @@ mod tests {
         let file = "kernel-devel-4.18.0-553.el8_10.x86_64.rpm";
         assert!(is_file_of(file, "kernel-devel-4.18.0-553.el8_10") && is_file_of(file, "kernel-devel"));
         assert!(!is_file_of(file, "kernel") && !is_file_of("repodata", "repodata"));
-    }
-
-    #[test]
-    fn what_the_managers_say_becomes_the_reason_a_user_can_act_on() {
-        let table = [
-            ("Error: Unable to find a match: perftest", Reason::CacheMissing),
-            ("- nothing provides libibverbs needed by rdma-core-48.0-1.el8.x86_64", Reason::CacheMissing),
-            ("No package perftest available.", Reason::CacheMissing),
-            ("'perftest' not found in package names. Trying capabilities.", Reason::CacheMissing),
-            ("At least 25MB more space needed on the / filesystem.", Reason::NoSpace),
-            (
-                "file /usr/bin/x from install of a-1-1.x86_64 conflicts with file from package b-1-1.x86_64",
-                Reason::PackageConflict,
-            ),
-            ("package a-1-1.x86_64 does not verify: no signature", Reason::RepositoryKey),
-            ("package a-1-1.x86_64 conflicts with b provided by b-1-1.x86_64", Reason::PackageConflict),
-            ("System management is locked by the application with pid 7 (zypper).", Reason::LockTimeout),
-            ("error: %prein(a-1-1.noarch) scriptlet failed, exit status 7", Reason::PackageManager),
-        ];
-        for (tail, reason) in table {
-            assert_eq!(classify(tail), reason, "{tail}");
-        }
     }
 }

@@ -16,6 +16,7 @@ mod vendor_repo;
 pub(super) mod yum;
 pub(super) mod zypper;
 
+use super::diagnose::Speaker;
 use super::{
     Arrived, Format, HoldPlace, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
     Transaction, VendorGuard, VendorRepo,
@@ -50,6 +51,8 @@ const NUMBERS: [&str; 4] =
 
 /// What one of these managers does its own way.
 pub(super) struct Dialect {
+    /// Whose words its output holds.
+    speaker: Speaker,
     /// The program.
     program: &'static str,
     /// Its command line for an action on the local repository, up to the names of packages.

@@ -2,9 +2,11 @@
 
 use super::super::HoldPlace;
 use super::{Dialect, install, vendor_repo};
+use crate::packages::diagnose::Speaker;
 
 /// What tdnf does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
+    speaker: Speaker::Tdnf,
     program: "tdnf",
     command: install::command_by_config,
     reinstall: "reinstall",

@@ -1,7 +1,8 @@
 //! The packages in a vendor's file, for rpm: those of DOCA-Host's repository package, and those of an `MLNX_OFED` archive.
 
+use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction, VendorRepo};
-use super::install::{REPOSITORIES, SCRATCH, classify, configured};
+use super::install::{REPOSITORIES, SCRATCH, configured};
 use super::{Dialect, INDEX};
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -158,7 +159,8 @@ pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Resu
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("rpm").args(["--upgrade", "--replacepkgs", "--nosignature", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;
-    let reason = classify(&finished.tail);
+    let doing = Doing::Installing(Speaker::Rpm);
+    let reason = diagnose::reason_on(host, &finished.output, doing, Reason::PackageManager)?;
     finished.check(reason, &format!("installing `{title}`"))?;
     let folder = repository_in(&host.root).ok_or_else(|| {
         let what = format!("`{title}` was installed, and there is no repository in `/usr/share/doca-host*`");

@@ -3,9 +3,11 @@
 use super::super::HoldList;
 use super::dnf::KERNEL_PACKAGES;
 use super::{Dialect, hold, install, vendor_repo};
+use crate::packages::diagnose::Speaker;
 
 /// What yum does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
+    speaker: Speaker::Yum,
     program: "yum",
     command: install::command_by_config,
     reinstall: "reinstall",

@@ -3,6 +3,7 @@
 use super::super::HoldList;
 use super::install::{REPOSITORIES, SCRATCH};
 use super::{Dialect, hold};
+use crate::packages::diagnose::Speaker;
 
 /// What it is not to install, in place of what the image locks.
 const LOCKS: &str = "/var/lib/ofedctl/repo/locks";
@@ -12,6 +13,7 @@ const VENDORS_DKMS: &str =
 
 /// What zypper does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
+    speaker: Speaker::Zypper,
     program: "zypper",
     command,
     reinstall: "install --force",

@@ -4,9 +4,11 @@ pub(super) mod resolve;
 
 use super::super::HoldList;
 use super::{Dialect, hold, install, vendor_repo};
+use crate::packages::diagnose::Speaker;
 
 /// What dnf does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
+    speaker: Speaker::Dnf,
     program: "dnf",
     command: install::command_by_config,
     reinstall: "reinstall",

@@ -1,5 +1,6 @@
 //! What would have to be fetched for a target: asked of dnf, in a state of its own.
 
+use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
 use super::super::hold::RDMA_PACKAGES;
 use super::super::{sources, vendor_repo};
@@ -93,7 +94,9 @@ pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result
     }
     if finished.code != 0 {
         let doing = format!("resolving {}", request.packages.join(" "));
-        return Err(classify(&finished.tail).error(format!("{doing}: dnf said: {}", finished.tail)));
+        let heard = Doing::Resolving(Speaker::Dnf);
+        let reason = diagnose::reason_of(&finished.output, heard, Reason::ResolveFailed);
+        return Err(reason.error(format!("{doing}: dnf said: {}", finished.tail)));
     }
     let answer: Answer = finished
         .stdout
@@ -126,21 +129,6 @@ fn download(package: Package) -> Result<Download> {
             .error(format!("the repository gives `{name}` no SHA-256 but {digest_kind}")));
     }
     Ok(Download { url, name, file, size, sha256: digest })
-}
-
-/// What dnf could not do.
-fn classify(tail: &str) -> Reason {
-    let about = |signs: &[&str]| signs.iter().any(|sign| tail.contains(sign));
-    // Of a kernel nothing but its headers, sources and symbols is ever asked for.
-    if about(&["missing packages: kernel-"]) {
-        Reason::HeadersMissing
-    } else if about(&[" is there for the kernel "]) {
-        Reason::KernelUnsupported
-    } else if about(&["GPG", "gpgkey", "key import", "signature"]) {
-        Reason::RepositoryKey
-    } else {
-        Reason::ResolveFailed
-    }
 }
 
 /// What stands for `$releasever` where neither the database nor a variable tells: the major version, except where

@@ -1,0 +1,276 @@
+//! What the words of package managers, of the vendor's installer and of what they call mean: the reason a user can act
+//! on, and the line that says it.
+//!
+//! Every phrase is known by the program it comes from and by how its line begins ([`table`]). Anything else in an
+//! output, such as what a package's script prints, means nothing here.
+
+mod table;
+
+use crate::host::Host;
+use crate::outcome::Reason;
+use anyhow::Result;
+use std::borrow::Cow;
+use table::{Meaning, ROWS, Row};
+
+/// A program that failed with less room than this failed for want of it.
+const LITTLE_SPACE: u64 = 16 << 20;
+
+/// A program whose words are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// apt-get.
+    Apt,
+    /// dpkg and dpkg-deb.
+    Dpkg,
+    /// dnf and its library.
+    Dnf,
+    /// yum 3.
+    Yum,
+    /// tdnf.
+    Tdnf,
+    /// zypper.
+    Zypper,
+    /// rpm and its library, which all of these call.
+    Rpm,
+    /// `mlnxofedinstall` and what it calls of its own.
+    Installer,
+    /// DKMS, the compiler that it runs, and kmod.
+    Builder,
+    /// Any program that fails at the system's hand: its name, a colon, and what the C library says.
+    System,
+}
+
+/// Whose words an output holds, and what was being done.
+#[derive(Debug, Clone, Copy)]
+pub enum Doing {
+    /// Asking which packages are to be fetched; from the package sources of the target.
+    Resolving(Speaker),
+    /// Installing from the local repository, and from nothing else.
+    Installing(Speaker),
+    /// Running the vendor's installer, or building its modules.
+    Vendors,
+}
+
+impl Doing {
+    fn hears(self, speaker: Speaker) -> bool {
+        use Speaker::{Apt, Dpkg, Rpm, System};
+        match self {
+            Self::Vendors => true,
+            Self::Resolving(manager) | Self::Installing(manager) => {
+                let below = if manager == Apt { Dpkg } else { Rpm };
+                [manager, below, System].contains(&speaker)
+            }
+        }
+    }
+
+    const fn reason(self, meaning: Meaning) -> Reason {
+        match (meaning, self) {
+            (Meaning::Is(reason), _) => reason,
+            (Meaning::NoHeaders | Meaning::NoPackage | Meaning::Unmet, Self::Installing(_)) => {
+                Reason::CacheMissing
+            }
+            (Meaning::NoHeaders, _) => Reason::HeadersMissing,
+            (Meaning::NoPackage | Meaning::Unmet, Self::Resolving(_)) => Reason::ResolveFailed,
+            (Meaning::NoPackage, Self::Vendors) => Reason::PrerequisitesMissing,
+            (Meaning::Unmet, Self::Vendors) => Reason::PackageConflict,
+        }
+    }
+}
+
+/// What an output means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// The reason.
+    pub reason: Reason,
+    /// The line that says it.
+    pub line: String,
+}
+
+/// Finds the cause in an output. Causes stand before their consequences in the table, so the first row that one of the
+/// lines is of counts, wherever the line stands.
+pub fn diagnose(output: &str, doing: Doing) -> Option<Diagnosis> {
+    let output = plain(output);
+    let lines: Vec<&str> = output.lines().flat_map(|line| line.split(" | ")).map(beginning).collect();
+    ROWS.iter().filter(|row| doing.hears(row.from)).find_map(|row| {
+        let line = lines.iter().find(|line| is_of(row, line))?;
+        Some(Diagnosis { reason: doing.reason(row.means), line: (*line).to_owned() })
+    })
+}
+
+/// The reason in an output; `otherwise` where it has no words that are known.
+pub fn reason_of(output: &str, doing: Doing, otherwise: Reason) -> Reason {
+    diagnose(output, doing).map_or(otherwise, |diagnosis| diagnosis.reason)
+}
+
+/// The same, of a program that works on a root: whose last words may be missing because there was no room for them.
+pub fn reason_on(host: &Host, output: &str, doing: Doing, otherwise: Reason) -> Result<Reason> {
+    let is_vague = matches!(otherwise, Reason::PackageManager | Reason::InstallerFailed);
+    match diagnose(output, doing) {
+        Some(diagnosis) => Ok(diagnosis.reason),
+        None if is_vague && host.root.free_bytes()? < LITTLE_SPACE => Ok(Reason::NoSpace),
+        None => Ok(otherwise),
+    }
+}
+
+/// Text without the colours that some programs print to anything (ECMA-48: ESC `[`, parameters, a letter), and with a
+/// line of its own for what a carriage return wrote over.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' if rest.peek() == Some(&'[') => {
+                rest.next();
+                while rest.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {}
+            }
+            '\r' => plain.push('\n'),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+/// A line without what stands before its words: blanks, and the kernel's time.
+fn beginning(line: &str) -> &str {
+    let line = line.trim();
+    let time = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let is_time = |text: &str| text.trim().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    time.filter(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest)
+}
+
+fn is_of(row: &Row, line: &str) -> bool {
+    if row.from != Speaker::Apt {
+        return row.begins.iter().any(|pattern| begins(line, pattern));
+    }
+    // How bad apt finds it depends on what it did before, and it says `Error:` for `E:` since its version 2.9.
+    let grades = ["E: ", "W: ", "Error: ", "Warning: "];
+    let rest = grades.iter().find_map(|grade| line.strip_prefix(grade));
+    let line = rest.map_or(Cow::Borrowed(line), |rest| Cow::Owned(format!("E: {rest}")));
+    row.begins.iter().any(|pattern| begins(&line, pattern))
+}
+
+/// Whether a line begins with a pattern: `*` stands for anything, `@` at its beginning for one word.
+fn begins(line: &str, pattern: &str) -> bool {
+    let word = pattern.strip_prefix('@');
+    let mut pieces = word.unwrap_or(pattern).split('*');
+    let first = pieces.next().unwrap_or_default();
+    let rest = match word {
+        None => line.strip_prefix(first),
+        Some(_) => line
+            .split_once(first)
+            .filter(|(word, _)| !word.is_empty() && !word.contains(char::is_whitespace))
+            .map(|(_, rest)| rest),
+    };
+    let Some(mut rest) = rest else { return false };
+    for piece in pieces {
+        let Some((_, after)) = rest.split_once(piece) else { return false };
+        rest = after;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Speaker; 10] = [
+        Speaker::Apt,
+        Speaker::Dpkg,
+        Speaker::Dnf,
+        Speaker::Yum,
+        Speaker::Tdnf,
+        Speaker::Zypper,
+        Speaker::Rpm,
+        Speaker::Installer,
+        Speaker::Builder,
+        Speaker::System,
+    ];
+
+    #[test]
+    fn every_row_is_found_by_the_line_it_was_taken_from() {
+        for row in ROWS {
+            let found = diagnose(row.line, Doing::Vendors);
+            let wanted = Doing::Vendors.reason(row.means);
+            assert_eq!(found.map(|found| found.reason), Some(wanted), "{}", row.line);
+        }
+        for speaker in ALL {
+            assert!(ROWS.iter().any(|row| row.from == speaker), "no row of {speaker:?}");
+        }
+    }
+
+    #[test]
+    fn every_beginning_is_anchored_to_the_line() {
+        for row in ROWS {
+            for begin in row.begins {
+                assert!(!begin.starts_with('*') && !begin.is_empty(), "{begin}");
+                let in_the_middle = format!("in the middle {}", row.line);
+                assert!(!begins(&in_the_middle, begin), "{begin} is found in the middle of a line");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_scriptlet_prints_is_not_taken_for_the_managers_words() {
+        let tail = "openibd: device not available | warning: %post(mlnx-ofa_kernel-5.8-1.x86_64) scriptlet failed, \
+            exit status 1 | Error in POSTIN scriptlet in rpm package mlnx-ofa_kernel";
+        assert_eq!(diagnose(tail, Doing::Installing(Speaker::Dnf)), None);
+        // Another manager's words are no better.
+        assert_eq!(diagnose("E: Unable to locate package x", Doing::Installing(Speaker::Dnf)), None);
+    }
+
+    #[test]
+    fn colours_and_the_kernels_time_do_not_hide_the_words() {
+        // xcat-core, issue 3701.
+        let coloured =
+            "\u{1b}[31mError: The current MLNX_OFED_LINUX is intended for rhel7.5alternate\u{1b}[0m";
+        assert_eq!(reason_of(coloured, Doing::Vendors, Reason::InstallerFailed), Reason::WrongPackage);
+        let timed = "[   12.345678] Loading of module with unavailable key is rejected";
+        assert_eq!(reason_of(timed, Doing::Vendors, Reason::InstallerFailed), Reason::SecureBoot);
+    }
+
+    #[test]
+    fn the_cause_counts_and_not_what_follows_from_it() {
+        let table = [
+            (
+                Doing::Resolving(Speaker::Apt),
+                "E: Unable to locate package rdma-core | W: Failed to fetch http://deb.debian.org/debian/dists/\
+                 bookworm/InRelease  Temporary failure resolving 'deb.debian.org'",
+                Reason::NameUnknown,
+            ),
+            (
+                Doing::Vendors,
+                "Error: One or more required packages for installing OFED-internal are missing. | Run: | zypper \
+                 install kernel-source | Failed to build MLNX_OFED_LINUX for 5.3.18-150300.38.53-azure",
+                Reason::PrerequisitesMissing,
+            ),
+            (
+                Doing::Installing(Speaker::Apt),
+                "rdma-core : Depends: libnl-3-200 but it is not installable\nE: Unable to correct problems, you have \
+                 held broken packages.",
+                Reason::CacheMissing,
+            ),
+        ];
+        for (doing, output, reason) in table {
+            assert_eq!(reason_of(output, doing, Reason::Internal), reason, "{output}");
+        }
+    }
+
+    #[test]
+    fn a_missing_package_is_missed_by_whoever_was_to_bring_it() {
+        let said = "E: Unable to locate package linux-headers-6.1.0-1-amd64";
+        let of = |doing| reason_of(said, doing, Reason::Internal);
+        assert_eq!(of(Doing::Installing(Speaker::Apt)), Reason::CacheMissing);
+        assert_eq!(of(Doing::Resolving(Speaker::Apt)), Reason::HeadersMissing);
+        assert_eq!(
+            reason_of("E: Unable to locate package x", Doing::Vendors, Reason::Internal),
+            Reason::PrerequisitesMissing
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_output_can_be_read(output in "(E: |\\[|\u{1b}|\r|Error: |: |[ -~é\n]){0,80}") {
+            let _ = diagnose(&output, Doing::Vendors);
+        }
+    }
+}
