@@ -116,7 +116,7 @@ fn the_proxy_of_the_settings_serves_all_of_staging_and_its_password_is_seen_nowh
     // A proxy that is not there is named, and no more than that.
     root.write("etc/ofedctl/config.yaml", "proxy: http://me:hushhush@127.0.0.1:9\nretries: 0\n");
     let refused = program::finish(program::program(&args));
-    refused.expect(14, "resolve-failed");
+    refused.expect(14, "download-failed");
     assert!(refused.stderr.contains("Could not connect to 127.0.0.1:9"), "{refused:?}");
     let logs = root.read("var/log/azure/ib-vmext-status");
     for said in [&staged.stdout, &staged.stderr, &refused.stdout, &refused.stderr, &logs] {

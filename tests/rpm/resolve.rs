@@ -126,16 +126,18 @@ fn modules_for_the_images_own_kernel_are_taken_and_no_other_kernel() {
 
 #[test]
 fn a_pinned_minor_release_is_the_variable_the_image_sets() {
-    let folder = crate::common::scratch();
+    // In the target: what a source names by path is looked for there.
+    let target = Target::new(&[(
+        "etc/yum.repos.d/a.repo",
+        "[a]\nname=a\nbaseurl=file:///srv/$releasever\ngpgcheck=0\n",
+    )]);
     for release in ["8", "8.6"] {
-        let place = folder.path().join(release);
-        std::fs::create_dir(&place).unwrap();
+        let place = target.path().join("srv").join(release);
+        std::fs::create_dir_all(&place).unwrap();
         let version = if release == "8" { "48" } else { "37" };
         Rpm::plain("rdma-core", version, "").build(&place);
         index(&place);
     }
-    let file = format!("[a]\nname=a\nbaseurl=file://{}/$releasever\ngpgcheck=0\n", folder.path().display());
-    let target = Target::new(&[("etc/yum.repos.d/a.repo", &file)]);
     let resolved = |target: &Target| {
         let resolution = target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap();
         files(&resolution).join(" ")
@@ -223,9 +225,10 @@ fn packages_are_used_only_when_signed_with_the_key_their_repository_names() {
     }
     right.sign(folder.path());
     index(folder.path());
-    let address = folder.path().display();
+    let shop = Web::serve(folder.path());
+    let address = shop.address();
     let repository = format!(
-        "[a]\nname=a\nbaseurl=file://{address}\ngpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/KEY-$releasever\n"
+        "[a]\nname=a\nbaseurl={address}\ngpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/KEY-$releasever\n"
     );
     let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository)]);
     let cache = crate::common::scratch();

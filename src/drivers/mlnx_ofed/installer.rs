@@ -213,7 +213,8 @@ impl Installer<'_> {
         let said = format!("{lines} | {}", finished.tail);
         // It only checks /usr, so a full disk shows in whatever it could not do.
         let all = format!("{lines}\n{}", finished.output);
-        let reason = diagnose::reason_on(self.work.host, &all, Doing::Vendors, options::reason(finished.code))?;
+        let reason =
+            diagnose::reason_on(self.work.host, &all, Doing::Vendors, options::reason(finished.code))?;
         let mut error = finished.error(reason, doing);
         if !lines.is_empty() {
             error = reason.error(format!("{error}; its log (all of it in `{log}`): {lines}"));

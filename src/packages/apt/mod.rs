@@ -5,6 +5,7 @@ mod hold;
 mod install;
 mod resolve;
 mod sources;
+mod target_config;
 mod vendor_repo;
 
 use super::{

@@ -3,7 +3,7 @@
 use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{Base, Download, Resolution, ResolveRequest};
 use super::vendor_repo::NO_FOREIGN_DKMS;
-use super::{dpkg, sources};
+use super::{dpkg, sources, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::Cmd;
@@ -15,23 +15,35 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+const HEARD: Doing = Doing::Resolving(Speaker::Apt);
+const READING: &str = "reading the target's package sources";
+
 /// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
 pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
-    let apt = Isolated::prepare(scratch.path(), request)?;
+    let apt = Isolated::prepare(host, scratch.path(), request)?;
     host.events.info(format!("asking apt about {} packages", request.packages.len()));
     let update = host.run(&apt.cmd("apt-get").arg("update"))?;
-    if update.tail.contains("W: ") || update.tail.contains("E: ") {
-        host.events.warn(format!("apt-get update said: {}", update.tail));
+    // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
+    let trouble = diagnose::diagnose(&update.output, HEARD);
+    if update.code != 0 {
+        return Err(diagnose::told(host, &update, trouble, READING, request.distro));
     }
-    update.check(Reason::ResolveFailed, "reading the target's package sources")?;
+    if let Some(trouble) = &trouble {
+        host.events.warn(format!("apt-get update said: {}", trouble.line));
+    }
 
     let packages = packages(host, &apt, request)?;
     let doing = format!("resolving {}", packages.join(" "));
     let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
     let printed = host.run(&install.args(packages).captured())?;
-    let reason = diagnose::reason_of(&printed.output, Doing::Resolving(Speaker::Apt), Reason::ResolveFailed);
+    let reason = diagnose::reason_of(&printed.output, HEARD, Reason::ResolveFailed);
+    if printed.code != 0
+        && let Some(trouble) = trouble
+    {
+        return Err(diagnose::told(host, &update, Some(trouble), READING, request.distro));
+    }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     if let Some(vendor_repo) = request.vendor_repo {
@@ -74,17 +86,22 @@ fn with_candidates(policy: &str) -> Vec<String> {
 /// apt with everything it reads and writes in one private folder.
 struct Isolated {
     options: Vec<String>,
+    /// The settings it works by, in place of this machine's.
+    settings: PathBuf,
 }
 
 impl Isolated {
-    fn prepare(scratch: &Path, request: &ResolveRequest) -> Result<Self> {
+    fn prepare(host: &Host, scratch: &Path, request: &ResolveRequest) -> Result<Self> {
         let preparing = || format!("cannot prepare `{}`", scratch.display());
         // apt drops privileges for some helpers; they read keys and sources from here.
         fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "etc"] {
             fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
         }
-        sources::copy(request.sources, &scratch.join("etc"), &scratch.join("keys"))?;
+        let named = scratch.join("named");
+        sources::copy(request.sources, &scratch.join("etc"), &named)?;
+        let target = sources::Target { root: request.sources, named: &named };
+        let settings = target_config::write(host, &target, scratch)?;
         if let Some(vendor_repo) = request.vendor_repo {
             add_source(&scratch.join("etc"), &vendor_repo.folder).with_context(preparing)?;
         }
@@ -103,7 +120,7 @@ impl Isolated {
             "APT::Sandbox::User=root".to_owned(),
             "Acquire::ForceHash=SHA256".to_owned(),
             "Acquire::Languages=none".to_owned(),
-            "Acquire::Retries=3".to_owned(),
+            "Acquire::Retries=2".to_owned(),
         ];
         let mut options: Vec<String> =
             options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect();
@@ -112,18 +129,19 @@ impl Isolated {
             write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
             options.extend(["-c".to_owned(), show(file)]);
         }
-        Ok(Self { options })
+        Ok(Self { options, settings })
     }
 
     fn cmd(&self, program: &str) -> Cmd {
-        let cmd = Cmd::new(program).args(self.options.iter().cloned());
+        let settings = self.settings.display().to_string();
+        let cmd = Cmd::new(program).args(self.options.iter().cloned()).env("APT_CONFIG", settings);
         match asked_directly() {
             Some(hosts) => cmd.env("no_proxy", hosts),
             None => cmd,
         }
     }
 
-    /// The machine's proxy for apt, because a repository that apt reaches may not be reachable without it.
+    /// The target's proxy for apt, because a repository that apt reaches may not be reachable without it.
     fn proxy(&self, host: &Host) -> Option<String> {
         let asked = host
             .run(&self.cmd("apt-config").args(["shell", "PROXY", "Acquire::http::Proxy"]).captured())
@@ -133,7 +151,7 @@ impl Isolated {
     }
 }
 
-/// The proxy in apt's words, read after the machine's own configuration. Not an option, because those are for everyone
+/// The proxy in apt's words, read after the target's own configuration. Not an option, because those are for everyone
 /// to see.
 fn proxy_lines(proxy: &str) -> Result<String> {
     if proxy.chars().any(|c| c == '"' || c.is_control()) {
@@ -145,7 +163,7 @@ fn proxy_lines(proxy: &str) -> Result<String> {
     Ok(format!("{own_ways}{}{}", line("http"), line("https")))
 }
 
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())
 }

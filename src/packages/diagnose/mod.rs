@@ -7,10 +7,12 @@
 mod table;
 
 use crate::host::Host;
+use crate::host::run::Finished;
 use crate::outcome::Reason;
+use crate::target::Distro;
 use anyhow::Result;
 use std::borrow::Cow;
-use table::{Meaning, ROWS, Row};
+use table::{Meaning, ROWS};
 
 /// A program that failed with less room than this failed for want of it.
 const LITTLE_SPACE: u64 = 16 << 20;
@@ -53,12 +55,15 @@ pub enum Doing {
 
 impl Doing {
     fn hears(self, speaker: Speaker) -> bool {
-        use Speaker::{Apt, Dpkg, Rpm, System};
+        use Speaker::{Apt, Dnf, Dpkg, Rpm, System, Tdnf, Yum};
         match self {
             Self::Vendors => true,
             Self::Resolving(manager) | Self::Installing(manager) => {
                 let below = if manager == Apt { Dpkg } else { Rpm };
-                [manager, below, System].contains(&speaker)
+                // `yum` is a link to dnf in Enterprise Linux 8, and to tdnf in Azure Linux, which has dnf as well.
+                let namesakes = [Dnf, Yum, Tdnf];
+                let is_namesake = namesakes.contains(&manager) && namesakes.contains(&speaker);
+                is_namesake || [manager, below, System].contains(&speaker)
             }
         }
     }
@@ -92,7 +97,9 @@ pub fn diagnose(output: &str, doing: Doing) -> Option<Diagnosis> {
     let output = plain(output);
     let lines: Vec<&str> = output.lines().flat_map(|line| line.split(" | ")).map(beginning).collect();
     ROWS.iter().filter(|row| doing.hears(row.from)).find_map(|row| {
-        let line = lines.iter().find(|line| is_of(row, line))?;
+        // Of several lines the fullest is told: those with an address stand first in a row.
+        let line =
+            row.begins.iter().find_map(|begin| lines.iter().find(|line| is_of(row.from, begin, line)))?;
         Some(Diagnosis { reason: doing.reason(row.means), line: (*line).to_owned() })
     })
 }
@@ -110,6 +117,54 @@ pub fn reason_on(host: &Host, output: &str, doing: Doing, otherwise: Reason) -> 
         None if is_vague && host.root.free_bytes()? < LITTLE_SPACE => Ok(Reason::NoSpace),
         None => Ok(otherwise),
     }
+}
+
+/// The error of a program that was to read package sources: one line that says what failed first, and the way out where
+/// there is a known one.
+pub fn told(
+    host: &Host,
+    finished: &Finished,
+    diagnosis: Option<Diagnosis>,
+    doing: &str,
+    distro: &Distro,
+) -> anyhow::Error {
+    let Some(Diagnosis { reason, line }) = diagnosis else {
+        return finished.error(Reason::ResolveFailed, doing);
+    };
+    host.events.info(format!("{doing}: all that was said: {}", finished.tail));
+    let program = finished.command.split(' ').next().unwrap_or_default();
+    let way_out = way_out(reason, &line, distro).map(|way| format!("; {way}")).unwrap_or_default();
+    reason.error(format!("{doing}: {program} said: {line}{way_out}"))
+}
+
+/// What helps against a failure, where the package sources of a release have moved.
+fn way_out(reason: Reason, line: &str, distro: &Distro) -> Option<String> {
+    let is_gone = matches!(reason, Reason::NameUnknown | Reason::NotOnServer | Reason::DownloadFailed);
+    let major = distro.version.split('.').next().unwrap_or_default();
+    let is_centos = distro.id == "centos" && matches!(major, "6" | "7" | "8");
+    if is_gone && (is_centos || line.contains("mirrorlist.centos.org") || line.contains("mirror.centos.org"))
+    {
+        return Some(format!(
+            "the mirrors of CentOS {major} are gone: its packages lie in https://vault.centos.org now; name that in the \
+             target's package sources, or give sources that do with --sources"
+        ));
+    }
+    if reason == Reason::NotOnServer && distro.id == "debian" {
+        return Some(
+            "an old release's packages lie in http://archive.debian.org/debian: name that in the target's package \
+             sources, or give sources that do with --sources"
+                .to_owned(),
+        );
+    }
+    if reason == Reason::NotOnServer && distro.id == "ubuntu" {
+        return Some(
+            "an old release's packages lie in http://old-releases.ubuntu.com/ubuntu: name that in the target's \
+             package sources, or give sources that do with --sources"
+                .to_owned(),
+        );
+    }
+    (reason == Reason::ResolveFailed && line.contains("is not valid yet"))
+        .then(|| "check this machine's clock".to_owned())
 }
 
 /// Text without the colours that some programs print to anything (ECMA-48: ESC `[`, parameters, a letter), and with a
@@ -138,15 +193,15 @@ fn beginning(line: &str) -> &str {
     time.filter(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest)
 }
 
-fn is_of(row: &Row, line: &str) -> bool {
-    if row.from != Speaker::Apt {
-        return row.begins.iter().any(|pattern| begins(line, pattern));
+fn is_of(speaker: Speaker, pattern: &str, line: &str) -> bool {
+    if speaker != Speaker::Apt {
+        return begins(line, pattern);
     }
     // How bad apt finds it depends on what it did before, and it says `Error:` for `E:` since its version 2.9.
     let grades = ["E: ", "W: ", "Error: ", "Warning: "];
     let rest = grades.iter().find_map(|grade| line.strip_prefix(grade));
     let line = rest.map_or(Cow::Borrowed(line), |rest| Cow::Owned(format!("E: {rest}")));
-    row.begins.iter().any(|pattern| begins(&line, pattern))
+    begins(&line, pattern)
 }
 
 /// Whether a line begins with a pattern: `*` stands for anything, `@` at its beginning for one word.

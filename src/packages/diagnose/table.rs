@@ -225,7 +225,7 @@ pub(super) const ROWS: &[Row] = &[
         &["System has one or more unsupported device", "@: System has one or more unsupported device"],
         "System has one or more unsupported device, see below."),
     row(Dnf, Is(Reason::KernelUnsupported),
-        &["no package * is there for the kernel "],
+        &["no package * is there for the kernel ", "only one package * is there for the kernel "],
         "no package mlnx-ofa_kernel-modules is there for the kernel 6.6.1-1.azl3, only for 6.6.2-1.azl3"),
     // Files of one package in the way of another's, and packages that need the old driver.
     row(Dpkg, Is(Reason::PackageConflict),

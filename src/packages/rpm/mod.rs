@@ -63,6 +63,8 @@ pub(super) struct Dialect {
     mark_as_dependency: Option<&'static str>,
     /// Exit codes that are hints, and no failures.
     hints: &'static [i32],
+    /// Where it finds its package sources.
+    sources: sources::Places,
     /// Main settings that leave the image's own out.
     config: fn() -> String,
     /// Files beside them, by path.
@@ -102,7 +104,7 @@ impl PackageManager for Rpm {
     }
 
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-        dnf::resolve::resolve(host, request)
+        dnf::resolve::resolve(self.0, host, request)
     }
 
     fn index(

@@ -13,12 +13,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the managers keep repositories, variables and main settings; the first main settings found are used.
+/// Where a manager finds its package sources.
+pub(super) struct Places {
+    /// The folders of repository files.
+    pub(super) repositories: &'static [&'static str],
+    /// The folders of variables, later over earlier.
+    pub(super) variables: &'static [&'static str],
+    /// Main settings, of which the first that is there is read.
+    pub(super) main: &'static [&'static str],
+    /// Whether it checks signatures where nothing is said of that.
+    pub(super) checks_signatures: bool,
+}
+
+/// All of them: what is given may be of another manager than the target's.
 const REPOSITORIES: [&str; 4] =
     ["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/yum/repos.d", "/etc/zypp/repos.d"];
-const VARIABLES: [&str; 3] = ["/etc/yum/vars", "/etc/dnf/vars", "/etc/zypp/vars.d"];
-const MAIN: [&str; 2] = ["/etc/dnf/dnf.conf", "/etc/yum.conf"];
-/// What repositories name by path, and what decides which module streams are on.
+/// Keys and certificates of the distribution, and what decides which module streams are on. Whatever else repositories name
+/// by path is read where it lies.
 const TREES: [&str; 7] = [
     "/etc/pki/rpm-gpg",
     "/etc/pki/rhui",
@@ -48,7 +59,7 @@ pub(super) struct Copied {
 }
 
 /// Copies what `sources` has into `scratch`.
-pub(super) fn copy(sources: &Root, scratch: &Path) -> Result<Copied> {
+pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Copied> {
     let folder = |name: &str| {
         let path = scratch.join(name);
         fs::create_dir_all(&path).with_context(|| format!("cannot make `{}`", path.display()))?;
@@ -59,9 +70,12 @@ pub(super) fn copy(sources: &Root, scratch: &Path) -> Result<Copied> {
         main: None,
         root: folder("root")?,
         database: folder("database")?,
-        variables: variables(sources),
+        variables: variables(places, sources)?,
     };
-    for (number, from) in REPOSITORIES.iter().enumerate() {
+    let has_any = |folder: &&str| sources.list(folder).iter().any(|name| is_repository(name));
+    let own = places.repositories.iter().any(has_any);
+    let folders = if own { places.repositories } else { &REPOSITORIES[..] };
+    for (number, from) in folders.iter().enumerate() {
         for name in sources.list(from).iter().filter(|name| is_repository(name)) {
             // Two folders may each have a file of one name.
             let to = copied.repositories.join(format!("{number}-{name}"));
@@ -73,7 +87,7 @@ pub(super) fn copy(sources: &Root, scratch: &Path) -> Result<Copied> {
     }
     let main = scratch.join("main.conf");
     let mut found = false;
-    for from in MAIN {
+    for from in places.main {
         found = found || copy_file(sources, from, &main)?;
     }
     Ok(Copied { main: found.then_some(main), ..copied })
@@ -115,16 +129,18 @@ fn is_repository(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "repo")
 }
 
-fn variables(root: &Root) -> BTreeMap<String, String> {
+/// An empty variable is a value, too: stock Rocky 9 has one.
+fn variables(places: &Places, root: &Root) -> Result<BTreeMap<String, String>> {
     let mut variables = BTreeMap::new();
-    for folder in VARIABLES {
+    for folder in places.variables {
         for name in root.list(folder) {
-            if let Some(value) = root.attribute(&format!("{folder}/{name}")) {
-                variables.insert(name, value);
+            if let Some(text) = root.read_text(&format!("{folder}/{name}"))? {
+                let value = text.lines().next().unwrap_or_default().trim();
+                variables.insert(name, value.to_owned());
             }
         }
     }
-    variables
+    Ok(variables)
 }
 
 fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize) -> Result<()> {
@@ -166,6 +182,7 @@ mod tests {
         put("etc/yum.repos.d/a.repo.rpmsave", "[old]");
         put("etc/zypp/repos.d/a.repo", "[b]");
         put("etc/dnf/vars/releasever", "8.6\n");
+        put("etc/dnf/vars/rltype", "\n");
         put("etc/yum.conf", "[main]");
         put("etc/pki/rpm-gpg/KEY", "key");
         put("etc/pki/rhui/product/content.crt", "certificate");
@@ -175,13 +192,15 @@ mod tests {
         std::os::unix::fs::symlink("/etc/shadow", target.path().join("etc/pki/rpm-gpg/loop")).unwrap();
         let root = Root::open(target.path()).unwrap();
         let scratch = tempfile::tempdir().unwrap();
-        let copied = copy(&root, scratch.path()).unwrap();
+        let places = &super::super::dnf::DIALECT.sources;
+        let copied = copy(places, &root, scratch.path()).unwrap();
         copy_database(&root, &copied.database).unwrap();
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(read(&copied.repositories.join("0-a.repo")), "[a]");
-        assert_eq!(read(&copied.repositories.join("3-a.repo")), "[b]");
-        assert_eq!(fs::read_dir(&copied.repositories).unwrap().count(), 2);
+        // zypper's are for zypper, or for want of others.
+        assert_eq!(fs::read_dir(&copied.repositories).unwrap().count(), 1);
         assert_eq!(copied.variables["releasever"], "8.6");
+        assert_eq!(copied.variables["rltype"], "");
         assert_eq!(read(copied.main.as_deref().unwrap()), "[main]");
         assert_eq!(read(&copied.root.join("etc/pki/rhui/product/content.crt")), "certificate");
         assert_eq!(fs::read_dir(&copied.database).unwrap().count(), 1);

@@ -1,6 +1,7 @@
 //! tdnf, of Azure Linux.
 
 use super::super::HoldPlace;
+use super::sources::Places;
 use super::{Dialect, install, vendor_repo};
 use crate::packages::diagnose::Speaker;
 
@@ -13,6 +14,12 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It removes nothing unasked.
     mark_as_dependency: None,
     hints: &[],
+    sources: Places {
+        repositories: &["/etc/yum.repos.d"],
+        variables: &["/etc/yum/vars", "/etc/dnf/vars", "/etc/tdnf/vars"],
+        main: &["/etc/tdnf/tdnf.conf"],
+        checks_signatures: true,
+    },
     config: install::config,
     beside: &[],
     hold_place: |purpose| HoldPlace::Names { path: format!("/etc/tdnf/locks.d/ofedctl-{purpose}.conf") },

@@ -2,6 +2,7 @@
 
 use super::super::HoldList;
 use super::dnf::KERNEL_PACKAGES;
+use super::sources::Places;
 use super::{Dialect, hold, install, vendor_repo};
 use crate::packages::diagnose::Speaker;
 
@@ -14,6 +15,12 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It keeps the mark where no command of its own reaches.
     mark_as_dependency: None,
     hints: &[],
+    sources: Places {
+        repositories: &["/etc/yum.repos.d", "/etc/yum/repos.d"],
+        variables: &["/etc/yum/vars"],
+        main: &["/etc/yum.conf"],
+        checks_signatures: false,
+    },
     config: install::config,
     beside: &[],
     hold_place: |_| hold::in_list("/etc/yum.conf", HoldList::Exclude),

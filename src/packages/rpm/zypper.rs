@@ -2,6 +2,7 @@
 
 use super::super::HoldList;
 use super::install::{REPOSITORIES, SCRATCH};
+use super::sources::Places;
 use super::{Dialect, hold};
 use crate::packages::diagnose::Speaker;
 
@@ -21,6 +22,12 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     mark_as_dependency: None,
     // A reboot, or a restart of zypper itself, is due (zypper(8)).
     hints: &[102, 103],
+    sources: Places {
+        repositories: &["/etc/zypp/repos.d"],
+        variables: &["/etc/zypp/vars.d"],
+        main: &[],
+        checks_signatures: true,
+    },
     config,
     beside: &[(LOCKS, VENDORS_DKMS)],
     hold_place: |_| hold::in_list("/etc/zypp/locks", HoldList::ZyppLocks),

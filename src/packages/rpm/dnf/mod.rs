@@ -3,6 +3,7 @@
 pub(super) mod resolve;
 
 use super::super::HoldList;
+use super::sources::Places;
 use super::{Dialect, hold, install, vendor_repo};
 use crate::packages::diagnose::Speaker;
 
@@ -14,6 +15,12 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     reinstall: "reinstall",
     mark_as_dependency: Some("mark remove"),
     hints: &[],
+    sources: Places {
+        repositories: &["/etc/yum.repos.d", "/etc/distro.repos.d", "/etc/yum/repos.d"],
+        variables: &["/etc/yum/vars", "/etc/dnf/vars"],
+        main: &["/etc/dnf/dnf.conf", "/etc/yum.conf"],
+        checks_signatures: false,
+    },
     config: install::config,
     beside: &[],
     // The plugin with commands for this, `versionlock`, is not installed everywhere.

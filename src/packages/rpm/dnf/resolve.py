@@ -6,7 +6,9 @@ Everything it reads and writes lies in one private folder; no plugin is loaded. 
 import fnmatch
 import hashlib
 import json
+import logging
 import os
+import re
 import sys
 
 import dnf
@@ -24,6 +26,21 @@ KERNELS = ("kernel", "kernel-core", "kernel-hwe", "kernel-uek", "kernel-uek-core
 # The repository of the packages in the vendor's file.
 VENDOR = "ofedctl-vendor"
 CERTIFICATES = ("sslcacert", "sslclientcert", "sslclientkey")
+# dnf's own forms of a variable since its version 4.17: what stands for one that is set, and for one that is not.
+FORM = re.compile(r"\$\{(\w+):([-+])([^{}]*)\}")
+# The packages that say which distribution a database is of.
+RELEASES = {
+    "almalinux": ("almalinux-release",),
+    "azurelinux": ("azurelinux-release",),
+    "centos": ("centos-release", "centos-linux-release", "centos-stream-release"),
+    "fedora": ("fedora-release",),
+    "mariner": ("mariner-release",),
+    "ol": ("oraclelinux-release",),
+    "rhel": ("redhat-release", "redhat-release-server", "redhat-release-eus"),
+    "rocky": ("rocky-release",),
+    "sles": ("sles-release", "SLES_SAP-release", "SLES-release"),
+}
+WAY_OUT = "stage with --root, or on such a VM"
 
 
 def place_database(root, database):
@@ -36,6 +53,8 @@ def place_database(root, database):
 def configured(question):
     base = dnf.Base()
     conf = base.conf
+    # The target's manager may check signatures where dnf of this machine does not. Its settings go before that.
+    conf._set_value("gpgcheck", question["checks"], dnf.conf.config.PRIO_DEFAULT)
     if question["main"]:
         conf.config_file_path = question["main"]
         conf.read(question["main"])
@@ -57,8 +76,92 @@ def configured(question):
     found = dnf.rpm.detect_releasever(root) if question["has_database"] else None
     conf.substitutions["releasever"] = found or question["releasever"]
     conf.substitutions.update(question["variables"])
+    # Variables of dnf 5 and of 4.17 and later, which dnf of this machine may not have.
+    major, _, minor = conf.substitutions["releasever"].partition(".")
+    for name, value in (("releasever_major", major), ("releasever_minor", minor)):
+        conf.substitutions.setdefault(name, value)
+    for name in os.listdir(question["repositories"]):
+        expand(os.path.join(question["repositories"], name), conf.substitutions)
+    # An address that nobody answers at is no better for being asked ten times.
+    conf.retries = min(conf.retries, 3)
     base.read_all_repos()
     return base
+
+
+def expand(path, variables):
+    """Writes the forms of a variable out that dnf of this machine may not know, the innermost first."""
+    def value(match):
+        name, sign, word = match.groups()
+        there = variables.get(name)
+        return (there or word) if sign == "-" else (word if there else "")
+
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read()
+    while FORM.search(text):
+        text = FORM.sub(value, text)
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+
+
+def in_target(question, path):
+    """Where a path of the target lies on this machine, links followed inside the target; none where it is not there."""
+    parts, place, followed = path.split("/")[::-1], "", 0
+    while parts:
+        part = parts.pop()
+        if part == "..":
+            place = os.path.dirname(place)
+        elif part not in ("", "."):
+            here = f"{question['target'].rstrip('/')}{place.rstrip('/')}/{part}"
+            if os.path.islink(here):
+                followed += 1
+                if followed > 40:
+                    return None
+                link = os.readlink(here)
+                place = "" if link.startswith("/") else place
+                parts += link.split("/")[::-1]
+            else:
+                place = f"{place.rstrip('/')}/{part}"
+    found = question["target"].rstrip("/") + place
+    return found if os.path.exists(found) else None
+
+
+def of_target(question, repo, path):
+    """The same of a path that a repository names."""
+    found = in_target(question, path)
+    if not found:
+        raise dnf.exceptions.Error(f"{repo.id} names {path}, which is not in what was given")
+    return found
+
+
+def mapped(question, repo, address):
+    """An address that a repository names: what is local is the target's."""
+    scheme, _, rest = address.partition(":")
+    if scheme in ("file", "dir"):
+        return "file://" + of_target(question, repo, "/" + rest.lstrip("/"))
+    if scheme not in ("http", "https", "ftp"):
+        raise dnf.exceptions.Error(f"{repo.id} names {address}, which a program of the target's reads: {WAY_OUT}")
+    return address
+
+
+def map_addresses(question, repo):
+    """Leads everything local that a repository names into the target."""
+    repo.baseurl = [mapped(question, repo, address) for address in repo.baseurl]
+    if repo.metalink:
+        repo.metalink = mapped(question, repo, repo.metalink)
+    if repo.mirrorlist and repo.mirrorlist.startswith("file:"):
+        with open(mapped(question, repo, repo.mirrorlist)[len("file://"):], encoding="utf-8") as file:
+            listed = [line.strip() for line in file if line.strip() and not line.startswith("#")]
+        repo.mirrorlist = ""
+        repo.baseurl = [mapped(question, repo, address) for address in listed]
+    elif repo.mirrorlist:
+        repo.mirrorlist = mapped(question, repo, repo.mirrorlist)
+    for name in CERTIFICATES:
+        path = getattr(repo, name)
+        if path:
+            setattr(repo, name, of_target(question, repo, path))
+    # A key that is not there is missed only where a package must be signed by it.
+    local = lambda path: "file://" + (in_target(question, path) or question["target"] + path)
+    repo.gpgkey = [local(key[len("file://"):]) if key.startswith("file:///") else key for key in repo.gpgkey]
 
 
 def prepare_repositories(base, question):
@@ -77,14 +180,8 @@ def prepare_repositories(base, question):
         # What the image holds back is the distribution's; the vendor's packages are what is wanted.
         if repo.id != VENDOR:
             repo.excludepkgs = [pattern for pattern in repo.excludepkgs if shown(pattern)] + held
-        for name in CERTIFICATES:
-            copied = question["root"] + (getattr(repo, name) or "/")
-            if os.path.isfile(copied):
-                setattr(repo, name, copied)
-        repo.gpgkey = [
-            "file://" + question["root"] + key[len("file://"):] if key.startswith("file:///") else key
-            for key in repo.gpgkey
-        ]
+            if question.get("target"):
+                map_addresses(question, repo)
 
 
 def keep_to_kernels(base, question):
@@ -137,7 +234,7 @@ def answer(base):
         listed.append({
             "name": str(package),
             "file": os.path.basename(package.location),
-            "url": "file:" + package.localPkg() if here else package.remote_location(),
+            "url": "file:" + package.localPkg() if here else address(package),
             "size": os.path.getsize(package.localPkg()) if here else package.downloadsize,
             "digest_kind": kind,
             "digest": digest,
@@ -147,6 +244,21 @@ def answer(base):
     used = {p.repo.id: p.repo for p in packages if not is_fetched(p) and p.repo.gpgcheck}
     keys = {key for repo in used.values() for key in list(repo.gpgkey) or own} | set(own if fetched else ())
     return {"packages": listed, "keys": sorted(keys), "proxy": base.conf.proxy or None}
+
+
+def address(package):
+    """Where a package is. A query at the end of a repository's address, such as a token, stays at the end."""
+    address, tail = package.remote_location(), "/" + package.location
+    place, sign, query = address[:-len(tail)].partition("?")
+    return f"{place.rstrip('/')}{tail}?{query}" if sign and address.endswith(tail) else address
+
+
+def check_distribution(base, question):
+    """A database of another distribution says nothing of this one."""
+    installed = {package.name for package in base.sack.query().installed()}
+    found = [distro for distro, names in RELEASES.items() if installed.intersection(names)]
+    if found and question["distro"] in RELEASES and question["distro"] not in found:
+        raise dnf.exceptions.Error(f"the rpm database is of {found[0]}, and not of {question['distro']}")
 
 
 def sha256(path):
@@ -164,12 +276,16 @@ def own_keys(root):
 
 def main():
     question = json.load(sys.stdin)
+    # A repository that is passed over is told, for what it has is then missed.
+    logging.getLogger("dnf").addHandler(logging.StreamHandler(sys.stderr))
+    logging.getLogger("dnf").setLevel(logging.WARNING)
     try:
         base = configured(question)
         prepare_repositories(base, question)
         base.fill_sack(load_system_repo=True)
         if question["has_database"] and not base.sack.query().installed():
             raise dnf.exceptions.Error("rpm of this machine cannot read the target's rpm database")
+        check_distribution(base, question)
         keep_to_kernels(base, question)
         mark(base, question)
         print(json.dumps(answer(base)))

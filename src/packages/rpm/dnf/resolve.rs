@@ -3,7 +3,7 @@
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
 use super::super::hold::RDMA_PACKAGES;
-use super::super::{sources, vendor_repo};
+use super::super::{Dialect, sources, vendor_repo};
 use crate::host::Host;
 use crate::host::http::asked_directly;
 use crate::host::run::Cmd;
@@ -49,10 +49,14 @@ pub(in super::super) struct Trust {
 }
 
 /// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+pub(in super::super) fn resolve(
+    dialect: &Dialect,
+    host: &Host,
+    request: &ResolveRequest,
+) -> Result<Resolution> {
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
-    let copied = sources::copy(request.sources, scratch.path())?;
+    let copied = sources::copy(&dialect.sources, request.sources, scratch.path())?;
     match request.base {
         Base::Empty => {}
         Base::Root(root) => {
@@ -78,7 +82,8 @@ pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result
         "database": copied.database, "has_database": !matches!(request.base, Base::Empty),
         "variables": copied.variables, "releasever": releasever(request.distro), "arch": request.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": request.kernels,
-        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_PACKAGES,
+        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy,
+        "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures, "ours": RDMA_PACKAGES,
     });
     host.events.info(format!("asking dnf about {} packages", request.packages.len()));
     // The request may hold a password, and everyone sees arguments.
@@ -94,9 +99,15 @@ pub(in super::super) fn resolve(host: &Host, request: &ResolveRequest) -> Result
     }
     if finished.code != 0 {
         let doing = format!("resolving {}", request.packages.join(" "));
-        let heard = Doing::Resolving(Speaker::Dnf);
-        let reason = diagnose::reason_of(&finished.output, heard, Reason::ResolveFailed);
-        return Err(reason.error(format!("{doing}: dnf said: {}", finished.tail)));
+        let trouble = diagnose::diagnose(&finished.output, Doing::Resolving(Speaker::Dnf));
+        return Err(match trouble {
+            // What is missing is said at the end; whatever else failed came before it.
+            Some(trouble) if trouble.reason == Reason::HeadersMissing => {
+                trouble.reason.error(format!("{doing}: dnf said: {}", finished.tail))
+            }
+            Some(_) => diagnose::told(host, &finished, trouble, &doing, request.distro),
+            None => Reason::ResolveFailed.error(format!("{doing}: dnf said: {}", finished.tail)),
+        });
     }
     let answer: Answer = finished
         .stdout

@@ -1,0 +1,13 @@
+//! Situations that people met with images of all kinds, rebuilt small and given to the program: what is in the field.
+//!
+//! Each test names the public report or the real file that it is shaped after.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../rpm/packages.rs"]
+#[allow(dead_code, reason = "the tests of rpm use the rest")]
+mod packages;
+
+mod sources_apt;
+mod sources_rpm;

@@ -1,0 +1,152 @@
+//! Package sources of dnf, yum, tdnf and zypper, read without a root: this machine's dnf stands in.
+
+use crate::common::need::need;
+use crate::common::program::{self, Ran};
+use crate::common::scratch;
+use crate::common::web::Web;
+use crate::packages::{Repository, Rpm};
+use std::path::PathBuf;
+use std::process::Command;
+use tempfile::TempDir;
+
+fn stack() -> Vec<Rpm> {
+    ["rdma-core", "libibverbs", "libibverbs-utils", "librdmacm-utils", "infiniband-diags", "perftest"]
+        .map(|name| Rpm::plain(name, "48.0", ""))
+        .to_vec()
+}
+
+struct Given {
+    folder: TempDir,
+}
+
+impl Given {
+    fn new(files: &[(&str, &str)]) -> Self {
+        need(&["dnf", "rpm", "createrepo-c"]);
+        let given = Self { folder: scratch() };
+        for (path, text) in files {
+            let path = given.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        given
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("target")
+    }
+
+    fn stage(&self, distro: &str, more: &[&str]) -> Ran {
+        let show = |path: PathBuf| path.display().to_string();
+        let (sources, cache) = (show(self.path()), show(self.folder.path().join("cache")));
+        let all = ["stage", "--json", "--distro", distro, "--driver", "inbox", "--nic", "cx6"];
+        let all = [&all[..], &["--sources", &sources, "--cache", &cache], more].concat();
+        program::run(&all)
+    }
+}
+
+/// A repository at a path of a server.
+fn served(path: &str) -> (Web, TempDir) {
+    let (repository, folder) = (Repository::of(&stack()), scratch());
+    let place = folder.path().join(path);
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let mut cp = Command::new("cp");
+    assert!(cp.arg("-a").arg(repository.folder()).arg(&place).status().unwrap().success());
+    (Web::serve(folder.path()), folder)
+}
+
+#[test]
+fn variables_mean_what_they_mean_to_the_targets_dnf() {
+    // Rocky 9 has an empty `rltype`; Fedora 41 and dnf 5 know the parts of a release and `${x:+y}`.
+    let (web, _folder) = served("9/BaseOS-9-4/x86_64/os");
+    let address = web.address();
+    let file = format!(
+        "[base]\nname=base\ngpgcheck=0\n\
+         baseurl={address}/$releasever_major/BaseOS-$releasever_major$rltype${{releasever_minor:+-$releasever_minor}}/\
+         ${{arch_of_mine:-$basearch}}/os\n"
+    );
+    let given = Given::new(&[
+        ("etc/yum.repos.d/rocky.repo", &file),
+        ("etc/dnf/vars/rltype", "\n"),
+        ("etc/dnf/vars/releasever", "9.4\n"),
+    ]);
+    given.stage("rocky9.4", &[]).expect(0, "staged");
+}
+
+#[test]
+fn a_token_at_the_end_of_an_address_stays_there() {
+    // As SUSEConnect writes them for SLES BYOS.
+    let (web, _folder) = served("product");
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/product?tOkEn\n", web.address());
+    let given = Given::new(&[("etc/zypp/repos.d/sle.repo", &file)]);
+    given.stage("sles15.5", &[]).expect(0, "staged");
+    let asked = web.requests();
+    let rpm = asked.iter().find(|path| path.contains("rdma-core-48.0-1.noarch.rpm")).unwrap();
+    assert_eq!(rpm, "/product/rdma-core-48.0-1.noarch.rpm?tOkEn");
+}
+
+#[test]
+fn a_manager_that_checks_signatures_by_default_is_stood_in_for_by_one_that_does() {
+    // Azure Linux's own modules are among what is wanted there.
+    let modules = ["mlnx-ofa_kernel", "mlnx-ofa_kernel-modules"].map(|name| Rpm::plain(name, "24.10", ""));
+    let repository = Repository::of(&[stack(), modules.to_vec()].concat());
+    let file = format!("[base]\nname=base\nbaseurl={}\n", repository.web.address());
+    let staged = |distro, place| Given::new(&[(place, &file)]).stage(distro, &[]);
+    staged("sles15.5", "etc/zypp/repos.d/a.repo").expect(14, "repository-key");
+    staged("azurelinux3", "etc/yum.repos.d/a.repo").expect(14, "repository-key");
+    staged("almalinux9.6", "etc/yum.repos.d/a.repo").expect(0, "staged");
+}
+
+#[test]
+fn what_a_repository_names_by_path_is_the_targets_or_refused_by_name() {
+    let repository = Repository::of(&stack());
+    let address = repository.web.address();
+    for (line, said) in [
+        // A file that this machine has.
+        (
+            "sslcacert=/etc/ssl/certs/ca-certificates.crt",
+            "ca-certificates.crt, which is not in what was given",
+        ),
+        ("mirrorlist=file:///etc/hosts", "/etc/hosts, which is not in what was given"),
+    ] {
+        let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={address}\n{line}\n");
+        let ran = Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("almalinux9.6", &[]);
+        ran.expect(14, "resolve-failed");
+        assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    }
+    // SLES on Azure, pay as you go.
+    let plugin = "[base]\nname=base\nbaseurl=plugin:/susecloud?credentials=SMT&path=/repo/x\n";
+    let ran = Given::new(&[("etc/zypp/repos.d/a.repo", plugin)]).stage("sles15.5", &[]);
+    ran.expect(14, "resolve-failed");
+    assert!(ran.stdout.contains("plugin:/susecloud") && ran.stdout.contains("--root"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_mirror_that_is_gone_is_told_with_the_vault() {
+    // apache/arrow 43122 and sig-cloud-instance-images 202; the address is one that answers with nothing.
+    let empty = Web::serve(scratch().path());
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/centos/7/os/x86_64/\n", empty.address());
+    let ran = Given::new(&[("etc/yum.repos.d/CentOS-Base.repo", &file)]).stage("centos7.9", &[]);
+    ran.expect(14, "not-on-server");
+    assert!(ran.stdout.contains("vault.centos.org") && ran.stdout.contains("--sources"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("missing packages"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_database_of_another_distribution_is_refused() {
+    let repository = Repository::of(&stack());
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}\n", repository.web.address());
+    let given = Given::new(&[("etc/yum.repos.d/a.repo", &file)]);
+    let (rpms, database) = (scratch(), given.path().join("var/lib/rpm"));
+    let release = Rpm::plain("almalinux-release", "9.6", "").build(rpms.path());
+    let mut install = Command::new("rpm");
+    install
+        .arg(format!("--dbpath={}", database.display()))
+        .args(["--install", "--justdb", "--nodeps"])
+        .arg(release);
+    assert!(install.status().unwrap().success());
+    let database = database.join("rpmdb.sqlite").display().to_string();
+    let ran = given.stage("rocky9.6", &["--status-file", &database]);
+    ran.expect(1, "usage");
+    assert!(ran.stdout.contains("almalinux"), "{}", ran.stdout);
+    given.stage("almalinux9.6", &["--status-file", &database]).expect(0, "staged");
+}
