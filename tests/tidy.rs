@@ -182,6 +182,33 @@ fn only_one_file_tells_the_package_managers_apart() {
     assert!(sources[home].contains("Self::Zypper"), "the managers are no longer told apart in {home}");
 }
 
+/// Where a driver may be told from another: its own rooms, and the data of catalogue and plan, which name it.
+const KNOW_DRIVERS: [&str; 3] = ["drivers/", "catalog/", "plan_document.rs"];
+
+#[test]
+fn only_a_drivers_own_room_tells_drivers_apart() {
+    let sources = sources();
+    let names = ["Inbox", "MlnxOfed", "Doca"].map(|name| format!("Driver::{name}"));
+    let mut wrong = Vec::new();
+    for (path, text) in &sources {
+        // What test modules share is made up for them.
+        if KNOW_DRIVERS.iter().any(|place| path.starts_with(place)) || path == "cache/testing.rs" {
+            continue;
+        }
+        let text = bare(text);
+        wrong.extend(text.lines().filter(|line| names.iter().any(|name| line.contains(name))).map(|line| {
+            format!(
+                "{path}: `{}`\n  What only one driver knows lies in src/drivers/NAME. Give `DriverOps` in \
+                 src/drivers/mod.rs a method that answers what is asked here, and call `drivers::ops(driver)`.",
+                line.trim()
+            )
+        }));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    let rooms = |name: &str| sources.contains_key(&format!("drivers/{name}/mod.rs"));
+    assert!(["inbox", "mlnx_ofed", "doca"].into_iter().all(rooms), "each driver has a room");
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     let silent = sources().into_iter().filter(|(_, text)| !text.starts_with("//! "));

@@ -129,6 +129,12 @@ pub struct Work<'a> {
     pub options: InstallOptions,
 }
 
+/// The packages that modules are built with: the headers of each kernel, and these tools.
+fn built_with(manager: Manager, kernels: &[String], tools: &[&str]) -> Vec<String> {
+    let headers = kernels.iter().flat_map(|kernel| manager.headers(kernel));
+    headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
+}
+
 impl Work<'_> {
     /// The vendor's file in the bundle.
     fn vendor_file(&self) -> Result<&BundleFile> {

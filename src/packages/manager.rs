@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
-use crate::target::{Distro, Driver, Family};
+use crate::target::{Distro, Family};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
@@ -147,12 +147,14 @@ pub trait PackageManager {
     /// How it is kept from putting the distribution's RDMA packages in the place of a vendor's.
     fn vendor_guard(&self) -> VendorGuard;
 
-    /// The packages a vendor's driver needs whatever it says of itself: the headers of each kernel, named as `uname -r`
-    /// prints it, and what builds modules. Of `DOCA` the profile comes on top.
-    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String>;
+    /// What modules of a kernel, named as `uname -r` prints it, are built with.
+    fn headers(&self, kernel: &str) -> Vec<String>;
 
-    /// Reads which packages a vendor's file brings. `folder` is an empty one to work in.
-    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo>;
+    /// Reads the repository that a package brings inside itself. `folder` is an empty one to work in.
+    fn repository_in_package(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
+
+    /// Reads which packages an archive with an installer holds. `folder` is an empty one to work in.
+    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
 
     /// Installs the package that brings a repository, and lets the following transaction install from that, too.
     /// `title` is its name in the local repository.

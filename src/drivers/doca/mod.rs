@@ -1,7 +1,7 @@
 //! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
 //! builds.
 
-use super::{DriverOps, InstallOptions, Work, checks};
+use super::{DriverOps, InstallOptions, Work, built_with, checks};
 use crate::cache::Built;
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
@@ -11,7 +11,7 @@ use crate::outcome::Reason;
 use crate::packages::{Installed, Manager, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::{Driver, Target};
+use crate::target::Target;
 use anyhow::Result;
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub(super) struct Doca;
 
 impl DriverOps for Doca {
     fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
-        let mut packages = manager.needed_by(Driver::Doca, &target.kernels);
+        let mut packages = built_with(manager, &target.kernels, &["dkms", "gcc", "make"]);
         packages.push(settings.doca_profile.package().to_owned());
         packages
     }
@@ -39,7 +39,7 @@ impl DriverOps for Doca {
     }
 
     fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        manager.vendor_repo(host, Driver::Doca, file, folder)
+        manager.repository_in_package(host, file, folder)
     }
 
     fn spares(&self) -> &'static [&'static str] {

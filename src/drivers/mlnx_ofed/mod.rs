@@ -5,17 +5,17 @@ mod installer;
 mod options;
 mod prerequisites;
 
-use super::{DriverOps, UNINSTALLER, Work, checks};
+use super::{DriverOps, UNINSTALLER, Work, built_with, checks};
 use crate::cache::Built;
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::ofed::Ofed;
 use crate::host::Host;
 use crate::ledger::Check;
-use crate::packages::{Manager, VendorRepo};
+use crate::packages::{Format, Manager, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::{Driver, Target};
+use crate::target::Target;
 use anyhow::Result;
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) struct MlnxOfed;
 
 impl DriverOps for MlnxOfed {
     fn packages(&self, manager: Manager, target: &Target, _: &Settings) -> Vec<String> {
-        manager.needed_by(Driver::MlnxOfed, &target.kernels)
+        built_with(manager, &target.kernels, tools(manager.format(), &target.kernels))
     }
 
     fn edits(&self, subject: &Subject) -> Vec<Edit> {
@@ -42,7 +42,7 @@ impl DriverOps for MlnxOfed {
     }
 
     fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        manager.vendor_repo(host, Driver::MlnxOfed, file, folder)
+        manager.packages_in_archive(host, file, folder)
     }
 
     fn spares(&self) -> &'static [&'static str] {
@@ -64,6 +64,17 @@ impl DriverOps for MlnxOfed {
 
     fn uninstaller(&self) -> Option<&'static str> {
         Some(UNINSTALLER)
+    }
+}
+
+/// What its packages and its installer need of the distribution to build modules (`dist_req_inst` of its kernel packages).
+const fn tools(format: Format, kernels: &[String]) -> &'static [&'static str] {
+    match format {
+        Format::Deb => &["dkms", "gcc", "make", "perl", "procps", "kmod", "lsof", "pciutils", "libc6-dev"],
+        Format::Rpm if kernels.len() > 1 => {
+            &["dkms", "gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"]
+        }
+        Format::Rpm => &["gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"],
     }
 }
 

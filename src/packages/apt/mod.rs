@@ -16,7 +16,6 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
-use crate::target::Driver;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -113,12 +112,16 @@ impl PackageManager for Apt {
         hold::pins()
     }
 
-    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String> {
-        vendor_repo::needed_by(driver, kernels)
+    fn headers(&self, kernel: &str) -> Vec<String> {
+        vec![format!("linux-headers-{kernel}")]
     }
 
-    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        vendor_repo::read(host, driver, file, folder)
+    fn repository_in_package(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_host_package(host, file, folder)
+    }
+
+    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_archive(host, file, folder)
     }
 
     fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {

@@ -10,7 +10,6 @@ use crate::host::hex;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
-use crate::target::Driver;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -43,31 +42,15 @@ const WANTED_BY_INSTALLER: [&str; 16] = [
     "swig",
 ];
 
-pub(super) fn needed_by(driver: Driver, kernels: &[String]) -> Vec<String> {
-    let tools: &[&str] = match driver {
-        Driver::Inbox => return Vec::new(),
-        // `dist_req_inst` of its kernel packages.
-        Driver::MlnxOfed => {
-            &["dkms", "gcc", "make", "perl", "procps", "kmod", "lsof", "pciutils", "libc6-dev"]
-        }
-        Driver::Doca => &["dkms", "gcc", "make"],
-    };
-    let headers = kernels.iter().map(|kernel| format!("linux-headers-{kernel}"));
-    headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
+pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+    let folder = index_of_host_package(host, file, folder)?;
+    Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
 }
 
-pub(super) fn read(host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
-    match driver {
-        Driver::Doca => {
-            let folder = index_of_host_package(host, file, folder)?;
-            Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
-        }
-        Driver::MlnxOfed | Driver::Inbox => {
-            let all = index_of_archive(host, file, folder)?;
-            let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
-            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
-        }
-    }
+pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+    let all = index_of_archive(host, file, folder)?;
+    let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
+    Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
 }
 
 /// Takes nothing but the repository's index out of the package, which is large.

@@ -25,7 +25,6 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
-use crate::target::Driver;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -168,12 +167,16 @@ impl PackageManager for Rpm {
         VendorGuard::HoldBack(&hold::RDMA_PACKAGES)
     }
 
-    fn needed_by(&self, driver: Driver, kernels: &[String]) -> Vec<String> {
-        vendor_repo::needed_by(self.0, driver, kernels)
+    fn headers(&self, kernel: &str) -> Vec<String> {
+        (self.0.headers)(kernel)
     }
 
-    fn vendor_repo(&self, host: &Host, driver: Driver, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        vendor_repo::read(self.0, host, driver, file, folder)
+    fn repository_in_package(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_host_package(host, file, folder)
+    }
+
+    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_archive(self.0, host, file, folder)
     }
 
     fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::host::fs::Root;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
-use crate::target::{Driver, without_arch};
+use crate::target::without_arch;
 use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,19 +47,6 @@ pub(super) const WANTED_BY_INSTALLER: &[&str] = &[
 /// Folders of a host package are no deeper than this below its own.
 const DEEPEST: usize = 4;
 
-pub(super) fn needed_by(dialect: &Dialect, driver: Driver, kernels: &[String]) -> Vec<String> {
-    let tools: &[&str] = match driver {
-        Driver::Inbox => return Vec::new(),
-        Driver::MlnxOfed if kernels.len() > 1 => {
-            &["dkms", "gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"]
-        }
-        Driver::MlnxOfed => &["gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build"],
-        Driver::Doca => &["dkms", "gcc", "make"],
-    };
-    let headers = kernels.iter().flat_map(|kernel| (dialect.headers)(kernel));
-    headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
-}
-
 /// The package of a kernel's headers, by its exact version: that of `uname -r` without the architecture at its end.
 /// Oracle's own kernels have packages of their own.
 pub(super) fn headers(kernel: &str) -> String {
@@ -68,29 +55,20 @@ pub(super) fn headers(kernel: &str) -> String {
     format!("{name}-{version}")
 }
 
-pub(super) fn read(
-    dialect: &Dialect,
-    host: &Host,
-    driver: Driver,
-    file: &Path,
-    folder: &Path,
-) -> Result<VendorRepo> {
-    match driver {
-        Driver::Doca => {
-            let folder = index_of_host_package(host, file, folder)?;
-            Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
-        }
-        Driver::MlnxOfed | Driver::Inbox => {
-            unpack(&host.cancel, file, folder)?;
-            let show = folder.display().to_string();
-            let make = Cmd::new("createrepo_c").args(["--quiet", "--no-database", &show]);
-            host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
-            let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
-            let packages = all.into_iter().map(str::to_owned).collect();
-            let wanted = dialect.wanted_by_installer.to_vec();
-            Ok(VendorRepo { folder: folder.to_owned(), packages, wanted })
-        }
-    }
+pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+    let folder = index_of_host_package(host, file, folder)?;
+    Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
+}
+
+pub(super) fn of_archive(dialect: &Dialect, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
+    unpack(&host.cancel, file, folder)?;
+    let show = folder.display().to_string();
+    let make = Cmd::new("createrepo_c").args(["--quiet", "--no-database", &show]);
+    host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
+    let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
+    let packages = all.into_iter().map(str::to_owned).collect();
+    let wanted = dialect.wanted_by_installer.to_vec();
+    Ok(VendorRepo { folder: folder.to_owned(), packages, wanted })
 }
 
 /// Whether there is a file of this package below a folder.
@@ -194,7 +172,6 @@ mod tests {
         for (kernel, package) in table {
             assert_eq!(headers(kernel), package);
         }
-        assert!(needed_by(&super::super::dnf::DIALECT, Driver::Inbox, &["1".to_owned()]).is_empty());
     }
 
     #[test]
