@@ -96,7 +96,7 @@ pub fn reported<'h>(
     operation: &str,
     copy: Option<&'h str>,
     situation: &Situation,
-    steps: impl FnOnce(&mut Report) -> Result<Outcome>,
+    steps: impl FnOnce(&mut Report<'h>) -> Result<Outcome>,
 ) -> Outcome {
     let mut report = Report::begin(host, operation, copy);
     let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error)).advised(situation);

@@ -16,7 +16,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// What can be seen in files alone: quick enough for every boot.
-pub fn look(
+pub fn check_files(
     host: &Host,
     plan: &Plan,
     installed: &Installed,
@@ -64,14 +64,14 @@ fn edited(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Resu
 }
 
 /// Everything: also compares every installed file of the recorded packages with its digest.
-pub fn prove(
+pub fn check_all(
     host: &Host,
     manager: Manager,
     plan: &Plan,
     recorded: &BTreeMap<String, String>,
 ) -> Result<Vec<Check>> {
     let installed = manager.installed(host)?;
-    let mut checks = look(host, plan, &installed, None)?;
+    let mut checks = check_files(host, plan, &installed, None)?;
     for edit in plan.edits.iter().filter(|edit| matches!(edit, Edit::RefreshInitramfs { .. })) {
         checks.push(edited(host, edit, &installed, Depth::All { sealed: !host.is_running_system() })?);
     }

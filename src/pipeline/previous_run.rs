@@ -13,7 +13,7 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// Takes out another driver: one that the settings let us replace, or the vendor's of an earlier plan of ours.
-pub(super) fn clear_the_way(
+pub(super) fn make_way(
     job: &Job,
     journal: &mut Journal,
     plan: &Plan,

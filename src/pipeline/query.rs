@@ -1,14 +1,15 @@
 //! What is asked of a root without changing it: its facts, a plan for it, whether it is as its receipt says.
 
-use super::Job;
+use super::{Job, reboot, without_infiniband};
 use crate::catalog::Catalog;
+use crate::configure::Loaded;
 use crate::detect;
 use crate::edits::{Depth, due};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
-use crate::ledger::{Check, Receipt};
-use crate::outcome::Reason;
+use crate::ledger::{self, Check, Receipt};
+use crate::outcome::{Outcome, Reason};
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -16,6 +17,7 @@ use crate::stage::{self, first_use};
 use crate::target::Mode;
 use crate::verify;
 use anyhow::Result;
+use std::time::Duration;
 
 /// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
 pub(super) fn facts(host: &Host, mode: Mode, settings: &Settings) -> Result<Facts> {
@@ -39,13 +41,83 @@ pub fn plan_only(
     Ok((facts, plan))
 }
 
+/// What there is to do on a root.
+#[derive(Debug)]
+pub enum Outlook {
+    /// Nothing: this is how a run would end.
+    Right(Outcome),
+    /// This plan, in one line, is to be carried out, or to be finished.
+    Work(String),
+}
+
+/// Finds out what a run would do, without a lock. Refuses what a run would refuse; for an adapter that may still come it
+/// waits no longer than `patience`. Changes nothing; of a driver that is in place, it loads what the running kernel
+/// lacks.
+pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
+    find_outlook(job, patience).or_else(|error| {
+        let is_early = job.settings.wait_for_device > patience.as_secs();
+        if is_early && Reason::of(&error) == Reason::NoIbDevice {
+            return Ok(Outlook::Work(format!("waiting for the adapter: {error:#}")));
+        }
+        without_infiniband(job.settings, error).map(Outlook::Right)
+    })
+}
+
+fn find_outlook(job: &Job, patience: Duration) -> Result<Outlook> {
+    let host = job.host;
+    let wait_for_device = job.settings.wait_for_device.min(patience.as_secs());
+    let facts = facts(host, job.mode, &Settings { wait_for_device, ..job.settings.clone() })?;
+    let earlier = Receipt::load(&host.root)?;
+    let (_, plan) = plan_or_reuse(job, &facts, earlier.as_ref())?;
+    if plan.present.is_some() {
+        return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
+    }
+    if host.root.exists(ledger::JOURNAL) || !is_already_right(job, &plan, earlier.as_ref())? {
+        return Ok(Outlook::Work(plan_summary(&plan)));
+    }
+    in_place(job, &facts, &plan).map(Outlook::Right)
+}
+
+/// How a run ends that finds everything in place.
+pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
+    let loaded = if reboot::modules_are_loaded(job, facts, plan)? {
+        Loaded::All
+    } else {
+        reboot::load_modules(job, plan)?
+    };
+    reboot::outcome(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name()))
+}
+
+/// A plan in one line.
+pub(super) fn plan_summary(plan: &Plan) -> String {
+    format!("{}: {}", plan.driver_name(), plan.why.join("; "))
+}
+
+/// The plan, and the question it answers: from the receipt when that was the question then too.
+pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
+    let (source, text) = Catalog::text(job.settings)?;
+    let question = plan::plan_fingerprint(job.described, facts, job.mode, &text, job.settings)?;
+    if let Some(receipt) = earlier.filter(|receipt| receipt.question == question) {
+        let mut plan = receipt.plan.clone();
+        first_use::remember(&mut plan, job.settings, earlier)?;
+        return Ok((question, plan));
+    }
+    let catalog = Catalog::parse(source, &text)?;
+    let mut plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
+    first_use::remember(&mut plan, job.settings, earlier)?;
+    if plan.present.is_none() {
+        stage::manager_of(&plan)?;
+    }
+    Ok((question, plan))
+}
+
 /// Whether the receipt is of this very plan, at most for other kernels, and all that files can show agrees with it.
 pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let host = job.host;
     let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
     let Some(receipt) = receipt.filter(same) else { return Ok(false) };
     let installed = stage::manager_of(plan)?.installed(host)?;
-    let checks = verify::look(host, plan, &installed, Some(receipt))?;
+    let checks = verify::check_files(host, plan, &installed, Some(receipt))?;
     if !installed.broken.is_empty() || verify::failures(&checks).is_some() {
         return Ok(false);
     }
@@ -66,9 +138,9 @@ pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<C
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
     host.events.enter(Step::Verify);
     let manager = stage::manager_of(&receipt.plan)?;
-    let mut checks = verify::prove(host, manager, &receipt.plan, &receipt.packages)?;
+    let mut checks = verify::check_all(host, manager, &receipt.plan, &receipt.packages)?;
     if host.is_running_system() {
-        checks.extend(verify::live::look(host, &receipt.plan)?);
+        checks.extend(verify::live::check_running_system(host, &receipt.plan)?);
     }
     if let Some(device) = traffic {
         checks.extend(verify::traffic::play(host, device)?);

@@ -13,13 +13,13 @@ use crate::verify;
 use anyhow::Result;
 
 /// Whether the running kernel was seen to have every module of the plan.
-pub(super) fn were_seen(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
+pub(super) fn modules_are_loaded(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
     let is_there = plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name));
     Ok(is_there && are_own(job.host, plan)?)
 }
 
 /// How far the running kernel, when there is one, has the modules of the plan now.
-pub(super) fn load(job: &Job, plan: &Plan) -> Result<Loaded> {
+pub(super) fn load_modules(job: &Job, plan: &Plan) -> Result<Loaded> {
     if job.mode == Mode::Bake {
         return Ok(Loaded::All);
     }
@@ -31,7 +31,7 @@ pub(super) fn load(job: &Job, plan: &Plan) -> Result<Loaded> {
 
 /// The good ending, with a word on the reboot that is due where the modules are not `loaded`; a bad one where no reboot
 /// will load them.
-pub(super) fn ended(job: &Job, loaded: Loaded, reason: Reason, message: String) -> Result<Outcome> {
+pub(super) fn outcome(job: &Job, loaded: Loaded, reason: Reason, message: String) -> Result<Outcome> {
     match (loaded, job.settings.reboot) {
         (Loaded::All, _) => Ok(Outcome::new(reason, message)),
         (Loaded::Refused(said), _) => {

@@ -1,11 +1,12 @@
 //! Taking out what a run has put in: the packages that came with it, and its edits.
 
 use super::driver_removal::DriverRemoval;
+use super::step::{Declared, Steps};
 use super::with_run_lock;
 use crate::drivers::InstallOptions;
 use crate::events::Step;
 use crate::host::Host;
-use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR};
+use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -21,46 +22,89 @@ pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
     })
 }
 
-fn steps(host: &Host, settings: &Settings, mode: Mode, report: &mut Report) -> Result<Outcome> {
-    report.enter(Step::Detect);
-    let unfinished = ledger::recover(host)?;
-    let root = host.root.path().display();
-    let Some(receipt) = Receipt::load(&host.root)? else {
-        return match &unfinished {
-            None => Ok(Outcome::new(Reason::NotInstalled, format!("`{root}` has no receipt"))),
-            // Which packages came with it, only the run that finishes it will have written down.
-            Some(_) => Err(Reason::VerifyFailed.error(format!(
-                "a run on `{root}` did not end well: let `bake` or `install` finish it first"
-            ))),
-        };
+fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Report<'h>) -> Result<Outcome> {
+    let mut steps = Steps::new(host, report);
+    let found = steps.observe(Declared {
+        name: Step::Detect,
+        act: || find_installed(host),
+        say: |found: &Found| match found {
+            Found::Nothing => "nothing to take back".to_owned(),
+            Found::Receipt { receipt, packages, .. } => {
+                format!("{} packages and {} edits to take back", packages.len(), receipt.changes.len())
+            }
+        },
+    })?;
+    let Found::Receipt { receipt, packages, unfinished } = found else {
+        let what = format!("`{}` has no receipt", host.root.path().display());
+        return Ok(Outcome::new(Reason::NotInstalled, what));
     };
-    let manager = stage::manager_of(&receipt.plan)?;
-    let installed = manager.installed(host)?.versions;
-    let packages: Vec<String> =
-        receipt.added.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
-    report.done(&format!("{} packages and {} edits to take back", packages.len(), receipt.changes.len()));
-    report.publish();
-
+    steps.take_over(unfinished);
     // The packages first: when one is needed by something else, nothing has been changed yet.
-    report.enter(Step::Install);
-    let mut journal = Journal::begin(host, unfinished)?;
-    let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
-    ledger::let_go(host, manager, &held, mode == Mode::Bake)?;
-    let options = InstallOptions::of(settings, mode);
-    let kernels = &receipt.plan.target.kernels;
-    DriverRemoval { host, manager, options, kernels }.ours(&mut journal, &receipt.plan, &packages)?;
-    let now = manager.installed(host)?.versions;
-    for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
-        host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));
-    }
-    report.done(&format!("{} packages removed", packages.len()));
-
-    report.enter(Step::Configure);
-    let kept = ledger::take_back(host, &receipt.plan.edits, &receipt.changes)?;
-    report.done(&format!("{} of {} edits taken back", receipt.changes.len() - kept, receipt.changes.len()));
-    journal.commit(|_| {
+    steps.change(Declared {
+        name: Step::Install,
+        act: |journal: &mut Journal| remove_packages(host, settings, mode, journal, &receipt, &packages),
+        say: |(): &()| format!("{} packages removed", packages.len()),
+    })?;
+    steps.change(Declared {
+        name: Step::Configure,
+        act: |_: &mut Journal| ledger::take_back(host, &receipt.plan.edits, &receipt.changes),
+        say: |kept: &usize| {
+            let all = receipt.changes.len();
+            format!("{} of {all} edits taken back", all - kept)
+        },
+    })?;
+    steps.into_journal()?.commit(|_| {
         host.root.remove_file(RECEIPT)?;
         host.root.remove_all(SAVED_DIR)
     })?;
     Ok(Outcome::new(Reason::Uninstalled, receipt.plan.driver_name()))
+}
+
+/// What is there to be taken out.
+enum Found {
+    Nothing,
+    Receipt {
+        receipt: Box<Receipt>,
+        /// Those that came with the driver and are still there.
+        packages: Vec<String>,
+        unfinished: Option<Unfinished>,
+    },
+}
+
+fn find_installed(host: &Host) -> Result<Found> {
+    let unfinished = ledger::recover(host)?;
+    let Some(receipt) = Receipt::load(&host.root)? else {
+        return match &unfinished {
+            None => Ok(Found::Nothing),
+            // Which packages came with it, only the run that finishes it will have written down.
+            Some(_) => Err(Reason::VerifyFailed.error(format!(
+                "a run on `{}` did not end well: let `bake` or `install` finish it first",
+                host.root.path().display()
+            ))),
+        };
+    };
+    let installed = stage::manager_of(&receipt.plan)?.installed(host)?.versions;
+    let packages = receipt.added.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+    Ok(Found::Receipt { receipt: Box::new(receipt), packages, unfinished })
+}
+
+fn remove_packages(
+    host: &Host,
+    settings: &Settings,
+    mode: Mode,
+    journal: &mut Journal,
+    receipt: &Receipt,
+    packages: &[String],
+) -> Result<()> {
+    let manager = stage::manager_of(&receipt.plan)?;
+    let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
+    ledger::let_go(host, manager, &held, mode == Mode::Bake)?;
+    let options = InstallOptions::of(settings, mode);
+    let kernels = &receipt.plan.target.kernels;
+    DriverRemoval { host, manager, options, kernels }.ours(journal, &receipt.plan, packages)?;
+    let now = manager.installed(host)?.versions;
+    for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
+        host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));
+    }
+    Ok(())
 }

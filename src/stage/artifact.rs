@@ -23,7 +23,7 @@ pub(super) struct Vendors {
 }
 
 /// Brings the plan's vendor file into the cache; none where the driver is the distribution's own.
-pub(super) fn bring(
+pub(super) fn fetch_vendor_file(
     host: &Host,
     writer: &Writer,
     manager: Manager,

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use std::time::{Duration, SystemTime};
 
 /// What is kept with the bundle of a tag.
-pub(super) fn of(cache: &Cache, tag: &str) -> Vec<BundleFile> {
+pub(super) fn built_for(cache: &Cache, tag: &str) -> Vec<BundleFile> {
     let bundle = cache.bundle(tag).ok().flatten();
     let files = bundle.map(|bundle| bundle.files).unwrap_or_default();
     files.into_iter().filter(|file| file.media_type == BUILT_TYPE && cache.has(&file.digest)).collect()
@@ -16,7 +16,7 @@ pub(super) fn of(cache: &Cache, tag: &str) -> Vec<BundleFile> {
 /// Adds built files to a bundle. Returns it as it is then.
 ///
 /// A cache that cannot be written to stays as it is; the driver is installed all the same.
-pub fn keep(host: &Host, opened: &Opened, bundle: Bundle, built: Vec<Built>) -> Bundle {
+pub fn add_built(host: &Host, opened: &Opened, bundle: Bundle, built: Vec<Built>) -> Bundle {
     if built.is_empty() || !opened.may_grow() {
         return bundle;
     }

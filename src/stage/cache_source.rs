@@ -77,7 +77,7 @@ fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writ
 
 /// Verifies every file of a bundle, before anything is done with any of them, and its signature where the settings
 /// name a key. Files that this very run has verified while it wrote them are not read again.
-pub fn prove(host: &Host, opened: &Opened, bundle: &Bundle, settings: &Settings) -> Result<()> {
+pub fn verify_bundle(host: &Host, opened: &Opened, bundle: &Bundle, settings: &Settings) -> Result<()> {
     let cache = &opened.cache;
     if let Some(key) = Key::of(settings)? {
         key.check(cache, &bundle.digest)?;

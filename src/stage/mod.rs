@@ -7,8 +7,8 @@ mod cache_source;
 mod fetch;
 pub mod first_use;
 
-pub use built_artifacts::keep;
-pub use cache_source::{Opened, open, prove, wait_turn};
+pub use built_artifacts::add_built;
+pub use cache_source::{Opened, open, verify_bundle, wait_turn};
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE, VENDOR_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
@@ -56,7 +56,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
-    let vendors = artifact::bring(host, &writer, manager, plan, NetworkOptions::of(settings))?;
+    let vendors = artifact::fetch_vendor_file(host, &writer, manager, plan, NetworkOptions::of(settings))?;
     let request = ResolveRequest {
         sources: against.sources,
         base: &against.base,
@@ -92,7 +92,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let config = config(plan, manager, vendor_file);
     let tag = tag(&config, &files);
     // What was built for these very files before stays with them.
-    files.extend(built_artifacts::of(&cache, &tag));
+    files.extend(built_artifacts::built_for(&cache, &tag));
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
 }

@@ -23,7 +23,7 @@ const LIMITS_DIR: &str = "/etc/security/limits.d";
 
 /// Looks at the running system. Nothing is checked on a machine that neither has nor should have InfiniBand, such as
 /// one an image is made on.
-pub fn look(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
+pub fn check_running_system(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     let functions = pci::read(host);
     let functions: Vec<_> = pci::infiniband(&functions).collect();
     let size = compute::size_of(host, None).vm_size;
@@ -55,7 +55,7 @@ pub fn look(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     for device in &devices {
         checks.extend(device.ports.iter().map(|port| link(device, port)));
     }
-    checks.extend(super::services::look(host)?);
+    checks.extend(super::services::check_services(host)?);
     checks.extend(named(host, &devices));
     checks.extend(memlock(host, plan)?);
     Ok(checks)
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn failed(host: &Host) -> Vec<String> {
-        let checks = look(host, &plan()).unwrap();
+        let checks = check_running_system(host, &plan()).unwrap();
         checks
             .into_iter()
             .filter(|check| !check.ok)
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn every_adapter_of_the_size_must_be_there_and_up() {
         let (_dir, host) = on_an_empty_root(Cancel::never());
-        assert_eq!(look(&host, &plan()).unwrap(), []);
+        assert_eq!(check_running_system(&host, &plan()).unwrap(), []);
         let size = r#"{"ds":{"meta_data":{"imds":{"compute":{"vmSize":"Standard_HB368rs_v5"}}}}}"#;
         host.root.write_text("/run/cloud-init/instance-data.json", size).unwrap();
         assert_eq!(

@@ -16,7 +16,7 @@ const SERVICES: [&str; 4] = [
 const BOOTED: &str = "/run/systemd/system";
 
 /// Looks at each service the machine has. None where systemd is not what booted it.
-pub(super) fn look(host: &Host) -> Result<Vec<Check>> {
+pub(super) fn check_services(host: &Host) -> Result<Vec<Check>> {
     if !host.root.exists(BOOTED) {
         return Ok(Vec::new());
     }

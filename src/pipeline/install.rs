@@ -1,0 +1,146 @@
+//! From a plan to an installed driver: a bundle is staged, what stands in the way goes, the bundle is installed.
+//!
+//! The cache may hold several bundles for one target, resolved against different installed sets. One that turns out
+//! incomplete for this root changes nothing, and the next is tried.
+
+use super::step::{Declared, Steps};
+use super::{Job, previous_run};
+use crate::cache::remote::is_remote;
+use crate::cache::{Bundle, Cache};
+use crate::drivers::{self, InstallOptions};
+use crate::events::Step;
+use crate::facts::Facts;
+use crate::host::Host;
+use crate::install::{self, Installed};
+use crate::ledger::{Journal, Receipt};
+use crate::outcome::Reason;
+use crate::plan_document::Plan;
+use crate::stage::{self, Against, Opened, first_use};
+use crate::target::Mode;
+use anyhow::Result;
+use std::collections::VecDeque;
+use std::path::Path;
+
+/// Stages and installs. Returns the bundle, with what was compiled on the way, and what came from it.
+pub(super) fn install_from_cache<'h>(
+    job: &Job<'h>,
+    steps: &mut Steps<'_, 'h>,
+    facts: &Facts,
+    plan: &Plan,
+    earlier: Option<&Receipt>,
+) -> Result<(Bundle, Installed)> {
+    let mut staging = Staging { job, facts, plan, found: None };
+    let mut way_is_clear = false;
+    loop {
+        let bundle = steps.change(Declared {
+            name: Step::Stage,
+            act: |_: &mut Journal| staging.next_bundle(),
+            say: |bundle: &Bundle| {
+                let (files, bytes) = (bundle.files.len(), bundle.size_in_all);
+                format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
+            },
+        })?;
+        if let Some(warning) = first_use::of(plan, &bundle).and_then(|file| first_use::warning(plan, &file)) {
+            steps.warn("trust", &warning);
+        }
+        let (opened, has_more) = staging.opened()?;
+        let installed = steps.change(Declared {
+            name: Step::Install,
+            act: |journal: &mut Journal| {
+                if !way_is_clear {
+                    // Not before there is something to put in its place.
+                    previous_run::make_way(job, journal, plan, earlier)?;
+                    way_is_clear = true;
+                }
+                install(job, journal, (&opened.cache, &bundle), plan)
+            },
+            say: |installed: &Installed| format!("{} packages installed or upgraded", installed.changed),
+        });
+        match installed {
+            Ok(mut installed) => {
+                let built = std::mem::take(&mut installed.built);
+                return Ok((stage::add_built(job.host, opened, bundle, built), installed));
+            }
+            Err(error) if Reason::of(&error) == Reason::CacheMissing => {
+                let what = format!("bundle {} is incomplete for this root: {error:#}", bundle.tag);
+                job.host.events.warn(what);
+                if !has_more {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The bundles that fit, as far as they are found and not tried yet.
+struct Staging<'a> {
+    job: &'a Job<'a>,
+    facts: &'a Facts,
+    plan: &'a Plan,
+    found: Option<(Opened, VecDeque<Bundle>)>,
+}
+
+impl Staging<'_> {
+    /// The next bundle to try, every file of it verified.
+    fn next_bundle(&mut self) -> Result<Bundle> {
+        let Self { job, plan, .. } = *self;
+        let (opened, untried) = if let Some(found) = &mut self.found {
+            found
+        } else {
+            if job.mode == Mode::Live {
+                stage::wait_turn(job.host, job.settings, &machine_name(job.host, self.facts))?;
+            }
+            self.found.insert(find_bundles(job, plan)?)
+        };
+        let none = || Reason::CacheMissing.error("the cache holds no bundle for this target");
+        let bundle = untried.pop_front().ok_or_else(none)?;
+        stage::verify_bundle(job.host, opened, &bundle, job.settings)?;
+        Ok(bundle)
+    }
+
+    /// The cache, and whether it has more bundles to try.
+    fn opened(&self) -> Result<(&Opened, bool)> {
+        let none = || Reason::CacheMissing.error("no cache was opened");
+        self.found.as_ref().map(|(opened, untried)| (opened, !untried.is_empty())).ok_or_else(none)
+    }
+}
+
+/// The bundles to try. With a network, a cache that has none is filled first.
+fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
+    let (host, settings) = (job.host, job.settings);
+    let find = || {
+        let opened = stage::open(host, settings)?;
+        let installed = stage::manager_of(plan)?.installed(host)?;
+        let bundles = stage::candidates(&opened, plan, &installed)?;
+        Ok((opened, bundles.into()))
+    };
+    match find() {
+        Err(error)
+            if !settings.offline
+                && !is_remote(&settings.cache)
+                && Reason::of(&error) == Reason::CacheMissing =>
+        {
+            host.events.info("the cache does not serve this target yet; filling it");
+            let against = Against { sources: &host.root, base: stage::base_of(plan, &host.root) };
+            stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;
+            find()
+        }
+        found => found,
+    }
+}
+
+/// Installs a bundle's packages and drivers.
+fn install(job: &Job, journal: &mut Journal, from: (&Cache, &Bundle), plan: &Plan) -> Result<Installed> {
+    for path in drivers::ops(plan.driver).spares() {
+        journal.keep_as_it_is(path)?;
+    }
+    let options = InstallOptions::of(job.settings, job.mode);
+    install::install(job.host, journal, stage::manager_of(plan)?, from, plan, options)
+}
+
+/// What tells this machine from its neighbours: its VM id, or what it calls itself.
+fn machine_name(host: &Host, facts: &Facts) -> String {
+    let own = || host.root.attribute("/etc/machine-id").or_else(|| host.root.attribute("/etc/hostname"));
+    facts.compute.vm_id.clone().or_else(own).unwrap_or_default()
+}

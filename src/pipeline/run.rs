@@ -1,0 +1,192 @@
+//! A whole run, from the facts of a root to its receipt.
+
+use super::install::install_from_cache;
+use super::query::{self, plan_or_reuse, plan_summary};
+use super::step::{Declared, Steps};
+use super::{Job, previous_run, reboot, with_run_lock, without_infiniband};
+use crate::cache::Bundle;
+use crate::configure::{self, Loaded, labels};
+use crate::events::Step;
+use crate::facts::Facts;
+use crate::install::Installed;
+use crate::ledger::{self, Check, Journal, Receipt, Unfinished};
+use crate::outcome::{Door, Outcome, Reason};
+use crate::plan_document::Plan;
+use crate::report::Report;
+use crate::stage::{self, first_use};
+use crate::target::Mode;
+use crate::trust::{Trust, VendorFile};
+use crate::verify;
+use anyhow::Result;
+use std::time::SystemTime;
+
+/// Makes a root right and reports it, whatever happens.
+pub fn run(job: &Job) -> Outcome {
+    let operation = match job.mode {
+        Mode::Bake => "Bake",
+        Mode::Live => "Install",
+    };
+    with_run_lock(job.host, job.settings, (operation, job.status_file, Door::named(job.door)), |report| {
+        steps(job, report).or_else(|error| {
+            let outcome = without_infiniband(job.settings, error)?;
+            report.done("nothing is needed");
+            Ok(outcome)
+        })
+    })
+}
+
+fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
+    let host = job.host;
+    let started = SystemTime::now();
+    let mut steps = Steps::new(host, report);
+    let (facts, unfinished) = steps.observe(Declared {
+        name: Step::Detect,
+        act: || detect(job),
+        say: |(facts, _): &(Facts, _)| facts.summary(),
+    })?;
+    let mut earlier = Receipt::load(&host.root)?;
+    let (question, plan) = steps.observe(Declared {
+        name: Step::Plan,
+        act: || plan_or_reuse(job, &facts, earlier.as_ref()),
+        say: |(_, plan): &(_, Plan)| plan_summary(plan),
+    })?;
+    if plan.present.is_some() {
+        return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
+    }
+    // An image must not carry the name of the machine it was made on.
+    let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
+    if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
+        previous_run::note_question(host, earlier.as_mut(), question, vm_id, &plan);
+        return query::in_place(job, &facts, &plan);
+    }
+
+    // What a run that died left is ours, too.
+    let others = if unfinished.is_none() { configure::leftovers(host) } else { Vec::new() };
+    steps.take_over(unfinished);
+    let (bundle, installed) = install_from_cache(job, &mut steps, &facts, &plan, earlier.as_ref())?;
+    let (loaded, _) = steps.change(Declared {
+        name: Step::Configure,
+        act: |journal: &mut Journal| configure(job, journal, &plan, &installed, &others),
+        say: |(_, made): &(_, usize)| format!("{made} of {} edits had to be made", plan.edits.len()),
+    })?;
+    let checks = steps.change(Declared {
+        name: Step::Verify,
+        act: |_: &mut Journal| compare_with_plan(job, &plan, &installed),
+        say: |checks: &Vec<Check>| format!("{} checks passed", checks.len()),
+    })?;
+
+    let vendor_file = first_use::of(&plan, &bundle);
+    let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
+    let message = match vendor_file.as_ref().filter(|file| file.trust < Trust::Digest) {
+        Some(file) => format!("{message}, trust level {}", file.trust),
+        None => message,
+    };
+    let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };
+    outcome_of.commit(steps.into_journal()?, earlier)?;
+    reboot::outcome(job, loaded, Reason::Installed, message)
+}
+
+/// The facts, and what a run before this one left, after its edits were undone.
+fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
+    let unfinished = ledger::recover(job.host)?;
+    let mut facts = query::facts(job.host, job.mode, job.settings)?;
+    // A run that did not end well has no receipt; the half of a driver it left is still ours.
+    let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.packages_before.is_some());
+    if let Some(ofed) = facts.ofed.as_mut().filter(|_| is_ours) {
+        ofed.by_ofedctl = true;
+    }
+    Ok((facts, unfinished))
+}
+
+/// Makes the edits. Says how far the running kernel, when there is one, has the modules now, and how many edits had to
+/// be made.
+fn configure(
+    job: &Job,
+    journal: &mut Journal,
+    plan: &Plan,
+    installed: &Installed,
+    others: &[String],
+) -> Result<(Loaded, usize)> {
+    let sealed = job.mode == Mode::Bake;
+    let made = configure::configure(job.host, journal, stage::manager_of(plan)?, &plan.edits, sealed)?;
+    label(job, journal, plan, installed)?;
+    let loaded = reboot::load_modules(job, plan)?;
+    configure::tidy(job.host, others)?;
+    Ok((loaded, made))
+}
+
+/// Labels what came and what was edited, where files have labels.
+fn label(job: &Job, journal: &mut Journal, plan: &Plan, installed: &Installed) -> Result<()> {
+    if !labels::are_kept(job.host) {
+        return Ok(());
+    }
+    let came: Vec<String> = installed.packages.keys().cloned().collect();
+    let mut paths = stage::manager_of(plan)?.files(job.host, &came)?;
+    paths.extend(plan.edits.iter().filter_map(|edit| edit.path().map(str::to_owned)));
+    labels::restore(job.host, journal, &paths, job.mode == Mode::Bake)
+}
+
+/// Compares everything with the plan; what differs ends the run.
+fn compare_with_plan(job: &Job, plan: &Plan, installed: &Installed) -> Result<Vec<Check>> {
+    let checks = verify::check_all(job.host, stage::manager_of(plan)?, plan, &installed.packages)?;
+    match verify::failures(&checks) {
+        Some(failed) => Err(Reason::VerifyFailed.error(failed)),
+        None => Ok(checks),
+    }
+}
+
+/// What a run that succeeded knows in the end.
+struct Ended<'a> {
+    job: &'a Job<'a>,
+    question: String,
+    vm_id: Option<String>,
+    started: SystemTime,
+    bundle: Bundle,
+    vendor_file: Option<VendorFile>,
+    installed: Installed,
+    checks: Vec<Check>,
+    plan: Plan,
+}
+
+impl Ended<'_> {
+    /// Writes the receipt, and takes back what an earlier run edited and this one did not.
+    fn commit(self, journal: Journal, mut earlier: Option<Receipt>) -> Result<()> {
+        let Self { job, plan, .. } = self;
+        let host = job.host;
+        let mut receipt = Receipt {
+            schema_version: 1,
+            made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
+            door: job.door.to_owned(),
+            vm_id: self.vm_id,
+            started: rfc3339(self.started),
+            finished: rfc3339(SystemTime::now()),
+            question: self.question,
+            bundle: Some(self.bundle.digest.to_string()),
+            vendor_file: self.vendor_file,
+            packages: self.installed.packages,
+            added: self.installed.added,
+            replaced: previous_run::replaced(host, &journal, &plan)?,
+            changes: Vec::new(),
+            held: journal.held().clone(),
+            checks: self.checks,
+            plan,
+        };
+        if let Some(earlier) = &mut earlier {
+            previous_run::retire(job, earlier, &receipt.plan)?;
+        }
+        journal.commit(|changes| {
+            receipt.changes = changes.to_vec();
+            if let Some(earlier) = &earlier {
+                let installed = stage::manager_of(&receipt.plan)?.installed(host)?.versions;
+                receipt.continue_from(earlier, &installed);
+            }
+            receipt.save(&host.root)
+        })?;
+        labels::restore_own(host, job.mode == Mode::Bake);
+        Ok(())
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
