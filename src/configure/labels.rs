@@ -61,7 +61,7 @@ fn contexts(root: &Root) -> Option<String> {
 fn label(host: &Host, contexts: &str, paths: &[String], sealed: bool) -> Result<bool> {
     let paths: Vec<&str> = paths.iter().map(String::as_str).chain(OWN).collect();
     host.root.write_text(LIST, &(paths.join("\n") + "\n"))?;
-    let sandbox = Sandbox::offline(&host.root, sealed);
+    let sandbox = Sandbox::offline(&host.root, sealed).with_labels();
     let setfiles = |more: &[&str]| {
         let cmd = Cmd::new("setfiles").args(more.iter().copied()).args(["-i", "-f", LIST, contexts]);
         host.run(&cmd.inside(sandbox.clone())).map(|finished| finished.code == 0)

@@ -63,6 +63,21 @@ pub fn terminate(pid: i32) {
     let _ = signal::kill(Pid::from_raw(pid), Signal::SIGTERM);
 }
 
+/// Sends a process a signal.
+pub(super) fn signal(pid: i32, signal: Signal) {
+    let _ = signal::kill(Pid::from_raw(pid), signal);
+}
+
+/// Ends all processes of a group.
+pub(super) fn kill_group(leader: i32) {
+    let _ = signal::killpg(Pid::from_raw(leader), Signal::SIGKILL);
+}
+
+/// Whether a group has any process left.
+pub(super) fn has_group(leader: i32) -> bool {
+    signal::killpg(Pid::from_raw(leader), None).is_ok()
+}
+
 /// Ends a process.
 pub fn kill(pid: i32) {
     let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);

@@ -1,18 +1,22 @@
 //! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
 
 use super::sandbox::{self, Sandbox};
-use super::{CHILD_LOG_DIR, Host};
+use super::{CHILD_LOG_DIR, Host, process};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a child may go on after a signal, so that a package transaction can end in order.
+/// How long a child may go on after it was asked to end, so that dpkg can finish the package it is at.
 const GRACE: Duration = Duration::from_secs(20);
+/// How long the kernel may take to end what was killed.
+const KILLING: Duration = Duration::from_secs(10);
+/// How long it may take from a signal or a deadline until nothing of a child is left.
+pub const STOPPING: Duration = Duration::from_secs(GRACE.as_secs() + KILLING.as_secs());
 /// How often a waiting run looks whether it must stop.
 const POLL: Duration = Duration::from_millis(100);
 /// How much of a child's output is quoted in an error.
@@ -119,6 +123,13 @@ impl Cmd {
             None => expression.stdin_null(),
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
         };
+        // A group of its own, so that a Ctrl-C at the terminal is for the run to handle, and so that it can be ended
+        // with its children. In a sandbox it makes itself a session.
+        let own_group = |command: &mut std::process::Command| {
+            command.process_group(0);
+            Ok(())
+        };
+        let expression = if self.inside.is_none() { expression.before_spawn(own_group) } else { expression };
         Ok(expression.full_env(env).unchecked())
     }
 
@@ -170,7 +181,7 @@ impl Host {
             let reason = if missing { Reason::ToolMissing } else { Reason::Internal };
             reason.error(format!("{}: {error}", starting()))
         })?;
-        self.wait(&handle, &command)?;
+        self.wait(&handle, &command, cmd.inside.is_some())?;
         let ended = handle.into_output().with_context(starting)?;
         let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
         let output = end_of(&mut output).unwrap_or_default();
@@ -179,18 +190,16 @@ impl Host {
         Ok(Finished { command, code, stdout, output, tail, log })
     }
 
-    fn wait(&self, handle: &duct::Handle, command: &str) -> Result<()> {
-        let mut give_up = None;
+    /// Waits for a child. When the run must end, the child ends before it, with all that it has started.
+    fn wait(&self, handle: &duct::Handle, command: &str, is_inside: bool) -> Result<()> {
+        let waiting = || format!("cannot wait for `{command}`");
         loop {
-            if handle.wait_timeout(POLL).with_context(|| format!("cannot wait for `{command}`"))?.is_some() {
+            if handle.wait_timeout(POLL).with_context(waiting)?.is_some() {
                 return Ok(());
             }
-            let Err(cancel) = self.cancel.check() else { continue };
-            let grace = if self.cancel.is_signalled() { GRACE } else { Duration::ZERO };
-            let give_up = *give_up.get_or_insert_with(|| Instant::now() + grace);
-            if Instant::now() >= give_up {
-                // Kills the namespace with all that is in it; see `inside`.
-                let _ = handle.kill();
+            if let Err(cancel) = self.cancel.check() {
+                self.events.info(format!("asking `{command}` to end"));
+                stop(handle, is_inside).with_context(waiting)?;
                 return Err(cancel.context(format!("`{command}` was stopped")));
             }
         }
@@ -213,6 +222,37 @@ impl Host {
         let file = File::options().read(true).append(true).open(pinned).context(doing)?;
         Ok((file, Some(log)))
     }
+}
+
+/// Asks a child to end, kills it when it does not in time, and returns when all that it has started is gone.
+fn stop(handle: &duct::Handle, is_inside: bool) -> Result<()> {
+    let pids: Vec<i32> = handle.pids().into_iter().map(u32::cast_signed).collect();
+    let signal_all = |signal| {
+        for pid in &pids {
+            process::signal(*pid, signal);
+        }
+    };
+    signal_all(sandbox::ASK);
+    if is_inside {
+        // It ends when the last of its processes has.
+        if handle.wait_timeout(GRACE)?.is_none() {
+            signal_all(sandbox::KILL);
+        }
+        if handle.wait_timeout(KILLING)?.is_none() {
+            handle.kill()?;
+        }
+        return Ok(());
+    }
+    handle.wait_timeout(GRACE)?;
+    for pid in &pids {
+        process::kill_group(*pid);
+    }
+    handle.wait()?;
+    let end = Instant::now() + KILLING;
+    while pids.iter().any(|pid| process::has_group(*pid)) && Instant::now() < end {
+        std::thread::sleep(POLL / 10);
+    }
+    Ok(())
 }
 
 /// The end of a log.

@@ -1,29 +1,44 @@
 //! Programs inside a root, in namespaces of their own.
 //!
-//! This program starts itself twice. [`ENTER`] makes new mount, pid, uts, ipc and, offline, network namespaces;
-//! [`BECOME`], the first process in them, mounts what a program expects, changes the root and becomes the
-//! program. Each asks the kernel to be killed with its parent, and the end of the first process ends the
-//! namespaces with everything in them: no mount and no process outlives a run, even one that was killed.
+//! This program starts itself twice. [`ENTER`] makes new mount, pid, uts, ipc and, offline, network namespaces, and owns
+//! all that runs in them (`reap`); [`BECOME`], the first process in them, mounts what a program expects (`mounts`),
+//! gives up what a program must not have (`limits`), and starts the program. The kernel tells each when its parent
+//! dies, and the end of the first process ends the namespaces with everything in them: no mount and no process outlives
+//! a run, even one that was killed.
+//!
+//! There are three kinds of sandbox:
+//!
+//! | made by | root | what is kept from the program |
+//! |---|---|---|
+//! | [`Sandbox::offline`], not sealed | `/` of a VM that installs for itself | the network |
+//! | [`Sandbox::offline`], sealed | an image, or `/` while an image is made of it | the running system: its processes, services, `/run`, `/tmp`, kernel settings, modules, mounts, disks |
+//! | [`Sandbox::lookup`] | the same | all of that, and every write but those below `/run/o` |
+//!
+//! A lookup is for programs of an image that only have to answer something, such as what a package manager would
+//! download: its folder on this machine appears, empty or not, as [`SCRATCH`] and is the only place that can be written
+//! to besides private `/run`, `/tmp` and `/var/tmp`; this machine's `resolv.conf` takes the place of the root's. Without
+//! root rights it runs in a user namespace, where the system allows one. With [`Sandbox::with_network`] the network of
+//! this machine is let in as it is; nothing here keeps a program from one address of it.
 
+mod kernel;
+mod limits;
 mod mounts;
 mod reap;
 
-pub use reap::enter;
+pub(super) use reap::{ASK, KILL};
+pub use reap::{become_program, enter};
 
 use super::fs::Root;
-use anyhow::{Context, Result, bail};
-use mounts::{bind, make_private, prepare};
-use nix::sched::CloneFlags;
-use reap::die_with_parent;
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// First argument of the process that makes the namespaces. Not for users.
 pub const ENTER: &str = "__enter";
 /// First argument of the process that becomes the program. Not for users.
 pub const BECOME: &str = "__become";
+/// Where the one folder appears that a lookup may write to.
+pub const SCRATCH: &str = "/run/o";
 
 /// What a program is to see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +52,33 @@ pub struct Sandbox {
     sealed: bool,
     /// Folders of this machine shown read-only inside, as (folder, path inside). Made in a private `/run`.
     views: Vec<(PathBuf, String)>,
+    /// The kernel that is told to those who ask which one runs.
+    kernel: Option<String>,
+    /// The program may give files labels that the kernel of this machine does not know.
+    labels: bool,
+    /// Nothing can be written but into this folder of this machine, which appears as [`SCRATCH`].
+    scratch: Option<PathBuf>,
 }
 
 impl Sandbox {
     /// A program in `root`, without a network. `sealed` keeps it from reaching or starting anything of the running
     /// system; a root other than `/` always is.
     pub fn offline(root: &Root, sealed: bool) -> Self {
-        Self { root: root.path().to_owned(), offline: true, sealed, views: Vec::new() }
+        Self {
+            root: root.path().to_owned(),
+            offline: true,
+            sealed: sealed || !root.is_slash(),
+            views: Vec::new(),
+            kernel: None,
+            labels: false,
+            scratch: None,
+        }
+    }
+
+    /// A program in `root` that can write nothing but into `scratch`, a folder of this machine that it finds as
+    /// [`SCRATCH`].
+    pub fn lookup(root: &Root, scratch: &Path) -> Self {
+        Self { scratch: Some(scratch.to_owned()), ..Self::offline(root, true) }
     }
 
     /// The same with this machine's network, or without any.
@@ -60,23 +95,31 @@ impl Sandbox {
         self
     }
 
+    /// The same, where `uname -r` and `/proc/sys/kernel/osrelease` name this kernel, and not the one that runs.
+    #[must_use]
+    pub fn for_kernel(mut self, kernel: &str) -> Self {
+        self.kernel = Some(kernel.to_owned());
+        self
+    }
+
+    /// The same, where files may get `SELinux` labels that this machine's kernel does not know.
+    #[must_use]
+    pub fn with_labels(mut self) -> Self {
+        self.labels = true;
+        self
+    }
+
     fn is_another_root(&self) -> bool {
         self.root != Path::new("/")
     }
 
-    fn is_sealed(&self) -> bool {
-        self.sealed || self.is_another_root()
+    fn is_lookup(&self) -> bool {
+        self.scratch.is_some()
     }
 
-    fn namespaces(&self) -> CloneFlags {
-        let mut flags = CloneFlags::CLONE_NEWNS;
-        if self.is_sealed() {
-            flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
-        }
-        if self.offline {
-            flags |= CloneFlags::CLONE_NEWNET;
-        }
-        flags
+    /// Whether the program gets a tree of its own, which it cannot leave.
+    fn has_own_tree(&self) -> bool {
+        self.is_another_root() || self.is_lookup()
     }
 }
 
@@ -86,29 +129,4 @@ pub(super) fn wrap(sandbox: &Sandbox, program: &str, args: &[String]) -> Result<
     let mut all = vec![ENTER.to_owned(), std::process::id().to_string(), spec, program.to_owned()];
     all.extend_from_slice(args);
     Ok((PathBuf::from("/proc/self/exe"), all))
-}
-
-/// Runs as [`BECOME`]: mounts, changes the root and becomes the program. Returns only on failure.
-pub fn become_program(args: &[String]) -> Result<u8> {
-    let [spec, program, args @ ..] = args else { bail!("{BECOME} is not for users") };
-    die_with_parent()?;
-    let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
-    make_private()?;
-    // A mount inside the root must not be taken for one on the plain folder it covers: bind the root on
-    // itself first, so that what is below it is a tree of its own.
-    if sandbox.is_another_root() {
-        bind(&sandbox.root, &sandbox.root)?;
-        // Resolved anew: the path now leads to the bound tree.
-        prepare(&Root::open(&sandbox.root)?, &sandbox)?;
-        nix::unistd::chroot(&sandbox.root).context("cannot change the root")?;
-    } else {
-        prepare(&Root::open(&sandbox.root)?, &sandbox)?;
-    }
-    nix::unistd::chdir("/").context("cannot enter the root")?;
-    let mut command = Command::new(program);
-    command.args(args);
-    if sandbox.is_sealed() {
-        command.env("SYSTEMD_OFFLINE", "1");
-    }
-    Err(command.exec()).with_context(|| format!("cannot start `{program}` inside the root"))
 }

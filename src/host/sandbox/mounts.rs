@@ -1,56 +1,238 @@
-//! What a program sees: the root, private folders for what must not outlive it, and folders of this machine.
+//! What a program sees: the root with all that is mounted below it, private folders for what must not outlive the
+//! program, and folders of this machine that are shown to it.
 
-use super::Sandbox;
+use super::{SCRATCH, Sandbox, kernel};
 use crate::host::fs::{Root, fd_path};
-use anyhow::{Context, Result};
-use nix::mount::{MsFlags, mount};
-use std::path::Path;
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-/// Makes every mount of this process's namespace private: none made here is seen outside.
-pub(super) fn make_private() -> Result<()> {
+/// The devices that every program may expect (file-hierarchy(7)).
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Parts of `/proc` that act on the machine, and not on a process (as OCI runtimes have it).
+const KERNEL_FILES: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+/// Where the tree of a lookup in `/` is put together: any folder that every system has.
+const ANY_FOLDER: &str = "/tmp";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where this program's own files lie in a private `/run`.
+pub(super) const OWN: &str = "/run/ofedctl";
+
+/// Mounts all that the program is to see, and makes that its root.
+pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-        .context("cannot make mounts private")
+        .context("cannot make mounts private")?;
+    let from_here = FromHere::open(sandbox)?;
+    if sandbox.has_own_tree() {
+        let tree = bind_tree(&sandbox.root)?;
+        let limits = if sandbox.is_lookup() { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        limit_mounts(&tree, limits | MsFlags::MS_NODEV)?;
+        // Resolved anew: the path now leads to the bound tree.
+        let root = Root::open(&tree)?;
+        make_private_folders(&root, sandbox)?;
+        make_devices(&root)?;
+        show_or_hide_sys(&root, sandbox)?;
+        from_here.show(&root)?;
+        kernel::tell(&root, sandbox)?;
+        return change_root(&tree);
+    }
+    let root = Root::open(&sandbox.root)?;
+    if sandbox.sealed {
+        make_private_folders(&root, sandbox)?;
+        show_or_hide_sys(&root, sandbox)?;
+    }
+    from_here.show(&root)?;
+    kernel::tell(&root, sandbox)
 }
 
-pub(super) fn prepare(root: &Root, sandbox: &Sandbox) -> Result<()> {
-    // Opened before anything is mounted over them.
-    let views = sandbox.views.iter().map(|(from, to)| {
-        let opened =
-            std::fs::File::open(from).with_context(|| format!("cannot open `{}`", from.display()))?;
-        Ok((opened, to))
-    });
-    let views = views.collect::<Result<Vec<_>>>()?;
-    if sandbox.is_sealed() {
-        mount_in(root, "/proc", "proc", "")?;
-        mount_in(root, "/run", "tmpfs", "mode=755")?;
-        root.make_dirs("/run/lock", 0o755)?;
-        // What a killed program leaves in /tmp must not become part of an image.
-        mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
+/// What is shown of this machine, opened before anything is mounted over it.
+struct FromHere {
+    views: Vec<(File, String)>,
+    scratch: Option<File>,
+    resolv_conf: Option<String>,
+}
+
+impl FromHere {
+    fn open(sandbox: &Sandbox) -> Result<Self> {
+        let open =
+            |path: &Path| File::open(path).with_context(|| format!("cannot open `{}`", path.display()));
+        let views = sandbox.views.iter().map(|(from, to)| Ok((open(from)?, to.clone())));
+        let is_wanted = sandbox.is_lookup() && !sandbox.offline;
+        Ok(Self {
+            views: views.collect::<Result<_>>()?,
+            scratch: sandbox.scratch.as_deref().map(open).transpose()?,
+            resolv_conf: std::fs::read_to_string(RESOLV_CONF).ok().filter(|_| is_wanted),
+        })
     }
-    if sandbox.is_another_root() {
-        // A few harmless devices instead of the machine's disks. No /sys: an image must not be configured
-        // by the hardware of the machine it is baked on.
-        mount_in(root, "/dev", "tmpfs", "mode=755")?;
-        for name in ["null", "zero", "full", "random", "urandom", "tty"] {
-            bind_in(root, &Path::new("/dev").join(name), &format!("/dev/{name}"), false)?;
+
+    fn show(self, root: &Root) -> Result<()> {
+        for (from, to) in &self.views {
+            bind_in(root, &fd_path(from), to, true)?;
+            remount(&root.pin(to)?.1, MsFlags::MS_RDONLY)
+                .with_context(|| format!("cannot make `{to}` read-only"))?;
         }
-        for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
-        {
-            root.make_link(&format!("/dev/{link}"), Path::new(to))?;
+        if let Some(scratch) = &self.scratch {
+            bind_in(root, &fd_path(scratch), SCRATCH, true)?;
+            let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+            remount(&root.pin(SCRATCH)?.1, flags).context("cannot limit the scratch folder")?;
+        }
+        match &self.resolv_conf {
+            Some(text) => show_resolv_conf(root, text),
+            None => Ok(()),
         }
     }
-    for (from, to) in views {
-        bind_in(root, &fd_path(&from), to, true)?;
-        let pinned = root.pin(to)?;
-        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-        mount(None::<&str>, &pinned.1, None::<&str>, read_only, None::<&str>)
-            .with_context(|| format!("cannot make `{to}` read-only"))?;
+}
+
+/// Puts this machine's name servers where the root's programs look for theirs, which may be a link that leads nowhere.
+fn show_resolv_conf(root: &Root, text: &str) -> Result<()> {
+    let own = format!("{OWN}/resolv.conf");
+    root.write_text(&own, text)?;
+    let place = final_path(root, RESOLV_CONF);
+    if !root.exists(&place) && root.append(&place, 0o644).is_err() {
+        let (folder, _) = place.rsplit_once('/').unwrap_or_default();
+        make_writable_copy(root, folder)?;
+        root.append(&place, 0o644)?;
+    }
+    bind(&root.pin(&own)?.1, &root.pin(&place)?.1)
+}
+
+/// Where a path leads, whether or not there is anything.
+fn final_path(root: &Root, path: &str) -> String {
+    const MOST_LINKS: usize = 40;
+    let mut path = PathBuf::from(path);
+    for _ in 0..MOST_LINKS {
+        let Some(target) = root.link_target(&path.display().to_string()) else { break };
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    path.display().to_string()
+}
+
+/// Lets entries be added to a folder that is read-only: a private folder takes its place, in which all that was there is
+/// shown.
+fn make_writable_copy(root: &Root, folder: &str) -> Result<()> {
+    let (old, old_path) = root.pin(folder)?;
+    let names = root.list(folder);
+    let links: Vec<_> = names.iter().map(|name| root.link_target(&format!("{folder}/{name}"))).collect();
+    mount_in(root, folder, "tmpfs", "mode=755")?;
+    for (name, link) in names.iter().zip(links) {
+        let path = format!("{folder}/{name}");
+        if let Some(to) = link {
+            root.make_link(&path, &to)?;
+        } else {
+            let from = old_path.join(name);
+            bind_in(root, &from, &path, from.is_dir())?;
+        }
+    }
+    drop(old);
+    Ok(())
+}
+
+/// Makes a tree of the root and all that is mounted below it. Returns where it is.
+///
+/// A mount inside the root must not be taken for one on the plain folder it covers, so the root is bound on itself.
+fn bind_tree(root: &Path) -> Result<PathBuf> {
+    let tree = if root == Path::new("/") { Path::new(ANY_FOLDER) } else { root };
+    let before = reachable_mounts(root)?;
+    mount(Some(root), tree, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .with_context(|| format!("cannot show `{}` inside the sandbox", root.display()))?;
+    let after: Vec<PathBuf> = reachable_mounts(tree)?.into_iter().map(|found| found.point).collect();
+    for missing in before.into_iter().map(|found| found.point) {
+        let below = missing.strip_prefix(root).unwrap_or(&missing);
+        let there = if below.as_os_str().is_empty() { tree.to_owned() } else { tree.join(below) };
+        if !after.contains(&there) {
+            bail!("`{}` is mounted in the root and cannot be shown inside the sandbox", missing.display());
+        }
+    }
+    Ok(tree.to_owned())
+}
+
+/// Sets limits on every mount of a tree.
+fn limit_mounts(tree: &Path, limits: MsFlags) -> Result<()> {
+    for found in reachable_mounts(tree)? {
+        let flags = limits | found.flags;
+        remount(&fd_path(&found.open), flags)
+            .with_context(|| format!("cannot limit what `{}` allows", found.point.display()))?;
+    }
+    Ok(())
+}
+
+fn remount(path: &Path, flags: MsFlags) -> nix::Result<()> {
+    mount(None::<&str>, path, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags, None::<&str>)
+}
+
+fn make_private_folders(root: &Root, sandbox: &Sandbox) -> Result<()> {
+    mount_in(root, "/proc", "proc", "")?;
+    let proc = if sandbox.is_lookup() { &["/proc"][..] } else { &KERNEL_FILES };
+    for path in proc {
+        make_read_only(root, path)?;
+    }
+    mount_in(root, "/run", "tmpfs", "mode=755")?;
+    root.make_dirs("/run/lock", 0o755)?;
+    // What a killed program leaves in /tmp must not become part of an image.
+    mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
+    if sandbox.is_lookup() {
+        mount_in(root, "/var/tmp", "tmpfs", "mode=1777")?;
+    }
+    Ok(())
+}
+
+/// A few harmless devices instead of the machine's disks.
+fn make_devices(root: &Root) -> Result<()> {
+    mount_in(root, "/dev", "tmpfs", "mode=755")?;
+    for name in DEVICES {
+        bind_in(root, &Path::new("/dev").join(name), &format!("/dev/{name}"), false)?;
+    }
+    root.make_dirs("/dev/shm", 0o1777)?;
+    for (link, to) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+        root.make_link(&format!("/dev/{link}"), Path::new(to))?;
+    }
+    Ok(())
+}
+
+/// The running system's own programs may read `/sys`. An image has none: it must not be configured by the hardware of
+/// the machine it is baked on.
+fn show_or_hide_sys(root: &Root, sandbox: &Sandbox) -> Result<()> {
+    if !sandbox.is_another_root() {
+        return make_read_only(root, "/sys");
+    }
+    // Nothing is to be seen there either of one that the caller has mounted.
+    if root.list("/sys").is_empty() { Ok(()) } else { mount_in(root, "/sys", "tmpfs", "mode=755") }
+}
+
+/// Makes a path and what is mounted below it read-only; one that does not exist is fine.
+fn make_read_only(root: &Root, path: &str) -> Result<()> {
+    if !root.exists(path) {
+        return Ok(());
+    }
+    let point = std::fs::read_link(root.pin(path)?.1).with_context(|| format!("cannot find `{path}`"))?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(&point), &point, None::<&str>, flags, None::<&str>)
+        .with_context(|| format!("cannot show `{path}` inside the root"))?;
+    limit_mounts(&point, MsFlags::MS_RDONLY)
+}
+
+/// Makes a tree the root of this process, and leaves nothing else of the machine in its namespace.
+fn change_root(tree: &Path) -> Result<()> {
+    let cannot = "cannot change the root";
+    nix::unistd::chdir(tree).context(cannot)?;
+    match nix::unistd::pivot_root(".", ".") {
+        // The old root lies over the new one now.
+        Ok(()) => umount2(".", MntFlags::MNT_DETACH).context(cannot)?,
+        // A system that runs from its initial file system has a root that cannot be moved (pivot_root(2)).
+        Err(Errno::EINVAL) => {
+            mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(cannot)?;
+            nix::unistd::chroot(".").context(cannot)?;
+        }
+        Err(error) => return Err(error).context(cannot),
     }
     Ok(())
 }
 
 /// Binds a file or folder of this machine to a path in the root, which is made where missing.
-fn bind_in(root: &Root, from: &Path, to: &str, folder: bool) -> Result<()> {
+pub(super) fn bind_in(root: &Root, from: &Path, to: &str, folder: bool) -> Result<()> {
     if folder {
         root.make_dirs(to, 0o755)?;
     } else if !root.exists(to) {
@@ -64,10 +246,89 @@ pub(super) fn bind(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot show `{}` inside the root", from.display()))
 }
 
-fn mount_in(root: &Root, path: &str, kind: &str, options: &str) -> Result<()> {
+pub(super) fn mount_in(root: &Root, path: &str, kind: &str, options: &str) -> Result<()> {
     root.make_dirs(path, 0o755)?;
-    let flags = MsFlags::MS_NOSUID
-        | if kind == "proc" { MsFlags::MS_NODEV | MsFlags::MS_NOEXEC } else { MsFlags::empty() };
+    let noexec = if kind == "proc" { MsFlags::MS_NOEXEC } else { MsFlags::empty() };
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | noexec;
     mount(Some(kind), &root.pin(path)?.1, Some(kind), flags, Some(options))
         .with_context(|| format!("cannot mount {kind} on `{path}`"))
+}
+
+/// A mount that can be reached by its path.
+#[derive(Debug)]
+struct Mount {
+    point: PathBuf,
+    flags: MsFlags,
+    open: File,
+}
+
+/// The mounts at and below a folder, but not those that others cover.
+fn reachable_mounts(tree: &Path) -> Result<Vec<Mount>> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot list the mounts")?;
+    let below = table.lines().filter_map(parse).filter(|(_, point, _)| point.starts_with(tree));
+    let reachable = below.filter_map(|(id, point, flags)| {
+        let no_follow = nix::libc::O_PATH | nix::libc::O_NOFOLLOW;
+        let open = File::options().read(true).custom_flags(no_follow).open(&point).ok()?;
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd())).ok()?;
+        let found = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
+        (found.trim() == id).then_some(Mount { point, flags, open })
+    });
+    Ok(reachable.collect())
+}
+
+/// A line of `/proc/self/mountinfo`: `36 35 98:0 /sub /mnt/point rw,noatime master:1 - ext3 …`. Returns the mount's
+/// number, where it is, and its flags.
+fn parse(line: &str) -> Option<(&str, PathBuf, MsFlags)> {
+    let mut words = line.split(' ');
+    let (id, point, options) = (words.next()?, words.nth(3)?, words.next()?);
+    let flags = options.split(',').map(|option| match option {
+        "ro" => MsFlags::MS_RDONLY,
+        "nosuid" => MsFlags::MS_NOSUID,
+        "nodev" => MsFlags::MS_NODEV,
+        "noexec" => MsFlags::MS_NOEXEC,
+        "noatime" => MsFlags::MS_NOATIME,
+        "nodiratime" => MsFlags::MS_NODIRATIME,
+        "relatime" => MsFlags::MS_RELATIME,
+        _ => MsFlags::empty(),
+    });
+    Some((id, unescape(point), flags.fold(MsFlags::empty(), |all, one| all | one)))
+}
+
+/// Blanks, line ends and backslashes stand there as octal numbers.
+fn unescape(point: &str) -> PathBuf {
+    let mut parts = point.split('\\');
+    let mut path = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+            Some(byte) => {
+                path.push(byte);
+                path.extend_from_slice(&part.as_bytes()[3..]);
+            }
+            None => path.extend_from_slice(part.as_bytes()),
+        }
+    }
+    PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_read_with_its_flags_and_blanks() {
+        let line = r"36 35 98:0 /sub /mnt/a\040b\134c ro,nosuid,relatime master:1 - ext3 /dev/root rw";
+        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_RELATIME;
+        assert_eq!(parse(line), Some(("36", PathBuf::from(r"/mnt/a b\c"), flags)));
+        assert_eq!(parse("36 35 98:0"), None);
+    }
+
+    #[test]
+    fn a_link_is_followed_to_where_nothing_is_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        assert_eq!(final_path(&root, "/etc/resolv.conf"), "/etc/resolv.conf");
+        root.make_dirs("/etc", 0o755).unwrap();
+        root.make_link("/etc/resolv.conf", Path::new("../run/systemd/resolve/stub-resolv.conf")).unwrap();
+        assert_eq!(final_path(&root, "/etc/resolv.conf"), "/etc/../run/systemd/resolve/stub-resolv.conf");
+    }
 }

@@ -1,35 +1,189 @@
-//! The process that makes the namespaces, and waits for what runs in them.
+//! Who owns the processes of a sandbox: the process that makes the namespaces, and the first one in them.
+//!
+//! Both wait for a program, and take in whatever its children leave behind. A run that must end tells [`enter`] so by
+//! signal: SIGTERM asks the program to end, and then all it started are waited for; SIGQUIT, which the kernel also sends
+//! when the run dies, kills them all. Either way the process ends only when the last of them is gone.
 
-use super::{BECOME, ENTER, Sandbox};
+use super::limits::give_up;
+use super::mounts::lay_out;
+use super::{BECOME, ENTER, Sandbox, kernel};
 use anyhow::{Context, Result, bail};
-use nix::sched::unshare;
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use std::os::unix::process::ExitStatusExt;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::{set_child_subreaper, set_dumpable, set_pdeathsig};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+/// Asks [`enter`] to let its program end in order.
+pub(in crate::host) const ASK: Signal = Signal::SIGTERM;
+/// Makes [`enter`] kill its program, and all that this has started.
+pub(in crate::host) const KILL: Signal = Signal::SIGQUIT;
 
 /// Runs as [`ENTER`]: makes the namespaces and waits for the program. Returns its exit code.
 pub fn enter(args: &[String]) -> Result<u8> {
     let [parent, spec, program @ ..] = args else { bail!("{ENTER} is not for users") };
-    die_with_parent()?;
+    let mut signals = listen()?;
+    set_pdeathsig(KILL).context("cannot ask to be told of the parent's end")?;
     // The parent may have died before the kernel knew of our wish.
     if std::os::unix::process::parent_id().to_string() != *parent {
         bail!("the run that started this process is gone");
     }
     // A Ctrl-C at the terminal is for the run to handle, not for a dpkg in the middle of its work.
     nix::unistd::setsid().context("cannot start a session")?;
+    set_child_subreaper(true).context("cannot own the processes to come")?;
     let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
-    unshare(sandbox.namespaces()).context("cannot make namespaces (is this process root?)")?;
-    let status = Command::new("/proc/self/exe")
-        .arg(BECOME)
-        .arg(spec)
-        .args(program)
-        .status()
-        .context("cannot start the first process of the namespaces")?;
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+    make_namespaces(&sandbox)?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(BECOME).arg(spec).args(program);
+    // The end of the first process ends a pid namespace. Its `/proc` may be the one seen here, where processes have other
+    // numbers than for this one.
+    let kill_all: fn(Pid) = if sandbox.sealed { kill_first } else { kill_descendants };
+    wait_for(&mut command, &mut signals, kill_all).context("cannot start the first process of the namespaces")
 }
 
-pub(super) fn die_with_parent() -> Result<()> {
-    set_pdeathsig(Signal::SIGKILL).context("cannot ask to be killed with the parent")
+fn make_namespaces(sandbox: &Sandbox) -> Result<()> {
+    let mut flags = CloneFlags::CLONE_NEWNS;
+    if sandbox.sealed {
+        flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    }
+    if sandbox.offline {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    if user.is_root() || !sandbox.is_lookup() {
+        return unshare(flags).context("cannot make namespaces (is this process root?)");
+    }
+    unshare(flags | CloneFlags::CLONE_NEWUSER).context("this system allows no user namespace")?;
+    let files = [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {user} 1")),
+        ("gid_map", format!("0 {group} 1")),
+    ];
+    for (name, text) in files {
+        std::fs::write(format!("/proc/self/{name}"), text)
+            .with_context(|| format!("cannot become root of a user namespace by its {name}"))?;
+    }
+    Ok(())
+}
+
+/// Runs as [`BECOME`]: mounts, gives up rights and starts the program. Returns its exit code; where it is on its own
+/// among the processes of the running system, it becomes the program and returns only on failure.
+pub fn become_program(args: &[String]) -> Result<u8> {
+    let [spec, program, args @ ..] = args else { bail!("{BECOME} is not for users") };
+    set_pdeathsig(Signal::SIGKILL).context("cannot ask to be killed with the parent")?;
+    let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
+    lay_out(&sandbox)?;
+    nix::unistd::chdir("/").context("cannot enter the root")?;
+    let mut command = Command::new(program);
+    command.args(args);
+    if sandbox.kernel.is_some() {
+        command.env("PATH", kernel::search_path(&std::env::var("PATH").unwrap_or_default()));
+    }
+    let starting = || format!("cannot start `{program}` inside the root");
+    if !sandbox.sealed {
+        return Err(command.exec()).with_context(starting);
+    }
+    let mut signals = listen()?;
+    give_up(&sandbox)?;
+    // Nothing that runs here may get at this process's memory or at the file it was started from.
+    set_dumpable(false).context("cannot shut this process off")?;
+    command.env("SYSTEMD_OFFLINE", "1");
+    wait_for(&mut command, &mut signals, kill_first).with_context(starting)
+}
+
+fn listen() -> Result<Signals> {
+    Signals::new([SIGCHLD, SIGTERM, SIGQUIT]).context("cannot listen for signals")
+}
+
+/// Starts a program and waits for it, and once told to stop also for all that is left of it. Returns its exit code;
+/// 128 and the signal's number when a signal ended it.
+fn wait_for(command: &mut Command, signals: &mut Signals, kill_all: fn(Pid)) -> Result<u8> {
+    let first = Pid::from_raw(i32::try_from(command.spawn()?.id())?);
+    let (mut code, mut is_stopping, mut is_killing) = (None, false, false);
+    for signal in signals.forever() {
+        match signal {
+            SIGTERM => {
+                is_stopping = true;
+                let _ = kill(first, Signal::SIGTERM);
+            }
+            SIGQUIT => (is_stopping, is_killing) = (true, true),
+            _ => {}
+        }
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, status)) if pid == first => code = Some(status),
+                Ok(WaitStatus::Signaled(pid, by, _)) if pid == first => code = Some(128 + by as i32),
+                Ok(WaitStatus::StillAlive) => break,
+                Err(Errno::ECHILD) => return Ok(exit_code(code)),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("cannot wait for processes"),
+            }
+        }
+        if code.is_some() && !is_stopping {
+            break;
+        }
+        // Again at every death: the dying may have started others.
+        if is_killing {
+            kill_all(first);
+        }
+    }
+    Ok(exit_code(code))
+}
+
+fn exit_code(code: Option<i32>) -> u8 {
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+fn kill_first(first: Pid) {
+    let _ = kill(first, Signal::SIGKILL);
+}
+
+/// Kills all that stem from this process.
+fn kill_descendants(_: Pid) {
+    let parents: BTreeMap<i32, i32> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let status = std::fs::read_to_string(entry.path().join("status")).ok()?;
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+            Some((pid, parent.trim().parse().ok()?))
+        })
+        .collect();
+    for pid in descendants(&parents, std::process::id().cast_signed()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The processes that stem from one, by each one's parent.
+fn descendants(parents: &BTreeMap<i32, i32>, of: i32) -> Vec<i32> {
+    let mut found = vec![of];
+    let mut at = 0;
+    while let Some(parent) = found.get(at).copied() {
+        let children = parents.iter().filter(|(_, above)| **above == parent).map(|(pid, _)| *pid);
+        // Numbers may have changed hands while they were read.
+        let new: Vec<i32> = children.filter(|child| !found.contains(child)).collect();
+        found.extend(new);
+        at += 1;
+    }
+    found.split_off(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_stems_from_a_process_is_found() {
+        let parents = BTreeMap::from([(1, 0), (10, 1), (11, 10), (12, 11), (13, 10), (20, 1), (21, 20)]);
+        assert_eq!(descendants(&parents, 10), [11, 13, 12]);
+        assert_eq!(descendants(&parents, 21), [] as [i32; 0]);
+    }
 }
