@@ -61,7 +61,7 @@ pub fn install(
         drivers::hold_back(journal)?;
     }
     let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
-    let transacted = ops.install(&work, &|| transact(host, manager, &transaction, &before, &now));
+    let transacted = drivers::install(&work, &|| transact(host, manager, &transaction, &before, &now));
     host.root.remove_all(REPOSITORY)?;
     let built = transacted?;
     if plan.brings_modules() {

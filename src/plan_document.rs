@@ -61,6 +61,16 @@ pub struct Present {
     pub hpc_image: bool,
 }
 
+/// A vendor's driver that somebody else installed and that stays, built for kernels that it has no modules for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Rebuild {
+    /// What it calls itself.
+    pub release: String,
+    /// The kernels that DKMS builds its sources for.
+    pub kernels: Vec<String>,
+}
+
 /// What is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -78,6 +88,9 @@ pub struct Plan {
     /// A driver that somebody else installed and that is taken out first, by its own uninstaller.
     #[serde(default)]
     pub replaces: Option<String>,
+    /// A driver that somebody else installed, and that is built for more kernels from its own sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilds: Option<Rebuild>,
     /// Why this one, in a few lines.
     pub why: Vec<String>,
     /// The others, and why not.
@@ -193,6 +206,13 @@ impl Plan {
         }
         if let Some(replaced) = &self.replaces {
             line("take out", &format!("{replaced}, by its own uninstaller; this cannot be undone"));
+        }
+        if let Some(rebuild) = &self.rebuilds {
+            let kernels = rebuild.kernels.join(" ");
+            line(
+                "build",
+                &format!("{} for {kernels}, by DKMS from the sources that are here", rebuild.release),
+            );
         }
         if self.present.is_some() {
             line("install", "nothing: it is there already");

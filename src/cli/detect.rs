@@ -74,6 +74,7 @@ fn modules_in_words(modules: &BTreeMap<String, Place>) -> String {
         ("no", all(Place::Missing)),
         ("built in:", all(Place::BuiltIn)),
         ("from a vendor:", all(Place::Added)),
+        ("from a vendor, for another kernel:", all(Place::Linked)),
     ];
     let said: Vec<String> = said
         .into_iter()

@@ -92,7 +92,7 @@ fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
 
 fn vendor_driver(host: &Host, of_receipt: Option<&ReceiptPlan>) -> Option<ofed::Ofed> {
     let mut found = ofed::read(host)?;
-    found.by_ofedctl = of_receipt.is_some_and(ReceiptPlan::brings_modules);
+    found.by_ofedctl = of_receipt.is_some_and(|plan| plan.brings_modules() && plan.rebuilds.is_none());
     Some(found)
 }
 
@@ -103,6 +103,9 @@ struct ReceiptPlan {
     driver: Driver,
     #[serde(default)]
     distribution_modules: bool,
+    /// Somebody else's driver that was built for more kernels, and is still theirs.
+    #[serde(default)]
+    rebuilds: Option<Value>,
     #[serde(default)]
     target: ReceiptTarget,
 }

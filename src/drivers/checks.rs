@@ -12,7 +12,7 @@ use anyhow::Result;
 
 /// Whether a module is the driver's own, and not the one the kernel came with.
 pub fn is_own(plan: &Plan, module: &Module) -> bool {
-    !plan.brings_modules() || Place::from(module) == Place::Added
+    !plan.brings_modules() || matches!(Place::from(module), Place::Added | Place::Linked)
 }
 
 /// That the release the driver says of itself is the planned one.
@@ -34,7 +34,8 @@ pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     }
     let sources = if plan.distribution_modules { Vec::new() } else { dkms::sources(&host.root) };
     let mut checks = Vec::new();
-    for kernel in &plan.target.kernels {
+    let kernels = plan.rebuilds.as_ref().map_or(&plan.target.kernels, |rebuild| &rebuild.kernels);
+    for kernel in kernels {
         let missing = dkms::missing(host, &sources, kernel)?;
         for source in &sources {
             let ok = !missing.contains(&source);

@@ -138,6 +138,27 @@ impl Build<'_> {
     }
 }
 
+/// Takes back what was built for these kernels, of a driver that stays for the others.
+pub fn take_back(host: &Host, kernels: &[String], options: InstallOptions) -> Result<()> {
+    let root = &host.root;
+    let InstallOptions { offline, sealed, .. } = options;
+    // Those last that the others were built with.
+    for Source { name, version } in dkms::sources(root).iter().rev() {
+        for kernel in kernels {
+            let built = format!("{TREE}/{name}/{version}/{kernel}");
+            if !root.exists(&built) {
+                continue;
+            }
+            let uninstall = Cmd::new("dkms").args(["uninstall", "-m", name, "-v", version, "-k", kernel]);
+            let sandbox = Sandbox::offline(root, sealed).with_network(!offline);
+            let doing = format!("taking out the modules of {name} {version} for {kernel}");
+            host.run(&uninstall.inside(sandbox))?.check(Reason::DkmsBuild, &doing)?;
+            root.remove_all(&built)?;
+        }
+    }
+    Ok(())
+}
+
 /// What the archive of built modules is called in a bundle.
 fn title(bundle: &Bundle, kernel: &str) -> String {
     format!("dkms-{}-{kernel}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())

@@ -11,7 +11,7 @@ mod mlnx_ofed;
 mod requirements;
 
 pub use checks::{built, is_own};
-pub use dkms::hold_back;
+pub use dkms::{hold_back, take_back};
 pub use requirements::{Objection, Requirements, names};
 
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
@@ -26,6 +26,7 @@ use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::{Driver, Mode, Target};
 use anyhow::Result;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,6 +76,26 @@ pub fn ops(driver: Driver) -> &'static dyn DriverOps {
         Driver::MlnxOfed => &mlnx_ofed::MlnxOfed,
         Driver::Doca => &doca::Doca,
     }
+}
+
+/// Does the installing part of a plan: builds a driver that is there for more kernels, or installs one.
+pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+    let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
+    transact()?;
+    let Work { host, cache, bundle, options, .. } = *work;
+    dkms::Build { host, cache, bundle, kernels: &rebuild.kernels, options }.build()
+}
+
+/// Whether a vendor's driver was there `before` a run that did not end, and is there as it was.
+pub fn was_there(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> bool {
+    const PACKAGES: [&str; 4] =
+        ["mlnx-ofa_kernel", "mlnx-ofa_kernel-dkms", "mlnx-ofed-kernel-dkms", "ofed-scripts"];
+    PACKAGES.iter().any(|name| before.contains_key(*name) && before.get(*name) == now.get(*name))
+}
+
+/// What DKMS needs to build the sources of a driver that is there.
+pub fn needed_to_build(manager: Manager, kernels: &[String]) -> Vec<String> {
+    built_with(manager, kernels, &["dkms", "gcc", "make"])
 }
 
 /// Which driver somebody has installed, by what lies in the file system.

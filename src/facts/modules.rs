@@ -26,6 +26,8 @@ pub enum Place {
     BuiltIn,
     /// Somebody else's: a vendor driver's. depmod prefers these to the kernel's own.
     Added,
+    /// Somebody else's that was built for another kernel: `weak-modules` links it where the symbols fit.
+    Linked,
     /// Nowhere.
     Missing,
 }
@@ -34,6 +36,7 @@ impl From<&Module> for Place {
     fn from(module: &Module) -> Self {
         match module {
             Module::File(path) if path.starts_with("kernel/") => Self::Kernel,
+            Module::File(path) if path.starts_with("weak-updates/") => Self::Linked,
             Module::File(_) => Self::Added,
             Module::BuiltIn => Self::BuiltIn,
             Module::Missing => Self::Missing,

@@ -15,7 +15,7 @@ pub(super) fn check(host: &Host, plan: &Plan) -> Result<()> {
             let refuse =
                 |reason: Reason, what: &str| Err(reason.error(format!("{name} for {kernel}: {what}")));
             match (Place::from(module), module) {
-                (Place::Added, _) => {}
+                (Place::Added | Place::Linked, _) => {}
                 (Place::Missing | Place::Kernel, _) if plan.distribution_modules => {
                     return refuse(
                         Reason::KernelUnsupported,

@@ -58,7 +58,9 @@ impl DriverRemoval<'_> {
         if ops.is_vendors() {
             self.keep_services(journal)?;
         }
-        if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
+        if let Some(rebuild) = &plan.rebuilds {
+            drivers::take_back(host, &rebuild.kernels, *options)?;
+        } else if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
             self.run_uninstaller(journal, uninstaller)?;
         }
         let installed = manager.installed(host)?.versions;

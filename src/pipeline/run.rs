@@ -6,11 +6,13 @@ use super::step::{Declared, Steps};
 use super::{Job, previous_run, reboot, with_run_lock, without_infiniband};
 use crate::cache::Bundle;
 use crate::configure::{self, Loaded, labels};
+use crate::drivers;
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::install::Installed;
 use crate::ledger::{self, Check, Journal, Receipt, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
+use crate::packages::Manager;
 use crate::plan_document::Plan;
 use crate::report::Report;
 use crate::stage::{self, first_use};
@@ -90,8 +92,13 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
 fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     let unfinished = ledger::recover(job.host)?;
     let mut facts = query::facts(job.host, job.mode, job.settings)?;
-    // A run that did not end well has no receipt; the half of a driver it left is still ours.
-    let is_ours = unfinished.as_ref().is_some_and(|unfinished| unfinished.packages_before.is_some());
+    // A run that did not end well has no receipt; the half of a driver it left is still ours, unless the driver was there
+    // before and was only built for more kernels.
+    let before = unfinished.as_ref().and_then(|unfinished| unfinished.packages_before.as_ref());
+    let is_ours = match (before, facts.os.distro.as_ref().and_then(Manager::of)) {
+        (Some(before), Some(manager)) => !drivers::was_there(before, &manager.installed(job.host)?.versions),
+        _ => false,
+    };
     if let Some(ofed) = facts.ofed.as_mut().filter(|_| is_ours) {
         ofed.by_ofedctl = true;
     }

@@ -8,6 +8,7 @@ use crate::events::Step;
 use crate::host::Host;
 use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
+use crate::plan_document::Plan;
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::stage;
@@ -100,7 +101,8 @@ fn remove_packages(
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
     ledger::let_go(host, manager, &held, mode == Mode::Bake)?;
     let options = InstallOptions::of(settings, mode);
-    let kernels = &receipt.plan.target.kernels;
+    let Plan { rebuilds, target, .. } = &receipt.plan;
+    let kernels = rebuilds.as_ref().map_or(&target.kernels, |rebuild| &rebuild.kernels);
     DriverRemoval { host, manager, options, kernels }.ours(journal, &receipt.plan, packages)?;
     let now = manager.installed(host)?.versions;
     for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {

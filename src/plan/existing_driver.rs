@@ -2,9 +2,11 @@
 
 use super::context::PlanContext;
 use crate::drivers;
+use crate::edits::Edit;
 use crate::facts::modules::Place;
 use crate::outcome::{Cause, Reason};
-use crate::plan_document::{self as document, Plan};
+use crate::packages::Manager;
+use crate::plan_document::{self as document, Plan, Rebuild};
 use crate::settings::{ReplaceDriver, Settings};
 use crate::target::{Driver, Nic, Target};
 use anyhow::Result;
@@ -14,6 +16,8 @@ pub(super) struct Found {
     present: document::Present,
     driver: Driver,
     version: Option<String>,
+    /// What is to be known of it.
+    note: Option<String>,
 }
 
 /// What somebody else installed.
@@ -22,6 +26,15 @@ pub(super) enum Present {
     Nothing,
     /// The one that is wanted, for every kernel of the target.
     Right(Found),
+    /// The one that is wanted, whose sources are there and not built for some kernels.
+    LacksKernels {
+        /// The driver.
+        found: Found,
+        /// These kernels.
+        lacking: Vec<String>,
+        /// What is amiss with the first.
+        why: String,
+    },
     /// One that has to go first.
     InTheWay {
         /// What it calls itself.
@@ -38,9 +51,8 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
         return Ok(Present::Nothing);
     };
     let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
-    let built_for = |kernel: &&String| {
-        facts.modules.get(*kernel).is_some_and(|modules| modules.get(&core) == Some(&Place::Added))
-    };
+    let place = |kernel: &String| facts.modules.get(kernel).and_then(|modules| modules.get(&core));
+    let built_for = |kernel: &&String| place(kernel) == Some(&Place::Added);
     // DOCA-Host's repository alone installs nothing.
     let is_driver = ofed.release.is_some()
         || ofed.openibd
@@ -60,17 +72,45 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
             format!("{}{wanted} is asked for, but {release} is installed", context.settings.driver.name());
         return Ok(Present::InTheWay { release, why });
     }
-    if let Some(kernel) = target.kernels.iter().find(|kernel| !built_for(kernel)) {
-        let why = format!("{release} is installed, but it has no {core} for the kernel {kernel}");
-        return Ok(Present::InTheWay { release, why });
+    let present = document::Present { release: release.clone(), hpc_image: facts.hpc_image.is_some() };
+    let mut found = Found { present, driver, version, note: None };
+    let lacking: Vec<String> = target.kernels.iter().filter(|kernel| !built_for(kernel)).cloned().collect();
+    if let Some(kernel) = lacking.first() {
+        let lacks = match place(kernel) {
+            // Its service says that the module belongs to a kernel which is not a part of it, and skips it
+            // (Azure/azhpc-images issues 119 and 182).
+            Some(Place::Linked) => format!(
+                "its {core} for the kernel {kernel} was built for another kernel and is only linked there \
+                 (weak-updates); its service openibd skips such modules unless told FORCE=1"
+            ),
+            _ => format!("it has no {core} for the kernel {kernel}"),
+        };
+        let why = format!("{release} is installed, but {lacks}");
+        let can_build = ofed.dkms_sources.is_some()
+            && Manager::of(&target.distro).is_some()
+            && !lacking.iter().any(|kernel| place(kernel) == Some(&Place::BuiltIn))
+            && context.settings.replace_driver == ReplaceDriver::Refuse;
+        if !can_build && lacking.iter().all(|kernel| place(kernel) == Some(&Place::Linked)) {
+            // The vendor means it so for kernels of one interface (`MLNX_OFED` and `MLNX_EN` guides, weak-modules).
+            found.note = Some(why);
+            return Ok(Present::Right(found));
+        }
+        if !can_build {
+            return Ok(Present::InTheWay { release, why });
+        }
+        if context.secure_boot() {
+            let what =
+                format!("{why}; its sources are here, but Secure Boot is on and nobody signs what is built");
+            return Err(Reason::SecureBoot.error(what));
+        }
+        return Ok(Present::LacksKernels { found, lacking, why });
     }
     if context.secure_boot() && !context.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core))
     {
         let what = format!("{release} is installed, but {core} is not loaded, and Secure Boot is on");
         return Err(Reason::SecureBoot.error(what));
     }
-    let present = document::Present { release, hpc_image: facts.hpc_image.is_some() };
-    Ok(Present::Right(Found { present, driver, version }))
+    Ok(Present::Right(found))
 }
 
 /// What has to go first, where the settings let it: what another installed, this program cannot put back.
@@ -90,17 +130,45 @@ fn is_wanted(context: &PlanContext, driver: Driver, version: Option<&str>) -> bo
     context.settings.driver.allows(driver) && same_version
 }
 
+/// The plan to build the driver that is there for the kernels it lacks. Nothing of it is replaced.
+pub(super) fn rebuild(
+    found: Found,
+    lacking: Vec<String>,
+    why: String,
+    target: Target,
+    modules: Vec<String>,
+) -> Plan {
+    let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
+    let refresh = |kernel: &String| Edit::RefreshInitramfs {
+        kernel: kernel.clone(),
+        module: core.clone(),
+        why: "let it load the vendor's adapter modules, where it loads any".to_owned(),
+    };
+    let edits = lacking.iter().map(refresh).collect();
+    let manager = Manager::of(&target.distro);
+    let packages = manager.map(|manager| drivers::needed_to_build(manager, &lacking)).unwrap_or_default();
+    let rebuild = Rebuild { release: found.present.release.clone(), kernels: lacking };
+    let why = vec![why, "its sources are here, so DKMS builds the same release for it".to_owned()];
+    Plan { present: None, rebuilds: Some(rebuild), why, packages, edits, ..plan(found, target, modules) }
+}
+
 /// The plan that says so.
 pub(super) fn plan(found: Found, target: Target, modules: Vec<String>) -> Plan {
-    let Found { present, driver, version } = found;
+    let Found { present, driver, version, note } = found;
     let image = if present.hpc_image { "this HPC image" } else { "this image" };
+    let held = format!("{image} holds {} already", present.release);
+    let why = match note {
+        None => vec![format!("{held}, built for its kernels")],
+        Some(note) => vec![held, note],
+    };
     Plan {
         schema_version: 1,
         driver,
         driver_version: version,
-        why: vec![format!("{image} holds {} already, built for its kernels", present.release)],
+        why,
         present: Some(present),
         replaces: None,
+        rebuilds: None,
         rejected: Vec::new(),
         artifact: None,
         packages: Vec::new(),

@@ -72,6 +72,9 @@ pub fn plan(
     let modules = wanted::modules(adapter.nic, settings);
     let replaces = match existing_driver::look(&context, &target)? {
         Present::Right(found) => return Ok(existing_driver::plan(found, target, modules)),
+        Present::LacksKernels { found, lacking, why } => {
+            return Ok(existing_driver::rebuild(found, lacking, why, target, modules));
+        }
         Present::InTheWay { release, why } => Some(existing_driver::replaced(settings, release, &why)?),
         Present::Nothing => None,
     };
@@ -105,6 +108,7 @@ pub fn plan(
         driver_version,
         present: None,
         replaces,
+        rebuilds: None,
         why: [why, vec![adapter.why]].concat(),
         rejected,
         artifact,

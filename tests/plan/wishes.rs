@@ -223,6 +223,47 @@ fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
     assert!(planned(&stale, Mode::Bake, &auto).unwrap().present.is_none());
 }
 
+/// Azure/azhpc-images issue 372: the kernel of an HPC image was updated, and the sources of its driver lay there. Issues
+/// 119 and 182: the new kernel has only links to the modules of the old one, which openibd refuses.
+#[test]
+fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_there() {
+    const NEW: &str = "6.8.0-1027-azure";
+    let auto = wish(DriverChoice::Auto, None, None);
+    let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
+    facts.ofed.as_mut().unwrap().dkms_sources = Some("25.10.OFED.25.10.1.7.1.1".to_owned());
+    facts.os.kernels.push(NEW.to_owned());
+    for (place, said) in [(Place::Kernel, "has no mlx5_core for the kernel"), (Place::Linked, "weak-updates")]
+    {
+        facts.modules.insert(NEW.to_owned(), modules(place));
+        let plan = planned(&facts, Mode::Bake, &auto).unwrap();
+        assert_eq!(plan.rebuilds.as_ref().unwrap().kernels, [NEW]);
+        assert_eq!(
+            (plan.driver_name().as_str(), &plan.present, &plan.replaces),
+            ("doca 3.2.1", &None, &None)
+        );
+        assert_eq!(plan.packages, [&format!("linux-headers-{NEW}"), "dkms", "gcc", "make"]);
+        assert!(plan.artifact.is_none() && plan.why[0].contains(said), "{}", plan.to_text());
+        assert_eq!(plan.edits.iter().map(Edit::subject).count(), 1);
+    }
+    // Who asks for it has the driver replaced, and another one is never built in its place.
+    facts.modules.insert(NEW.to_owned(), modules(Place::Kernel));
+    let replace = Settings { replace_driver: ReplaceDriver::Replace, ..auto.clone() };
+    assert!(planned(&facts, Mode::Bake, &replace).unwrap().replaces.is_some());
+    let other = wish(DriverChoice::Doca, Some("3.3"), None);
+    assert_eq!(refused(planned(&facts, Mode::Bake, &other)).0, Reason::DriverPresent);
+    // A module that is part of the kernel leaves nothing to build.
+    facts.modules.insert(NEW.to_owned(), modules(Place::BuiltIn));
+    assert_eq!(refused(planned(&facts, Mode::Bake, &auto)).0, Reason::DriverPresent);
+    facts.modules.insert(NEW.to_owned(), modules(Place::Linked));
+    facts.ofed.as_mut().unwrap().dkms_sources = None;
+    let plan = planned(&facts, Mode::Bake, &auto).unwrap();
+    assert!(
+        plan.present.is_some() && plan.to_text().contains("is only linked there (weak-updates)"),
+        "{}",
+        plan.to_text()
+    );
+}
+
 #[test]
 fn an_image_gets_all_its_kernels_and_a_vm_the_one_it_runs_and_those_it_had() {
     const OTHERS: [&str; 2] = ["5.15.0-1053-azure", "6.8.0-1027-azure"];

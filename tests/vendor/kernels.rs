@@ -4,6 +4,7 @@
 use super::scene::{Scene, builds};
 use crate::common::deb::{Deb, Repository};
 use crate::common::image;
+use crate::common::program;
 use crate::common::root::Root;
 use crate::common::vendor;
 use crate::common::vendor::doca::{self, Doca};
@@ -84,4 +85,37 @@ fn a_release_with_folders_and_links_is_built_for_a_kernel_old_enough_for_it() {
     let verified = image::ask("verify", &scene.root);
     verified.expect(0, "verified");
     assert!(verified.stdout.contains("MLNX_OFED_LINUX-4.9-7.1.0.0"), "{}", verified.stdout);
+}
+
+/// Azure/azhpc-images issue 372: somebody else installed the driver, and then a kernel came.
+#[test]
+fn a_driver_of_somebody_else_is_built_for_a_kernel_that_came_and_stays_theirs() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let (old, new) = (scene.kernel(), "6.1.0-998-cloud-amd64");
+    scene.stage(&["--driver", "doca"]).expect(0, "staged");
+    scene.bake(&["--driver", "doca"]).expect(0, "installed");
+    // Without its receipt, it is anybody's.
+    std::fs::remove_dir_all(scene.root.path().join("var/lib/ofedctl")).unwrap();
+    scene.bake(&[]).expect(0, "already-installed");
+    let repository = Repository::of(&[headers_of(new, &old)]);
+    scene.root.add_source(&repository.source_line());
+    add_kernel(&scene.root, new);
+    let before = builds(&scene.root).len();
+    scene.stage(&[]).expect(0, "staged");
+    scene.bake(&[]).expect(0, "installed");
+    let later = builds(&scene.root).split_off(before);
+    let wanted = ["mlnx-ofed-kernel", "iser", "isert", "srp"].map(|name| format!("{name} {new}"));
+    assert_eq!(later, wanted, "for the new kernel alone");
+    image::ask("verify", &scene.root).expect(0, "verified");
+    scene.bake(&[]).expect(0, "already-installed");
+    // What was built goes, and the driver stays.
+    let root = scene.root.path().display().to_string();
+    program::run(&["uninstall".to_owned(), "--json".to_owned(), "--root".to_owned(), root])
+        .expect(0, "uninstalled");
+    assert!(scene.root.installed("mlnx-ofed-kernel-dkms").is_some());
+    assert!(scene.root.installed(&format!("linux-headers-{new}")).is_none());
+    let has =
+        |kernel: &str| scene.root.read(&format!("lib/modules/{kernel}/modules.dep")).contains("mlx5_core");
+    assert!(has(&old) && !has(new));
 }

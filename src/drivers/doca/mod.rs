@@ -1,7 +1,7 @@
 //! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
 //! builds.
 
-use super::{DriverOps, InstallOptions, Work, built_with, checks};
+use super::{DriverOps, InstallOptions, Work, checks, needed_to_build};
 use crate::cache::Built;
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
@@ -24,7 +24,7 @@ pub(super) struct Doca;
 
 impl DriverOps for Doca {
     fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
-        let mut packages = built_with(manager, &target.kernels, &["dkms", "gcc", "make"]);
+        let mut packages = needed_to_build(manager, &target.kernels);
         packages.push(settings.doca_profile.package().to_owned());
         packages
     }
