@@ -96,6 +96,9 @@ reasons! {
     ToolMissing "tool-missing" Usage
         "a program this command needs is not on this machine", "Install the named program and run again.";
 
+    SizeUnknown "size-unknown" Usage
+        "the VM size that was given is none that this program knows", "Correct `vm_size`; for a size newer than this program, set `nic` to its adapter, such as cx7.";
+
     NoVmbus "no-vmbus" NoVmbus
         "no Hyper-V VMBus on this machine", "Run it on an Azure VM; to prepare an image elsewhere, use `ofedctl bake`.";
 

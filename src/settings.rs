@@ -98,6 +98,18 @@ pub enum ReplaceDriver {
     Replace,
 }
 
+/// What to do where a driver that is named is not known to build for a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum UnsupportedKernel {
+    /// Refuse it, and say which kernels it builds for.
+    #[default]
+    Refuse,
+    /// Try it.
+    Try,
+}
+
 /// How much of DOCA-Host to install: its profiles that bring kernel modules (DOCA's installation guide).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -180,6 +192,8 @@ pub struct Settings {
     pub kernel_hold: bool,
     /// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
     pub replace_driver: ReplaceDriver,
+    /// What to do where a driver that `driver` or `driver_version` names is not known to build for a kernel.
+    pub unsupported_kernel: UnsupportedKernel,
     /// Leave the cache in an image that is generalized.
     pub keep_cache: bool,
     /// Where else files are, tried in order before their own address: `https://HOST/PATH/=https://MIRROR/PATH/`
@@ -234,6 +248,7 @@ impl Default for Settings {
             rdma_names: RdmaNames::Azure,
             kernel_hold: false,
             replace_driver: ReplaceDriver::Refuse,
+            unsupported_kernel: UnsupportedKernel::Refuse,
             keep_cache: true,
             mirrors: Vec::new(),
             // With pauses of up to a minute, some minutes: a server's restart, or DNS that comes late at boot.

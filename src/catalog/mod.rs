@@ -40,6 +40,9 @@ pub struct Catalog {
     /// Where packages of a distribution install, if not just there.
     #[serde(default)]
     pub compatible: BTreeMap<Distro, Vec<Distro>>,
+    /// Releases that do not build for some kernels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub known_bad: Vec<KnownBad>,
     /// The vendor's packages.
     #[serde(default)]
     pub drivers: Vec<Row>,
@@ -79,6 +82,29 @@ pub struct Line {
     /// The first kernel it does not build for, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_below: Option<Version>,
+    /// Who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_source: Option<String>,
+}
+
+/// Releases of a line that do not build for some kernels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownBad {
+    /// The release line.
+    pub line: String,
+    /// The first release of it that builds again, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Version>,
+    /// The first kernel that it fails for.
+    pub from: Version,
+    /// The first kernel after it that it does not fail for, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub below: Option<Version>,
+    /// What happens.
+    pub why: String,
+    /// Who says so.
+    pub source: String,
 }
 
 /// One vendor package.
@@ -217,6 +243,27 @@ impl Catalog {
         is_prebuilt.then_some(
             "its rpms bring modules for the first kernel of one minor release alone, and no sources for DKMS",
         )
+    }
+
+    /// Why a release does not build for a kernel (as `uname -r` prints it), as far as anybody has said; with who says so.
+    pub fn objection_to(&self, row: &Row, kernel: &str) -> Option<String> {
+        let line = self.line(row)?;
+        let version = Version::new(kernel);
+        let of = |source: &Option<String>| source.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
+        if let Some(limit) = line.kernel_below.as_ref().filter(|limit| version >= **limit) {
+            let source = of(&line.kernel_source);
+            return Some(format!(
+                "its line {} builds for kernels below {limit}{source}, not for {kernel}",
+                row.line
+            ));
+        }
+        let bad = self.known_bad.iter().find(|bad| {
+            bad.line == row.line
+                && bad.before.as_ref().is_none_or(|before| row.version < *before)
+                && version >= bad.from
+                && bad.below.as_ref().is_none_or(|below| version < *below)
+        })?;
+        Some(format!("{} ({}): not for {kernel}", bad.why, bad.source))
     }
 
     /// Whether the vendor calls a release long-term.

@@ -57,6 +57,35 @@ pub fn verdict(size: &str) -> SizeVerdict {
     }
 }
 
+/// Whether the table has a size, or it is of one of Azure's families that never had InfiniBand.
+pub fn is_known(size: &str) -> bool {
+    let name = short_name(size);
+    let digits = name.find(|c: char| c.is_ascii_digit()).unwrap_or(name.len());
+    family(&name).is_some() || OTHER_FAMILIES.contains(&&name[..digits])
+}
+
+/// What Azure's sizes without InfiniBand begin with, before their first number ("Sizes for virtual machines in Azure").
+const OTHER_FAMILIES: [&str; 19] = [
+    "a", "b", "basic_a", "d", "dc", "ds", "e", "ec", "eb", "f", "fx", "g", "gs", "l", "m", "np", "ng", "nv",
+    "pb",
+];
+
+/// The sizes of the table that a name is likest to, the likest first.
+pub fn nearest(size: &str) -> Vec<&'static str> {
+    let name = short_name(size);
+    let sizes =
+        FAMILIES.iter().filter(|family| family.fabric == Fabric::SrIov).flat_map(|family| family.sizes);
+    let mut near: Vec<(f64, &str)> =
+        sizes.map(|size| (strsim::jaro_winkler(&name, &size.to_ascii_lowercase()), *size)).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    near.into_iter().take_while(|(likeness, _)| *likeness > 0.8).take(3).map(|(_, size)| size).collect()
+}
+
+/// The day Azure retires a size, where it was announced.
+pub fn retires(size: &str) -> Option<&'static str> {
+    family(&short_name(size))?.retires
+}
+
 fn short_name(size: &str) -> String {
     let name = size.trim().to_ascii_lowercase();
     name.strip_prefix("standard_").map(str::to_owned).unwrap_or(name)

@@ -1,7 +1,7 @@
 //! Which adapter generation a driver is wanted for, and who says so.
 
 use super::context::PlanContext;
-use crate::facts::pci;
+use crate::facts::{pci, vm_size};
 use crate::target::Nic;
 
 /// What is planned for when nothing tells the adapter: the generations of all sizes that are sold today, best first
@@ -28,6 +28,19 @@ impl Adapter {
 
 /// The settings say it, else the hardware where its device number does, else the size.
 pub(super) fn of(context: &PlanContext) -> Adapter {
+    let adapter = told(context);
+    let name = context.vm_size.as_deref().unwrap_or_default();
+    let note = match vm_size::retires(name) {
+        Some(day) => format!("; Azure retires the series of {name}: {day}"),
+        None if !name.is_empty() && !vm_size::is_known(name) => {
+            format!("; the size {name} is not known to this program, so the adapter decides")
+        }
+        None => String::new(),
+    };
+    Adapter { why: adapter.why + &note, ..adapter }
+}
+
+fn told(context: &PlanContext) -> Adapter {
     let known = |nic: Nic, why: String| Adapter { nic: Some(nic), why };
     if let Some(nic) = context.settings.nic {
         return known(nic, format!("the settings say that the adapter is {nic}"));

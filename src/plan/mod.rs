@@ -11,6 +11,7 @@ mod preconditions;
 mod vendor;
 
 use crate::cache::Hasher;
+use crate::catalog::package_names::{FileName, file_name};
 use crate::catalog::{Catalog, Row};
 use crate::drivers::{self, Requirements};
 use crate::edits::wanted::{self, Subject};
@@ -19,7 +20,7 @@ use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Mode, Nic, Target};
+use crate::target::{Arch, Distro, Driver, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
@@ -64,6 +65,8 @@ pub fn plan(
     catalog: &Catalog,
     settings: &Settings,
 ) -> Result<Plan> {
+    let told = told_by_file_name(settings);
+    let settings = &told;
     refuse_contradictions(settings)?;
     let context = PlanContext::new(facts, mode, settings);
     preconditions::machine(&context)?;
@@ -118,6 +121,22 @@ pub fn plan(
         distribution_modules,
         target,
     })
+}
+
+/// The settings with the driver and version that the name of the given package tells, where they do not say it themselves.
+fn told_by_file_name(settings: &Settings) -> Settings {
+    let mut told = settings.clone();
+    let name =
+        settings.artifact.as_deref().map(|place| file_name(place.split(['?', '#']).next().unwrap_or(place)));
+    let Some(file) = name.and_then(FileName::parse) else { return told };
+    if settings.driver == DriverChoice::Auto {
+        told.driver = match file.driver {
+            Driver::Doca => DriverChoice::Doca,
+            _ => DriverChoice::MlnxOfed,
+        };
+    }
+    told.driver_version.get_or_insert_with(|| file.version.to_string());
+    told
 }
 
 fn refuse_contradictions(settings: &Settings) -> Result<()> {

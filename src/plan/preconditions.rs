@@ -1,7 +1,7 @@
 //! What rules a machine out before its image is looked at: exit codes 10, 13 and 11, in this order.
 
 use super::context::PlanContext;
-use crate::facts::vm_size::SizeVerdict;
+use crate::facts::vm_size::{self, SizeVerdict};
 use crate::facts::vmbus::Vmbus;
 use crate::facts::{Facts, pci};
 use crate::outcome::Reason;
@@ -10,6 +10,7 @@ use anyhow::Result;
 /// Refuses a machine that can have no InfiniBand. On a live machine the hardware goes before the size's name, which
 /// may be newer than the table, or of a size that has moved from Network Direct to SR-IOV during its life.
 pub(super) fn machine(context: &PlanContext) -> Result<()> {
+    given_size(context)?;
     let Some(facts) = context.live else { return size(context, "") };
     let seen = seen(facts);
     let Some(vmbus) = &facts.vmbus else {
@@ -31,6 +32,21 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
         (None, _) => "this VM, of unknown size, has no InfiniBand function".to_owned(),
     };
     Err(Reason::NoIbDevice.error(format!("{expected}; {seen}")))
+}
+
+/// Refuses a size that the user gives and nobody knows, which is most likely mistyped, unless it is said what is to be
+/// driven. One that the cloud tells may be newer than this program: there the adapter decides.
+fn given_size(context: &PlanContext) -> Result<()> {
+    let Some(given) = context.settings.vm_size.as_deref() else { return Ok(()) };
+    if context.settings.nic.is_some() || vm_size::is_known(given) {
+        return Ok(());
+    }
+    let near: Vec<String> = vm_size::nearest(given).iter().map(|size| format!("Standard_{size}")).collect();
+    let near = match near.len() {
+        0 => String::new(),
+        _ => format!("; did you mean {}?", near.join(", ")),
+    };
+    Err(Reason::SizeUnknown.error(format!("no VM size is known by the name `{given}`{near}")))
 }
 
 /// Refuses a size by its name, unless the user names the adapter: names newer than the table come every month.

@@ -1,13 +1,13 @@
 //! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
 
+use crate::catalog::Row;
 use crate::catalog::versions::Version;
-use crate::catalog::{Line, Row};
 use crate::drivers::{Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use crate::plan_document::Rejected;
-use crate::settings::{DriverChoice, Settings};
+use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
 use crate::target::Nic;
 use crate::trust::{Trust, host_of, is_vendors, protected};
 
@@ -59,14 +59,14 @@ pub(super) fn covered(row: &Row, settings: &Settings) -> Option<Trust> {
 
 /// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
 fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
-    let line = requirements.catalog.line(row)?;
+    requirements.catalog.line(row)?;
     if !row.is_public() && requirements.settings.artifact.is_none() {
         return Some(Objection::new(Reason::ImageUnsupported, "its file is not public"));
     }
     if let Some(why) = requirements.catalog.unbuildable(row) {
         return Some(Objection::new(Reason::ImageUnsupported, why));
     }
-    digest(row, requirements.settings).or_else(|| kernels(requirements, line)).or_else(|| {
+    digest(row, requirements.settings).or_else(|| kernels(requirements, row)).or_else(|| {
         let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
         requirements.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
     })
@@ -102,11 +102,13 @@ fn uncovered(row: &Row, settings: &Settings) -> Option<Objection> {
     Some(Objection::new(Reason::ImageUnsupported, why))
 }
 
-fn kernels(requirements: &Requirements, line: &Line) -> Option<Objection> {
+fn kernels(requirements: &Requirements, row: &Row) -> Option<Objection> {
+    let settings = requirements.settings;
     for kernel in &requirements.target.kernels {
-        if let (false, Some(limit)) = (line.builds_for(kernel), &line.kernel_below) {
-            let why = format!("it builds for kernels below {limit}, and not for {kernel}");
-            return Some(Objection::new(Reason::KernelUnsupported, why));
+        if let Some(why) = requirements.catalog.objection_to(row, kernel).filter(|_| !tries_anyway(settings))
+        {
+            let hint = if is_named(settings) { "; `unsupported_kernel: try` lets it try" } else { "" };
+            return Some(Objection::new(Reason::KernelUnsupported, format!("{why}{hint}")));
         }
         let modules = requirements.facts.and_then(|facts| facts.modules.get(kernel));
         let built_in = |module: &&String| modules.is_some_and(|m| m.get(*module) == Some(&Place::BuiltIn));
@@ -116,6 +118,15 @@ fn kernels(requirements: &Requirements, line: &Line) -> Option<Objection> {
         }
     }
     None
+}
+
+/// Whether the user named the driver, and wants it tried on a kernel that it is not known to build for.
+fn tries_anyway(settings: &Settings) -> bool {
+    settings.unsupported_kernel == UnsupportedKernel::Try && is_named(settings)
+}
+
+fn is_named(settings: &Settings) -> bool {
+    settings.driver != DriverChoice::Auto || settings.driver_version.is_some()
 }
 
 /// The packages that something stands against, one entry for each driver and reason.

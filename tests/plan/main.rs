@@ -7,6 +7,7 @@ mod extension;
 mod fixtures;
 mod headers;
 mod identities;
+mod knowledge;
 mod machine;
 mod properties;
 mod refusals;

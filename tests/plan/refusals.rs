@@ -160,3 +160,33 @@ fn what_no_catalogue_has_is_said_with_what_it_has() {
     let (reason, said) = refused(plan(&Described::default(), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::Usage && said.contains("--distro"), "{said}");
 }
+
+#[test]
+fn a_size_that_nobody_knows_is_refused_with_the_nearest_when_a_user_gives_it() {
+    let baked = |size: &str, nic: Option<Nic>| {
+        let settings = Settings { vm_size: Some(size.to_owned()), nic, ..Settings::default() };
+        planned(&vm(None), Mode::Bake, &settings)
+    };
+    for (size, near) in [
+        ("Standard_HB120rsv3", "did you mean Standard_HB120rs_v3"),
+        ("Standard_HB120rs_v33", "did you mean Standard_HB120rs_v3"),
+        ("Standard_HB500rs_v9", "Standard_HB"),
+        ("Standard_XYZ_v9", "no VM size is known"),
+    ] {
+        let (reason, said) = refused(baked(size, None));
+        assert!(reason == Reason::SizeUnknown && said.contains(near), "{said}");
+        assert_eq!(baked(size, Some(Nic::Cx7)).unwrap().target.nic, Some(Nic::Cx7));
+        let live = Settings { vm_size: Some(size.to_owned()), ..Settings::default() };
+        assert_eq!(refused(planned(&vm(None), Mode::Live, &live)).0, Reason::SizeUnknown);
+    }
+    assert_eq!(refused(baked("Standard_D4s_v5", None)).0, Reason::SizeNotRdma);
+    // The cloud itself tells it: newer than this program, and the adapter is there.
+    let told = planned(&vm(Some("Standard_HB500rs_v9")), Mode::Live, &Settings::default()).unwrap();
+    let why = told.why.join("; ");
+    assert!(
+        why.contains("Standard_HB500rs_v9 is not known to this program, so the adapter decides"),
+        "{why}"
+    );
+    let old = baked("Standard_HB120rs_v2", None).unwrap().why.join("; ");
+    assert!(old.contains("Azure retires the series of Standard_HB120rs_v2: 2027-05-31"), "{old}");
+}

@@ -83,6 +83,7 @@ impl Import {
             schema_version: base.schema_version,
             lines: base.lines.clone(),
             compatible: base.compatible.clone(),
+            known_bad: base.known_bad.clone(),
             drivers: Vec::new(),
             inbox: base.inbox.clone(),
         };
@@ -196,6 +197,7 @@ impl Import {
         let rows = &mut catalog.drivers;
         rows.sort_by(|a, b| (b.driver, &b.version, &a.distro).cmp(&(a.driver, &a.version, &b.distro)));
         catalog.lines.retain(|name, _| rows.iter().any(|row| row.line == *name));
+        catalog.known_bad.retain(|bad| rows.iter().any(|row| row.line == bad.line));
         catalog.compatible.retain(|distro, _| rows.iter().any(|row| row.distro == *distro));
         Imported { catalog, taken, left }
     }
