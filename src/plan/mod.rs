@@ -20,7 +20,7 @@ use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Driver, Mode, Nic, Target};
+use crate::target::{Arch, Distro, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
@@ -123,18 +123,14 @@ pub fn plan(
     })
 }
 
-/// The settings with the driver and version that the name of the given package tells, where they do not say it themselves.
+/// The settings with the version that the name of the given package tells, where they do not say it themselves.
 fn told_by_file_name(settings: &Settings) -> Settings {
     let mut told = settings.clone();
     let name =
         settings.artifact.as_deref().map(|place| file_name(place.split(['?', '#']).next().unwrap_or(place)));
-    let Some(file) = name.and_then(FileName::parse) else { return told };
-    if settings.driver == DriverChoice::Auto {
-        told.driver = match file.driver {
-            Driver::Doca => DriverChoice::Doca,
-            _ => DriverChoice::MlnxOfed,
-        };
-    }
+    let Some(file) = name.and_then(FileName::parse).filter(|_| settings.driver != DriverChoice::Inbox) else {
+        return told;
+    };
     told.driver_version.get_or_insert_with(|| file.version.to_string());
     told
 }
