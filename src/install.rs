@@ -51,6 +51,7 @@ pub fn install(
         offline: options.offline,
         sealed: options.sealed,
         patience: options.patience,
+        kernel: plan.target.kernels.first().map(String::as_str),
     };
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;

@@ -62,11 +62,11 @@ impl Build<'_> {
         let Source { name, version } = source;
         let added = self.host.root.exists(&format!("{TREE}/{name}/{version}/source"));
         if !added {
-            let add = self.run(&["add", "-m", name, "-v", version])?;
+            let add = self.run(&["add", "-m", name, "-v", version], kernel)?;
             self.checked(&add, source, kernel)?;
         }
         self.host.events.info(format!("modules of {name} {version} for {kernel}"));
-        let install = self.run(&["install", "-m", name, "-v", version, "-k", kernel])?;
+        let install = self.run(&["install", "-m", name, "-v", version, "-k", kernel], kernel)?;
         // What says itself that it is not for this kernel (BUILD_EXCLUSIVE) is left out, as DKMS does at boot.
         if install.code == 77 {
             self.host.events.warn(format!("{name} {version} is not made for {kernel}"));
@@ -75,8 +75,10 @@ impl Build<'_> {
         self.checked(&install, source, kernel)
     }
 
-    fn run(&self, args: &[&str]) -> Result<Finished> {
-        self.host.run(&Cmd::new("dkms").args(args.iter().copied()).inside(self.sandbox()))
+    /// Runs DKMS, where configure scripts that ask for the running kernel are told of the one to build for.
+    fn run(&self, args: &[&str], kernel: &str) -> Result<Finished> {
+        let sandbox = self.sandbox().for_kernel(kernel);
+        self.host.run(&Cmd::new("dkms").args(args.iter().copied()).inside(sandbox))
     }
 
     fn sandbox(&self) -> Sandbox {

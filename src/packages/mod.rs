@@ -133,10 +133,20 @@ pub struct Transaction<'a> {
     pub sealed: bool,
     /// How long to wait for another package manager's lock.
     pub patience: Duration,
+    /// The kernel that package scripts are to build for, whichever one runs.
+    pub kernel: Option<&'a str>,
 }
 
 impl Transaction<'_> {
     fn sandbox(&self, host: &Host) -> Sandbox {
-        Sandbox::offline(&host.root, self.sealed).with_network(!self.offline).with_view(self.blobs, BLOBS)
+        let sandbox = Sandbox::offline(&host.root, self.sealed);
+        let sandbox = sandbox.with_network(!self.offline).with_view(self.blobs, BLOBS);
+        // What is mounted over a file cannot be replaced, as the package that brings `uname` would.
+        let brings_uname = || host.root.list(REPOSITORY).iter().any(|file| file.starts_with("coreutils"));
+        match self.kernel {
+            None => sandbox,
+            Some(kernel) if brings_uname() => sandbox.for_kernel_in_search_path(kernel),
+            Some(kernel) => sandbox.for_kernel(kernel),
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Programs that ask which kernel runs are told of the one that they are to build for.
 
+use crate::common::deb::{Deb, Repository};
+use crate::common::image;
 use crate::common::root::debian_root;
 use crate::common::tree::{self, Tree};
 use crate::{open, prints};
@@ -45,6 +47,31 @@ fn uname_names_the_kernel_being_built_for_by_every_path_and_is_truthful_otherwis
     assert!(wrong.contains("unrecognized option") && wrong.ends_with("\n1\n"), "{wrong}");
     let difference = tree::diff(&before, &Tree::of(root.path()));
     assert!(difference.is_empty(), "{difference}");
+}
+
+#[test]
+fn package_scripts_of_a_bake_are_told_of_the_images_kernel_and_not_of_this_machines() {
+    let script =
+        "#!/bin/sh\nset -e\n{ uname -r; /bin/uname -r; cat /proc/sys/kernel/osrelease; } > /var/lib/told\n";
+    let scripts = vec![("postinst", script)];
+    let repository = Repository::of(&[Deb { name: "perftest", version: "99", scripts, ..Deb::default() }]);
+    let root = debian_root("trixie");
+    root.add_source(&repository.source_line());
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    image::bake(&root, &cache).expect(0, "installed");
+    let kernel = image::receipt(&root)["plan"]["target"]["kernels"][0].as_str().unwrap().to_owned();
+    assert_ne!(kernel, prints(&Sandbox::offline(&open(&root), true), "uname -r").trim());
+    assert_eq!(root.read("var/lib/told"), format!("{kernel}\n").repeat(3));
+    image::assert_left_alone(&root);
+}
+
+#[test]
+fn a_uname_that_may_be_replaced_is_found_in_the_search_path_alone() {
+    let root = debian_root("trixie");
+    let told = Sandbox::offline(&open(&root), true).for_kernel_in_search_path(KERNEL);
+    let replace = "uname -r; cp /usr/bin/uname /usr/bin/new && mv /usr/bin/new /usr/bin/uname && uname -r";
+    assert_eq!(prints(&told, replace), format!("{KERNEL}\n").repeat(2));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::settings::{self, Given};
 use super::status_guard::{self, StatusGuard};
 use super::telemetry;
 use crate::host::Host;
-use crate::host::process;
+use crate::host::{process, run};
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job};
 use crate::plan::Described;
@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 
 /// Held by the worker that works; others wait for it, each with settings of its own.
 const LOCK: &str = "extension.lock";
-/// A worker that is asked to stop gives its package manager 20 s.
+/// A worker that is asked to stop gives its package manager 20 s, and the kernel 10 to end what is killed then.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 /// A service manager may take this long to start a worker.
 const START_PATIENCE: Duration = Duration::from_secs(20);
+/// How long Azure waits for an extension to end, less what a run needs to end its children and to undo its edits.
+const LONGEST: Duration = Duration::from_secs(90 * 60 - 2 * run::STOPPING.as_secs());
 const POLL: Duration = Duration::from_millis(100);
 
 /// A worker that is there.
@@ -110,7 +112,7 @@ pub(super) fn work(host: Host, handler: &Handler) -> Outcome {
     process::leave_caller();
     let given = settings::read(&host, handler);
     let host = match &given {
-        Ok(given) => host.within(Duration::from_secs(given.settings.deadline)),
+        Ok(given) => host.within(Duration::from_secs(given.settings.deadline).min(LONGEST)),
         Err(_) => host,
     };
     telemetry::attach(&host, handler, super::status_guard::OPERATION);

@@ -4,8 +4,8 @@
 //! that bakes an image that is the wrong one. `uname` is answered by a script in its place, which asks the root's own
 //! for all else. All of it lies in a private `/run` or is mounted for the sandbox alone: nothing stays in the root.
 
-use super::Sandbox;
 use super::mounts::{OWN, bind, bind_in, mount_in};
+use super::{Sandbox, Uname};
 use crate::host::fs::{Content, Root};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
@@ -21,7 +21,12 @@ const REAL_FOLDER: &str = "/run/ofedctl/real";
 
 /// Lets a program be told of the kernel it is to build for.
 pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
-    let Some(kernel) = &sandbox.kernel else { return Ok(()) };
+    let Some((kernel, uname)) = &sandbox.kernel else { return Ok(()) };
+    let running = nix::sys::utsname::uname().context("cannot find the name of the running kernel")?;
+    let running = running.release().to_string_lossy();
+    if running == kernel.as_str() {
+        return Ok(());
+    }
     if !sandbox.sealed {
         mount_in(root, OWN, "tmpfs", "mode=755")?;
     }
@@ -30,8 +35,7 @@ pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
     if root.exists(OSRELEASE) {
         bind(&root.pin(&osrelease)?.1, &root.pin(OSRELEASE)?.1)?;
     }
-    let running = nix::sys::utsname::uname().context("cannot find the name of the running kernel")?;
-    root.write_text(&format!("{OWN}/running"), &format!("{}\n", running.release().to_string_lossy()))?;
+    root.write_text(&format!("{OWN}/running"), &format!("{running}\n"))?;
     let content = Content { bytes: script().into_bytes(), mode: 0o755, uid: 0, gid: 0 };
     let path = format!("{FOLDER}/uname");
     root.write(&path, &content)?;
@@ -47,7 +51,7 @@ pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
             bind_in(root, &pinned, &format!("{REAL_FOLDER}/uname"), false)?;
         }
         // One program may be many (busybox, the coreutils of Ubuntu 25.10); over that the script would be all of them.
-        if real.file_name().is_some_and(|name| name == "uname") {
+        if *uname == Uname::Covered && real.file_name().is_some_and(|name| name == "uname") {
             bind(&root.pin(&path)?.1, &pinned)?;
         }
     }

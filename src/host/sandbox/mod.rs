@@ -40,6 +40,15 @@ pub const BECOME: &str = "__become";
 /// Where the one folder appears that a lookup may write to.
 pub const SCRATCH: &str = "/run/o";
 
+/// What becomes of the root's own `uname` where a kernel is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Uname {
+    /// It cannot be called by its path either.
+    Covered,
+    /// Nothing is mounted over it, so that a package can bring another.
+    Replaceable,
+}
+
 /// What a program is to see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
@@ -53,7 +62,7 @@ pub struct Sandbox {
     /// Folders of this machine shown read-only inside, as (folder, path inside). Made in a private `/run`.
     views: Vec<(PathBuf, String)>,
     /// The kernel that is told to those who ask which one runs.
-    kernel: Option<String>,
+    kernel: Option<(String, Uname)>,
     /// The program may give files labels that the kernel of this machine does not know.
     labels: bool,
     /// Nothing can be written but into this folder of this machine, which appears as [`SCRATCH`].
@@ -98,7 +107,14 @@ impl Sandbox {
     /// The same, where `uname -r` and `/proc/sys/kernel/osrelease` name this kernel, and not the one that runs.
     #[must_use]
     pub fn for_kernel(mut self, kernel: &str) -> Self {
-        self.kernel = Some(kernel.to_owned());
+        self.kernel = Some((kernel.to_owned(), Uname::Covered));
+        self
+    }
+
+    /// The same for programs that find `uname` in their search path, and may replace it.
+    #[must_use]
+    pub fn for_kernel_in_search_path(mut self, kernel: &str) -> Self {
+        self.kernel = Some((kernel.to_owned(), Uname::Replaceable));
         self
     }
 

@@ -77,9 +77,11 @@ fn makefile(name: &str, modules: &[&str]) -> String {
     format!("obj-m := {objects}\nKBUILD_EXTRA_SYMBOLS := {SYMBOLS}/$(KERNELRELEASE)/Module.symvers\n")
 }
 
-/// Notes the build. What depends on the main package cannot be built before it.
+/// Notes the build, which must be for the kernel that runs: so believe the configure scripts of the vendor's packages. What
+/// depends on the main package cannot be built before it.
 fn pre_build(name: &str) -> String {
-    let note = format!("#!/bin/sh\nset -e\necho \"{name} $1\" >>/{BUILDS}\n");
+    let asks = "[ \"$(uname -r)\" = \"$1\" ] || { echo \"$1 is not $(uname -r)\"; exit 1; }";
+    let note = format!("#!/bin/sh\nset -e\n{asks}\necho \"{name} $1\" >>/{BUILDS}\n");
     if is_main(name) {
         return note;
     }
