@@ -64,6 +64,8 @@ reasons! {
         "this machine has no InfiniBand, and none is required of it", "Nothing to do.";
     Uninstalled "uninstalled" Success
         "the driver and the edits around it were removed", "Nothing to do.";
+    ReceiptForgotten "receipt-forgotten" Success
+        "what earlier runs wrote down was put aside; what they installed and edited stays", "Run `ofedctl bake` or `install` to begin anew, or remove packages and edits by hand.";
     NotInstalled "not-installed" Success
         "there is no receipt, so there is nothing to remove", "Nothing to do.";
     Generalized "generalized" Success
@@ -187,6 +189,12 @@ reasons! {
         "the system forbids access to a file", "Look at the named file's owner, attributes (`lsattr`) and SELinux label, and run again.";
     UnexpectedFile "unexpected-file" Failed
         "a file or folder is not there, or something else stands in its place", "Look at what the message names, put it right, and run again.";
+    LedgerUnreadable "ledger-unreadable" Failed
+        "what an earlier run wrote down cannot be read by this version; nothing was touched",
+        "Run the version that wrote it. To give up what it says, so that its packages and edits stay for good: `ofedctl uninstall --forget-receipt`.";
+    EditRefused "edit-refused" Failed
+        "a file that is to be edited is a link that leads to no file of this root; nothing was touched",
+        "Let the link lead to a file, remove it, or switch the edit off by its setting.";
     InitramfsFailed "initramfs-failed" Failed
         "a kernel's initial file system could not be made with the new modules",
         "Read the quoted lines and the named log, repair the cause, and run again.";

@@ -215,13 +215,13 @@ fn what_a_killed_bake_began_must_be_finished_before_it_can_be_taken_out() {
 }
 
 #[test]
-fn a_file_that_was_changed_after_the_bake_is_not_taken_back() {
+fn what_was_added_to_a_file_after_the_bake_stays_when_the_edit_is_taken_back() {
     let root = debian_root("bookworm");
     root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
     image::bake(&root, &image::staged("bookworm")).expect(0, "installed");
     root.write("etc/waagent.conf", "OS.EnableRDMA=y\nResourceDisk.Format=y\n");
     image::ask("uninstall", &root).expect(0, "uninstalled");
-    assert_eq!(root.read("etc/waagent.conf"), "OS.EnableRDMA=y\nResourceDisk.Format=y\n");
+    assert_eq!(root.read("etc/waagent.conf"), "# OS.EnableRDMA=y\nResourceDisk.Format=y\n");
     assert!(!root.path().join("etc/modules-load.d/ofedctl.conf").exists());
 }
 

@@ -108,6 +108,18 @@ pub(super) struct SettingsArgs {
     pub(super) set: Vec<String>,
 }
 
+/// Arguments of `uninstall`.
+#[derive(Debug, Args)]
+pub(super) struct UninstallArgs {
+    /// The root
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// Remove nothing, but put aside what earlier runs wrote down, even if this
+    /// version cannot read it. What they installed and edited stays for good
+    #[arg(long)]
+    pub(super) forget_receipt: bool,
+}
+
 /// Arguments of whatever makes a root right; all there are for `install`.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {

@@ -1,7 +1,8 @@
 //! The command line: every command with what it takes, as clap reads it.
 
 use super::args::{
-    BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, SettingsArgs, StageArgs, VerifyArgs,
+    BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, SettingsArgs, StageArgs,
+    UninstallArgs, VerifyArgs,
 };
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
@@ -46,7 +47,7 @@ pub(super) enum Command {
     /// Show how the last run ended
     Status(RootArgs),
     /// Take out what was installed, and its edits
-    Uninstall(RootArgs),
+    Uninstall(UninstallArgs),
     /// Make a root safe to clone, before its image is captured
     Generalize(GeneralizeArgs),
     /// Look after a cache

@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Call, outcome_json, said, to_json};
 use super::args::{
-    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, VerifyArgs,
-    layer, pairs,
+    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, UninstallArgs,
+    VerifyArgs, layer, pairs,
 };
 use crate::config;
 use crate::events::Step;
@@ -129,13 +129,17 @@ fn run(host: Host, args: &RunArgs, mode: Mode, door: &'static str) -> Result<Ans
     Ok(Answer { outcome, text, json })
 }
 
-pub(super) fn uninstall(call: &Call, args: &RootArgs) -> Result<Answer> {
-    let host = call.host(&args.root)?;
+pub(super) fn uninstall(call: &Call, args: &UninstallArgs) -> Result<Answer> {
+    let host = call.host(&args.root.root)?;
     let settings = config::load(Some(&host.root), Layer::default())?;
     let host = host.within(Duration::from_secs(settings.deadline));
     // Of a root that is not this machine's, nothing may be stopped here.
     let mode = if host.is_running_system() { Mode::Live } else { Mode::Bake };
-    Ok(said(pipeline::uninstall(&host, &settings, mode)))
+    Ok(said(if args.forget_receipt {
+        pipeline::forget(&host, &settings)
+    } else {
+        pipeline::uninstall(&host, &settings, mode)
+    }))
 }
 
 pub(super) fn generalize(call: &Call, args: &GeneralizeArgs) -> Result<Answer> {

@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use anyhow::Result;
+use std::collections::BTreeSet;
 
 /// Where they leave it.
 const FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
@@ -22,9 +23,10 @@ pub fn leftovers(host: &Host) -> Vec<String> {
     FOLDERS.iter().flat_map(of).collect()
 }
 
-/// Removes what is there of it, but not what was there before, which is somebody else's.
-pub fn tidy(host: &Host, before: &[String]) -> Result<()> {
-    for path in leftovers(host).iter().filter(|path| !before.contains(path)) {
+/// Removes what is there of it, but not what was there `before`, nor what another user owns: both are somebody else's.
+pub fn tidy(host: &Host, before: &BTreeSet<String>) -> Result<()> {
+    let is_ours = |path: &&String| !before.contains(*path) && host.root.owner(path) == Some(host.user());
+    for path in leftovers(host).iter().filter(is_ours) {
         host.events.info(format!("removing {path}, which the vendor's installer left"));
         host.root.remove_all(path)?;
     }
@@ -43,13 +45,17 @@ mod tests {
         let put = |path: &str| host.root.write_text(path, "x").unwrap();
         put("/tmp/OFED.1.logs/general.log");
         put("/tmp/notes.txt");
-        let before = leftovers(&host);
+        let before = leftovers(&host).into_iter().collect();
         put("/tmp/MLNX_OFED_LINUX.77.logs/general.log");
         put("/var/tmp/dkms.Ab12/make.log");
         put("/tmp/ofed.conf");
         host.root.make_link("/tmp/DOCA.x", "/tmp/notes.txt".as_ref()).unwrap();
+        // What another user makes meanwhile, as only root can show.
+        put("/tmp/mlnx_others/x");
+        let chowned = std::os::unix::fs::chown(host.root.path().join("tmp/mlnx_others"), Some(12345), None);
         tidy(&host, &before).unwrap();
-        assert_eq!(host.root.list("/tmp"), ["OFED.1.logs", "notes.txt"]);
+        let others: &[&str] = if chowned.is_ok() { &["mlnx_others"] } else { &[] };
+        assert_eq!(host.root.list("/tmp"), [&["OFED.1.logs"], others, &["notes.txt"]].concat());
         assert!(host.root.list("/var/tmp").is_empty());
     }
 }

@@ -21,6 +21,7 @@ pub fn configure(
     sealed: bool,
 ) -> Result<usize> {
     let installed = manager.installed(host)?;
+    journal.plan(edits)?;
     let mut made = 0;
     for edit in edits {
         host.cancel.check()?;

@@ -116,7 +116,18 @@ impl Build<'_> {
         }
         root.make_dirs(TREE, 0o755)?;
         let (_folder, pinned) = root.pin(TREE)?;
-        unpack(&self.host.cancel, &self.cache.blob_path(&file.digest), &pinned)?;
+        let unpacked = unpack(&self.host.cancel, &self.cache.blob_path(&file.digest), &pinned);
+        let is_whole = unpacked.as_ref().is_ok_and(|unpacked| unpacked.sha256 == file.digest.hex());
+        if !is_whole {
+            // What came out of it must not be taken for built modules.
+            for Source { name, version } in sources {
+                root.remove_all(&format!("{TREE}/{name}/{version}/{kernel}"))?;
+            }
+            let found = unpacked?.sha256;
+            return Err(
+                Reason::DigestMismatch.error(format!("`{}` is `{found}`, not `{}`", file.title, file.digest))
+            );
+        }
         self.host.events.info(format!("took the modules for {kernel} from `{}`", file.title));
         Ok(true)
     }
@@ -164,4 +175,60 @@ pub fn take_back(host: &Host, kernels: &[String], options: InstallOptions) -> Re
 /// What the archive of built modules is called in a bundle.
 fn title(bundle: &Bundle, kernel: &str) -> String {
     format!("dkms-{}-{kernel}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{BundleConfig, BundleFile};
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
+    use crate::target::{Arch, Distro, Driver};
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn built_modules_that_are_not_those_of_the_bundle_are_not_restored() {
+        let (dir, host) = on_an_empty_root(Cancel::never());
+        let cache = Cache::open_or_create(&dir.path().join("cache")).unwrap();
+        let mut archive =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(2);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "iser/25.10/6.1/x86_64/module/ib_iser.ko", &b"ko"[..]).unwrap();
+        let archive = archive.into_inner().unwrap().finish().unwrap();
+        let config = BundleConfig {
+            schema_version: 1,
+            driver: Driver::Doca,
+            driver_version: Some("3".into()),
+            distro: Distro::new("debian", "12"),
+            arch: Arch::X86_64,
+            kernels: Vec::new(),
+            packages: Vec::new(),
+            repository: None,
+            vendor_file: None,
+            made_by: String::new(),
+        };
+        let mut writer = cache.writer(&host, Duration::ZERO).unwrap();
+        let blob = writer.put(&archive).unwrap();
+        let file = BundleFile {
+            title: "dkms-3-6.1.tgz".into(),
+            media_type: "application/octet-stream".into(),
+            digest: blob.digest,
+            size: blob.size,
+        };
+        let bundle = writer.publish("x", &config, SystemTime::UNIX_EPOCH, vec![file]).unwrap();
+        drop(writer);
+        let options = InstallOptions { offline: true, sealed: true, patience: Duration::ZERO };
+        let work = Build { host: &host, cache: &cache, bundle: &bundle, kernels: &[], options };
+        let sources = [Source { name: "iser".into(), version: "25.10".into() }];
+        let module = "/var/lib/dkms/iser/25.10/6.1/x86_64/module/ib_iser.ko";
+        assert!(work.restore(&sources, "6.1").unwrap() && host.root.exists(module));
+
+        // Another archive that unpacks as well, under the name of the first.
+        std::fs::write(cache.blob_path(&blob.digest), [&archive[..], b"more"].concat()).unwrap();
+        let error = work.restore(&sources, "6.1").unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+        assert!(!host.root.exists(module));
+    }
 }

@@ -47,8 +47,8 @@ pub trait DriverOps: Sync {
     /// Stage: the packages that its file brings, as a repository in `folder`.
     fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo>;
 
-    /// Install: the files of the root that its installer edits, and that stay as they are.
-    fn spares(&self) -> &'static [&'static str];
+    /// Install: files of the root to which its installer adds lines, with those lines, which are to go again.
+    fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
 
     /// Install: lets the package manager do its part (`transact`), and does what the driver needs before and after it.
     /// Returns what was compiled, to be kept.

@@ -148,6 +148,7 @@ impl Edit {
     /// wrote. `before` is what the file held before the edit.
     pub fn revert(&self, current: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
         match self {
+            Self::SetKey { key, value, .. } => keys::revert(current, before.unwrap_or_default(), key, value),
             Self::SetComponent { component, .. } => components::revert(current, before, component),
             Self::HoldBack { list, names, .. } => {
                 Some(without(*list, current, before.unwrap_or_default(), names))

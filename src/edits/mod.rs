@@ -4,9 +4,11 @@
 mod due;
 mod edit;
 pub mod initramfs;
+mod place;
 pub mod systemd;
 mod text;
 pub mod wanted;
 
 pub use due::{Action, Depth, due};
 pub use edit::Edit;
+pub use place::{Place, place, require_places};

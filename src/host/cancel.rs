@@ -33,10 +33,12 @@ impl Cancel {
         Self { signalled: Arc::default(), deadline: None }
     }
 
-    /// The same, but also stopping after `limit` from now.
+    /// The same, but also stopping after `limit` from now, if it would not stop earlier.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
-        Self { signalled: Arc::clone(&self.signalled), deadline: Instant::now().checked_add(limit) }
+        let limited = Instant::now().checked_add(limit);
+        let deadline = self.deadline.into_iter().chain(limited).min();
+        Self { signalled: Arc::clone(&self.signalled), deadline }
     }
 
     /// Stops the run as a signal would.
@@ -70,5 +72,14 @@ mod tests {
         let error = Cancel::never().within(Duration::ZERO).check().unwrap_err();
         assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
         Cancel::never().within(Duration::from_secs(60)).check().unwrap();
+    }
+
+    #[test]
+    fn of_two_deadlines_the_nearer_counts() {
+        let (now, later) = (Duration::ZERO, Duration::from_secs(600));
+        for cancel in [Cancel::never().within(now).within(later), Cancel::never().within(later).within(now)] {
+            assert_eq!(Reason::of(&cancel.check().unwrap_err()), Reason::DeadlineExceeded);
+        }
+        Cancel::never().within(later).within(Duration::MAX).check().unwrap();
     }
 }

@@ -112,6 +112,12 @@ impl Root {
         std::fs::metadata(fd_path(&handle)).ok()
     }
 
+    /// The owner's number of a path itself, not of what a link leads to; none when it does not exist.
+    pub fn owner(&self, path: &str) -> Option<u32> {
+        let handle = self.dir.resolve_nofollow(path).ok()?;
+        nix::sys::stat::fstat(&handle).ok().map(|found| found.st_uid)
+    }
+
     /// Whether a path exists, links followed inside the root.
     pub fn exists(&self, path: &str) -> bool {
         self.dir.resolve(path).is_ok()
@@ -125,6 +131,14 @@ impl Root {
     /// Where a link points, as written in it; none when it is not a link.
     pub fn link_target(&self, path: &str) -> Option<PathBuf> {
         self.dir.readlink(path).ok()
+    }
+
+    /// Where a path leads, links followed inside the root, as a path of the root.
+    pub fn behind_link(&self, path: &str) -> Result<String> {
+        let handle = self.dir.resolve(path).with_context(|| self.cannot("follow", path))?;
+        let there = std::fs::read_link(fd_path(&handle)).with_context(|| self.cannot("follow", path))?;
+        let inside = there.strip_prefix(&self.path).ok().and_then(Path::to_str);
+        inside.map(|inside| format!("/{inside}")).with_context(|| self.cannot("follow", path))
     }
 
     /// The names in a folder, sorted; none at all when it does not exist. Names that are not UTF-8 are left out.
@@ -214,6 +228,13 @@ impl Root {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| self.cannot("remove", path)),
             _ => Ok(()),
         }
+    }
+
+    /// The same, and it stays removed whatever happens to the machine.
+    pub fn remove_file_synced(&self, path: &str) -> Result<()> {
+        self.remove_file(path)?;
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        if self.exists(folder) { self.sync_dir(folder) } else { Ok(()) }
     }
 
     /// Removes an empty folder; one that is missing or not empty stays as it is.

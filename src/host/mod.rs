@@ -95,6 +95,11 @@ impl Host {
         Err(Reason::NotRoot.error(format!("working inside `{}` needs root", self.root.path().display())))
     }
 
+    /// The number of the user that this process works as.
+    pub fn user(&self) -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
     /// Refuses to work on a folder that holds no Linux distribution, before anything is written into it.
     pub fn require_distribution(&self) -> Result<()> {
         if ["/etc/os-release", "/usr/lib/os-release"].iter().any(|path| self.root.exists(path)) {

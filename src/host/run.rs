@@ -31,6 +31,7 @@ pub struct Cmd {
     env: Vec<(String, String)>,
     inside: Option<Sandbox>,
     captured: bool,
+    errors_too: bool,
     input: Option<Vec<u8>>,
 }
 
@@ -55,7 +56,15 @@ impl Cmd {
     /// A program by name, found in the usual system folders.
     pub fn new(program: &str) -> Self {
         let program = program.to_owned();
-        Self { program, args: Vec::new(), env: Vec::new(), inside: None, captured: false, input: None }
+        Self {
+            program,
+            args: Vec::new(),
+            env: Vec::new(),
+            inside: None,
+            captured: false,
+            errors_too: false,
+            input: None,
+        }
     }
 
     /// Adds an argument.
@@ -97,6 +106,14 @@ impl Cmd {
     #[must_use]
     pub fn captured(mut self) -> Self {
         self.captured = true;
+        self
+    }
+
+    /// Keeps all it prints for the caller, errors too.
+    #[must_use]
+    pub fn with_full_output(mut self) -> Self {
+        self.captured = true;
+        self.errors_too = true;
         self
     }
 
@@ -171,7 +188,9 @@ impl Host {
         let starting = || format!("cannot start `{command}`");
         let (mut output, log) = self.child_output(&cmd.program)?;
         let expression = cmd.expression()?;
-        let expression = if cmd.captured {
+        let expression = if cmd.errors_too {
+            expression.stderr_to_stdout().stdout_capture()
+        } else if cmd.captured {
             expression.stdout_capture().stderr_file(output.try_clone().with_context(starting)?)
         } else {
             expression.stderr_to_stdout().stdout_file(output.try_clone().with_context(starting)?)

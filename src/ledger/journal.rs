@@ -1,65 +1,45 @@
 //! What a run has changed so far, written down before it acts, so that any later run can undo it.
 //!
-//! The journal lives at [`JOURNAL`] while a run is at work and is removed when it ends. Old files are kept by
-//! digest under [`SAVED_DIR`]; those of lasting changes stay there, for `uninstall`.
+//! The journal lives at [`JOURNAL`] while a run is at work and is removed when it ends. Old files are kept by digest
+//! under `/var/lib/ofedctl/saved`; those of lasting changes stay there, for `uninstall`.
 
+use super::change::{self, Change};
+use super::document;
+use super::undo::undo;
+use crate::edits::{self, Edit};
 use crate::events::Step;
+use crate::host::Host;
 use crate::host::fs::{Content, Root};
-use crate::host::{Host, STATE_DIR, hex};
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
 /// The journal of the run at work.
 pub const JOURNAL: &str = "/var/lib/ofedctl/journal.json";
-/// The files that were there before.
-pub const SAVED_DIR: &str = "/var/lib/ofedctl/saved";
-
-/// One file that was made or replaced, or one link that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// The file or link, inside the root.
-    pub path: String,
-    /// Where the link points; none for a file.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub link: Option<String>,
-    /// What was there before; none when there was nothing.
-    pub before: Option<Saved>,
-    /// Folders that had to be made for it, outermost first.
-    pub folders: Vec<String>,
-    /// Undone at the end of the run, however it ends.
-    pub temporary: bool,
-}
-
-/// An old file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    /// SHA-256 of its bytes in hex, which is also its name in [`SAVED_DIR`].
-    pub sha256: String,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner's number.
-    pub uid: u32,
-    /// Group's number.
-    pub gid: u32,
-}
+/// The number of the form it is written in. Form 1 has no edits, and does not say what was written.
+const FORM: u64 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
-    schema_version: u32,
+    schema_version: u64,
     started: String,
     step: String,
     changes: Vec<Change>,
+    /// The edits that the run makes: what is needed to take them out of files that somebody changes meanwhile.
+    #[serde(default)]
+    edits: Option<Vec<Edit>>,
     /// What was installed before the first package was touched; kept over runs until one ends well, so that
     /// the receipt knows every package that came, whichever run it came with.
     packages_before: Option<BTreeMap<String, String>>,
     /// Packages that were about to be put on hold; kept over runs like those installed before.
     #[serde(default)]
     held: BTreeSet<String>,
+    /// What vendors' installers had left in the folders for temporary files before the first of these runs.
+    #[serde(default)]
+    leftovers_before: Option<BTreeSet<String>>,
 }
 
 /// What is known of a run that did not end well.
@@ -69,6 +49,8 @@ pub struct Unfinished {
     pub packages_before: Option<BTreeMap<String, String>>,
     /// The packages that it put on hold, or was about to.
     pub held: BTreeSet<String>,
+    /// What vendors' installers had left before it, where it noted that.
+    pub leftovers_before: Option<BTreeSet<String>>,
 }
 
 /// What was installed before the first package was touched.
@@ -88,30 +70,36 @@ pub struct Journal<'h> {
     open: bool,
 }
 
+/// Reads the journal of a run that did not end well, if there is one. Changes nothing.
+fn read(root: &Root) -> Result<Option<Record>> {
+    document::read(root, JOURNAL, FORM, |_, mut value| {
+        // What form 2 says beside is optional, for form 1 can't be told it any more.
+        value["schema_version"] = FORM.into();
+        value
+    })
+}
+
+/// Fails where a run left a journal that this version can't read.
+pub fn require_readable(host: &Host) -> Result<()> {
+    read(&host.root).map(drop)
+}
+
 /// Undoes what a run that did not end well has left. None when there was no such run.
 pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
-    let Some(text) = host.root.read_text(JOURNAL)? else { return Ok(None) };
-    let mut record: Record = match serde_json::from_str(&text) {
-        Ok(record) => record,
-        // Journals are renamed into place whole; a broken one was not written by us. Nothing can be undone by it.
-        Err(error) => {
-            host.events.warn(format!("`{JOURNAL}` cannot be read and is dropped: {error}"));
-            host.root.remove_file(JOURNAL)?;
-            return Ok(None);
-        }
-    };
+    let Some(mut record) = read(&host.root)? else { return Ok(None) };
     host.events
         .warn(format!("the run started at {} did not end well, in step {}", record.started, record.step));
-    undo(&host.root, &record.changes)?;
+    undo(host, record.edits.as_deref(), &record.changes)?;
     record.changes.clear();
     close(&host.root, &record)?;
-    Ok(Some(Unfinished { packages_before: record.packages_before, held: record.held }))
+    let Record { packages_before, held, leftovers_before, .. } = record;
+    Ok(Some(Unfinished { packages_before, held, leftovers_before }))
 }
 
 /// Drops a journal whose changes are undone, unless packages were touched: those are for the next run to finish.
 fn close(root: &Root, record: &Record) -> Result<()> {
     let touched = record.packages_before.is_some() || !record.held.is_empty();
-    if touched { save(root, record) } else { root.remove_file(JOURNAL) }
+    if touched { save(root, record) } else { root.remove_file_synced(JOURNAL) }
 }
 
 fn save(root: &Root, record: &Record) -> Result<()> {
@@ -119,51 +107,38 @@ fn save(root: &Root, record: &Record) -> Result<()> {
     root.write_text(JOURNAL, &text).with_reason(Reason::Internal, || "cannot keep the journal".to_owned())
 }
 
-/// What a changed file held before; none when it was not there.
-pub(super) fn saved(root: &Root, change: &Change) -> Result<Option<Vec<u8>>> {
-    change.before.as_ref().map_or(Ok(None), |saved| root.read(&format!("{SAVED_DIR}/{}", saved.sha256)))
-}
-
-/// Puts back what was there before, last change first.
-pub(super) fn undo(root: &Root, changes: &[Change]) -> Result<()> {
-    for change in changes.iter().rev() {
-        match &change.before {
-            None => root.remove_file(&change.path)?,
-            Some(saved) => {
-                let kept = format!("{SAVED_DIR}/{}", saved.sha256);
-                let bytes = root
-                    .read(&kept)?
-                    .with_context(|| format!("cannot put `{}` back: `{kept}` is gone", change.path))?;
-                let content = Content { bytes, mode: saved.mode, uid: saved.uid, gid: saved.gid };
-                root.write(&change.path, &content)?;
-            }
-        }
-        remove_folders(root, change);
-    }
-    Ok(())
-}
-
-/// Removes the folders that were made for a file, unless something else is in them by now.
-pub(super) fn remove_folders(root: &Root, change: &Change) {
-    for folder in change.folders.iter().rev() {
-        root.remove_empty_dir(folder);
-    }
-}
-
 impl<'h> Journal<'h> {
     /// Begins the journal of a run, which takes over what [`recover`] told of an earlier one.
     pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
-        let Unfinished { packages_before, held } = unfinished.unwrap_or_default();
+        let Unfinished { packages_before, held, leftovers_before } = unfinished.unwrap_or_default();
         let record = Record {
-            schema_version: 1,
+            schema_version: FORM,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             step: Step::Stage.name().to_owned(),
             changes: Vec::new(),
+            edits: Some(Vec::new()),
             packages_before,
             held,
+            leftovers_before,
         };
         save(&host.root, &record)?;
         Ok(Self { host, record, open: true })
+    }
+
+    /// Notes the edits that this run makes, before the first of them.
+    pub fn plan(&mut self, edits: &[Edit]) -> Result<()> {
+        self.record.edits = Some(edits.to_vec());
+        self.save()
+    }
+
+    /// Notes what vendors' installers have left so far, unless an earlier run that did not end well did. Returns what was
+    /// noted first.
+    pub fn note_leftovers(&mut self, now: Vec<String>) -> Result<BTreeSet<String>> {
+        if self.record.leftovers_before.is_none() {
+            self.record.leftovers_before = Some(now.into_iter().collect());
+            self.save()?;
+        }
+        Ok(self.record.leftovers_before.clone().unwrap_or_default())
     }
 
     /// Notes what is installed before packages are touched, unless an earlier run that did not end well did.
@@ -183,7 +158,8 @@ impl<'h> Journal<'h> {
         self.save()
     }
 
-    /// Writes a file that stays. The old one's permissions and owner are kept.
+    /// Writes a file that stays. The old one's permissions and owner are kept. Of a symbolic link, the file it leads to is
+    /// written.
     pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         self.replace(path, bytes, 0o644, false)
     }
@@ -195,7 +171,7 @@ impl<'h> Journal<'h> {
 
     /// Makes a link that stays, where there is nothing yet.
     pub fn link(&mut self, path: &str, to: &str) -> Result<()> {
-        self.record_new(path, Some(to.to_owned()), false)?;
+        self.record(Change { link: Some(to.to_owned()), ..Change::at(&self.host.root, path) })?;
         let (folder, _) = path.rsplit_once('/').unwrap_or(("/", path));
         self.host.root.make_dirs(folder, 0o755)?;
         self.host.root.make_link(path, Path::new(to))
@@ -204,22 +180,29 @@ impl<'h> Journal<'h> {
     /// Notes a file that another program makes on the way; what is left of it is gone when the run ends, however it
     /// ends. One that is there already is somebody else's and stays.
     pub fn expect_temporary(&mut self, path: &str) -> Result<()> {
-        if self.host.root.exists(path) { Ok(()) } else { self.record_new(path, None, true) }
+        if self.host.root.exists(path) {
+            return Ok(());
+        }
+        self.record(Change { temporary: true, ..Change::at(&self.host.root, path) })
     }
 
-    /// Notes a file that another program edits on the way; it is as it was when the run ends, however it ends.
-    pub fn keep_as_it_is(&mut self, path: &str) -> Result<()> {
+    /// Notes lines that another program adds to a file on the way. They are gone when the run ends, however it ends, but
+    /// for those that were there before.
+    pub fn expect_lines(&mut self, path: &str, lines: &[&str]) -> Result<()> {
         let root = &self.host.root;
-        let before = root.content(path)?.map(|old| keep(root, &old)).transpose()?;
-        let folders = missing_folders(root, path);
-        self.record.changes.push(Change {
-            path: path.to_owned(),
-            link: None,
+        let place = edits::place(root, path)?;
+        if self.record.changes.iter().any(|change| change.path == place.path) {
+            return Ok(());
+        }
+        let before = root.content(&place.path)?.map(|old| change::save(root, &old)).transpose()?;
+        let lines = lines.iter().map(|line| (*line).to_owned()).collect();
+        self.record(Change {
+            through: place.through,
             before,
-            folders,
+            lines,
             temporary: true,
-        });
-        self.save()
+            ..Change::at(root, &place.path)
+        })
     }
 
     /// Notes packages before they are put on hold. Unlike files they stay so when the run does not end well: packages
@@ -239,32 +222,32 @@ impl<'h> Journal<'h> {
         &self.record.held
     }
 
-    fn record_new(&mut self, path: &str, link: Option<String>, temporary: bool) -> Result<()> {
-        let folders = missing_folders(&self.host.root, path);
-        self.record.changes.push(Change { path: path.to_owned(), link, before: None, folders, temporary });
+    fn record(&mut self, change: Change) -> Result<()> {
+        self.record.changes.push(change);
         self.save()
     }
 
     fn replace(&mut self, path: &str, bytes: &[u8], mode: u32, temporary: bool) -> Result<()> {
         let root = &self.host.root;
-        let old = root.content(path)?;
-        let before = match &old {
-            None => None,
-            Some(old) => Some(keep(root, old)?),
-        };
-        // Of a file that is edited twice, the first copy is the one to put back.
-        let known = |change: &Change| change.path == path && change.temporary == temporary;
-        if !self.record.changes.iter().any(known) {
-            let folders = missing_folders(root, path);
-            let path = path.to_owned();
-            self.record.changes.push(Change { path, link: None, before, folders, temporary });
-            self.save()?;
+        let place = edits::place(root, path)?;
+        let old = root.content(&place.path)?;
+        // Of a file that is edited twice, the first content is the one to put back.
+        if let Some(known) = self.record.changes.iter_mut().find(|change| change.path == place.path) {
+            known.note(bytes);
+            known.temporary &= temporary;
+        } else {
+            let before = old.as_ref().map(|old| change::save(root, old)).transpose()?;
+            let mut change =
+                Change { through: place.through, before, temporary, ..Change::at(root, &place.path) };
+            change.note(bytes);
+            self.record.changes.push(change);
         }
+        self.save()?;
         let (mode, uid, gid) = match (&old, temporary) {
             (Some(old), false) => (old.mode, old.uid, old.gid),
             _ => (mode, 0, 0),
         };
-        root.write(path, &Content { bytes: bytes.to_vec(), mode, uid, gid })
+        root.write(&place.path, &Content { bytes: bytes.to_vec(), mode, uid, gid })
     }
 
     /// Ends the run well: undoes temporary changes and returns the lasting ones, for the receipt.
@@ -274,11 +257,11 @@ impl<'h> Journal<'h> {
     pub fn commit(mut self, publish: impl FnOnce(&[Change]) -> Result<()>) -> Result<()> {
         let (temporary, lasting): (Vec<_>, Vec<_>) =
             self.record.changes.iter().cloned().partition(|c| c.temporary);
-        undo(&self.host.root, &temporary)?;
+        undo(self.host, self.record.edits.as_deref(), &temporary)?;
         self.record.changes = lasting;
         publish(&self.record.changes)?;
         self.open = false;
-        self.host.root.remove_file(JOURNAL)
+        self.host.root.remove_file_synced(JOURNAL)
     }
 
     fn save(&self) -> Result<()> {
@@ -292,7 +275,8 @@ impl Drop for Journal<'_> {
             return;
         }
         let changes = std::mem::take(&mut self.record.changes);
-        let undone = undo(&self.host.root, &changes).and_then(|()| close(&self.host.root, &self.record));
+        let undone = undo(self.host, self.record.edits.as_deref(), &changes)
+            .and_then(|_| close(&self.host.root, &self.record));
         match undone {
             Ok(()) if changes.is_empty() => {}
             Ok(()) => self.host.events.info(format!("undid {} edits", changes.len())),
@@ -303,25 +287,9 @@ impl Drop for Journal<'_> {
     }
 }
 
-fn keep(root: &Root, old: &Content) -> Result<Saved> {
-    let sha256 = hex(&Sha256::digest(&old.bytes));
-    let kept = format!("{SAVED_DIR}/{sha256}");
-    root.make_dirs(STATE_DIR, 0o755)?;
-    // What was readable by few stays so.
-    root.make_dirs(SAVED_DIR, 0o700)?;
-    if !root.exists(&kept) {
-        root.write(&kept, &Content { bytes: old.bytes.clone(), mode: 0o600, uid: 0, gid: 0 })?;
-    }
-    Ok(Saved { sha256, mode: old.mode, uid: old.uid, gid: old.gid })
-}
-
-fn missing_folders(root: &Root, path: &str) -> Vec<String> {
-    let above = path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned());
-    above.filter(|folder| !root.exists(folder)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::change::{SAVED_DIR, digest};
     use super::*;
     use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
@@ -380,7 +348,7 @@ mod tests {
         assert_eq!(host.root.read_text("/etc/waagent.conf").unwrap().unwrap(), "new\n");
         assert!(!host.root.exists("/usr") && !host.root.exists(JOURNAL));
         assert_eq!(lasting.len(), 2);
-        undo(&host.root, &lasting).unwrap();
+        undo(&host, Some(&[]), &lasting).unwrap();
         assert_untouched(&host);
     }
 
@@ -410,8 +378,8 @@ mod tests {
             .unwrap();
         journal.expect_temporary("/usr/half").unwrap();
         journal.expect_temporary("/etc/waagent.conf").unwrap();
-        journal.keep_as_it_is("/etc/waagent.conf").unwrap();
-        host.root.write_text("/etc/waagent.conf", "edited by an installer").unwrap();
+        journal.expect_lines("/etc/waagent.conf", &["* soft memlock unlimited"]).unwrap();
+        host.root.write_text("/etc/waagent.conf", "old\n*  soft memlock\tunlimited\n").unwrap();
         host.root.write_text("/usr/half", "half a file").unwrap();
         assert!(host.root.link_target("/etc/systemd/system/sysinit.target.wants/x.service").is_some());
         std::mem::forget(journal);
@@ -443,10 +411,90 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_journal_does_not_stop_the_next_run() {
+    fn a_journal_that_is_not_understood_stops_the_next_run_and_stays() {
         let (_dir, host) = host();
-        host.root.write_text(JOURNAL, "{\"half\":").unwrap();
-        assert!(recover(&host).unwrap().is_none());
-        assert!(!host.root.exists(JOURNAL));
+        for text in ["{\"half\":", "{\"schema_version\": 3}", "[]", ""] {
+            host.root.write_text(JOURNAL, text).unwrap();
+            let error = recover(&host).unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::LedgerUnreadable, "{text}");
+            assert_eq!(host.root.read_text(JOURNAL).unwrap().unwrap(), text);
+        }
+    }
+
+    /// A run that edits, and is killed.
+    fn killed(host: &Host) {
+        let mut journal = Journal::begin(host, None).unwrap();
+        let key = "K".to_owned();
+        let (path, why) = ("/etc/waagent.conf".to_owned(), String::new());
+        let set = Edit::SetKey { path, key, value: "y".to_owned(), why };
+        journal.plan(std::slice::from_ref(&set)).unwrap();
+        let old = host.root.read("/etc/waagent.conf").unwrap();
+        journal.write("/etc/waagent.conf", &set.apply(old.as_deref(), None).unwrap()).unwrap();
+        journal.write_temporary("/usr/sbin/policy-rc.d", b"exit 101\n").unwrap();
+        journal.expect_lines("/etc/limits.conf", &["* soft memlock unlimited"]).unwrap();
+        std::mem::forget(journal);
+    }
+
+    #[test]
+    fn a_line_that_an_admin_added_after_a_crash_survives_recovery() {
+        let (_dir, host) = host();
+        host.root.write_text("/etc/waagent.conf", "# K=n\nA=1\n").unwrap();
+        host.root.write_text("/etc/limits.conf", "x\n").unwrap();
+        killed(&host);
+        host.root.write_text("/etc/waagent.conf", "K=y\nA=1\nAdmins=line\n").unwrap();
+        host.root.write_text("/usr/sbin/policy-rc.d", "exit 0\n").unwrap();
+        host.root.write_text("/etc/limits.conf", "x\n* soft memlock unlimited\nadmins\n").unwrap();
+        recover(&host).unwrap().unwrap();
+        let now = |path: &str| host.root.read_text(path).unwrap().unwrap();
+        assert_eq!(now("/etc/waagent.conf"), "# K=n\nA=1\nAdmins=line\n");
+        assert_eq!(now("/usr/sbin/policy-rc.d"), "exit 0\n");
+        assert_eq!(now("/etc/limits.conf"), "x\nadmins\n");
+    }
+
+    #[test]
+    fn a_second_edit_saves_nothing_of_ours_as_the_original() {
+        let (_dir, host) = host();
+        let mut journal = Journal::begin(&host, None).unwrap();
+        journal.write("/etc/waagent.conf", b"once\n").unwrap();
+        journal.write("/etc/waagent.conf", b"twice\n").unwrap();
+        journal.write_temporary("/etc/waagent.conf", b"thrice\n").unwrap();
+        assert_eq!(host.root.list(SAVED_DIR), [digest(b"old\n")]);
+        drop(journal);
+        assert_untouched(&host);
+    }
+
+    #[test]
+    fn a_link_is_edited_where_it_leads_and_is_still_a_link_afterwards() {
+        let (dir, host) = host();
+        std::fs::remove_file(dir.path().join("etc/waagent.conf")).unwrap();
+        host.root.write_text("/etc/site/waagent.conf", "old\n").unwrap();
+        host.root.make_link("/etc/waagent.conf", "site/waagent.conf".as_ref()).unwrap();
+        let mut journal = Journal::begin(&host, None).unwrap();
+        journal.write("/etc/waagent.conf", b"new\n").unwrap();
+        let there = || {
+            assert_eq!(host.root.link_target("/etc/waagent.conf").unwrap(), Path::new("site/waagent.conf"));
+            host.root.read_text("/etc/site/waagent.conf").unwrap().unwrap()
+        };
+        assert_eq!(there(), "new\n");
+        drop(journal);
+        assert_eq!(there(), "old\n");
+    }
+
+    #[test]
+    fn a_journal_of_the_first_form_is_undone_and_what_it_cannot_tell_apart_is_set_aside() {
+        let (_dir, host) = host();
+        let old =
+            change::save(&host.root, &host.root.content("/etc/waagent.conf").unwrap().unwrap()).unwrap();
+        let change = serde_json::json!({"path": "/etc/waagent.conf", "before": old, "folders": [], "temporary": false});
+        let record = serde_json::json!({
+            "schema_version": 1, "started": "2026-01-01T00:00:00Z", "step": "configure", "changes": [change],
+            "packages_before": null, "held": []
+        });
+        host.root.write_text(JOURNAL, &record.to_string()).unwrap();
+        host.root.write_text("/etc/waagent.conf", "new\nadmins\n").unwrap();
+        recover(&host).unwrap().unwrap();
+        assert_untouched(&host);
+        let aside = host.root.read_text("/var/lib/ofedctl/set-aside/etc_waagent.conf").unwrap().unwrap();
+        assert_eq!(aside, "new\nadmins\n");
     }
 }

@@ -1,6 +1,7 @@
 //! The receipt: what is installed and from what, so that later runs, users and `uninstall` know.
 
-use super::Change;
+use super::change::{Change, SAVED_DIR};
+use super::document;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
 use crate::trust::VendorFile;
@@ -10,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Where it is kept, inside the root.
 pub const RECEIPT: &str = "/var/lib/ofedctl/receipt.json";
+/// The number of the form it is written in.
+const FORM: u64 = 1;
 
 /// One thing that was looked at after the work, and how it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,10 +92,10 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Reads a root's receipt; none when there is none, or one this version cannot read.
+    /// Reads a root's receipt; none when there is none. One that this version can't read is an error.
     pub fn load(root: &Root) -> Result<Option<Self>> {
-        let text = root.read_text(RECEIPT)?;
-        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+        // There is no older form yet.
+        document::read(root, RECEIPT, FORM, |_, value| value)
     }
 
     /// Writes it into the root.
@@ -101,14 +104,29 @@ impl Receipt {
         root.write_text(RECEIPT, &(text + "\n"))
     }
 
+    /// Removes copies of old files that no change of this receipt needs.
+    pub fn sweep_saved(&self, root: &Root) -> Result<()> {
+        let needed = |name: &String| {
+            self.changes
+                .iter()
+                .any(|change| change.before.as_ref().is_some_and(|saved| saved.sha256 == *name))
+        };
+        for name in root.list(SAVED_DIR).iter().filter(|name| !needed(name)) {
+            root.remove_file(&format!("{SAVED_DIR}/{name}"))?;
+        }
+        root.remove_empty_dir(SAVED_DIR);
+        Ok(())
+    }
+
     /// Takes over what an earlier receipt knows of files and packages that this run found already in place. Of the
     /// packages those count that are still installed, with the version they have now.
     pub fn continue_from(&mut self, earlier: &Self, installed: &BTreeMap<String, String>) {
         let mut changes = earlier.changes.clone();
         for change in std::mem::take(&mut self.changes) {
             // The oldest copy of a file is the one to put back.
-            if !changes.iter().any(|known| known.path == change.path) {
-                changes.push(change);
+            match changes.iter_mut().find(|known| known.path == change.path) {
+                Some(known) => known.continue_with(change),
+                None => changes.push(change),
             }
         }
         self.changes = changes;

@@ -1,96 +1,235 @@
-//! Taking edits back: those of a driver that is taken out, and those that a later plan does not ask for any more.
+//! The one undo: of a run that failed or was killed, of what a later plan does not ask for any more, and of everything
+//! when a driver is taken out.
+//!
+//! It compares before it writes. A file that holds what this program wrote gets its old content back; of one that
+//! somebody has changed since, only what an edit put in is taken out, and where that can't be told apart, it stays.
 
-use super::journal::{self, Change};
+use super::change::{Before, Change, digest};
+use super::receipt::Receipt;
 use crate::edits::Edit;
 use crate::facts::ofed;
 use crate::host::Host;
+use crate::host::fs::Content;
 use crate::packages::Manager;
 use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// Where the present content of a file goes before an old version's journal puts the old one back.
+const SET_ASIDE: &str = "/var/lib/ofedctl/set-aside";
+
 /// How a changed file is now.
+#[derive(Debug, PartialEq, Eq)]
 enum Now {
     AsBefore,
     AsEdited,
-    ChangedSince(Vec<u8>),
+    /// Somebody has changed its text since.
+    Changed(Vec<u8>),
+    /// It is gone, or is not a file any more.
+    Another,
 }
 
-/// Takes recorded edits back. What somebody has changed since stays as it is; returns how many of those there are.
-pub fn take_back(host: &Host, edits: &[Edit], changes: &[Change]) -> Result<usize> {
+/// The edits that a run was to make. None where an old version did not write them down.
+pub(super) type Known<'a> = Option<&'a [Edit]>;
+
+/// Takes recorded changes back, the last first. Returns how many had to stay because somebody has changed them since.
+pub(super) fn undo(host: &Host, edits: Known, changes: &[Change]) -> Result<usize> {
     let mut kept = 0;
     for change in changes.iter().rev() {
-        let of_this: Vec<&Edit> = edits.iter().filter(|edit| edit.path() == Some(&change.path)).collect();
-        let before = journal::saved(&host.root, change)?;
-        match now(host, &of_this, change, before.as_deref())? {
-            // Whoever put it back, dpkg for example, did not know of the folders.
-            Now::AsBefore => journal::remove_folders(&host.root, change),
-            Now::AsEdited => journal::undo(&host.root, std::slice::from_ref(change))?,
-            Now::ChangedSince(mut text) => {
-                let mut reverted = false;
-                for edit in of_this.iter().rev() {
-                    if let Some(without) = edit.revert(&text, before.as_deref()) {
-                        (text, reverted) = (without, true);
-                    }
-                }
-                let as_before =
-                    before.as_deref() == Some(&text) || before.is_none() && text.trim_ascii() == b"{}";
-                if reverted && as_before {
-                    journal::undo(&host.root, std::slice::from_ref(change))?;
-                } else if reverted {
-                    host.root.rewrite(&change.path, text)?;
-                } else {
-                    host.events.warn(format!("`{}` was changed since; it stays as it is", change.path));
-                    kept += 1;
-                }
-            }
+        if !undo_one(host, edits, change)? {
+            kept += 1;
         }
     }
     Ok(kept)
 }
 
-fn now(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>) -> Result<Now> {
+fn undo_one(host: &Host, edits: Known, change: &Change) -> Result<bool> {
+    let of_this: Vec<&Edit> = edits.unwrap_or_default().iter().filter(|edit| change.is_of(edit)).collect();
+    let before = match change.before(&host.root)? {
+        Before::Nothing => None,
+        Before::Bytes(bytes) => Some(bytes),
+        Before::Lost => {
+            host.events.warn(format!("the old content of `{}` is lost; it stays as it is", change.path));
+            return Ok(false);
+        }
+    };
+    match compare(host, &of_this, change, before.as_deref())? {
+        // Whoever put it back, dpkg for example, did not know of the folders.
+        Now::AsBefore => change.remove_folders(&host.root),
+        Now::AsEdited => put_back(host, change, before)?,
+        Now::Changed(text) => match without_ours(&of_this, change, &text, before.as_deref()) {
+            Some(without) if is_as_before(&without, before.as_deref()) => put_back(host, change, before)?,
+            Some(without) => host.root.rewrite(&change.path, without)?,
+            None if edits.is_none() => {
+                set_aside(host, change, &text)?;
+                put_back(host, change, before)?;
+            }
+            None => return Ok(stays(host, change)),
+        },
+        Now::Another => return Ok(stays(host, change)),
+    }
+    Ok(true)
+}
+
+fn stays(host: &Host, change: &Change) -> bool {
+    host.events.warn(format!("`{}` was changed since; it stays as it is", change.path));
+    false
+}
+
+/// An emptied list of components is as good as none.
+fn is_as_before(text: &[u8], before: Option<&[u8]>) -> bool {
+    before.map_or(text.trim_ascii() == b"{}", |before| before == text)
+}
+
+fn compare(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>) -> Result<Now> {
+    let root = &host.root;
+    let target = root.link_target(&change.path);
     if let Some(to) = &change.link {
-        return Ok(match host.root.link_target(&change.path) {
+        return Ok(match target {
             Some(target) if target == Path::new(to) => Now::AsEdited,
-            Some(_) => Now::ChangedSince(Vec::new()),
-            None if host.root.exists(&change.path) => Now::ChangedSince(Vec::new()),
-            None => Now::AsBefore,
+            None if !root.exists(&change.path) => Now::AsBefore,
+            _ => Now::Another,
         });
     }
-    let current = host.root.read(&change.path)?;
-    if current.as_deref() == before {
+    // What was edited was a file; to write through a link that came since would change what it leads to.
+    if target.is_some() {
+        return Ok(Now::Another);
+    }
+    let Some(current) = root.read(&change.path)? else {
+        return Ok(if before.is_none() && !root.exists(&change.path) { Now::AsBefore } else { Now::Another });
+    };
+    if before == Some(&current) {
         return Ok(Now::AsBefore);
     }
+    // What another program leaves on the way was never written by this one.
+    let is_leftover =
+        change.temporary && change.before.is_none() && change.wrote.is_empty() && change.lines.is_empty();
+    if is_leftover || change.wrote.contains(&digest(&current)) {
+        return Ok(Now::AsEdited);
+    }
+    if change.wrote.is_empty() && edited(host, edits, before).as_ref() == Some(&current) {
+        return Ok(Now::AsEdited);
+    }
+    Ok(Now::Changed(current))
+}
+
+/// What the edits make of the old content: what a version wrote that did not note it down.
+fn edited(host: &Host, edits: &[&Edit], before: Option<&[u8]>) -> Option<Vec<u8>> {
     let says = ofed::read(host).and_then(|ofed| ofed.version);
     let mut edited = before.map(<[u8]>::to_vec);
     for edit in edits {
-        if let Some(next) = edit.apply(edited.as_deref(), says.as_deref()) {
-            edited = Some(next);
-        }
+        edited = edit.apply(edited.as_deref(), says.as_deref()).or(edited);
     }
-    Ok(match current {
-        Some(current) if edited.as_ref() != Some(&current) => Now::ChangedSince(current),
-        Some(_) => Now::AsEdited,
-        None => Now::ChangedSince(Vec::new()),
-    })
+    edited
+}
+
+/// A text that somebody has changed since without what came in by this program; none where that can't be told apart.
+fn without_ours(edits: &[&Edit], change: &Change, text: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
+    if !change.lines.is_empty() {
+        return Some(without_lines(text, before.unwrap_or_default(), &change.lines));
+    }
+    let mut left = None;
+    for edit in edits.iter().rev() {
+        left = edit.revert(left.as_deref().unwrap_or(text), before).or(left);
+    }
+    left
+}
+
+/// Takes out the lines of another program, but for those that were there before it. Spaces do not count.
+fn without_lines(text: &[u8], before: &[u8], lines: &[String]) -> Vec<u8> {
+    let words = |line: &[u8]| -> Vec<Vec<u8>> {
+        let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.map(<[u8]>::to_vec).collect()
+    };
+    let theirs: Vec<_> = lines.iter().map(|line| words(line.as_bytes())).collect();
+    let mut of_before: Vec<_> = before.split(|byte| *byte == b'\n').map(words).collect();
+    let mut left = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let line_words = words(line);
+        if theirs.contains(&line_words) {
+            match of_before.iter().position(|known| *known == line_words) {
+                Some(at) => drop(of_before.swap_remove(at)),
+                None => continue,
+            }
+        }
+        left.extend_from_slice(line);
+    }
+    left
+}
+
+fn put_back(host: &Host, change: &Change, before: Option<Vec<u8>>) -> Result<()> {
+    let root = &host.root;
+    match (&change.before, before) {
+        (Some(saved), Some(bytes)) => {
+            // An edit keeps permissions and owner, so others than those of the old file are somebody's wish.
+            let now = root.content(&change.path)?.filter(|_| !change.temporary);
+            let (mode, uid, gid) =
+                now.map_or((saved.mode, saved.uid, saved.gid), |now| (now.mode, now.uid, now.gid));
+            root.write(&change.path, &Content { bytes, mode, uid, gid })?;
+        }
+        _ => root.remove_file(&change.path)?,
+    }
+    change.remove_folders(root);
+    Ok(())
+}
+
+fn set_aside(host: &Host, change: &Change, text: &[u8]) -> Result<()> {
+    let copy = format!("{SET_ASIDE}/{}", change.path.trim_start_matches('/').replace('/', "_"));
+    host.root.make_dirs(SET_ASIDE, 0o700)?;
+    host.root.write(&copy, &Content { bytes: text.to_vec(), mode: 0o600, uid: 0, gid: 0 })?;
+    host.events.warn(format!(
+        "an older version did not note what it wrote into `{}`: its old content is back, and what it held is in `{copy}`",
+        change.path
+    ));
+    Ok(())
+}
+
+/// Takes back all that a receipt tells of. Returns how many changes had to stay.
+pub fn take_back(host: &Host, receipt: &Receipt) -> Result<usize> {
+    undo(host, Some(&receipt.plan.edits), &receipt.changes)
+}
+
+/// Takes back what a receipt tells of and a later plan does not ask for any more. A run that dies before it has written
+/// that down does it again.
+pub fn retire(host: &Host, earlier: &mut Receipt, wanted: &[Edit]) -> Result<()> {
+    let asked_for = |change: &Change| {
+        let name = change.path.rsplit('/').next().filter(|_| change.link.is_some());
+        wanted.iter().any(|edit| match edit {
+            Edit::EnableUnit { unit, .. } => name == Some(unit),
+            edit => change.is_of(edit),
+        })
+    };
+    let (mut kept, retired): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut earlier.changes).into_iter().partition(asked_for);
+    for change in &mut kept {
+        retire_some(host, &earlier.plan.edits, wanted, change)?;
+    }
+    earlier.changes = kept;
+    undo(host, Some(&earlier.plan.edits), &retired).map(drop)
 }
 
 /// Takes back, of several edits of one file, those that a later plan does not ask for any more, and leaves the others.
-pub fn let_others_be(host: &Host, edits: &[Edit], wanted: &[Edit], change: &Change) -> Result<()> {
-    let of_this = |edit: &&Edit| edit.path() == Some(&change.path);
-    let retired: Vec<&Edit> = edits.iter().filter(of_this).filter(|edit| !wanted.contains(edit)).collect();
+fn retire_some(host: &Host, edits: &[Edit], wanted: &[Edit], change: &mut Change) -> Result<()> {
+    let retired: Vec<&Edit> =
+        edits.iter().filter(|edit| change.is_of(edit) && !wanted.contains(edit)).collect();
     let Some(current) = host.root.read(&change.path)?.filter(|_| !retired.is_empty()) else { return Ok(()) };
-    let before = journal::saved(&host.root, change)?;
+    let before = match change.before(&host.root)? {
+        Before::Bytes(bytes) => Some(bytes),
+        Before::Nothing | Before::Lost => None,
+    };
     let says = ofed::read(host).and_then(|ofed| ofed.version);
     let mut text = current.clone();
     for edit in retired.iter().rev() {
         text = edit.revert(&text, before.as_deref()).unwrap_or(text);
     }
-    for edit in wanted.iter().filter(of_this) {
+    for edit in wanted.iter().filter(|edit| change.is_of(edit)) {
         text = edit.apply(Some(&text), says.as_deref()).unwrap_or(text);
     }
-    if text == current { Ok(()) } else { host.root.rewrite(&change.path, text) }
+    if text == current {
+        return Ok(());
+    }
+    change.note(&text);
+    host.root.rewrite(&change.path, text)
 }
 
 /// Lets go of packages that are on hold because of us. Those that are gone or free by now need nothing.

@@ -124,6 +124,10 @@ pub trait PackageManager {
     /// was killed never did.
     fn mark_as_dependencies(&self, host: &Host, transaction: &Transaction, names: &[String]) -> Result<()>;
 
+    /// What stands against removing packages, as lines that name what depends on what; none when nothing does. Changes
+    /// nothing.
+    fn needed_by_others(&self, host: &Host, packages: &[String]) -> Result<Vec<String>>;
+
     /// Removes packages with their settings, in one transaction that refuses to break what others need.
     fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()>;
 

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::install;
-use crate::ledger::Journal;
+use crate::ledger::{Journal, Receipt};
 use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::Plan;
@@ -26,6 +26,34 @@ pub(super) struct DriverRemoval<'a> {
 }
 
 impl DriverRemoval<'_> {
+    /// Refuses to take out what a receipt tells of while others need it.
+    pub(super) fn require_ours_not_needed(&self, receipt: &Receipt) -> Result<()> {
+        let mut goes = receipt.added.clone();
+        // The vendor's own uninstaller takes what came in the place of other versions, too.
+        if drivers::ops(receipt.plan.driver)
+            .uninstaller()
+            .is_some_and(|program| self.host.root.exists(program))
+        {
+            goes.extend(receipt.replaced.keys().cloned());
+        }
+        self.require_not_needed(&goes.into_iter().collect::<Vec<_>>())
+    }
+
+    /// Refuses to take out packages that others need, with the names of both. Nothing is changed yet.
+    fn require_not_needed(&self, packages: &[String]) -> Result<()> {
+        let Self { host, manager, options, .. } = self;
+        manager.wait_for_locks(host, options.patience)?;
+        let installed = manager.installed(host)?.versions;
+        let there: Vec<String> =
+            packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+        let needed = if there.is_empty() { Vec::new() } else { manager.needed_by_others(host, &there)? };
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let what = format!("nothing was removed, because others need it: {}", needed.join("; "));
+        Err(Reason::PackageManager.error(what))
+    }
+
     /// Takes out what somebody else installed, of which no receipt tells.
     pub(super) fn others(&self, journal: &mut Journal, release: &str) -> Result<()> {
         let Self { host, manager, options, .. } = self;
@@ -38,6 +66,7 @@ impl DriverRemoval<'_> {
         let first = PACKAGES_THAT_GO_FIRST.map(str::to_owned);
         let installed = manager.installed(host)?;
         let first: Vec<String> = installed.named(&first).map(str::to_owned).collect();
+        self.require_not_needed(&first)?;
         self.keep_services(journal)?;
         install::remove(host, journal, *manager, &first, *options)?;
         self.run_uninstaller(journal, UNINSTALLER)?;

@@ -2,7 +2,7 @@
 
 use crate::configure;
 use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE, STATE_DIR};
-use crate::ledger::{JOURNAL, RECEIPT, Receipt, SAVED_DIR};
+use crate::ledger::{self, JOURNAL, RECEIPT, Receipt, SAVED_DIR};
 use crate::outcome::{Outcome, Reason};
 use crate::settings::Settings;
 use anyhow::Result;
@@ -22,6 +22,9 @@ pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
     host.require_superuser()?;
     host.require_distribution()?;
     let _lock = host.lock_run(Duration::from_secs(settings.lock_timeout))?;
+    // What can't be read stops this before it touches anything.
+    let receipt = Receipt::load(&host.root)?;
+    ledger::require_readable(host)?;
     if host.root.exists(JOURNAL) {
         let what = "a run on this root did not end well: finish it first, with `ofedctl bake` or `install`";
         return Err(Reason::VerifyFailed.error(what));
@@ -37,7 +40,7 @@ pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
     for path in configure::leftovers(host) {
         host.root.remove_all(&path)?;
     }
-    if let Some(mut receipt) = Receipt::load(&host.root)?
+    if let Some(mut receipt) = receipt
         && receipt.vm_id.take().is_some()
     {
         receipt.save(&host.root)?;

@@ -7,6 +7,7 @@ use super::step::{Declared, Steps};
 use super::{Job, previous_run};
 use crate::cache::remote::is_remote;
 use crate::cache::{Bundle, Cache};
+use crate::configure;
 use crate::drivers::{self, InstallOptions};
 use crate::events::Step;
 use crate::facts::Facts;
@@ -34,7 +35,11 @@ pub(super) fn install_from_cache<'h>(
     loop {
         let bundle = steps.change(Declared {
             name: Step::Stage,
-            act: |_: &mut Journal| staging.next_bundle(),
+            act: |journal: &mut Journal| {
+                // What is there before anything is installed is nobody's of this run.
+                journal.note_leftovers(configure::leftovers(job.host))?;
+                staging.next_bundle()
+            },
             say: |bundle: &Bundle| {
                 let (files, bytes) = (bundle.files.len(), bundle.size_in_all);
                 format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
@@ -132,8 +137,8 @@ fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
 
 /// Installs a bundle's packages and drivers.
 fn install(job: &Job, journal: &mut Journal, from: (&Cache, &Bundle), plan: &Plan) -> Result<Installed> {
-    for path in drivers::ops(plan.driver).spares() {
-        journal.keep_as_it_is(path)?;
+    for (path, lines) in drivers::ops(plan.driver).adds_lines() {
+        journal.expect_lines(path, lines)?;
     }
     let options = InstallOptions::of(job.settings, job.mode);
     install::install(job.host, journal, stage::manager_of(plan)?, from, plan, options)

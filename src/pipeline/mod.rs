@@ -15,7 +15,7 @@ mod uninstall;
 pub use generalize::generalize;
 pub use query::{Outlook, outlook, plan_only, verify_only};
 pub use run::run;
-pub use uninstall::uninstall;
+pub use uninstall::{forget, uninstall};
 
 use crate::facts;
 use crate::host::Host;

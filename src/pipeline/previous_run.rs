@@ -5,7 +5,7 @@ use super::driver_removal::DriverRemoval;
 use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
 use crate::host::Host;
-use crate::ledger::{self, Change, Journal, Receipt};
+use crate::ledger::{self, Journal, Receipt};
 use crate::plan_document::Plan;
 use crate::stage;
 use crate::target::Mode;
@@ -32,6 +32,7 @@ pub(super) fn make_way(
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
             let packages: Vec<String> = earlier.added.iter().cloned().collect();
+            removal.require_ours_not_needed(earlier)?;
             removal.ours(journal, &earlier.plan, &packages)
         }
         None => Ok(()),
@@ -46,22 +47,10 @@ pub(super) fn replaced(host: &Host, journal: &Journal, plan: &Plan) -> Result<BT
     Ok(changed.map(|(name, version)| (name.clone(), version.clone())).collect())
 }
 
-/// Takes back what an earlier run edited and this plan does not ask for any more. A run that dies before it has
+/// Takes back what an earlier run edited or held and this plan does not ask for any more. A run that dies before it has
 /// written that down does it again.
 pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()> {
-    let asked_for = |change: &Change| {
-        let name = change.path.rsplit('/').next().filter(|_| change.link.is_some());
-        plan.edits.iter().any(|edit| match edit {
-            Edit::EnableUnit { unit, .. } => name == Some(unit),
-            edit => edit.path() == Some(&change.path),
-        })
-    };
-    let (kept, retired) = std::mem::take(&mut earlier.changes).into_iter().partition(asked_for);
-    earlier.changes = kept;
-    for change in &earlier.changes {
-        ledger::let_others_be(job.host, &earlier.plan.edits, &plan.edits, change)?;
-    }
-    ledger::take_back(job.host, &earlier.plan.edits, &retired)?;
+    ledger::retire(job.host, earlier, &plan.edits)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);
         ledger::let_go(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;

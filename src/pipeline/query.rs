@@ -72,6 +72,7 @@ fn find_outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     if plan.present.is_some() {
         return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
+    ledger::require_readable(host)?;
     if host.root.exists(ledger::JOURNAL) || !is_already_right(job, &plan, earlier.as_ref())? {
         return Ok(Outlook::Work(plan_summary(&plan)));
     }

@@ -7,6 +7,7 @@ use super::{Job, previous_run, reboot, with_run_lock, without_infiniband};
 use crate::cache::Bundle;
 use crate::configure::{self, Loaded, labels};
 use crate::drivers;
+use crate::edits;
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::install::Installed;
@@ -41,12 +42,13 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let host = job.host;
     let started = SystemTime::now();
     let mut steps = Steps::new(host, report);
+    // What can't be read stops a run before it touches anything.
+    let mut earlier = Receipt::load(&host.root)?;
     let (facts, unfinished) = steps.observe(Declared {
         name: Step::Detect,
         act: || detect(job),
         say: |(facts, _): &(Facts, _)| facts.summary(),
     })?;
-    let mut earlier = Receipt::load(&host.root)?;
     let (question, plan) = steps.observe(Declared {
         name: Step::Plan,
         act: || plan_or_reuse(job, &facts, earlier.as_ref()),
@@ -62,13 +64,12 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         return query::in_place(job, &facts, &plan);
     }
 
-    // What a run that died left is ours, too.
-    let others = if unfinished.is_none() { configure::leftovers(host) } else { Vec::new() };
+    edits::require_places(&host.root, &plan.edits)?;
     steps.take_over(unfinished);
     let (bundle, installed) = install_from_cache(job, &mut steps, &facts, &plan, earlier.as_ref())?;
     let (loaded, _) = steps.change(Declared {
         name: Step::Configure,
-        act: |journal: &mut Journal| configure(job, journal, &plan, &installed, &others),
+        act: |journal: &mut Journal| configure(job, journal, &plan, &installed),
         say: |(_, made): &(_, usize)| format!("{made} of {} edits had to be made", plan.edits.len()),
     })?;
     let checks = steps.change(Declared {
@@ -112,13 +113,12 @@ fn configure(
     journal: &mut Journal,
     plan: &Plan,
     installed: &Installed,
-    others: &[String],
 ) -> Result<(Loaded, usize)> {
     let sealed = job.mode == Mode::Bake;
     let made = configure::configure(job.host, journal, stage::manager_of(plan)?, &plan.edits, sealed)?;
     label(job, journal, plan, installed)?;
     let loaded = reboot::load_modules(job, plan)?;
-    configure::tidy(job.host, others)?;
+    configure::tidy(job.host, &journal.note_leftovers(Vec::new())?)?;
     Ok((loaded, made))
 }
 
@@ -187,7 +187,8 @@ impl Ended<'_> {
                 let installed = stage::manager_of(&receipt.plan)?.installed(host)?.versions;
                 receipt.continue_from(earlier, &installed);
             }
-            receipt.save(&host.root)
+            receipt.save(&host.root)?;
+            receipt.sweep_saved(&host.root)
         })?;
         labels::restore_own(host, job.mode == Mode::Bake);
         Ok(())

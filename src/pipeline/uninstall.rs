@@ -23,6 +23,19 @@ pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
     })
 }
 
+/// Gives up what earlier runs wrote down, readable or not: the explicit way out where it stands in the way.
+pub fn forget(host: &Host, settings: &Settings) -> Outcome {
+    with_run_lock(host, settings, ("Uninstall", None, Door::Shell), |_| {
+        let root = host.root.path().display();
+        let put_aside = ledger::forget(&host.root)?;
+        if put_aside.is_empty() {
+            return Ok(Outcome::new(Reason::NotInstalled, format!("`{root}` has no receipt")));
+        }
+        let what = format!("put aside as {}; packages, edits and holds stay", put_aside.join(" and "));
+        Ok(Outcome::new(Reason::ReceiptForgotten, what))
+    })
+}
+
 fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Report<'h>) -> Result<Outcome> {
     let mut steps = Steps::new(host, report);
     let found = steps.observe(Declared {
@@ -40,7 +53,6 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
         return Ok(Outcome::new(Reason::NotInstalled, what));
     };
     steps.take_over(unfinished);
-    // The packages first: when one is needed by something else, nothing has been changed yet.
     steps.change(Declared {
         name: Step::Install,
         act: |journal: &mut Journal| remove_packages(host, settings, mode, journal, &receipt, &packages),
@@ -48,14 +60,14 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
     })?;
     steps.change(Declared {
         name: Step::Configure,
-        act: |_: &mut Journal| ledger::take_back(host, &receipt.plan.edits, &receipt.changes),
+        act: |journal: &mut Journal| take_edits_back(host, mode, journal, &receipt),
         say: |kept: &usize| {
             let all = receipt.changes.len();
             format!("{} of {all} edits taken back", all - kept)
         },
     })?;
     steps.into_journal()?.commit(|_| {
-        host.root.remove_file(RECEIPT)?;
+        host.root.remove_file_synced(RECEIPT)?;
         host.root.remove_all(SAVED_DIR)
     })?;
     Ok(Outcome::new(Reason::Uninstalled, receipt.plan.driver_name()))
@@ -73,8 +85,10 @@ enum Found {
 }
 
 fn find_installed(host: &Host) -> Result<Found> {
+    // What can't be read stops a run before it touches anything.
+    let receipt = Receipt::load(&host.root)?;
     let unfinished = ledger::recover(host)?;
-    let Some(receipt) = Receipt::load(&host.root)? else {
+    let Some(receipt) = receipt else {
         return match &unfinished {
             None => Ok(Found::Nothing),
             // Which packages came with it, only the run that finishes it will have written down.
@@ -98,15 +112,23 @@ fn remove_packages(
     packages: &[String],
 ) -> Result<()> {
     let manager = stage::manager_of(&receipt.plan)?;
-    let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
-    ledger::let_go(host, manager, &held, mode == Mode::Bake)?;
     let options = InstallOptions::of(settings, mode);
     let Plan { rebuilds, target, .. } = &receipt.plan;
     let kernels = rebuilds.as_ref().map_or(&target.kernels, |rebuild| &rebuild.kernels);
-    DriverRemoval { host, manager, options, kernels }.ours(journal, &receipt.plan, packages)?;
+    let removal = DriverRemoval { host, manager, options, kernels };
+    removal.require_ours_not_needed(receipt)?;
+    removal.ours(journal, &receipt.plan, packages)?;
     let now = manager.installed(host)?.versions;
     for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
         host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));
     }
     Ok(())
+}
+
+/// Returns how many edits had to stay. Holds are let go last, so that a removal that fails leaves them.
+fn take_edits_back(host: &Host, mode: Mode, journal: &Journal, receipt: &Receipt) -> Result<usize> {
+    let kept = ledger::take_back(host, receipt)?;
+    let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
+    ledger::let_go(host, stage::manager_of(&receipt.plan)?, &held, mode == Mode::Bake)?;
+    Ok(kept)
 }

@@ -42,7 +42,7 @@ impl DriverOps for Doca {
         manager.repository_in_package(host, file, folder)
     }
 
-    fn spares(&self) -> &'static [&'static str] {
+    fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {
         &[]
     }
 

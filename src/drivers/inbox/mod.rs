@@ -36,7 +36,7 @@ impl DriverOps for Inbox {
         Err(Reason::Internal.error(what))
     }
 
-    fn spares(&self) -> &'static [&'static str] {
+    fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {
         &[]
     }
 

@@ -23,6 +23,8 @@ use std::path::Path;
 const OFED_INFO: &str = "/usr/bin/ofed_info";
 /// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
 const LIMITS: &str = "/etc/security/limits.conf";
+/// The lines that it appends.
+const LIMITS_LINES: [&str; 2] = ["* soft memlock unlimited", "* hard memlock unlimited"];
 
 /// What is known of it.
 pub(super) struct MlnxOfed;
@@ -45,8 +47,8 @@ impl DriverOps for MlnxOfed {
         manager.packages_in_archive(host, file, folder)
     }
 
-    fn spares(&self) -> &'static [&'static str] {
-        &[LIMITS]
+    fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {
+        &[(LIMITS, &LIMITS_LINES)]
     }
 
     fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {

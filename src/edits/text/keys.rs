@@ -27,6 +27,32 @@ pub(in super::super) fn set(text: &[u8], key: &str, value: &str) -> Vec<u8> {
     edited
 }
 
+/// Gives the key the lines it had in `before`, in the place of the one that [`set`] made. None where that one is not
+/// there any more: what stands there instead is somebody's wish.
+pub(in super::super) fn revert(text: &[u8], before: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
+    let wanted = format!("{key}={value}");
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let at = lines.iter().position(|line| line.trim_ascii_end() == wanted.as_bytes())?;
+    let before: Vec<&[u8]> = before.split_inclusive(|byte| *byte == b'\n').collect();
+    let active: Vec<&[u8]> = before.iter().copied().filter(|line| names(line, key)).collect();
+    let is_commented =
+        |line: &&[u8]| line.trim_ascii_start().strip_prefix(b"#").is_some_and(|rest| names(rest, key));
+    let of_before = if active.is_empty() {
+        before.iter().copied().find(is_commented).into_iter().collect()
+    } else {
+        active
+    };
+    let mut reverted = lines[..at].concat();
+    for line in of_before {
+        reverted.extend_from_slice(line);
+        if !line.ends_with(b"\n") && at + 1 < lines.len() {
+            reverted.push(b'\n');
+        }
+    }
+    reverted.extend(lines[at + 1..].concat());
+    Some(reverted)
+}
+
 fn names(line: &[u8], key: &str) -> bool {
     let rest = line.trim_ascii_start().strip_prefix(key.as_bytes());
     rest.is_some_and(|rest| rest.trim_ascii_start().starts_with(b"="))
@@ -66,6 +92,32 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_key_gets_its_old_line_back_among_lines_that_came_since() {
+        type Bytes = &'static [u8];
+        let table: [(Bytes, Bytes, Option<Bytes>); 7] = [
+            (b"# OS.EnableRDMA=y\n", b"OS.EnableRDMA=y\nB=2\n", Some(b"# OS.EnableRDMA=y\nB=2\n")),
+            (b"A=1\n", b"A=1\nOS.EnableRDMA=y\nB=2\n", Some(b"A=1\nB=2\n")),
+            (b"OS.EnableRDMA = n", b"OS.EnableRDMA=y\nB=2", Some(b"OS.EnableRDMA = n\nB=2")),
+            (
+                b"OS.EnableRDMA=n\nA=1\nOS.EnableRDMA=x\n",
+                b"OS.EnableRDMA=y\nA=1\n",
+                Some(b"OS.EnableRDMA=n\nOS.EnableRDMA=x\nA=1\n"),
+            ),
+            (b"", b"B=2\n", None),
+            (b"# OS.EnableRDMA=y\n", b"OS.EnableRDMA=n\n", None),
+            (b"", b"\xff\nOS.EnableRDMA=y", Some(b"\xff\n")),
+        ];
+        for (before, now, after) in table {
+            assert_eq!(
+                revert(now, before, KEY, "y").as_deref(),
+                after,
+                "{:?}",
+                now.escape_ascii().to_string()
+            );
+        }
+    }
+
     /// Lines of any bytes, and of every form that names the key.
     fn text() -> impl Strategy<Value = Vec<u8>> {
         let line = prop_oneof![
@@ -92,7 +144,13 @@ mod tests {
                 lines
             };
             prop_assert_eq!(full(before), full(after));
-            prop_assert_eq!(set(&edited, KEY, "y"), edited);
+            prop_assert_eq!(set(&edited, KEY, "y"), edited.as_slice());
+            // What others added stays, and nothing of ours does that was not there before.
+            let grown = [&edited[..], b"Others=1\n"].concat();
+            let reverted = revert(&grown, &text, KEY, "y").unwrap();
+            prop_assert!(reverted.ends_with(b"Others=1\n"));
+            let count = |text: &[u8]| text.split(|b| *b == b'\n').filter(|line| names(line, KEY)).count();
+            prop_assert_eq!(count(&reverted), count(&text));
         }
     }
 

@@ -83,6 +83,30 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(is_own).map(str::to_owned).collect())
 }
 
+/// What `dpkg --no-act --purge` says of packages that depend on those to be removed. It would log what it did not do.
+pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    let simulated = Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", "--purge"]).args(packages);
+    let finished = host.run(&simulated.with_full_output().inside(Sandbox::offline(&host.root, true)))?;
+    if finished.code == 0 {
+        return Ok(Vec::new());
+    }
+    let needed = dependents(&finished.stdout);
+    if needed.is_empty() {
+        return Err(finished.error(Reason::PackageManager, "finding out whether packages can be removed"));
+    }
+    Ok(needed)
+}
+
+/// The lines that name what depends on what: ` perftest depends on libibverbs1 (>= 34).`
+fn dependents(said: &str) -> Vec<String> {
+    let is_one = |line: &&str| line.starts_with(' ') && line.contains(" depends on ");
+    let mut lines: Vec<String> =
+        said.lines().filter(is_one).map(|line| line.trim().trim_end_matches('.').to_owned()).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
 pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
@@ -139,6 +163,19 @@ Version: 3
         );
         assert_eq!(installed.held.into_iter().collect::<Vec<_>>(), ["linux-image-azure"]);
         assert_eq!(installed.broken, ["torn"]);
+    }
+
+    /// As dpkg 1.21 says it.
+    #[test]
+    fn what_depends_on_what_is_read_from_a_refused_removal() {
+        let said = "(Reading database ... 14841 files and directories currently installed.)\n\
+            dpkg: dependency problems prevent removal of kmod:\n\
+            \u{20}linux-image-6.1.0-50-amd64 depends on kmod.\n initramfs-tools-core depends on kmod.\n\n\
+            dpkg: error processing package kmod (--purge):\n dependency problems - not removing\n\
+            Would remove or purge zstd (1.5.4+dfsg2-5) ...\n\
+            Errors were encountered while processing:\n kmod\n";
+        let wanted = ["initramfs-tools-core depends on kmod", "linux-image-6.1.0-50-amd64 depends on kmod"];
+        assert_eq!(dependents(said), wanted);
     }
 
     #[test]

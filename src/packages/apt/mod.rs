@@ -84,6 +84,10 @@ impl PackageManager for Apt {
         install::mark_as_dependencies(host, transaction, names)
     }
 
+    fn needed_by_others(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        dpkg::needed_by_others(host, packages)
+    }
+
     fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
         dpkg::purge(host, packages, sealed)
     }

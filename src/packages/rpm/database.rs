@@ -76,6 +76,29 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
 }
 
+/// What `rpm --erase --test` says of packages that need those to be removed.
+pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    let simulated = Cmd::new("rpm").args(["--erase", "--test"]).args(packages);
+    let finished = host.run(&simulated.with_full_output().inside(Sandbox::offline(&host.root, true)))?;
+    if finished.code == 0 {
+        return Ok(Vec::new());
+    }
+    let needed = dependents(&finished.stdout);
+    if needed.is_empty() {
+        return Err(finished.error(Reason::PackageManager, "finding out whether packages can be removed"));
+    }
+    Ok(needed)
+}
+
+/// The lines that name what needs what: `\tlibibverbs.so.1()(64bit) is needed by (installed) perftest-4.5-1.x86_64`.
+fn dependents(said: &str) -> Vec<String> {
+    let is_one = |line: &&str| line.contains(" is needed by ");
+    let mut lines: Vec<String> = said.lines().filter(is_one).map(|line| line.trim().to_owned()).collect();
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
 /// `rpm --erase`, which never removes more than it is told, and nothing that others need.
 pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);

@@ -136,6 +136,10 @@ impl PackageManager for Rpm {
         install::mark_as_dependencies(self.0, host, transaction, names)
     }
 
+    fn needed_by_others(&self, host: &Host, packages: &[String]) -> Result<Vec<String>> {
+        database::needed_by_others(host, packages)
+    }
+
     fn remove(&self, host: &Host, packages: &[String], sealed: bool) -> Result<()> {
         database::erase(host, packages, sealed)
     }

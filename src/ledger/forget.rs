@@ -1,0 +1,26 @@
+//! The way out where the ledger can't be read and who could read it is gone: what it says is given up.
+
+use super::{JOURNAL, RECEIPT};
+use crate::host::fs::{Content, Root};
+use anyhow::Result;
+
+/// Puts receipt and journal aside, as `….forgotten`, whatever they hold. Returns where they are now. The packages and
+/// edits they tell of stay, and belong to nobody from now on.
+pub fn forget(root: &Root) -> Result<Vec<String>> {
+    let mut put_aside = Vec::new();
+    for path in [JOURNAL, RECEIPT] {
+        if let Some(bytes) = root.read(path)? {
+            let to = format!("{path}.forgotten");
+            root.write(&to, &Content { bytes, mode: 0o600, uid: 0, gid: 0 })?;
+            put_aside.push(to);
+        } else if root.link_target(path).is_none() && !root.exists(path) {
+            continue;
+        }
+        if root.is_dir(path) && root.link_target(path).is_none() {
+            root.remove_all(path)?;
+        } else {
+            root.remove_file_synced(path)?;
+        }
+    }
+    Ok(put_aside)
+}
