@@ -291,6 +291,18 @@ impl Catalog {
         })
     }
 
+    /// The stack of distributions of a family, for one that no row names: what the newest of them have under their own
+    /// names. Whether its kernels drive an adapter, their modules tell.
+    pub fn inbox_of_family(&self, distro: &Distro, family: Family) -> Option<&Inbox> {
+        let is_named = |inbox: &Inbox| inbox.distros.iter().any(|served| served.covers(distro));
+        if family == Family::Other || self.inbox.iter().any(is_named) {
+            return None;
+        }
+        let is_alike =
+            |inbox: &&Inbox| !inbox.brings_modules && inbox.distros.iter().any(|it| it.family() == family);
+        self.inbox.iter().rev().find(is_alike)
+    }
+
     /// The higher, the sooner chosen.
     fn rank<'a>(&'a self, row: &'a Row) -> impl Ord + use<'a> {
         let ofed = self.line(row).map(|line| Version::new(line.ofed_release()));

@@ -84,7 +84,9 @@ fn places(host: &Host, kernel: &str) -> BTreeMap<String, Place> {
 }
 
 fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
-    let Some(manager) = os.distro.as_ref().and_then(Manager::of) else { return Ok(BTreeMap::new()) };
+    let manager =
+        os.distro.as_ref().zip(os.family).and_then(|(distro, family)| Manager::in_family(family, distro));
+    let Some(manager) = manager else { return Ok(BTreeMap::new()) };
     let mut versions = manager.installed_by_its_files(&host.root)?.unwrap_or_default().versions;
     versions.retain(|name, _| STACK.contains(&name.as_str()));
     Ok(versions)

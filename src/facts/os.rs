@@ -33,7 +33,9 @@ pub fn read(root: &Root) -> Os {
     let centos = root.attribute("/etc/centos-release");
     let distro = distro(&release, centos.as_deref());
     Os {
-        family: distro.as_ref().map(Distro::family),
+        family: distro
+            .as_ref()
+            .map(|distro| family(root, distro, release.get("ID_LIKE").map(String::as_str))),
         distro,
         name: release.get("PRETTY_NAME").cloned(),
         arch: arch(root),
@@ -52,20 +54,31 @@ fn parse_os_release(text: &str) -> HashMap<String, String> {
 }
 
 fn distro(release: &HashMap<String, String>, centos_release: Option<&str>) -> Option<Distro> {
-    let id = match release.get("ID")?.as_str() {
-        "sles_sap" | "sle_hpc" | "sle-hpc" => "sles",
-        "oracle" => "ol",
-        id => id,
-    };
+    let id = release.get("ID")?.as_str();
     let mut version = release.get("VERSION_ID").cloned().unwrap_or_default();
     if id == "centos" && !version.contains('.') {
         version = centos_release.and_then(minor_version).unwrap_or(version);
     }
-    if matches!(id, "azurelinux" | "mariner") {
-        // 3.0 is all the 3.x there is: updates do not change VERSION_ID.
-        version.truncate(version.find('.').unwrap_or(version.len()));
-    }
-    format!("{id}{version}").parse().ok()
+    Distro::of_os_release(id, &version)
+}
+
+/// The family by name, by the distributions it says it is like (os-release(5)), or by the managers that are there.
+fn family(root: &Root, distro: &Distro, like: Option<&str>) -> Family {
+    let by_name = |name: &str| match name {
+        "suse" | "opensuse" => Family::Suse,
+        name => Distro::new(name, "").family(),
+    };
+    let names = std::iter::once(distro.id.as_str()).chain(like.unwrap_or_default().split_whitespace());
+    let known = names.map(by_name).find(|family| *family != Family::Other);
+    let managers = [
+        ("/usr/bin/apt-get", Family::Debian),
+        ("/usr/bin/zypper", Family::Suse),
+        ("/usr/bin/tdnf", Family::Azure),
+        ("/usr/bin/dnf", Family::Rhel),
+        ("/usr/bin/yum", Family::Rhel),
+    ];
+    let there = || managers.iter().find(|(path, _)| root.exists(path)).map(|(_, family)| *family);
+    known.or_else(there).unwrap_or(Family::Other)
 }
 
 /// `CentOS Linux release 7.6.1810 (Core)` is 7.6.
@@ -145,11 +158,27 @@ mod tests {
             ("ID=\"rhel\"\nVERSION_ID=\"8.2\"\n", None, "rhel8.2"),
             ("ID=azurelinux\nVERSION_ID=\"3.0\"\n", None, "azurelinux3"),
             ("ID=\"sles\"\nVERSION_ID=\"15.4\"\n", None, "sles15.4"),
+            ("ID=arch\n", None, "arch"),
+            ("ID=debian\nVERSION_CODENAME=forky\n", None, "debian"),
+            ("ID=sles_sap\nVERSION_ID=\"15.4\"\n", None, "sles15.4"),
             ("# nothing\nVERSION_ID=1\n", None, "unknown"),
         ];
         for (release, centos, wanted) in table {
             assert_eq!(distro_of(release, centos), wanted);
         }
+    }
+
+    #[test]
+    fn what_no_list_names_is_known_by_what_it_is_like() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let of = |id: &str, like: Option<&str>| family(&root, &Distro::new(id, "1"), like);
+        assert_eq!(of("linuxmint", Some("ubuntu debian")), Family::Debian);
+        assert_eq!(of("eurolinux", Some("rhel fedora centos")), Family::Rhel);
+        assert_eq!(of("sle-micro", Some("suse")), Family::Suse);
+        assert_eq!(of("arch", None), Family::Other);
+        root.write_text("/usr/bin/dnf", "").unwrap();
+        assert_eq!(of("homemade", None), Family::Rhel);
     }
 
     #[test]

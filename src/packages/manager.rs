@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
-use crate::target::{Distro, Family};
+use crate::target::{Distro, Family, Target};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
@@ -34,10 +34,27 @@ pub enum Manager {
 impl Manager {
     /// The package manager of a distribution, if this program knows it.
     pub fn of(distro: &Distro) -> Option<Self> {
-        match distro.family() {
+        Self::in_family(distro.family(), distro)
+    }
+
+    /// The package manager of a target, whose distribution may be known by what it is like alone.
+    pub fn of_target(target: &Target) -> Option<Self> {
+        Self::in_family(target.family(), &target.distro)
+    }
+
+    /// The package manager of a distribution of a family.
+    pub fn in_family(family: Family, distro: &Distro) -> Option<Self> {
+        let major = distro.version.split('.').next().unwrap_or_default();
+        match family {
             Family::Debian => Some(Self::Apt),
-            Family::Rhel if distro.version.split('.').next() == Some("7") => Some(Self::Yum),
+            Family::Rhel if major == "7" && distro.id != "fedora" => Some(Self::Yum),
             Family::Rhel => Some(Self::Dnf),
+            // From 4 on it is made of Fedora's packages, dnf among them.
+            Family::Azure
+                if distro.id == "azurelinux" && major.parse().is_ok_and(|major: u32| major >= 4) =>
+            {
+                Some(Self::Dnf)
+            }
             Family::Azure => Some(Self::Tdnf),
             Family::Suse => Some(Self::Zypper),
             Family::Other => None,
@@ -143,6 +160,9 @@ pub trait PackageManager {
 
     /// Where it is told what upgrades leave alone. `purpose` tells apart what is held back for different reasons.
     fn hold_place(&self, purpose: &str) -> HoldPlace;
+
+    /// The package of the distribution with those modules of a kernel that not every image has, where it has one.
+    fn more_modules(&self, distro: &Distro, kernel: &str) -> Option<String>;
 
     /// Kernels, what modules are built with, and the packages that go with one kernel only: an upgrade of these alone
     /// could not be resolved. Not what any kernel will do for, such as `kernel-headers`, which compilers need.

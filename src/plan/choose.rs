@@ -5,6 +5,7 @@ use crate::catalog::{Inbox, Line, Row};
 use crate::drivers::{Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::outcome::Reason;
+use crate::packages::Manager;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Nic, Target};
@@ -16,6 +17,8 @@ pub(super) struct Choice<'a> {
     pub(super) chosen: Chosen<'a>,
     pub(super) why: Vec<String>,
     pub(super) rejected: Vec<Rejected>,
+    /// Packages beside those of the catalogue: modules that this image's kernels lack.
+    pub(super) more: Vec<String>,
 }
 
 /// A driver.
@@ -29,26 +32,26 @@ pub(super) enum Chosen<'a> {
 /// Chooses, or refuses with what stands against each driver.
 pub(super) fn choose<'a>(requirements: &Requirements<'a>) -> Result<Choice<'a>> {
     let mut refusal = None;
-    for nics in requirements.nics {
-        match for_nics(requirements, nics) {
-            Ok(choice) => return Ok(choice),
-            // The last set asks for least, so what stands against that counts.
-            Err(error) => refusal = Some(error),
+    // What is only known by what it is like comes after all that is known by name.
+    for by_likeness in [false, true] {
+        for nics in requirements.nics {
+            match for_nics(requirements, nics, by_likeness) {
+                Ok(choice) => return Ok(choice),
+                // The last set asks for least, so what stands against that counts.
+                Err(error) => refusal = Some(error),
+            }
         }
     }
     Err(refusal.unwrap_or_else(|| Reason::Internal.error("no adapter to choose a driver for")))
 }
 
-fn for_nics<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Result<Choice<'a>> {
+fn for_nics<'a>(requirements: &Requirements<'a>, nics: &[Nic], by_likeness: bool) -> Result<Choice<'a>> {
     let settings = requirements.settings;
-    let inbox = inbox(requirements, nics);
+    let inbox = inbox(requirements, nics, by_likeness);
     if settings.driver == DriverChoice::Inbox {
         let chosen = inbox.map_err(|objection| refusal(requirements, nics, &[], Some(&objection)))?;
-        let why = [
-            vec!["the settings ask for the distribution's own driver".to_owned()],
-            has_modules(requirements),
-        ];
-        return Ok(Choice { chosen: Chosen::Inbox(chosen), why: why.concat(), rejected: Vec::new() });
+        let why = "the settings ask for the distribution's own driver".to_owned();
+        return Ok(distributions_own(requirements, chosen, why, Vec::new()));
     }
     let judged = vendor::judge(requirements, nics);
     if let Some(row) = vendor::best(requirements, &judged) {
@@ -106,7 +109,7 @@ fn vendors<'a>(
     };
     rejected.extend(against_inbox.map(Rejected::distributions_own));
     let sha256 = row.sha256.as_deref().or(requirements.settings.sha256.as_deref());
-    Choice { chosen: Chosen::Vendor(row, sha256, trust), why, rejected }
+    Choice { chosen: Chosen::Vendor(row, sha256, trust), why, rejected, more: Vec::new() }
 }
 
 /// The distribution's own driver, taken because no vendor's fits.
@@ -119,10 +122,49 @@ fn distributions<'a>(
     let Target { distro, arch, .. } = requirements.target;
     let none =
         if judged.is_empty() { "the catalogue has no vendor driver" } else { "no vendor driver can be used" };
-    let why =
-        vec![format!("{none} that drives {} on {distro} {arch}; the distribution's own does", names(nics))];
-    let why = [why, has_modules(requirements)].concat();
-    Choice { chosen: Chosen::Inbox(inbox), why, rejected: vendor::objections(judged) }
+    let why = format!("{none} that drives {} on {distro} {arch}; the distribution's own does", names(nics));
+    distributions_own(requirements, inbox, why, vendor::objections(judged))
+}
+
+fn distributions_own<'a>(
+    requirements: &Requirements<'a>,
+    inbox: &'a Inbox,
+    why: String,
+    rejected: Vec<Rejected>,
+) -> Choice<'a> {
+    let more: Vec<(String, String)> = lacking(requirements)
+        .into_iter()
+        .filter_map(|(kernel, missing)| Some((more_modules(requirements, kernel)?, missing.join(", "))))
+        .collect();
+    let brought = more.iter().map(|(package, missing)| format!("{package} is to bring {missing}"));
+    let has = if more.is_empty() { has_modules(requirements) } else { Vec::new() };
+    let why = [vec![why], brought.collect(), has].concat();
+    let more = more.into_iter().map(|(package, _)| package).collect();
+    Choice { chosen: Chosen::Inbox(inbox), why, rejected, more }
+}
+
+/// The kernels of the target that lack modules, with those.
+fn lacking<'a>(requirements: &Requirements<'a>) -> Vec<(&'a str, Vec<&'a str>)> {
+    let counted = requirements.facts.iter().flat_map(|facts| &facts.modules);
+    let counted = counted.filter(|(kernel, _)| requirements.target.kernels.contains(kernel));
+    let lacks = |(kernel, places): (&'a String, &'a std::collections::BTreeMap<String, Place>)| {
+        let is_missing = |module: &&String| places.get(*module).is_none_or(|place| *place == Place::Missing);
+        let missing: Vec<&str> = requirements.modules.iter().filter(is_missing).map(String::as_str).collect();
+        (!missing.is_empty()).then_some((kernel.as_str(), missing))
+    };
+    counted.filter_map(lacks).collect()
+}
+
+/// The package that may bring what a kernel lacks. It is asked for where the adapter's own module is there: a kernel without
+/// that is made for something else.
+fn more_modules(requirements: &Requirements, kernel: &str) -> Option<String> {
+    let target = requirements.target;
+    let places = requirements.facts?.modules.get(kernel)?;
+    let core = places.get(requirements.modules.first()?)?;
+    if *core == Place::Missing {
+        return None;
+    }
+    Manager::of_target(target)?.more_modules(&target.distro, kernel)
 }
 
 fn support(requirements: &Requirements, row: &Row, line: &Line) -> String {
@@ -145,20 +187,32 @@ fn has_modules(requirements: &Requirements) -> Vec<String> {
 }
 
 /// The distribution's own stack, if its kernels have the modules.
-fn inbox<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Result<&'a Inbox, Objection> {
+fn inbox<'a>(
+    requirements: &Requirements<'a>,
+    nics: &[Nic],
+    by_likeness: bool,
+) -> Result<&'a Inbox, Objection> {
     let Target { distro, arch, .. } = requirements.target;
     let found = nics.first().and_then(|nic| requirements.catalog.inbox(distro, *arch, *nic));
-    let found = found.filter(|inbox| nics.iter().all(|nic| inbox.nics.contains(nic))).ok_or_else(|| {
+    let found = found.filter(|inbox| nics.iter().all(|nic| inbox.nics.contains(nic)));
+    let alike = || requirements.catalog.inbox_of_family(distro, requirements.target.family());
+    let found = found.or_else(|| alike().filter(|_| by_likeness)).ok_or_else(|| {
         let why = format!("the catalogue knows of no driver of {distro}'s own for {}", names(nics));
         Objection::new(Reason::ImageUnsupported, why)
     })?;
-    for (kernel, modules) in requirements.facts.iter().flat_map(|facts| &facts.modules) {
-        let missing = |module: &&String| modules.get(*module).is_none_or(|place| *place == Place::Missing);
-        let missing: Vec<&str> = requirements.modules.iter().filter(missing).map(String::as_str).collect();
-        if requirements.target.kernels.contains(kernel) && !missing.is_empty() {
-            let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
-            return Err(Objection::new(Reason::KernelUnsupported, why));
-        }
+    if let Some((kernel, missing)) =
+        lacking(requirements).into_iter().find(|(kernel, _)| more_modules(requirements, kernel).is_none())
+    {
+        let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
+        return Err(Objection::new(Reason::KernelUnsupported, why));
+    }
+    // Debian builds its kernels for clouds without InfiniBand.
+    let is_cloud = |kernel: &&String| distro.id == "debian" && kernel.contains("-cloud-");
+    if let (None, Some(kernel)) = (requirements.facts, requirements.target.kernels.iter().find(is_cloud)) {
+        let package = format!("linux-image-{}", arch.debian());
+        let why =
+            format!("the kernel {kernel} is of the cloud flavour, which has no InfiniBand: take {package}");
+        return Err(Objection::new(Reason::KernelUnsupported, why));
     }
     Ok(found)
 }

@@ -20,7 +20,7 @@ use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Arch, Distro, Mode, Nic, Target};
+use crate::target::{Arch, Distro, Family, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
@@ -90,13 +90,15 @@ pub fn plan(
         catalog,
         settings,
     };
-    let Choice { chosen, why, rejected } = choose::choose(&requirements)?;
+    let Choice { chosen, why, rejected, more } = choose::choose(&requirements)?;
     let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
     let (driver, driver_version, artifact, packages) = match chosen {
-        Chosen::Inbox(inbox) => (drivers::DISTRIBUTIONS_OWN, None, None, inbox.packages.clone()),
+        Chosen::Inbox(inbox) => {
+            (drivers::DISTRIBUTIONS_OWN, None, None, [inbox.packages.clone(), more].concat())
+        }
         Chosen::Vendor(row, sha256, trust) => {
             let artifact = artifact(row, sha256, trust, settings)?;
-            let manager = Manager::of(&target.distro);
+            let manager = Manager::of_target(&target);
             let ops = drivers::ops(row.driver);
             let packages = manager.map(|manager| ops.packages(manager, &target, settings));
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
@@ -192,9 +194,9 @@ fn address(place: &str) -> Result<String> {
 fn target(described: &Described, context: &PlanContext, nic: Option<Nic>) -> Result<Target> {
     let os = context.facts.map(|facts| &facts.os);
     let distro = described.distro.clone().or_else(|| os?.distro.clone()).ok_or_else(|| match os {
-        Some(_) => {
-            Reason::ImageUnsupported.error("this root does not say which distribution it is (no os-release)")
-        }
+        Some(_) => Reason::ImageUnsupported.error(
+            "this root does not say which distribution it is (no os-release, or one without a name in ID)",
+        ),
         None => Reason::Usage.error("the target's distribution is not given: use --distro or --root"),
     })?;
     let of_size = context.rdma_size().and_then(|size| size.arch);
@@ -207,7 +209,17 @@ fn target(described: &Described, context: &PlanContext, nic: Option<Nic>) -> Res
         return Err(Reason::ImageUnsupported.error(what));
     }
     let kernels = kernels(context)?;
-    Ok(Target { distro, arch, kernels, vm_size: context.vm_size.clone(), nic })
+    let by_name = distro.family();
+    let family = os.filter(|os| os.distro.as_ref() == Some(&distro)).and_then(|os| os.family);
+    let family = family.filter(|family| *family != by_name && by_name == Family::Other);
+    if by_name == Family::Other
+        && family.is_none()
+        && let Some(meant) = distro.meant()
+    {
+        let what = format!("`{distro}` is no distribution that is known: did you mean {meant}?");
+        return Err(Reason::ImageUnsupported.error(what));
+    }
+    Ok(Target { distro, arch, kernels, vm_size: context.vm_size.clone(), nic, family })
 }
 
 fn kernels(context: &PlanContext) -> Result<Vec<String>> {

@@ -236,6 +236,6 @@ fn has_artifact(bundle: &Bundle, plan: &Plan) -> Result<bool> {
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
     let distro = &plan.target.distro;
-    Manager::of(distro)
+    Manager::of_target(&plan.target)
         .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
 }

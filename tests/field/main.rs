@@ -9,5 +9,6 @@ mod common;
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod packages;
 
+mod releases;
 mod sources_apt;
 mod sources_rpm;

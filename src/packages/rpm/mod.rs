@@ -25,6 +25,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
+use crate::target::{Distro, without_arch};
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub(super) struct Dialect {
     beside: &'static [(&'static str, &'static str)],
     /// Where it is told what upgrades leave alone, for a purpose.
     hold_place: fn(purpose: &str) -> HoldPlace,
+    /// The package with those modules of a kernel that not every image has.
+    more_modules: Option<&'static str>,
     /// What goes with one kernel only.
     kernel_packages: &'static [&'static str],
     /// What the modules of one kernel are built with.
@@ -159,6 +162,10 @@ impl PackageManager for Rpm {
 
     fn hold_place(&self, purpose: &str) -> HoldPlace {
         (self.0.hold_place)(purpose)
+    }
+
+    fn more_modules(&self, _: &Distro, kernel: &str) -> Option<String> {
+        self.0.more_modules.map(|package| format!("{package}-{}", without_arch(kernel)))
     }
 
     fn kernel_packages(&self) -> &'static [&'static str] {

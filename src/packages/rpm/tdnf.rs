@@ -23,6 +23,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     config: install::config,
     beside: &[],
     hold_place: |purpose| HoldPlace::Names { path: format!("/etc/tdnf/locks.d/ofedctl-{purpose}.conf") },
+    more_modules: None,
     kernel_packages: &[
         "kernel",
         "kernel-devel",

@@ -24,6 +24,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     config: install::config,
     beside: &[],
     hold_place: |_| hold::in_list("/etc/yum.conf", HoldList::Exclude),
+    more_modules: None,
     kernel_packages: &KERNEL_PACKAGES,
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,

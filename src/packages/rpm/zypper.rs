@@ -31,6 +31,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     config,
     beside: &[(LOCKS, VENDORS_DKMS)],
     hold_place: |_| hold::in_list("/etc/zypp/locks", HoldList::ZyppLocks),
+    more_modules: None,
     kernel_packages: &[
         "kernel-azure*",
         "kernel-default*",

@@ -25,6 +25,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     beside: &[],
     // The plugin with commands for this, `versionlock`, is not installed everywhere.
     hold_place: |_| hold::in_list("/etc/dnf/dnf.conf", HoldList::Excludepkgs),
+    more_modules: Some("kernel-modules-extra"),
     kernel_packages: &KERNEL_PACKAGES,
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,

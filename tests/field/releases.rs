@@ -1,0 +1,89 @@
+//! Distributions and releases that no list names: judged by what they are.
+
+use crate::common::program::{self, Ran};
+use crate::common::scratch;
+use tempfile::TempDir;
+
+const KERNEL: &str = "6.12.0-1-test";
+const MODULES: [&str; 6] = ["mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib"];
+
+/// A root that says this of itself, with one kernel that has these modules.
+fn root(os_release: &str, modules: &[&str]) -> TempDir {
+    let root = scratch();
+    let put = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put("etc/os-release", os_release);
+    let line = |module: &&str| format!("kernel/drivers/{module}.ko:\n");
+    put(&format!("lib/modules/{KERNEL}/modules.dep"), &modules.iter().map(line).collect::<String>());
+    root
+}
+
+fn plan(root: &TempDir) -> Ran {
+    let path = root.path().display().to_string();
+    let size = ["--vm-size", "Standard_HB120rs_v3", "--arch", "x86_64"];
+    program::run(&[&["plan", "--json", "--root", &path][..], &size].concat())
+}
+
+#[test]
+fn whatever_has_packages_and_modules_gets_the_distributions_own_driver() {
+    for (os_release, manager_has) in [
+        // drbd 123.
+        ("ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"25.04\"\n", "ibverbs-providers"),
+        // Debian 14 and sid have no VERSION_ID until they are released.
+        (
+            "ID=debian\nVERSION_CODENAME=forky\nPRETTY_NAME=\"Debian GNU/Linux forky/sid\"\n",
+            "ibverbs-providers",
+        ),
+        ("ID=fedora\nVERSION_ID=42\n", "libibverbs"),
+        ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\nVERSION_ID=\"15.6\"\n", "libibverbs"),
+        ("ID=\"sles\"\nID_LIKE=\"suse\"\nVERSION_ID=\"16.0\"\n", "libibverbs"),
+        ("ID=\"centos\"\nID_LIKE=\"rhel fedora\"\nVERSION_ID=\"9\"\nNAME=\"CentOS Stream\"\n", "libibverbs"),
+        ("ID=azurelinux\nVERSION_ID=\"4.0\"\n", "libibverbs"),
+        ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\nVERSION_ID=\"22\"\n", "ibverbs-providers"),
+    ] {
+        let ran = plan(&root(os_release, &MODULES));
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(
+            ran.stdout.contains(manager_has) && ran.stdout.contains("\"inbox\""),
+            "{os_release}{}",
+            ran.stdout
+        );
+    }
+    // Without modules there is nothing to have.
+    plan(&root("ID=debian\nVERSION_CODENAME=forky\n", &[])).expect(12, "kernel-unsupported");
+    let arch = plan(&root("ID=arch\nPRETTY_NAME=\"Arch Linux\"\nBUILD_ID=rolling\n", &MODULES));
+    arch.expect(12, "image-unsupported");
+    assert!(arch.stdout.contains("arch") && !arch.stdout.contains("no os-release"), "{}", arch.stdout);
+}
+
+#[test]
+fn modules_that_ubuntus_cloud_images_leave_out_are_asked_for() {
+    // actions/runner-images 7587 and 8080.
+    let ran =
+        plan(&root("ID=ubuntu\nVERSION_ID=\"25.04\"\n", &["mlx5_core", "mlx5_ib", "ib_uverbs", "rdma_ucm"]));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains(&format!("linux-modules-extra-{KERNEL}")), "{}", ran.stdout);
+}
+
+#[test]
+fn a_described_target_is_refused_as_a_root_would_be() {
+    let described = |distro: &str, more: &[&str]| {
+        program::run(
+            &[&["plan", "--json", "--driver", "inbox", "--nic", "cx6", "--distro", distro][..], more]
+                .concat(),
+        )
+    };
+    let cloud = described("debian12", &["--kernel", "6.1.0-37-cloud-amd64"]);
+    cloud.expect(12, "kernel-unsupported");
+    assert!(cloud.stdout.contains("linux-image-amd64"), "{}", cloud.stdout);
+    assert_eq!(described("debian12", &["--kernel", "6.1.0-37-amd64"]).code, 0);
+    let mistyped = described("ubunut22.04", &[]);
+    mistyped.expect(12, "image-unsupported");
+    assert!(mistyped.stdout.contains("did you mean ubuntu22.04"), "{}", mistyped.stdout);
+    for name in ["alma9.6", "ubuntu_24.04", "oracle8.10", "sles_sap15.4"] {
+        assert_eq!(described(name, &[]).code, 0, "{name}");
+    }
+}
