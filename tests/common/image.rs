@@ -124,7 +124,9 @@ pub fn receipt(root: &Root) -> Value {
 
 /// Whether a path is where this program keeps its state and its log.
 pub fn is_ours(path: &str) -> bool {
-    ["var/lib/ofedctl", "var/log/azure"].iter().any(|folder| Path::new(path).starts_with(folder))
+    ["var/lib/ofedctl", "var/log/azure", "run/ofedctl"]
+        .iter()
+        .any(|folder| Path::new(path).starts_with(folder))
 }
 
 /// Fails unless nothing but this program's state and log is different from before.

@@ -108,7 +108,7 @@ fn another_driver_is_kept_where_it_is_right_and_refused_where_it_is_in_the_way()
     let refused = bake(&root);
     refused.expect(12, "driver-present");
     assert!(refused.json()["message"].as_str().unwrap().contains(RELEASE), "{refused:?}");
-    assert!(refused.stderr.contains("replace_driver: replace"), "{refused:?}");
+    assert!(refused.stderr.contains("replace_driver=replace"), "{refused:?}");
     assert!(root.installed("ofed-scripts").is_some());
     let plan = image::ask("plan", &root);
     plan.expect(12, "driver-present");

@@ -35,8 +35,8 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         make_private_folders(&root, sandbox)?;
         make_devices(&root)?;
         show_or_hide_sys(&root, sandbox)?;
-        from_here.show(&root)?;
         kernel::tell(&root, sandbox)?;
+        from_here.show(&root)?;
         return change_root(&tree);
     }
     let root = Root::open(&sandbox.root)?;
@@ -44,8 +44,9 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         make_private_folders(&root, sandbox)?;
         show_or_hide_sys(&root, sandbox)?;
     }
-    from_here.show(&root)?;
-    kernel::tell(&root, sandbox)
+    // Before what is shown below /run/ofedctl, which a private folder may cover.
+    kernel::tell(&root, sandbox)?;
+    from_here.show(&root)
 }
 
 /// What is shown of this machine, opened before anything is mounted over it.
