@@ -45,13 +45,16 @@ pub fn install(
     options: InstallOptions,
 ) -> Result<Installed> {
     let blobs = cache.blobs_dir();
+    let builds_by_dkms = drivers::ops(plan.driver).builds_by_dkms(&plan.target);
     let transaction = Transaction {
         blobs: &blobs,
         packages: &plan.packages,
         offline: options.offline,
         sealed: options.sealed,
         patience: options.patience,
-        kernel: plan.target.kernels.first().map(String::as_str),
+        // Where DKMS builds the modules, this program has it do so for each kernel; a package script that is told of one
+        // would compile what the cache may hold already.
+        kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
     };
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;

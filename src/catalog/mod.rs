@@ -96,6 +96,9 @@ pub struct KnownBad {
     /// The first release of it that builds again, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Version>,
+    /// What the names of those kernels have in them, where another distribution's kernels of the same numbers are well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
     /// The first kernel that it fails for.
     pub from: Version,
     /// The first kernel after it that it does not fail for, where there is one.
@@ -260,6 +263,7 @@ impl Catalog {
         let bad = self.known_bad.iter().find(|bad| {
             bad.line == row.line
                 && bad.before.as_ref().is_none_or(|before| row.version < *before)
+                && bad.named.as_ref().is_none_or(|named| kernel.contains(named.as_str()))
                 && version >= bad.from
                 && bad.below.as_ref().is_none_or(|below| version < *below)
         })?;

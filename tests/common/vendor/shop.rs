@@ -30,6 +30,7 @@ impl Shop {
             ["catalog", "import", &path(&versions), "--out", &path(&shop.catalog())].map(str::to_owned);
         let ran = program::run(&import);
         assert_eq!(ran.code, 0, "{ran:?}");
+        for_any_kernel(&shop.catalog());
         shop
     }
 
@@ -57,4 +58,17 @@ impl Shop {
         });
         list
     }
+}
+
+/// The tests' modules are few lines of code that build for every kernel; the real ones are not known to build for that of
+/// Debian 12, which the tests' roots have.
+fn for_any_kernel(catalog: &Path) {
+    let text = std::fs::read_to_string(catalog).unwrap();
+    let mut catalog_of: serde_yaml::Value = serde_yaml::from_str(&text).unwrap();
+    for (_, line) in catalog_of["lines"].as_mapping_mut().unwrap() {
+        let line = line.as_mapping_mut().unwrap();
+        line.remove("kernel_below");
+        line.remove("kernel_source");
+    }
+    std::fs::write(catalog, serde_yaml::to_string(&catalog_of).unwrap()).unwrap();
 }
