@@ -3,7 +3,7 @@
 MUSL := $(shell uname -m)-unknown-linux-musl
 SHIP := target/$(MUSL)/release/ofedctl
 # The budget of the shipped file, in bytes.
-MAX_SIZE := 8388608
+MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
 .PHONY: help build release lint test bench demo setup musl root
