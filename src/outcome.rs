@@ -9,6 +9,7 @@ mod causes;
 mod errno;
 mod exit_code;
 mod remedies;
+pub mod shown;
 
 pub use carried::Carried;
 pub use causes::{Cause, WithCause};
@@ -93,6 +94,8 @@ reasons! {
         "this command works inside a system and needs root", "Run it again as root, for example with sudo.";
     BadRoot "bad-root" Usage
         "the given root is not a Linux root", "Give a directory that holds an unpacked distribution.";
+    UnsafeOwner "unsafe-owner" Usage
+        "others than root could change a file that this run would obey", "Run `chown root:root` and `chmod go-w` on what the message names; on a build server where one user owns the cache, set `trusted_owner` to that user.";
     ToolMissing "tool-missing" Usage
         "a program this command needs is not on this machine", "Install the named program and run again.";
 
@@ -298,13 +301,18 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome with its message, and the remedy where nothing more is known.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), cause: None, remedy: reason.remedy().to_owned() }
+        Self {
+            reason,
+            message: shown::line(&message.into()),
+            cause: None,
+            remedy: reason.remedy().to_owned(),
+        }
     }
 
     /// The same with another message.
     #[must_use]
-    pub fn with_message(&self, message: String) -> Self {
-        Self { message, ..self.clone() }
+    pub fn with_message(&self, message: &str) -> Self {
+        Self { message: shown::line(message), ..self.clone() }
     }
 
     /// The same with the remedy that fits where and how the run was made.

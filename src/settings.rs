@@ -4,7 +4,7 @@
 //! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
-use crate::outcome::Reason;
+use crate::outcome::{Reason, shown};
 use crate::target::{Driver, Nic};
 use crate::trust::Trust;
 use anyhow::Result;
@@ -197,6 +197,9 @@ pub struct Settings {
     pub public_key: Option<String>,
     /// Where a cache that is a registry or an address is kept on this machine.
     pub cache_copy: String,
+    /// The user, by name or number, who may own the cache, catalogue and key files beside root. All of them must belong to
+    /// root, and be writable by nobody else, when root installs from them.
+    pub trusted_owner: Option<String>,
     /// Over how many seconds machines spread before they pull a cache at boot, each at its own moment.
     pub pull_spread: u64,
     /// The proxy for all that staging and pulls fetch, such as `http://proxy.example:3128`. The environment's when not
@@ -243,6 +246,7 @@ impl Default for Settings {
             plain_http: Vec::new(),
             public_key: None,
             cache_copy: "/var/cache/ofedctl".to_owned(),
+            trusted_owner: None,
             pull_spread: 30,
             proxy: None,
             ca_file: None,
@@ -302,7 +306,11 @@ impl Layer {
         let mut alone = Mapping::new();
         alone.insert(key.clone(), value.clone());
         serde_yaml::from_value::<Settings>(Value::Mapping(alone)).map_err(|error| {
-            format!("key `{}`: {}", key.as_str().unwrap_or_default(), without_location(&error))
+            format!(
+                "key `{}`: {}",
+                key.as_str().unwrap_or_default(),
+                shown::wrong_type(&without_location(&error))
+            )
         })?;
         self.0.insert(key, value);
         Ok(())
@@ -441,5 +449,18 @@ mod tests {
         fn no_text_makes_the_reader_panic(text in ".{0,200}") {
             let _ = load(&text);
         }
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_not_repeated_where_it_may_be_a_secret() {
+        let secret = "https://me:hunter2@host/?sig=hunter2";
+        for key in keys() {
+            for value in [Value::from(secret), Value::from(vec![secret]), Value::from(17)] {
+                let Err(error) = Layer::default().set(&key, value) else { continue };
+                assert!(error.contains(&key) && !error.contains("hunter2"), "{error}");
+            }
+        }
+        let error = Layer::default().set("driver", "mlnx".into()).unwrap_err();
+        assert!(error.contains("`mlnx`"), "{error}");
     }
 }

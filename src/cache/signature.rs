@@ -8,6 +8,7 @@
 
 use super::remote::signature_tag;
 use super::{Cache, Digest, layout};
+use crate::host::owner::{owners, read_owned};
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
@@ -57,7 +58,7 @@ impl Key {
         let pem = if text.contains("-----BEGIN") {
             text.clone()
         } else {
-            crate::host::read_here(std::path::Path::new(text))?
+            read_owned(std::path::Path::new(text), owners(settings)?)?
         };
         Self::parse(&pem).map(Some)
     }

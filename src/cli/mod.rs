@@ -37,7 +37,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     let answer = answer.unwrap_or_else(|error| failed(&error, &Situation::default()));
     let printed = if cli.json {
-        terminal::result(&format!("{:#}\n", answer.json))
+        terminal::json(&format!("{:#}\n", answer.json))
     } else {
         terminal::result(&answer.text)
     };

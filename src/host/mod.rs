@@ -8,10 +8,12 @@ pub mod download;
 pub mod fs;
 pub mod http;
 pub mod lock;
+pub mod owner;
 pub mod process;
 pub mod registry;
 pub mod run;
 pub mod sandbox;
+pub mod temp;
 pub mod unpack;
 
 use crate::events::Events;

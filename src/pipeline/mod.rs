@@ -313,13 +313,20 @@ fn install_from_cache(
         stage::wait_turn(host, settings, &machine_name(host, facts))?;
     }
     let (opened, candidates) = bundles(job, plan)?;
-    let cache = &opened.cache;
     let mut incomplete = None;
     let mut way_is_clear = false;
     for bundle in candidates {
         report.enter(Step::Stage);
         journal.enter(Step::Stage)?;
-        stage::prove(host, &opened, &bundle, settings)?;
+        let proven = match stage::prove(host, &opened, &bundle, settings) {
+            // Anybody may put a newer one beside the one that is signed.
+            Err(error) if Reason::of(&error) == Reason::Untrusted => {
+                host.events.warn(format!("bundle {} is not used: {error:#}", bundle.tag));
+                incomplete = Some(error);
+                continue;
+            }
+            proven => proven?,
+        };
         report.done(&format!(
             "bundle {}: {} files, {} bytes, verified",
             bundle.tag,
@@ -340,7 +347,7 @@ fn install_from_cache(
         for path in drivers::ops(plan.driver).spares() {
             journal.keep_as_it_is(path)?;
         }
-        match install::install(host, journal, manager, (cache, &bundle), plan, options) {
+        match install::install(host, journal, manager, (&proven.cache, &bundle), plan, options) {
             Ok(mut installed) => {
                 report.done(&format!("{} packages installed or upgraded", installed.changed));
                 report.publish();

@@ -4,6 +4,8 @@ use super::Sandbox;
 use crate::host::fs::{Root, fd_path};
 use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Makes every mount of this process's namespace private: none made here is seen outside.
@@ -25,6 +27,13 @@ pub(super) fn prepare(root: &Root, sandbox: &Sandbox) -> Result<()> {
         mount_in(root, "/run", "tmpfs", "mode=755")?;
         root.make_dirs("/run/lock", 0o755)?;
         // What a killed program leaves in /tmp must not become part of an image.
+        if !root.exists("/tmp") {
+            // The image keeps the folder, which is for everybody.
+            root.make_dirs("/tmp", 0o1777)?;
+            let (_handle, pinned) = root.pin("/tmp")?;
+            std::fs::set_permissions(pinned, Permissions::from_mode(0o1777))
+                .context("cannot open up `/tmp`")?;
+        }
         mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
     }
     if sandbox.is_another_root() {
