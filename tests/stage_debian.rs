@@ -93,6 +93,7 @@ fn the_proxy_of_the_settings_serves_all_of_staging_and_its_password_is_seen_nowh
     let repository = Repository::of(&wanted.map(|name| Deb { name, version: "1", ..Deb::default() }));
     let root = debian_root("trixie");
     root.write("etc/apt/sources.list", "deb [trusted=yes] http://packages.example ./\n");
+    root.allow_unsigned();
     let proxy = repository.web.address().replace("http://", "http://me:hushhush@");
     root.write("etc/ofedctl/config.yaml", &format!("proxy: {proxy}\nretries: 0\n"));
     let cache = root.beside("cache");

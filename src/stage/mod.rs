@@ -16,7 +16,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::outcome::{Cause, Reason};
-use crate::packages::{Arrived, Base, Format, Installed, Manager, Resolution, ResolveRequest};
+use crate::packages::{Arrived, Base, Format, InTarget, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::trust::VendorFile;
@@ -31,6 +31,8 @@ pub struct Against<'a> {
     pub sources: &'a Root,
     /// What the target has installed.
     pub base: Base<'a>,
+    /// Whether the sources lie in the target's own root, whose manager can be asked there.
+    pub is_root: bool,
 }
 
 /// What to resolve a plan for a root against. What will be taken out first cannot be counted on, and only its own
@@ -66,13 +68,16 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         kernels: if plan.distribution_modules { &plan.target.kernels } else { &[] },
         vendor_repo: vendors.as_ref().map(|vendors| &vendors.vendor_repo),
         kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
+        in_target: against.is_root.then_some(InTarget { metadata: settings.allow_metadata }),
         proxy: settings.proxy.as_deref(),
     };
     let resolution = manager.resolve(host, &request)?;
+    judge_unsigned(host, &resolution.unsigned, settings)?;
     let way = NetworkOptions::of(settings);
     let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
     let kind = Kind::of(manager);
-    let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
+    let Resolution { downloads, local, .. } = &resolution;
+    let fetched = fetch::fetch_all(host, &writer, downloads, local, kind.package, way)?;
 
     let (mut count, mut bytes) = (fetched.count, fetched.bytes);
     let mut files = fetched.files;
@@ -95,6 +100,19 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     files.extend(built_artifacts::built_for(&cache, &tag));
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
+}
+
+/// Packages that no key vouches for are whatever their server says they are, and are installed as root.
+fn judge_unsigned(host: &Host, unsigned: &[String], settings: &Settings) -> Result<()> {
+    if unsigned.is_empty() {
+        return Ok(());
+    }
+    let what = format!("no key vouches for the packages of {}", unsigned.join(", "));
+    if settings.allow_unsigned {
+        host.events.warn(format!("{what}; the setting `allow_unsigned` lets them pass"));
+        return Ok(());
+    }
+    Err(Reason::RepositoryKey.error(format!("{what}: have the repository signed, or set `allow_unsigned`")))
 }
 
 /// What a cache calls a manager's files.

@@ -122,6 +122,12 @@ impl Root {
     /// The only source its apt has from now on, in place of Debian's archive, or beside it.
     pub fn add_source(&self, line: &str) {
         self.write("etc/apt/sources.list.d/test.list", &format!("{line}\n"));
+        self.allow_unsigned();
+    }
+
+    /// Lets packages pass that nobody signed, as those that tests make.
+    pub fn allow_unsigned(&self) {
+        self.write("etc/ofedctl/config.d/tests.yaml", "allow_unsigned: true\n");
     }
 
     /// Runs a program inside, with no network and without touching this machine.

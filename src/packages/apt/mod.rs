@@ -2,6 +2,7 @@
 
 mod dpkg;
 mod hold;
+mod in_target;
 mod install;
 mod resolve;
 mod sources;
