@@ -52,6 +52,7 @@ pub fn install(
         sealed: options.sealed,
         patience: options.patience,
         kernel: plan.target.kernels.first().map(String::as_str),
+        holds_dkms: drivers::ops(plan.driver).is_vendors(),
     };
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;

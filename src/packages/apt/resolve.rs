@@ -1,8 +1,8 @@
 //! What would have to be fetched for a target: asked of apt, in a state of its own.
 
 use super::super::diagnose::{self, Doing, Speaker};
-use super::super::{Base, Download, Resolution, ResolveRequest};
-use super::vendor_repo::NO_FOREIGN_DKMS;
+use super::super::{Base, Download, Resolution, ResolveRequest, VendorRepo};
+use super::vendor_repo::{GOES_FIRST, NO_FOREIGN_DKMS};
 use super::{dpkg, sources, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
@@ -48,7 +48,12 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     if let Some(vendor_repo) = request.vendor_repo {
         let at_hand = format!("file:{}/", vendor_repo.folder.display());
-        downloads.retain(|download| !download.url.replacen("file://", "file:", 1).starts_with(&at_hand));
+        let is_at_hand = |it: &Download| it.url.replacen("file://", "file:", 1).starts_with(&at_hand);
+        let (at_hand, elsewhere) = downloads.into_iter().partition::<Vec<_>, _>(is_at_hand);
+        if vendor_repo.goes_first {
+            refuse_absent(&at_hand)?;
+        }
+        downloads = elsewhere;
     }
     let described = index(host, &apt, &downloads)?;
     Ok(Resolution { downloads, described, proxy: apt.proxy(host), scratch: None })
@@ -103,7 +108,7 @@ impl Isolated {
         let target = sources::Target { root: request.sources, named: &named };
         let settings = target_config::write(host, &target, scratch)?;
         if let Some(vendor_repo) = request.vendor_repo {
-            add_source(&scratch.join("etc"), &vendor_repo.folder).with_context(preparing)?;
+            add_source(&scratch.join("etc"), vendor_repo).with_context(preparing)?;
         }
         let status = scratch.join("status");
         fs::write(&status, installed_set(request)?).with_context(preparing)?;
@@ -169,10 +174,27 @@ pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Makes apt know a folder of packages.
-fn add_source(etc: &Path, folder: &Path) -> std::io::Result<()> {
-    let line = format!("deb [trusted=yes] file:{} ./\n", folder.display());
+fn add_source(etc: &Path, vendor_repo: &VendorRepo) -> std::io::Result<()> {
+    let options = match &vendor_repo.key {
+        Some(key) => format!("signed-by={}", key.display()),
+        None => "trusted=yes".to_owned(),
+    };
+    let line = format!("deb [{options}] file:{} ./\n", vendor_repo.folder.display());
     fs::write(etc.join("sources.list.d/ofedctl-vendor.list"), line)?;
-    fs::write(etc.join("preferences.d/ofedctl-vendor"), NO_FOREIGN_DKMS)
+    let preferences = if vendor_repo.goes_first { GOES_FIRST } else { NO_FOREIGN_DKMS };
+    fs::write(etc.join("preferences.d/ofedctl-vendor"), preferences)
+}
+
+/// What is at hand with the vendor's file must really be there: an index may name what the file lacks.
+fn refuse_absent(at_hand: &[Download]) -> Result<()> {
+    let path = |url: &str| url.trim_start_matches("file:").replacen("//", "/", 1);
+    let absent = at_hand.iter().filter(|it| !Path::new(&path(&it.url)).exists());
+    let absent: Vec<&str> = absent.map(|it| it.file.as_str()).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the vendor's file lacks what its own index names: {}", absent.join(", "));
+    Err(Reason::WrongPackage.error(what))
 }
 
 fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {
