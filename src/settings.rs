@@ -4,6 +4,10 @@
 //! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
+mod doca_profile;
+
+pub use doca_profile::DocaProfile;
+
 use crate::outcome::Reason;
 use crate::target::{Driver, Nic};
 use crate::trust::Trust;
@@ -110,31 +114,6 @@ pub enum UnsupportedKernel {
     Try,
 }
 
-/// How much of DOCA-Host to install: its profiles that bring kernel modules (DOCA's installation guide).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum DocaProfile {
-    /// What `MLNX_OFED` was: drivers, libraries and tools.
-    #[default]
-    DocaOfed,
-    /// That, and the libraries of DOCA for networking.
-    DocaNetworking,
-    /// Everything.
-    DocaAll,
-}
-
-impl DocaProfile {
-    /// The package that needs all others of the profile.
-    pub const fn package(self) -> &'static str {
-        match self {
-            Self::DocaOfed => "doca-ofed",
-            Self::DocaNetworking => "doca-networking",
-            Self::DocaAll => "doca-all",
-        }
-    }
-}
-
 /// Everything a user may set. Every key means the same at every door.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -218,6 +197,9 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// A PEM file with certificate authorities to trust beside the system's, for downloads.
     pub ca_file: Option<String>,
+    /// Let the image's own package manager, which resolves in the image while staging, ask the metadata service of the
+    /// machine it runs on, as SUSE's `susecloud` does. It hands out that machine's credentials.
+    pub allow_metadata: bool,
 }
 
 impl Default for Settings {
@@ -261,6 +243,7 @@ impl Default for Settings {
             pull_spread: 30,
             proxy: None,
             ca_file: None,
+            allow_metadata: false,
         }
     }
 }

@@ -55,6 +55,9 @@ pub struct BundleConfig {
     /// The vendor's file among its files, as it was taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_file: Option<VendorFile>,
+    /// Repositories whose packages are in it although no key vouched for them. A record, never an argument.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsigned: Vec<String>,
     /// The program that made it, e.g. `ofedctl 0.1.0`.
     #[serde(default)]
     pub made_by: String,

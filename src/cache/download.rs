@@ -5,14 +5,15 @@ use super::digest::Digest;
 use super::write::Writer;
 use crate::host::Host;
 use crate::host::download::{Piece, Stream};
+use crate::host::fs::Root;
 use crate::host::http::{Client, NetworkOptions, without_secrets};
 use crate::host::registry::Registry;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result, anyhow};
 use std::fs::File;
 use std::io::Write;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Enough to hide one slow answer behind others, and polite to a server.
 const AT_ONCE: usize = 4;
@@ -22,6 +23,8 @@ const AT_ONCE: usize = 4;
 pub enum Source<'s> {
     /// At an address, or a mirror of it; `file:` is this machine.
     Address(String),
+    /// A file of a root that is not this machine's: its links lead nowhere else, and only a regular file counts.
+    InRoot(Arc<Root>, String),
     /// Inside a file at an address, from this byte on.
     Inside(String, u64),
     /// In a registry.
@@ -107,6 +110,11 @@ impl Writer<'_> {
                 }
                 (Stream::new(host, client, way, url, size)?, without_secrets(url))
             }
+            Source::InRoot(root, path) => {
+                let blob = self.copy_from(root, path, &wanted.digest)?;
+                held(blob.size);
+                return Ok(blob);
+            }
             Source::Inside(url, from) => {
                 (Stream::new(host, client, way, url, Some(wanted.size))?.window(*from), without_secrets(url))
             }
@@ -145,11 +153,22 @@ impl Writer<'_> {
 
     /// A file of this machine, verified like everything else.
     fn copy(&self, path: &str, digest: &Digest) -> Result<Blob> {
+        let file = File::open(path).with_reason(Reason::DownloadFailed, || format!("copying `{path}`"))?;
+        self.store(file, path, digest)
+    }
+
+    /// The same of a root.
+    fn copy_from(&self, root: &Root, path: &str, digest: &Digest) -> Result<Blob> {
+        let file = root.open_file(path)?.map(|(file, _)| file);
+        let missing =
+            || Reason::DownloadFailed.error(format!("`{path}` is not a file in `{}`", root.path().display()));
+        self.store(file.ok_or_else(missing)?, path, digest)
+    }
+
+    fn store(&self, mut file: File, path: &str, digest: &Digest) -> Result<Blob> {
         let doing = || format!("copying `{path}`");
         let mut blob = self.blob(Some(digest))?;
-        File::open(path)
-            .and_then(|mut file| std::io::copy(&mut file, &mut blob))
-            .with_reason(Reason::DownloadFailed, doing)?;
+        std::io::copy(&mut file, &mut blob).with_reason(Reason::DownloadFailed, doing)?;
         blob.finish().with_reason(Reason::DownloadFailed, doing)
     }
 

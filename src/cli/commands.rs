@@ -65,8 +65,9 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     };
     let sources = elsewhere.as_ref().unwrap_or(&host.root);
     refuse_foreign_sources(sources, &plan.target.distro, args)?;
-    let staged =
-        stage::fill(&host, Path::new(&settings.cache), &plan, &Against { sources, base }, &settings)?;
+    let is_root = target.is_some() && elsewhere.is_none();
+    let against = Against { sources, base, is_root };
+    let staged = stage::fill(&host, Path::new(&settings.cache), &plan, &against, &settings)?;
     let bundle = &staged.bundle;
     let message = format!(
         "bundle {}: {} files, {} bytes; {} files, {} bytes downloaded",

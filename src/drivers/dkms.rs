@@ -207,6 +207,7 @@ mod tests {
             packages: Vec::new(),
             repository: None,
             vendor_file: None,
+            unsigned: Vec::new(),
             made_by: String::new(),
         };
         let mut writer = cache.writer(&host, Duration::ZERO).unwrap();

@@ -1,5 +1,6 @@
 //! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
 
+use super::sandbox::read_only::{self, ReadOnlyRoot};
 use super::sandbox::{self, Sandbox};
 use super::{CHILD_LOG_DIR, Host, process};
 use crate::outcome::Reason;
@@ -30,6 +31,7 @@ pub struct Cmd {
     args: Vec<String>,
     env: Vec<(String, String)>,
     inside: Option<Sandbox>,
+    lent: Option<ReadOnlyRoot>,
     captured: bool,
     errors_too: bool,
     input: Option<Vec<u8>>,
@@ -61,6 +63,7 @@ impl Cmd {
             args: Vec::new(),
             env: Vec::new(),
             inside: None,
+            lent: None,
             captured: false,
             errors_too: false,
             input: None,
@@ -92,6 +95,13 @@ impl Cmd {
     #[must_use]
     pub fn inside(mut self, sandbox: Sandbox) -> Self {
         self.inside = Some(sandbox);
+        self
+    }
+
+    /// Runs it inside a root that it can read and cannot change.
+    #[must_use]
+    pub fn reading(mut self, lent: ReadOnlyRoot) -> Self {
+        self.lent = Some(lent);
         self
     }
 
@@ -127,12 +137,14 @@ impl Cmd {
     }
 
     fn expression(&self) -> Result<duct::Expression> {
-        let expression = match &self.inside {
+        let wrapped = match (&self.inside, &self.lent) {
+            (None, None) => None,
+            (Some(sandbox), _) => Some(sandbox::wrap(sandbox, &self.program, &self.args)?),
+            (None, Some(lent)) => Some(read_only::wrap(lent, &self.program, &self.args)?),
+        };
+        let expression = match wrapped {
             None => duct::cmd(&self.program, &self.args),
-            Some(sandbox) => {
-                let (program, args) = sandbox::wrap(sandbox, &self.program, &self.args)?;
-                duct::cmd(program, args)
-            }
+            Some((program, args)) => duct::cmd(program, args),
         };
         let mut env = Self::environment();
         env.extend(self.env.iter().cloned());
@@ -146,7 +158,8 @@ impl Cmd {
             command.process_group(0);
             Ok(())
         };
-        let expression = if self.inside.is_none() { expression.before_spawn(own_group) } else { expression };
+        let has_session = self.inside.is_some() || self.lent.is_some();
+        let expression = if has_session { expression } else { expression.before_spawn(own_group) };
         Ok(expression.full_env(env).unchecked())
     }
 

@@ -5,6 +5,7 @@ mod apt;
 pub mod diagnose;
 pub mod dkms;
 mod hold;
+mod in_target;
 mod installed;
 mod manager;
 pub mod openpgp;
@@ -12,6 +13,7 @@ mod rpm;
 pub mod signed_folder;
 
 pub use hold::{HoldList, HoldPlace, VendorGuard};
+pub use in_target::InTarget;
 pub use installed::{Installed, answers};
 pub use manager::{Format, Manager, PackageManager};
 
@@ -19,7 +21,9 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::sandbox::Sandbox;
 use crate::target::{Arch, Distro, KernelDevel};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -70,6 +74,8 @@ pub struct ResolveRequest<'a> {
     pub vendor_repo: Option<&'a VendorRepo>,
     /// Where the headers of one kernel are, should the package sources have dropped them.
     pub kernel_devel: Option<&'a KernelDevel>,
+    /// Whether the target's own manager is asked, in the root that the sources are of.
+    pub in_target: Option<InTarget>,
     /// The proxy of the settings, in place of the machine's own; it may hold a password.
     pub proxy: Option<&'a str>,
 }
@@ -98,8 +104,23 @@ pub struct Resolution {
     pub described: String,
     /// The proxy that the machine's package manager is configured with.
     pub proxy: Option<String>,
+    /// Files that are at hand already, by their file names.
+    pub local: HashMap<String, LocalFile>,
+    /// Repositories of these downloads that no key vouches for.
+    pub unsigned: Vec<String>,
     /// A folder with files the manager had to bring itself; gone with this value.
     pub scratch: Option<TempDir>,
+    /// The same of the target's own manager.
+    pub(crate) lent: Option<in_target::Lent>,
+}
+
+/// A file in a root, or in a folder that a root's programs wrote to.
+#[derive(Debug, Clone)]
+pub struct LocalFile {
+    /// The root.
+    pub root: Arc<Root>,
+    /// Its path there. Links lead nowhere else, and only a regular file counts.
+    pub path: String,
 }
 
 /// A package file that came.

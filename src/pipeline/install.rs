@@ -127,7 +127,8 @@ fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
                 && Reason::of(&error) == Reason::CacheMissing =>
         {
             host.events.info("the cache does not serve this target yet; filling it");
-            let against = Against { sources: &host.root, base: stage::base_of(plan, &host.root) };
+            let base = stage::base_of(plan, &host.root);
+            let against = Against { sources: &host.root, base, is_root: true };
             stage::fill(host, Path::new(&settings.cache), plan, &against, settings)?;
             find()
         }

@@ -9,6 +9,7 @@ use crate::outcome::Reason;
 use crate::packages::{Download, Manager, VendorRepo};
 use crate::plan_document::{Artifact, Plan};
 use anyhow::{Context, Result};
+use std::collections::HashMap;
 use tempfile::TempDir;
 
 /// A vendor's file in the cache.
@@ -68,7 +69,7 @@ fn fetch_from_anywhere(
     for url in std::iter::once(&artifact.url).chain(&artifact.mirrors) {
         let (file, sha256) = (artifact.file_name.clone(), sha256.to_owned());
         let download = Download { url: url.clone(), name: file.clone(), file, size: 0, sha256 };
-        match fetch::fetch_all(host, writer, &[download], VENDOR_TYPE, way) {
+        match fetch::fetch_all(host, writer, &[download], &HashMap::new(), VENDOR_TYPE, way) {
             Ok(fetched) if fetched.count == 0 => return Ok((digest, (0, 0))),
             Ok(_) => return Ok((digest, (1, writer.cache().size(&digest).unwrap_or_default()))),
             Err(error) if is_of_the_place(&error) => {

@@ -4,9 +4,10 @@ use crate::cache::{BundleFile, Digest, Source, Wanted, Writer};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
 use crate::outcome::Reason;
-use crate::packages::Download;
+use crate::packages::{Download, LocalFile};
 use anyhow::Result;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What came.
 #[derive(Debug)]
@@ -19,11 +20,12 @@ pub(super) struct Fetched {
     pub(super) bytes: u64,
 }
 
-/// Brings every download into the cache, as files of this media type.
+/// Brings every download into the cache, as files of this media type. What is `local` need not come over a network.
 pub(super) fn fetch_all(
     host: &Host,
     writer: &Writer,
     downloads: &[Download],
+    local: &HashMap<String, LocalFile>,
     media_type: &str,
     way: NetworkOptions,
 ) -> Result<Fetched> {
@@ -33,7 +35,11 @@ pub(super) fn fetch_all(
         let digest = Digest::from_hex(&download.sha256)
             .map_err(|error| Reason::ResolveFailed.error(format!("`{}`: {error}", download.file)))?;
         if !writer.has(&digest) {
-            let (title, source) = (download.file.clone(), Source::Address(download.url.clone()));
+            let source = match local.get(&download.file) {
+                Some(file) => Source::InRoot(Arc::clone(&file.root), file.path.clone()),
+                None => Source::Address(download.url.clone()),
+            };
+            let title = download.file.clone();
             missing.insert(digest, Wanted { digest, size: download.size, title, source });
         }
         let (title, media_type) = (download.file.clone(), media_type.to_owned());

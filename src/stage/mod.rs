@@ -16,10 +16,10 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::outcome::{Cause, Reason};
-use crate::packages::{Arrived, Base, Format, Installed, Manager, Resolution, ResolveRequest};
+use crate::packages::{Arrived, Base, Format, InTarget, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::trust::VendorFile;
+use crate::trust::{Trust, VendorFile};
 use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -31,6 +31,8 @@ pub struct Against<'a> {
     pub sources: &'a Root,
     /// What the target has installed.
     pub base: Base<'a>,
+    /// Whether the sources lie in the target's own root, whose manager can be asked there.
+    pub is_root: bool,
 }
 
 /// What to resolve a plan for a root against. What will be taken out first cannot be counted on, and only its own
@@ -66,13 +68,16 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         kernels: if plan.distribution_modules { &plan.target.kernels } else { &[] },
         vendor_repo: vendors.as_ref().map(|vendors| &vendors.vendor_repo),
         kernel_devel: plan.artifact.as_ref().and_then(|artifact| artifact.kernel_devel.as_ref()),
+        in_target: against.is_root.then_some(InTarget { metadata: settings.allow_metadata }),
         proxy: settings.proxy.as_deref(),
     };
     let resolution = manager.resolve(host, &request)?;
+    judge_unsigned(host, &resolution.unsigned, settings)?;
     let way = NetworkOptions::of(settings);
     let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
     let kind = Kind::of(manager);
-    let fetched = fetch::fetch_all(host, &writer, &resolution.downloads, kind.package, way)?;
+    let Resolution { downloads, local, .. } = &resolution;
+    let fetched = fetch::fetch_all(host, &writer, downloads, local, kind.package, way)?;
 
     let (mut count, mut bytes) = (fetched.count, fetched.bytes);
     let mut files = fetched.files;
@@ -89,12 +94,31 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         trust: artifact.trust,
         url: without_secrets(&artifact.url),
     });
-    let config = config(plan, manager, vendor_file);
+    let config = BundleConfig { unsigned: resolution.unsigned, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
     // What was built for these very files before stays with them.
     files.extend(built_artifacts::built_for(&cache, &tag));
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
+}
+
+/// Packages that no key vouches for are whatever their server says they are, and are installed as root. Their owner has
+/// said so with `[trusted=yes]` or `gpgcheck=0`, and that is enough, as it is for the target's own manager, unless the
+/// setting `trust` asks for more than the default.
+fn judge_unsigned(host: &Host, unsigned: &[String], settings: &Settings) -> Result<()> {
+    if unsigned.is_empty() {
+        return Ok(());
+    }
+    let what = format!("no key vouches for the packages of {}", unsigned.join(", "));
+    if settings.trust == Trust::FirstUse {
+        host.events.warn(format!("{what}; the package sources say that they are to be trusted all the same"));
+        return Ok(());
+    }
+    Err(Reason::RepositoryKey.error(format!(
+        "{what}, and the setting `trust` is `{}`: have the repository signed, or leave that setting at `{}`",
+        settings.trust,
+        Trust::FirstUse
+    )))
 }
 
 /// What a cache calls a manager's files.
@@ -145,6 +169,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
         packages: plan.packages.clone(),
         repository: index.map(|index| Repository { kind: Kind::of(manager).repository, index }),
         vendor_file,
+        unsigned: Vec::new(),
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }

@@ -49,6 +49,7 @@ pub fn bundle_config() -> BundleConfig {
         packages: vec!["a".into()],
         repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
         vendor_file: None,
+        unsigned: Vec::new(),
         made_by: "ofedctl 0.1.0".into(),
     }
 }

@@ -16,6 +16,7 @@ mod databases;
 mod dracut;
 mod enterprise;
 mod hold;
+mod in_target;
 mod locks;
 mod packages;
 mod resolve;

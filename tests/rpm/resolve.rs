@@ -71,6 +71,7 @@ impl Target {
             kernels: &[],
             vendor_repo: None,
             kernel_devel: devel.as_ref(),
+            in_target: None,
             proxy: None,
         };
         let before = Tree::of(self.path());

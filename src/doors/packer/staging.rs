@@ -43,7 +43,7 @@ pub(super) fn fill(
     std::fs::create_dir(&tree).context("cannot make a folder for the guest's package sources")?;
     unpack::unpack(&guest.cancel, &archive, &tree)?;
     let root = Root::open(&tree)?;
-    let against = Against { sources: &root, base: Base::Root(&root) };
+    let against = Against { sources: &root, base: Base::Root(&root), is_root: false };
     let staged = stage::fill(host, cache, plan, &against, settings)?;
     guest.ui.say(&format!(
         "ofed: bundle {}: {} files; {} files, {} MiB downloaded",

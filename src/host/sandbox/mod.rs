@@ -23,7 +23,9 @@
 mod kernel;
 mod limits;
 mod mounts;
+pub mod read_only;
 mod reap;
+mod relay;
 
 pub(super) use reap::{ASK, KILL};
 pub use reap::{become_program, enter};

@@ -2,8 +2,10 @@
 
 mod dpkg;
 mod hold;
+mod in_target;
 mod install;
 mod resolve;
+mod signed;
 mod sources;
 mod target_config;
 mod vendor_repo;

@@ -1,12 +1,13 @@
 //! What would have to be fetched for a target: asked of apt, in a state of its own.
 
-use super::super::diagnose::{self, Doing, Speaker};
+use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
+use super::super::in_target::Lent;
 use super::super::{Base, Download, Resolution, ResolveRequest};
 use super::vendor_repo::NO_FOREIGN_DKMS;
-use super::{dpkg, sources, target_config};
+use super::{dpkg, in_target, signed, sources, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
-use crate::host::run::Cmd;
+use crate::host::run::{Cmd, Finished};
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -15,14 +16,19 @@ use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-const HEARD: Doing = Doing::Resolving(Speaker::Apt);
-const READING: &str = "reading the target's package sources";
+pub(super) const HEARD: Doing = Doing::Resolving(Speaker::Apt);
+pub(super) const READING: &str = "reading the target's package sources";
 
 /// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
 pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+    if let Some(how) = request.in_target
+        && let Some(resolution) = in_target::resolve(host, request, how)?
+    {
+        return Ok(resolution);
+    }
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
-    let apt = Isolated::prepare(host, scratch.path(), request)?;
+    let apt = AptRun::stand_in(host, scratch.path(), request)?;
     host.events.info(format!("asking apt about {} packages", request.packages.len()));
     let update = host.run(&apt.cmd("apt-get").arg("update"))?;
     // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
@@ -33,8 +39,20 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     if let Some(trouble) = &trouble {
         host.events.warn(format!("apt-get update said: {}", trouble.line));
     }
+    let vendor = request.vendor_repo.map(|vendor| vendor.folder.display().to_string());
+    answer(host, &apt, request, vendor.as_deref(), (&update, trouble))
+}
 
-    let packages = packages(host, &apt, request)?;
+/// Asks apt, which has read the package sources, and had this trouble with it. `vendor` is where it sees the vendor's
+/// packages.
+pub(super) fn answer(
+    host: &Host,
+    apt: &AptRun,
+    request: &ResolveRequest,
+    vendor: Option<&str>,
+    (update, trouble): (&Finished, Option<Diagnosis>),
+) -> Result<Resolution> {
+    let packages = packages(host, apt, request)?;
     let doing = format!("resolving {}", packages.join(" "));
     let install = apt.cmd("apt-get").args(["--print-uris", "--yes", "install", "--no-install-recommends"]);
     let printed = host.run(&install.args(packages).captured())?;
@@ -42,20 +60,21 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     if printed.code != 0
         && let Some(trouble) = trouble
     {
-        return Err(diagnose::told(host, &update, Some(trouble), READING, request.distro));
+        return Err(diagnose::told(host, update, Some(trouble), READING, request.distro));
     }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
-    if let Some(vendor_repo) = request.vendor_repo {
-        let at_hand = format!("file:{}/", vendor_repo.folder.display());
+    if let Some(vendor) = vendor {
+        let at_hand = format!("file:{vendor}/");
         downloads.retain(|download| !download.url.replacen("file://", "file:", 1).starts_with(&at_hand));
     }
-    let described = index(host, &apt, &downloads)?;
-    Ok(Resolution { downloads, described, proxy: apt.proxy(host), scratch: None })
+    let described = index(host, apt, &downloads)?;
+    let unsigned = signed::unsigned(host, apt, &downloads)?;
+    Ok(Resolution { downloads, described, unsigned, proxy: apt.proxy(host), ..Resolution::default() })
 }
 
 /// What apt is asked for: what is wanted, and what a vendor's own installer will ask for, as far as it is there.
-fn packages(host: &Host, apt: &Isolated, request: &ResolveRequest) -> Result<Vec<String>> {
+fn packages(host: &Host, apt: &AptRun, request: &ResolveRequest) -> Result<Vec<String>> {
     let mut packages = request.packages.to_vec();
     let Some(vendor_repo) = request.vendor_repo else { return Ok(packages) };
     packages.extend(vendor_repo.packages.iter().cloned());
@@ -83,15 +102,19 @@ fn with_candidates(policy: &str) -> Vec<String> {
     names
 }
 
-/// apt with everything it reads and writes in one private folder.
-struct Isolated {
-    options: Vec<String>,
-    /// The settings it works by, in place of this machine's.
-    settings: PathBuf,
+/// apt that writes to a private folder alone: this machine's, which also reads nothing else, or the target's own.
+pub(super) struct AptRun {
+    pub(super) options: Vec<String>,
+    /// The settings that this machine's apt works by, in place of its own.
+    pub(super) settings: Option<PathBuf>,
+    /// The folder of its state, as this machine sees it.
+    pub(super) state: PathBuf,
+    /// The target, where it is its own apt.
+    pub(super) lent: Option<Lent>,
 }
 
-impl Isolated {
-    fn prepare(host: &Host, scratch: &Path, request: &ResolveRequest) -> Result<Self> {
+impl AptRun {
+    fn stand_in(host: &Host, scratch: &Path, request: &ResolveRequest) -> Result<Self> {
         let preparing = || format!("cannot prepare `{}`", scratch.display());
         // apt drops privileges for some helpers; they read keys and sources from here.
         fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
@@ -129,16 +152,36 @@ impl Isolated {
             write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
             options.extend(["-c".to_owned(), show(file)]);
         }
-        Ok(Self { options, settings })
+        Ok(Self { options, settings: Some(settings), state: scratch.join("state"), lent: None })
     }
 
-    fn cmd(&self, program: &str) -> Cmd {
-        let settings = self.settings.display().to_string();
-        let cmd = Cmd::new(program).args(self.options.iter().cloned()).env("APT_CONFIG", settings);
+    pub(super) fn cmd(&self, program: &str) -> Cmd {
+        self.place(Cmd::new(program).args(self.options.iter().cloned()))
+    }
+
+    /// A command that runs where this apt does.
+    pub(super) fn place(&self, cmd: Cmd) -> Cmd {
+        if let Some(lent) = &self.lent {
+            return lent.cmd(cmd);
+        }
+        let cmd = match &self.settings {
+            Some(settings) => cmd.env("APT_CONFIG", settings.display().to_string()),
+            None => cmd,
+        };
         match asked_directly() {
             Some(hosts) => cmd.env("no_proxy", hosts),
             None => cmd,
         }
+    }
+
+    /// Where it keeps what it has read of repositories.
+    pub(super) fn lists(&self) -> PathBuf {
+        self.state.join("lists")
+    }
+
+    /// The folder it writes to, where it is the target's.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.lent.as_ref().map(Lent::scratch).unwrap_or_default()
     }
 
     /// The target's proxy for apt, because a repository that apt reaches may not be reachable without it.
@@ -153,7 +196,7 @@ impl Isolated {
 
 /// The proxy in apt's words, read after the target's own configuration. Not an option, because those are for everyone
 /// to see.
-fn proxy_lines(proxy: &str) -> Result<String> {
+pub(super) fn proxy_lines(proxy: &str) -> Result<String> {
     if proxy.chars().any(|c| c == '"' || c.is_control()) {
         return Err(Reason::BadSettings.error(format!("`{}` is not a proxy", without_secrets(proxy))));
     }
@@ -175,7 +218,7 @@ fn add_source(etc: &Path, folder: &Path) -> std::io::Result<()> {
     fs::write(etc.join("preferences.d/ofedctl-vendor"), NO_FOREIGN_DKMS)
 }
 
-fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {
+pub(super) fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {
     match request.base {
         Base::Empty => Ok(Vec::new()),
         Base::Root(root) => root
@@ -192,8 +235,7 @@ fn parse_uri(line: &str) -> Option<Result<Download>> {
     let (url, rest) = line.strip_prefix('\'')?.split_once('\'')?;
     let parsed = || {
         let mut words = rest.split_whitespace();
-        let mut parts = words.next()?.split('_');
-        let name = format!("{}={}", parts.next()?, percent_decoded(parts.next()?)?);
+        let name = file_package(words.next()?)?;
         let size = words.next()?.parse().ok()?;
         let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
         let file = percent_decoded(url.rsplit('/').next()?)?;
@@ -205,6 +247,12 @@ fn parse_uri(line: &str) -> Option<Result<Download>> {
         // Without a SHA-256 from signed metadata a file is not fit to be installed by root.
         Reason::ResolveFailed.error(format!("apt names no SHA-256 for `{}`", line.trim()))
     }))
+}
+
+/// The package and its exact version in the name that apt gives a file.
+pub(super) fn file_package(file: &str) -> Option<String> {
+    let mut parts = file.split('_');
+    Some(format!("{}={}", parts.next()?, percent_decoded(parts.next()?)?))
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -224,7 +272,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 /// The index of a flat repository: apt's own stanzas, each pointing to its plain file name.
-fn index(host: &Host, apt: &Isolated, downloads: &[Download]) -> Result<String> {
+fn index(host: &Host, apt: &AptRun, downloads: &[Download]) -> Result<String> {
     if downloads.is_empty() {
         return Ok(String::new());
     }

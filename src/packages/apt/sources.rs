@@ -262,7 +262,7 @@ fn words(text: &str) -> Vec<String> {
 
 /// The sources without those of DOCA-Host's package, which lie inside the target: they are resolved against from the
 /// package itself.
-fn without_brought(text: &str) -> String {
+pub(super) fn without_brought(text: &str) -> String {
     let is_brought = |part: &&str| part.contains("file:") && part.contains("/usr/share/doca-host-");
     if text.lines().any(|line| line.starts_with("Types:")) {
         return text.split("\n\n").filter(|part| !is_brought(part)).collect::<Vec<_>>().join("\n\n");

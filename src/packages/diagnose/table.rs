@@ -105,6 +105,10 @@ pub(super) const ROWS: &[Row] = &[
           "E: Failed to fetch *Cannot initiate the connection to ", "Could not connect to ",
           "Unable to connect to ", "Cannot initiate the connection to "],
         "W: Failed to fetch http://127.0.0.1:9/dists/bookworm/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)"),
+    // The relay's words, of a manager that works in the image.
+    row(System, Is(Reason::DownloadFailed),
+        &["Could not connect to "],
+        "Could not connect to 127.0.0.1:9: Connection refused (os error 111)"),
     row(Dnf, Is(Reason::DownloadFailed),
         &["- Curl error (7): ", "Failed to download metadata for repo *Curl error (7): ",
           "Error: Failed to download metadata for repo *Curl error (7): "],

@@ -1,5 +1,6 @@
 //! dnf, of Enterprise Linux from 8 on. Its library also resolves for targets of the other managers.
 
+mod in_target;
 pub(super) mod resolve;
 
 use super::super::HoldList;

@@ -1,6 +1,7 @@
 """Asks dnf's own library what a target would have to fetch, and prints it as one line of JSON.
 
-Everything it reads and writes lies in one private folder; no plugin is loaded. Speaks the API of dnf 4.
+As the stand-in for a target's manager, all it reads and writes lies in one private folder, and no plugin is loaded. Inside
+the target it reads what the target's dnf reads, and plugins are loaded. Speaks the API of dnf 4.
 """
 
 import fnmatch
@@ -48,6 +49,28 @@ def place_database(root, database):
         path = root + path
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.symlink(database, path)
+
+
+def configured_inside(question):
+    """As the command `dnf` configures itself, but for where it writes."""
+    base = dnf.Base()
+    conf = base.conf
+    conf.read()
+    for name in ("cache", "persist", "log"):
+        setattr(conf, name + "dir", os.path.join(question["scratch"], name))
+    conf.substitutions.update_from_etc("/", varsdir=conf.varsdir)
+    if not conf.substitutions.get("releasever"):
+        conf.substitutions["releasever"] = dnf.rpm.detect_releasever("/") or question["releasever"]
+    if question["proxy"]:
+        conf.proxy = question["proxy"]
+    conf.assumeyes = True
+    conf.install_weak_deps = False
+    conf.reposdir = [*conf.reposdir, question["repositories"]]
+    base.init_plugins()
+    base.pre_configure_plugins()
+    base.read_all_repos()
+    base.configure_plugins()
+    return base
 
 
 def configured(question):
@@ -220,12 +243,12 @@ def is_fetched(package):
     return package.reponame == hawkey.CMDLINE_REPO_NAME
 
 
-def answer(base):
+def answer(base, inside):
     base.resolve()
     packages = sorted(base.transaction.install_set)
     fetched = [p for p in packages if is_fetched(p)]
     # A repository with a login of its own is read with that login, by dnf.
-    private = [p for p in packages if not is_fetched(p) and (p.repo.sslclientcert or p.repo.username)]
+    private = [p for p in packages if not is_fetched(p) and is_private(p, base.conf, inside)]
     base.download_packages(private)
     listed = []
     for package in packages:
@@ -239,11 +262,30 @@ def answer(base):
             "digest_kind": kind,
             "digest": digest,
             "signed": is_fetched(package) or bool(package.repo.gpgcheck),
+            "repository": package.reponame,
         })
     own = own_keys(base.conf.installroot)
     used = {p.repo.id: p.repo for p in packages if not is_fetched(p) and p.repo.gpgcheck}
     keys = {key for repo in used.values() for key in list(repo.gpgkey) or own} | set(own if fetched else ())
-    return {"packages": listed, "keys": sorted(keys), "proxy": base.conf.proxy or None}
+    imported = imported_keys() if inside else []
+    return {"packages": listed, "keys": sorted(keys), "imported": imported, "proxy": base.conf.proxy or None}
+
+
+def is_private(package, conf, inside):
+    """Whether dnf reaches the repository in a way that no other program knows."""
+    repo = package.repo
+    if repo.sslclientcert or repo.username:
+        return True
+    own_way = repo.sslcacert or not repo.sslverify or (repo.proxy or None) != (conf.proxy or None)
+    scheme = (package.remote_location() or "").split(":")[0]
+    return inside and bool(own_way or scheme not in ("http", "https", "file"))
+
+
+def imported_keys():
+    """The keys that rpm trusts already."""
+    text = lambda value: value.decode() if isinstance(value, bytes) else value
+    found = rpm.TransactionSet().dbMatch("name", "gpg-pubkey")
+    return [text(header["description"]) for header in found]
 
 
 def address(package):
@@ -280,15 +322,15 @@ def main():
     logging.getLogger("dnf").addHandler(logging.StreamHandler(sys.stderr))
     logging.getLogger("dnf").setLevel(logging.WARNING)
     try:
-        base = configured(question)
+        base = configured_inside(question) if question["inside"] else configured(question)
         prepare_repositories(base, question)
-        base.fill_sack(load_system_repo=True)
+        base.fill_sack(load_system_repo=question["has_database"] or not question["inside"])
         if question["has_database"] and not base.sack.query().installed():
             raise dnf.exceptions.Error("rpm of this machine cannot read the target's rpm database")
         check_distribution(base, question)
         keep_to_kernels(base, question)
         mark(base, question)
-        print(json.dumps(answer(base)))
+        print(json.dumps(answer(base, question["inside"])))
     except dnf.exceptions.Error as error:
         sys.exit(str(error) or type(error).__name__)
 

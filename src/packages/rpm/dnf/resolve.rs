@@ -4,39 +4,45 @@ use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
 use super::super::hold::RDMA_PACKAGES;
 use super::super::{Dialect, sources, vendor_repo};
+use super::in_target;
 use crate::host::Host;
 use crate::host::http::asked_directly;
-use crate::host::run::Cmd;
+use crate::host::run::{Cmd, Finished};
 use crate::outcome::{Reason, WithReason};
 use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fs;
 
 /// Speaks to dnf's library, because no dnf command prints digests.
-const SCRIPT: &str = include_str!("resolve.py");
+pub(super) const SCRIPT: &str = include_str!("resolve.py");
 /// Runs the script with the interpreter that dnf itself has, which is not always the `python3` of the path.
-const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
-    exec $(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1) -c \"$0\"";
+pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
+    python=$(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1); \
+    case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$0\"";
 
 /// What the script prints.
 #[derive(Debug, Deserialize)]
-struct Answer {
-    packages: Vec<Package>,
-    keys: Vec<String>,
-    proxy: Option<String>,
+pub(super) struct Answer {
+    pub(super) packages: Vec<Package>,
+    pub(super) keys: Vec<String>,
+    /// Keys that the target's rpm knows.
+    pub(super) imported: Vec<String>,
+    pub(super) proxy: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Package {
+pub(super) struct Package {
     name: String,
-    file: String,
-    url: String,
+    pub(super) file: String,
+    pub(super) url: String,
     size: u64,
     digest_kind: String,
     digest: String,
-    signed: bool,
+    pub(super) signed: bool,
+    pub(super) repository: String,
 }
 
 /// Which packages must be signed, and by whom: kept from resolving until they have come.
@@ -54,6 +60,13 @@ pub(in super::super) fn resolve(
     host: &Host,
     request: &ResolveRequest,
 ) -> Result<Resolution> {
+    // zypper's settings are others.
+    if let Some(how) = request.in_target
+        && request.distro.family() != Family::Suse
+        && let Some(resolution) = in_target::resolve(dialect, host, request, how)?
+    {
+        return Ok(resolution);
+    }
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
     let copied = sources::copy(&dialect.sources, request.sources, scratch.path())?;
@@ -69,22 +82,18 @@ pub(in super::super) fn resolve(
                 .with_reason(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
         }
     }
-    let none = (Vec::new(), Vec::new());
-    let (more, wanted) = request.vendor_repo.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
     if let Some(vendor_repo) = request.vendor_repo {
         let file = vendor_repo::repository_file(&vendor_repo.folder.display().to_string());
         fs::write(copied.repositories.join("vendor.repo"), file)
             .context("cannot show dnf the vendor's packages")?;
     }
-    let packages = [request.packages, &more].concat();
-    let asked = json!({
-        "scratch": scratch.path(), "root": copied.root, "repositories": copied.repositories, "main": copied.main,
-        "database": copied.database, "has_database": !matches!(request.base, Base::Empty),
-        "variables": copied.variables, "releasever": releasever(request.distro), "arch": request.arch.name(),
-        "packages": packages, "wanted": wanted, "kernels": request.kernels,
-        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy,
-        "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures, "ours": RDMA_PACKAGES,
-    });
+    let mut asked = question(dialect, request);
+    asked["scratch"] = json!(scratch.path());
+    asked["root"] = json!(copied.root);
+    asked["repositories"] = json!(copied.repositories);
+    asked["main"] = json!(copied.main);
+    asked["database"] = json!(copied.database);
+    asked["variables"] = json!(copied.variables);
     host.events.info(format!("asking dnf about {} packages", request.packages.len()));
     // The request may hold a password, and everyone sees arguments.
     let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
@@ -98,16 +107,7 @@ pub(in super::super) fn resolve(
         return Err(Reason::ToolMissing.error(format!("{what}: {}", finished.tail)));
     }
     if finished.code != 0 {
-        let doing = format!("resolving {}", request.packages.join(" "));
-        let trouble = diagnose::diagnose(&finished.output, Doing::Resolving(Speaker::Dnf));
-        return Err(match trouble {
-            // What is missing is said at the end; whatever else failed came before it.
-            Some(trouble) if trouble.reason == Reason::HeadersMissing => {
-                trouble.reason.error(format!("{doing}: dnf said: {}", finished.tail))
-            }
-            Some(_) => diagnose::told(host, &finished, trouble, &doing, request.distro),
-            None => Reason::ResolveFailed.error(format!("{doing}: dnf said: {}", finished.tail)),
-        });
+        return Err(refused(host, request, &finished, "dnf"));
     }
     let answer: Answer = finished
         .stdout
@@ -115,17 +115,65 @@ pub(in super::super) fn resolve(
         .next_back()
         .and_then(|line| serde_json::from_str(line).ok())
         .with_context(|| format!("dnf's answer cannot be read; it also said: {}", finished.tail))?;
+    let at_hand = request.vendor_repo.map(|vendor| format!("file://{}/", vendor.folder.display()));
+    let unsigned = unsigned(&answer, at_hand.as_deref());
     let trust = Trust {
         keys: answer.keys,
         signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
     };
     let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
     let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
-    if let Some(vendor_repo) = request.vendor_repo {
-        let at_hand = format!("file://{}/", vendor_repo.folder.display());
-        downloads.retain(|download| !download.url.starts_with(&at_hand));
+    if let Some(at_hand) = &at_hand {
+        downloads.retain(|download| !download.url.starts_with(at_hand));
     }
-    Ok(Resolution { downloads, described, proxy: answer.proxy, scratch: Some(scratch) })
+    Ok(Resolution {
+        downloads,
+        described,
+        proxy: answer.proxy,
+        unsigned,
+        scratch: Some(scratch),
+        ..Resolution::default()
+    })
+}
+
+/// The repositories of packages that no key vouches for, but for the vendor's, which are at hand.
+pub(super) fn unsigned(answer: &Answer, at_hand: Option<&str>) -> Vec<String> {
+    let is_at_hand = |url: &str| at_hand.is_some_and(|start| url.starts_with(start));
+    let packages = answer.packages.iter().filter(|package| !package.signed && !is_at_hand(&package.url));
+    packages.map(|package| package.repository.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// What the script is asked, wherever it runs.
+pub(super) fn question(dialect: &Dialect, request: &ResolveRequest) -> serde_json::Value {
+    let none = (Vec::new(), Vec::new());
+    let (more, wanted) = request.vendor_repo.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
+    let packages = [request.packages, &more].concat();
+    json!({
+        "inside": false, "has_database": !matches!(request.base, Base::Empty),
+        "releasever": releasever(request.distro), "arch": request.arch.name(),
+        "packages": packages, "wanted": wanted, "kernels": request.kernels,
+        "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_PACKAGES,
+        "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures,
+    })
+}
+
+/// What dnf could not do.
+pub(super) fn refused(
+    host: &Host,
+    request: &ResolveRequest,
+    finished: &Finished,
+    who: &str,
+) -> anyhow::Error {
+    let doing = format!("resolving {}", request.packages.join(" "));
+    let trouble = diagnose::diagnose(&finished.output, Doing::Resolving(Speaker::Dnf));
+    match trouble {
+        // What is missing is said at the end; whatever else failed came before it.
+        Some(trouble) if trouble.reason == Reason::HeadersMissing => {
+            trouble.reason.error(format!("{doing}: {who} said: {}", finished.tail))
+        }
+        Some(_) => diagnose::told(host, finished, trouble, &doing, request.distro),
+        None => Reason::ResolveFailed.error(format!("{doing}: {who} said: {}", finished.tail)),
+    }
 }
 
 /// The package of headers as it is asked for, and its address.
@@ -133,7 +181,7 @@ fn headers(devel: &KernelDevel) -> Option<serde_json::Value> {
     Some(json!({"package": vendor_repo::headers(&devel.version), "url": devel.url.as_ref()?}))
 }
 
-fn download(package: Package) -> Result<Download> {
+pub(super) fn download(package: Package) -> Result<Download> {
     let Package { name, file, url, size, digest_kind, digest, .. } = package;
     if digest_kind != "sha256" {
         return Err(Reason::ResolveFailed
@@ -176,6 +224,7 @@ mod tests {
             digest_kind: digest_kind.to_owned(),
             digest: "ab".to_owned(),
             signed: true,
+            repository: "r".to_owned(),
         };
         assert_eq!(download(package("sha256")).unwrap().sha256, "ab");
         assert_eq!(Reason::of(&download(package("sha1")).unwrap_err()), Reason::ResolveFailed);

@@ -1,0 +1,237 @@
+//! The target's own apt, asked in the target: its sources, keys, pins, mirror lists and proxies then mean what they mean
+//! there. It writes to its scratch folder alone, and none of its hooks run.
+
+use super::super::diagnose;
+use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
+use super::super::{Download, LocalFile, Resolution, ResolveRequest};
+use super::resolve::{
+    AptRun, HEARD, READING, answer, file_package, installed_set, proxy_lines, write_private,
+};
+use super::sources::without_brought;
+use super::vendor_repo::NO_FOREIGN_DKMS;
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::run::{Cmd, Finished};
+use crate::outcome::Reason;
+use anyhow::{Context, Result};
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Leads every write to the scratch folder, takes out what would run commands of the image's choice (`apt.conf(5)`), and
+/// forbids what would let an unsigned package pass.
+const CONFIGURATION: &str = r#"#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Install::Pre-Invoke;
+#clear APT::Install::Post-Invoke;
+#clear APT::Install::Post-Invoke-Success;
+#clear DPkg::Pre-Invoke;
+#clear DPkg::Post-Invoke;
+#clear DPkg::Pre-Install-Pkgs;
+#clear AptCli::Hooks;
+Dir::State "SCRATCH/state/";
+Dir::State::lists "SCRATCH/state/lists/";
+Dir::State::mirrors "SCRATCH/state/mirrors/";
+Dir::State::extended_states "SCRATCH/state/extended_states";
+Dir::State::status "SCRATCH/status";
+Dir::Cache "SCRATCH/cache/";
+Dir::Cache::archives "SCRATCH/cache/archives/";
+Dir::Cache::pkgcache "SCRATCH/cache/pkgcache.bin";
+Dir::Cache::srcpkgcache "SCRATCH/cache/srcpkgcache.bin";
+Dir::Log "SCRATCH/log/";
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::ForceHash "SHA256";
+Acquire::Languages "none";
+Acquire::Retries "3";
+"#;
+const FOLDERS: [&str; 4] = ["state/lists/partial", "cache/archives/partial", "log", "brought"];
+/// What only apt itself can do on the way to a server: with certificates of its own, or asking a program for a proxy
+/// (`apt-transport-https(1)`, `apt-transport-http(1)`). As apt's configuration writes it, in lower case.
+const OWN_WAYS: [&str; 9] = [
+    "::sslcert ",
+    "::sslkey ",
+    "::cainfo ",
+    "::capath ",
+    "::verify-peer ",
+    "::verify-host ",
+    "proxy-auto-detect ",
+    "proxyautodetect ",
+    "acquire::http::proxy::",
+];
+
+/// Resolves with the target's own apt; none when it cannot run there.
+pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> Result<Option<Resolution>> {
+    refuse_unfinished(request.sources)?;
+    let mut lent = Lent::new(request.sources, how, &request.proxy.into_iter().collect::<Vec<_>>())?;
+    prepare(&lent, request)?;
+    let vendor = request.vendor_repo.map(|vendor| lent.show(&vendor.folder, "vendor"));
+    let state = lent.scratch().join("state");
+    let options = vec!["-c".to_owned(), inside("apt.conf")];
+    let mut apt = AptRun { options, settings: None, state, lent: Some(lent) };
+    if let Some(vendor) = &vendor
+        && let Some(finished) = show_vendor(host, &apt, request.sources, vendor)?
+    {
+        return Ok(stands_in(host, &finished));
+    }
+    host.events.info(format!("asking the target's apt about {} packages", request.packages.len()));
+    let update = apt.cmd("apt-get").arg("update");
+    let update = run_watched(host, &update, &apt.scratch(), READING)?;
+    if why_not(&update).is_some() {
+        return Ok(stands_in(host, &update));
+    }
+    let trouble = diagnose::diagnose(&update.output, HEARD);
+    if update.code != 0 {
+        return Err(diagnose::told(host, &update, trouble, READING, request.distro));
+    }
+    if let Some(trouble) = &trouble {
+        host.events.warn(format!("apt-get update said: {}", trouble.line));
+    }
+    let mut resolution = answer(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
+    resolution.local = bring(host, &apt, request.sources, &resolution.downloads)?;
+    resolution.lent = apt.lent.take();
+    Ok(Some(resolution))
+}
+
+fn stands_in(host: &Host, finished: &Finished) -> Option<Resolution> {
+    say_stand_in(host, "apt", finished, why_not(finished).unwrap_or("it failed"));
+    None
+}
+
+/// dpkg keeps here what it has not yet written into its database, and apt then refuses to go on.
+fn refuse_unfinished(root: &Root) -> Result<()> {
+    const UPDATES: &str = "/var/lib/dpkg/updates";
+    let is_update = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    if !root.list(UPDATES).iter().any(is_update) {
+        return Ok(());
+    }
+    let what = format!(
+        "dpkg was interrupted in the target: `{UPDATES}` is not empty; run `dpkg --configure -a` there, then stage again"
+    );
+    Err(Reason::PackageManager.error(what))
+}
+
+fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
+    let scratch = lent.scratch();
+    let preparing = || format!("cannot prepare `{}`", scratch.display());
+    // apt gives up root's rights to fetch, and must then still read its configuration.
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
+    for folder in FOLDERS {
+        fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
+    }
+    fs::write(scratch.join("status"), installed_set(request)?).with_context(preparing)?;
+    let mut configuration = CONFIGURATION.replace("SCRATCH", inside("").trim_end_matches('/'));
+    if !nix::unistd::geteuid().is_root() {
+        // There is no other user in the namespace to become.
+        configuration += "APT::Sandbox::User \"root\";\n";
+    }
+    if let Some(proxy) = request.proxy {
+        configuration += &proxy_lines(proxy)?;
+    }
+    write_private(&scratch.join("apt.conf"), &configuration).with_context(preparing)
+}
+
+/// Adds the vendor's packages to copies of the target's sources and preferences. Says how asking where those are ended
+/// when apt cannot run.
+fn show_vendor(host: &Host, apt: &AptRun, target: &Root, vendor: &str) -> Result<Option<Finished>> {
+    let asked = ["shell", "SOURCES", "Dir::Etc::sourceparts/d", "PINS", "Dir::Etc::preferencesparts/d"];
+    let asked = host.run(&apt.cmd("apt-config").args(asked).captured())?;
+    if why_not(&asked).is_some() {
+        return Ok(Some(asked));
+    }
+    let asked = asked.check(Reason::ResolveFailed, "asking apt where its sources are")?.stdout;
+    let place = |name: &str| {
+        let line = asked.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='"));
+        line.and_then(|line| line.strip_suffix('\'')).unwrap_or_default().to_owned()
+    };
+    let line = format!("deb [trusted=yes] file:{vendor} ./\n");
+    let table = [
+        ("sources", place("SOURCES"), "ofedctl-vendor.list", line.as_str(), "sourceparts"),
+        ("preferences", place("PINS"), "ofedctl-vendor", NO_FOREIGN_DKMS, "preferencesparts"),
+    ];
+    let mut more = String::new();
+    for (name, from, file, text, option) in table {
+        let folder = apt.scratch().join(name);
+        let copying = || format!("cannot copy `{from}`");
+        fs::create_dir_all(&folder).with_context(copying)?;
+        for found in target.list(&from) {
+            let Some(bytes) = target.read(&format!("{from}/{found}"))? else { continue };
+            let is_source = name == "sources";
+            let bytes = if is_source {
+                without_brought(&String::from_utf8_lossy(&bytes)).into_bytes()
+            } else {
+                bytes
+            };
+            fs::write(folder.join(&found), bytes).with_context(copying)?;
+        }
+        fs::write(folder.join(file), text).with_context(copying)?;
+        let _ = writeln!(more, "Dir::Etc::{option} \"{}/\";", inside(name));
+    }
+    let path = apt.scratch().join("apt.conf");
+    let all = fs::read_to_string(&path).context("cannot read apt's configuration")? + &more;
+    fs::write(&path, all).context("cannot write apt's configuration")?;
+    Ok(None)
+}
+
+/// What is not for our own downloader, by its file name: files of the target itself, and what only apt can fetch.
+fn bring(
+    host: &Host,
+    apt: &AptRun,
+    target: &Root,
+    downloads: &[Download],
+) -> Result<HashMap<String, LocalFile>> {
+    let mut local = HashMap::new();
+    let by_apt = has_own_ways(host, apt, target)?;
+    let root = Arc::new(Root::open(target.path())?);
+    let mut left = Vec::new();
+    for download in downloads {
+        if let Some(path) = download.url.strip_prefix("file:") {
+            let path = format!("/{}", path.trim_start_matches('/'));
+            local.insert(download.file.clone(), LocalFile { root: Arc::clone(&root), path });
+        } else if by_apt || !["http://", "https://"].iter().any(|it| download.url.starts_with(it)) {
+            left.push(download);
+        }
+    }
+    if left.is_empty() {
+        return Ok(local);
+    }
+    host.events.info(format!("the target's apt fetches {} packages itself", left.len()));
+    let script = "cd \"$0\" && exec apt-get \"$@\"";
+    let fetch =
+        Cmd::new("/bin/sh").args(["-c", script, &inside("brought")]).args(apt.options.iter().cloned());
+    let fetch = fetch.arg("download").args(left.iter().map(|download| download.name.clone()));
+    let fetch = apt.place(fetch);
+    let fetched = run_watched(host, &fetch, &apt.scratch().join("brought"), "fetching packages")?;
+    fetched.check(Reason::DownloadFailed, "fetching packages with the target's apt")?;
+    let scratch = Arc::new(Root::open(&apt.scratch())?);
+    for name in scratch.list("/brought") {
+        let is_it = |download: &&&Download| file_package(&name).as_deref() == Some(download.name.as_str());
+        if let Some(download) = left.iter().find(is_it) {
+            let path = format!("/brought/{name}");
+            local.insert(download.file.clone(), LocalFile { root: Arc::clone(&scratch), path });
+        }
+    }
+    Ok(local)
+}
+
+/// Whether apt reaches servers in a way that no other program knows.
+fn has_own_ways(host: &Host, apt: &AptRun, target: &Root) -> Result<bool> {
+    let has_logins = target
+        .list("/etc/apt/auth.conf.d")
+        .iter()
+        .any(|name| Path::new(name).extension().is_some_and(|it| it == "conf"))
+        || target.exists("/etc/apt/auth.conf");
+    if has_logins {
+        return Ok(true);
+    }
+    let dump = host.run(&apt.cmd("apt-config").arg("dump").captured())?;
+    let dump = dump.check(Reason::ResolveFailed, "reading apt's configuration")?.stdout.to_lowercase();
+    let is_own = |line: &str| OWN_WAYS.iter().any(|way| line.contains(way)) && !line.ends_with(" \"\";");
+    Ok(dump.lines().filter(|line| line.starts_with("acquire::")).any(is_own))
+}

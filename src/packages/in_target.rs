@@ -1,0 +1,177 @@
+//! The target's own package manager at work in the target, which it can read and cannot change: what every manager
+//! needs for that.
+
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::process::variable;
+use crate::host::run::{Cmd, Finished};
+use crate::host::sandbox::read_only::{NOT_LENT, NOT_RUNNABLE, NOT_THERE, ReadOnlyRoot, SCRATCH};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// How often a manager that reads package sources is asked how far it is.
+const TELL: Duration = Duration::from_secs(5);
+/// Where managers keep what names servers; ports are looked for there, at most so deep.
+const CONFIGURATION: [&str; 7] = [
+    "/etc/apt",
+    "/etc/dnf",
+    "/etc/yum",
+    "/etc/yum.conf",
+    "/etc/yum.repos.d",
+    "/etc/distro.repos.d",
+    "/etc/zypp",
+];
+const DEEPEST: usize = 3;
+/// Proxies as `curl(1)` reads them from the environment; apt and dnf read the same.
+const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy", "NO_PROXY"];
+
+/// How far the target's own programs may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InTarget {
+    /// Whether they may ask the metadata service of the machine they run on.
+    pub metadata: bool,
+}
+
+/// A root that is lent to its own manager, with the folder that takes what it writes.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    place: ReadOnlyRoot,
+    _work: TempDir,
+}
+
+impl Lent {
+    /// Makes the folders.
+    pub(super) fn new(root: &Root, how: InTarget, more: &[&str]) -> Result<Self> {
+        // Not /tmp, which may be memory: indexes have hundreds of megabytes.
+        let work = tempfile::Builder::new().prefix("ofedctl-resolve-").tempdir_in("/var/tmp");
+        let work = work.context("cannot make a folder for the target's package manager")?;
+        let mut ports = ports_named(root);
+        let proxies = PROXIES.iter().filter_map(|name| variable(name));
+        more.iter()
+            .map(|text| (*text).to_owned())
+            .chain(proxies)
+            .for_each(|text| add_ports(&text, &mut ports));
+        let place = ReadOnlyRoot {
+            root: root.path().to_owned(),
+            work: work.path().to_owned(),
+            covers: Vec::new(),
+            views: Vec::new(),
+            ports: ports.into_iter().collect(),
+            metadata: how.metadata,
+        };
+        place.prepare()?;
+        Ok(Self { place, _work: work })
+    }
+
+    /// Where the manager's scratch folder lies on this machine.
+    pub(super) fn scratch(&self) -> PathBuf {
+        self.place.scratch()
+    }
+
+    /// Covers a path of the root with a file or folder of the scratch folder.
+    pub(super) fn cover(&mut self, name: &str, path: &str) {
+        self.place.covers.push((name.to_owned(), path.to_owned()));
+    }
+
+    /// Shows a folder of this machine; returns its path inside.
+    pub(super) fn show(&mut self, folder: &Path, name: &str) -> String {
+        let inside = format!("/run/ofedctl-{name}");
+        self.place.views.push((folder.to_owned(), inside.clone()));
+        inside
+    }
+
+    /// The command, run in the target.
+    pub(super) fn cmd(&self, cmd: Cmd) -> Cmd {
+        let proxies = PROXIES.iter().filter_map(|name| Some((*name, variable(name)?)));
+        proxies.fold(cmd, |cmd, (name, value)| cmd.env(name, value)).reading(self.place.clone())
+    }
+}
+
+/// Runs a command that reads package sources, and says from time to time how far it is.
+pub(super) fn run_watched(host: &Host, cmd: &Cmd, scratch: &Path, doing: &str) -> Result<Finished> {
+    std::thread::scope(|scope| {
+        let (ended, end) = channel::<()>();
+        scope.spawn(move || {
+            while end.recv_timeout(TELL) == Err(RecvTimeoutError::Timeout) {
+                let mib = size_of(scratch) >> 20;
+                host.events.info(format!("{doing}: {mib} MiB so far"));
+            }
+        });
+        let finished = host.run(cmd);
+        drop(ended);
+        finished
+    })
+}
+
+/// Why a manager did not run in its root, so that this machine's stands in; none where it ran.
+pub(super) fn why_not(finished: &Finished) -> Option<&'static str> {
+    match finished.code {
+        NOT_LENT => Some("this system does not let it run there"),
+        NOT_RUNNABLE => Some("it is for another architecture"),
+        NOT_THERE => Some("the target has none that can be asked"),
+        _ => None,
+    }
+}
+
+/// Says that this machine's manager stands in, and why.
+pub(super) fn say_stand_in(host: &Host, manager: &str, finished: &Finished, why: &str) {
+    host.events.warn(format!(
+        "the target's own {manager} cannot resolve in the target, because {why}; {manager} of this machine stands in for it ({})",
+        finished.tail
+    ));
+}
+
+/// The path in the scratch folder, as the manager sees it.
+pub(super) fn inside(name: &str) -> String {
+    format!("{SCRATCH}/{name}")
+}
+
+fn size_of(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.filter_map(|entry| {
+        let metadata = entry.metadata().ok()?;
+        Some(if metadata.is_dir() { size_of(&entry.path()) } else { metadata.len() })
+    });
+    sizes.sum()
+}
+
+/// The ports that the target's package sources and proxies name.
+fn ports_named(root: &Root) -> BTreeSet<u16> {
+    let mut ports = BTreeSet::new();
+    let mut left: Vec<(String, usize)> = CONFIGURATION.iter().map(|path| ((*path).to_owned(), 0)).collect();
+    while let Some((path, depth)) = left.pop() {
+        if root.is_dir(&path) && depth < DEEPEST {
+            left.extend(root.list(&path).into_iter().map(|name| (format!("{path}/{name}"), depth + 1)));
+        } else if let Ok(Some(text)) = root.read_text(&path) {
+            add_ports(&text, &mut ports);
+        }
+    }
+    ports
+}
+
+/// Adds every number that follows a colon, as in `http://host:8080/`.
+fn add_ports(text: &str, ports: &mut BTreeSet<u16>) {
+    for part in text.split(':').skip(1) {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        ports.extend(part[..digits].parse::<u16>().ok().filter(|port| *port > 0));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_sources_and_proxies_are_found_wherever_they_stand() {
+        let mut ports = BTreeSet::new();
+        add_ports(
+            "deb http://h:8082/x y\nAcquire::http::Proxy \"http://p:3129\";\n[::1]:99999 :0 a:",
+            &mut ports,
+        );
+        assert_eq!(ports.into_iter().collect::<Vec<_>>(), [1, 3129, 8082]);
+    }
+}

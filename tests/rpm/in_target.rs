@@ -1,0 +1,95 @@
+//! Staging by the image's own dnf, in the image: its variables, plugins and settings count, and this machine's do not.
+
+use crate::bake::stack;
+use crate::common::image;
+use crate::common::tree::Tree;
+use crate::packages::Repository;
+use crate::roots::ALMA8;
+use nix::mount::{MsFlags, mount};
+
+/// A plugin of the kind that clouds ship: it knows where the repositories are, and the repository files do not. (SUSE's
+/// `susecloud` and Red Hat's `rhui` plugins rewrite addresses like this.)
+const PLUGIN: &str = r#"
+import dnf
+
+class Test(dnf.Plugin):
+    name = "test"
+
+    def config(self):
+        with open("/etc/dnf/plugins/test.conf") as file:
+            address = [line.split("=")[1].strip() for line in file if line.startswith("address")][0]
+        for repo in self.base.repos.iter_enabled():
+            repo.baseurl = [url.replace("http://known-to-the-plugin.invalid", address) for url in repo.baseurl]
+"#;
+
+/// Lays another configuration over this machine's own dnf, for this test alone: it breaks whoever reads it.
+fn poison() -> tempfile::TempDir {
+    let folder = crate::common::scratch();
+    let write = |path: &str, text: &str| {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("dnf.conf", "[main]\nproxy=http://127.0.0.1:9\nexcludepkgs=*\n");
+    write("vars/rltype", "-poison\n");
+    write("plugins/test.conf", "[main]\naddress=http://127.0.0.1:9\n");
+    mount(Some(folder.path()), "/etc/dnf", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    folder
+}
+
+#[test]
+fn variables_that_are_empty_and_plugins_mean_what_they_mean_in_the_image() {
+    let repository = Repository::of(&stack());
+    let root = ALMA8.root();
+    // Stock Rocky has this file, with one empty line.
+    root.write("etc/dnf/vars/rltype", "\n");
+    root.write(
+        "etc/yum.repos.d/rocky.repo",
+        "[baseos]\nname=x\nbaseurl=http://known-to-the-plugin.invalid$rltype/\nenabled=1\ngpgcheck=0\n",
+    );
+    root.write("usr/lib/python3/dist-packages/dnf-plugins/test.py", PLUGIN);
+    root.write(
+        "etc/dnf/plugins/test.conf",
+        &format!("[main]\nenabled=1\naddress={}\n", repository.web.address()),
+    );
+    root.write("etc/ofedctl/config.yaml", "driver: inbox\n");
+    let _poison = poison();
+    let before = Tree::of(root.path());
+    let cache = root.beside("cache");
+    let staged = image::stage(&root, &cache);
+    staged.expect(0, "staged");
+    assert!(
+        staged.stderr.contains("asking the target's dnf") && !staged.stderr.contains("stands in"),
+        "{staged:?}"
+    );
+    assert!(Tree::of(root.path()) == before, "the image was changed");
+    image::bake(&root, &cache).expect(0, "installed");
+}
+
+#[test]
+fn a_repository_inside_the_image_is_read_there_and_its_packages_come_from_there() {
+    let repository = Repository::of(&stack());
+    let root = ALMA8.root();
+    repository.copy_into(&root, "etc/yum.repos.d/local.repo");
+    root.write("etc/ofedctl/config.yaml", "driver: inbox\n");
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    assert!(repository.web.requests().is_empty());
+    image::bake(&root, &cache).expect(0, "installed");
+}
+
+#[test]
+fn packages_that_no_key_vouches_for_are_named_and_recorded_unless_settings_ask_for_more() {
+    let repository = Repository::of(&stack());
+    let root = ALMA8.root();
+    root.write("etc/yum.repos.d/a.repo", &repository.file(""));
+    root.write("etc/ofedctl/config.d/tests.yaml", "driver: inbox\n");
+    let staged = image::stage(&root, &root.beside("cache"));
+    staged.expect(0, "staged");
+    assert!(staged.stderr.contains("no key vouches for the packages of"), "{staged:?}");
+    assert_eq!(staged.json()["bundle"]["config"]["unsigned"].as_array().unwrap().len(), 1, "{staged:?}");
+    root.write("etc/ofedctl/config.d/tests.yaml", "driver: inbox\ntrust: signed\n");
+    let refused = image::stage(&root, &root.beside("cache"));
+    refused.expect(14, "repository-key");
+    assert!(refused.stderr.contains("`trust`"), "{refused:?}");
+}
