@@ -9,11 +9,11 @@ use super::digest::Digest;
 use super::layout;
 use super::progress_io::Pass;
 use super::refs::References;
-use super::remote::signature_tag;
+use super::signature::is_about;
 use crate::host::Host;
 use crate::outcome::{Cause, Reason};
 use anyhow::{Context, Result};
-use oci_spec::image::{ImageIndex, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, MediaType};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Read, Write};
@@ -93,9 +93,12 @@ impl Cache {
     fn index_of(&self, bundles: &[Bundle]) -> Result<ImageIndex> {
         let mut index = layout::read_index(&self.dir)?;
         index.set_media_type(Some(MediaType::ImageIndex));
-        let wanted = |tag: &str| bundles.iter().any(|it| it.tag == tag || signature_tag(&it.digest) == tag);
+        let wanted = |entry: &Descriptor| {
+            let tag = layout::tag_of(entry);
+            bundles.iter().any(|it| it.tag == tag || is_about(self, entry, &it.digest))
+        };
         layout::edit(&mut index, |entries| {
-            entries.retain(|entry| wanted(&layout::tag_of(entry)));
+            entries.retain(wanted);
             entries.sort_by_key(layout::tag_of);
         });
         Ok(index)

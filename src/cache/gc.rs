@@ -1,10 +1,11 @@
 //! Giving space back: blobs nobody refers to, damaged ones when asked, and what killed writers left.
 
+use super::digest::Digest;
 use super::hash::Problem;
 use super::layout;
 use super::partial::{NOTE, PARTIAL};
 use super::refs::{References, is_declared_bundle};
-use super::remote::signature_tag;
+use super::signature::is_about;
 use super::write::Writer;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
@@ -30,14 +31,17 @@ impl Writer<'_> {
         let mut index = layout::read_index(&self.cache.dir)?;
         for tag in tags {
             let before = index.manifests().len();
-            // A signature of what is gone serves nobody.
-            let gone = index.manifests().iter().find(|entry| layout::tag_of(entry) == *tag);
-            let signature = gone.and_then(|entry| layout::digest_of(entry).ok()).map(|it| signature_tag(&it));
+            let named = |entry: &&Descriptor| layout::tag_of(entry) == *tag;
+            let gone = index.manifests().iter().find(named).and_then(|it| layout::digest_of(it).ok());
             layout::edit(&mut index, |entries| {
-                entries.retain(|entry| {
-                    let own = layout::tag_of(entry);
-                    own != *tag && Some(own) != signature
-                });
+                entries.retain(|entry| layout::tag_of(entry) != *tag);
+                // A signature of what is gone serves nobody; what has another tag is not gone.
+                let is_gone = |digest: &Digest| {
+                    !entries.iter().any(|entry| layout::digest_of(entry).is_ok_and(|it| it == *digest))
+                };
+                if let Some(gone) = gone.filter(is_gone) {
+                    entries.retain(|entry| !is_about(&self.cache, entry, &gone));
+                }
             });
             if index.manifests().len() == before {
                 let dir = self.cache.dir.display();

@@ -10,13 +10,12 @@ use super::layout::{self, MAX_DOCUMENT_BYTES};
 use super::progress_io::Pass;
 use super::read::Found;
 use super::refs::{MAX_BYTES_OF_DOCUMENTS, References, Referred, too_many};
-use super::remote::signature_tag;
+use super::signature::{is_about, may_be_signature};
 use super::write::Writer;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::ImageIndex;
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 use tar::EntryType;
@@ -156,7 +155,7 @@ impl Writer<'_> {
                 Found::Bundle(bundle) => *bundle,
                 Found::Strange(error) => return Err(error),
                 Found::Foreign => {
-                    signatures.extend(is_signature(&layout::tag_of(entry)).then(|| entry.clone()));
+                    signatures.extend(may_be_signature(&self.cache, entry).then(|| entry.clone()));
                     continue;
                 }
             };
@@ -177,8 +176,7 @@ impl Writer<'_> {
             return Err(Reason::CacheMissing.error("it holds no bundle"));
         }
         // Those of bundles that came along, when their own blobs did.
-        let ours: BTreeSet<String> = bundles.iter().map(|bundle| signature_tag(&bundle.digest)).collect();
-        signatures.retain(|entry| ours.contains(&layout::tag_of(entry)));
+        signatures.retain(|entry| bundles.iter().any(|bundle| is_about(&self.cache, entry, &bundle.digest)));
         for entry in signatures {
             let whole = References::of(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
             let there = |(digest, blob): (&Digest, &Referred)| self.cache.size_of(digest) == Some(blob.size);
@@ -226,10 +224,6 @@ impl Incoming {
         }
         is_there || size > WORTH_A_REQUEST
     }
-}
-
-fn is_signature(tag: &str) -> bool {
-    tag.strip_prefix("sha256-").is_some_and(|rest| rest.strip_suffix(".sig").is_some())
 }
 
 fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {

@@ -39,7 +39,7 @@ pub use gc::Freed;
 pub use hash::Problem;
 pub use import::Imported;
 pub use partial::Partial;
-pub use signature::Key;
+pub use signature::{Key, PrivateKey, Signed};
 pub use write::Writer;
 
 use crate::outcome::{Cause, Reason};

@@ -3,7 +3,7 @@
 use super::answer::{Answer, Call, outcome_json, to_json};
 use super::args::pairs;
 use crate::cache::remote::{is_address, is_in_registry};
-use crate::cache::{Bundle, Cache, Imported, Writer};
+use crate::cache::{Bundle, Cache, Imported, PrivateKey, Writer};
 use crate::config;
 use crate::host::Host;
 use crate::outcome::{Cause, Outcome, Reason};
@@ -68,6 +68,16 @@ pub(super) enum CacheVerb {
         #[command(flatten)]
         settings: SetArgs,
     },
+    /// Sign a bundle with a private key, as `cosign sign --key` does; `push` takes the signature
+    /// along
+    Sign {
+        /// The key: ECDSA P-256, in PEM, not encrypted
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The bundle; needed when the cache holds several
+        #[arg(long, value_name = "TAG")]
+        bundle: Option<String>,
+    },
     /// Remove what no bundle needs
     Gc {
         /// Remove damaged files too, so that `stage` fetches them again
@@ -112,6 +122,11 @@ pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
             let settings = settings.load(&host)?;
             let host = host.within(Duration::from_secs(settings.deadline));
             pull(&mut writer(&host, &Cache::open_or_create(&args.cache)?)?, from, &settings)
+        }
+        CacheVerb::Sign { key, bundle } => {
+            let (cache, key) = (Cache::open(&args.cache)?, PrivateKey::read(key)?);
+            let bundle = chosen(&cache, bundle.as_deref())?;
+            sign(&mut writer(&host, &cache)?, &bundle, &key)
         }
         CacheVerb::Gc { damaged, remove } => {
             gc(&mut writer(&host, &Cache::open(&args.cache)?)?, *damaged, remove)
@@ -202,7 +217,7 @@ fn imported_answer(imported: &Imported) -> Result<Answer> {
     Ok(Answer::listed(text, json))
 }
 
-/// The bundle to push: the one named, or the only one.
+/// The bundle to push or sign: the one named, or the only one.
 fn chosen(cache: &Cache, tag: Option<&str>) -> Result<Bundle> {
     let dir = cache.dir().display();
     let mut all = cache.bundles()?;
@@ -248,6 +263,13 @@ fn pull(writer: &mut Writer, from: &str, settings: &Settings) -> Result<Answer> 
         pulled.bundle.tag, pulled.bundle.digest, pulled.new_blobs, pulled.new_bytes
     );
     Ok(Answer::listed(text, json!({"schema_version": 1, "pulled": to_json(&pulled)?})))
+}
+
+fn sign(writer: &mut Writer, bundle: &Bundle, key: &PrivateKey) -> Result<Answer> {
+    let signed = writer.sign(bundle, key)?;
+    let word = if signed.is_new { "signed" } else { "signed before by this key" };
+    let text = format!("{}\n{}\n{word}\n", bundle.tag, bundle.digest);
+    Ok(Answer::listed(text, json!({"schema_version": 1, "signed": to_json(&signed)?})))
 }
 
 fn gc(writer: &mut Writer, damaged: bool, remove: &[String]) -> Result<Answer> {

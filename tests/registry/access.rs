@@ -188,3 +188,34 @@ fn the_refresh_token_of_az_acr_login_is_exchanged() {
     assert!(!pulled.stderr.contains("long-token"));
     assert!(Path::new(&lab.path("copy")).exists());
 }
+
+/// `podman login` writes to `$XDG_RUNTIME_DIR/containers/auth.json` or where `REGISTRY_AUTH_FILE` says, and a login may
+/// be for a part of a registry (containers/podman-py 553; containers-auth.json(5)).
+#[test]
+fn logins_of_podman_are_found_where_it_leaves_them() {
+    let (lab, registry) = (Lab::new(), Registry::with_password());
+    let place = registry.place("team/ib:bundle");
+    let write = |name: &str, of: &str, auth: &str| {
+        let file = lab.path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, format!(r#"{{"auths":{{"{of}":{{"auth":"{auth}"}}}}}}"#)).unwrap();
+        file
+    };
+    let cache = lab.cache().display().to_string();
+    let push = |variables: &[(&str, &Path)]| {
+        let mut push = super::program::program(&["cache", "push", &place, "--json", "--cache", &cache]);
+        push.env("HOME", lab.path("home")).envs(variables.iter().copied());
+        super::program::finish(push)
+    };
+    let nobody = push(&[]);
+    nobody.expect(14, "access-denied");
+    // me:secret, for the team's part alone; what Docker has for all of the registry is wrong.
+    write("run/containers/auth.json", &format!("{}/team", registry.host()), "bWU6c2VjcmV0");
+    write("home/.docker/config.json", &registry.host(), "bWU6d3Jvbmc=");
+    push(&[]).expect(14, "access-denied");
+    push(&[("XDG_RUNTIME_DIR", &lab.path("run"))]).json();
+    let named = write("elsewhere.json", &registry.host(), "bWU6c2VjcmV0");
+    push(&[("REGISTRY_AUTH_FILE", &named)]).json();
+    let refused = push(&[("REGISTRY_AUTH_FILE", &lab.path("none")), ("XDG_RUNTIME_DIR", &lab.path("run"))]);
+    refused.expect(14, "access-denied");
+}

@@ -8,10 +8,12 @@ mod common;
 mod copies;
 mod doors;
 mod herd;
+mod sigstore;
 mod troubles;
 mod trust;
 
 use common::program::{self, Ran};
+use common::sha256;
 use ofedctl::cache::{APT_INDEX_TYPE, Blob, Bundle, BundleFile, Cache, DEB_TYPE};
 use ofedctl::events::Events;
 use ofedctl::host::Host;

@@ -1,14 +1,14 @@
 //! Signatures in the format of `cosign sign --key`. cosign itself is in no archive these tests install from, so openssl
 //! signs, and the manifest around it is written as cosign's signature specification says.
 
+use super::common::need::need;
 use super::common::registry::Registry;
-use super::common::{need::need, sha256};
-use super::{Lab, files, skopeo};
+use super::{Lab, files, sha256, skopeo};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn openssl(folder: &Path, arguments: &str) {
+pub(super) fn openssl(folder: &Path, arguments: &str) {
     need(&["openssl"]);
     let made = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
     assert!(made.status.success(), "openssl {arguments}: {made:?}");
@@ -23,6 +23,10 @@ pub(super) fn keys(lab: &Lab, name: &str) -> PathBuf {
 
 /// What cosign pushes beside a manifest, as a layout in this folder; returns its tag.
 fn sign(lab: &Lab, key: &str, signed: &str) -> String {
+    sign_as(lab, key, signed, "cosign container image signature")
+}
+
+fn sign_as(lab: &Lab, key: &str, signed: &str, kind: &str) -> String {
     let folder = lab.path("signature");
     let _ = std::fs::remove_dir_all(&folder);
     let blobs = folder.join("blobs/sha256");
@@ -33,7 +37,7 @@ fn sign(lab: &Lab, key: &str, signed: &str) -> String {
         json!({"mediaType": kind, "size": bytes.len(), "digest": format!("sha256:{digest}")})
     };
     let payload = json!({"critical": {"identity": {"docker-reference": "registry.example/ib"},
-        "image": {"docker-manifest-digest": signed}, "type": "cosign container image signature"}, "optional": null});
+        "image": {"docker-manifest-digest": signed}, "type": kind}, "optional": null});
     std::fs::write(lab.path("payload"), payload.to_string()).unwrap();
     openssl(lab.dir.path(), &format!("dgst -sha256 -sign {key}.key -out payload.sig payload"));
     openssl(lab.dir.path(), "base64 -A -in payload.sig -out payload.b64");
@@ -81,10 +85,13 @@ fn with_a_key_only_what_it_signed_comes_in() {
     refused("has no signature");
     keys(&lab, "other");
     attach(&lab, &registry, &sign(&lab, "other", &digest));
-    refused("none of the 1 signatures");
+    refused("the one signature");
     // A good signature, but of something else.
     attach(&lab, &registry, &sign(&lab, "mine", &format!("sha256:{}", "0".repeat(64))));
-    refused("none of the 1 signatures");
+    refused("the key that is set signed another digest, `sha256:0000");
+    // What is no signature of an image, by its own words.
+    attach(&lab, &registry, &sign_as(&lab, "mine", &digest, "atomic container signature"));
+    refused("is no signature, but `atomic container signature`");
     attach(&lab, &registry, &sign(&lab, "mine", &digest));
     lab.pull(&place, &lab.path("copy"), &["--set", &key]).json();
     // The signature is in the copy: it needs no registry to be checked again, and goes where the bundle goes.

@@ -7,7 +7,6 @@ mod push;
 pub use pull::Pulled;
 pub use push::Pushed;
 
-use super::digest::Digest;
 use crate::host::registry;
 
 /// Whether a cache is not a path of this machine.
@@ -23,9 +22,4 @@ pub fn is_in_registry(cache: &str) -> bool {
 /// Whether a cache is the address of an archive.
 pub fn is_address(cache: &str) -> bool {
     cache.starts_with("https://") || cache.starts_with("http://")
-}
-
-/// Where `cosign` keeps the signatures of a manifest (its signature specification, "tag-based discovery").
-pub(super) fn signature_tag(manifest: &Digest) -> String {
-    format!("sha256-{}.sig", manifest.hex())
 }

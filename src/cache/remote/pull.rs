@@ -1,6 +1,5 @@
 //! A bundle out of a registry, bit by bit the one that was pushed.
 
-use super::signature_tag;
 use crate::cache::blob::Blob;
 use crate::cache::bundle::{BUNDLE_TYPE, Bundle};
 use crate::cache::digest::Digest;
@@ -8,7 +7,7 @@ use crate::cache::document;
 use crate::cache::download::{Source, Wanted};
 use crate::cache::layout;
 use crate::cache::read::Found;
-use crate::cache::signature::Key;
+use crate::cache::signature::{Key, MAX_REFERRERS, may_sign, signature_tag};
 use crate::cache::write::Writer;
 use crate::host::download::alternatives;
 use crate::host::http::Client;
@@ -16,7 +15,7 @@ use crate::host::registry::{Access, Registry};
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
-use oci_spec::image::{Descriptor, ImageManifest, MediaType};
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
@@ -63,8 +62,9 @@ impl Writer<'_> {
         let (digest, bytes) = self.manifest_of(registry, &client)?;
         let manifest = bundle_manifest(&digest, &bytes)?;
         // The key decides before anything larger moves.
-        if let Some(key) = key.filter(|key| key.check(&self.cache, &digest).is_err()) {
-            self.pull_signature(registry, &client, &digest)?;
+        if let Some(key) = key {
+            self.put(&bytes)?;
+            self.pull_signatures(registry, &client, &digest, key)?;
             key.check(&self.cache, &digest)?;
         }
         let mut missing = self.missing(registry, &manifest)?;
@@ -85,7 +85,7 @@ impl Writer<'_> {
             // One that is here under a name needs no second one.
             None => self.tag_of(&digest)?.unwrap_or_else(|| digest.hex()[..12].to_owned()),
         };
-        let entry = entry(&blob, &tag, Some(BUNDLE_TYPE))?;
+        let entry = entry(&blob, Some(&tag), Some(BUNDLE_TYPE))?;
         let bundle = match self.cache.find(&entry)? {
             Found::Bundle(bundle) => *bundle,
             Found::Strange(error) => return Err(error),
@@ -126,15 +126,61 @@ impl Writer<'_> {
         Ok(entries.find(same).map(layout::tag_of))
     }
 
-    /// Brings in the signatures of a manifest, if there are any.
-    fn pull_signature(&mut self, registry: &Registry, client: &Client, digest: &Digest) -> Result<()> {
+    /// Brings in the signatures of a manifest, if there are any, until one is by the key.
+    fn pull_signatures(
+        &mut self,
+        registry: &Registry,
+        client: &Client,
+        digest: &Digest,
+        key: &Key,
+    ) -> Result<()> {
+        if key.check(&self.cache, digest).is_ok() {
+            return Ok(());
+        }
         let tag = signature_tag(digest);
-        let Some(bytes) = registry.manifest(self.host, client, &tag)? else { return Ok(()) };
-        let manifest: ImageManifest = layout::parse(&bytes, &tag)?;
+        if let Some(bytes) = registry.manifest(self.host, client, &tag)? {
+            self.pull_signature(registry, digest, &bytes, Some(&tag))?;
+        }
+        if key.check(&self.cache, digest).is_ok() {
+            return Ok(());
+        }
+        let (Some(list), _) = registry.referrers(self.host, client, &digest.to_string())? else {
+            return Ok(());
+        };
+        let list: ImageIndex = layout::parse(&list, &format!("what is about {digest}"))?;
+        for entry in list.manifests().iter().take(MAX_REFERRERS) {
+            let Ok(name) = layout::digest_of(entry) else { continue };
+            let bytes = registry.manifest(self.host, client, &name.to_string())?;
+            let Some(bytes) = bytes.filter(|bytes| Digest::of(bytes) == name) else { continue };
+            self.pull_signature(registry, digest, &bytes, None)?;
+            if key.check(&self.cache, digest).is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings in one manifest with signatures. What is none, or too large for one, is passed over: anybody who may
+    /// write to the registry may say something about a bundle.
+    fn pull_signature(
+        &mut self,
+        registry: &Registry,
+        about: &Digest,
+        bytes: &[u8],
+        tag: Option<&str>,
+    ) -> Result<()> {
+        let Ok(manifest) = serde_json::from_slice::<ImageManifest>(bytes) else { return Ok(()) };
+        let subject = manifest.subject().as_ref().and_then(|it| layout::digest_of(it).ok());
+        let is_large = |it: &Descriptor| it.size() > layout::MAX_DOCUMENT_BYTES;
+        let is_none = tag.is_none() && (subject != Some(*about) || !manifest.layers().iter().any(may_sign));
+        if is_none || is_large(manifest.config()) || manifest.layers().iter().any(is_large) {
+            return Ok(());
+        }
         let missing = self.missing(registry, &manifest)?;
         self.download_all(registry.way(), missing)?;
-        let blob = self.put(&bytes)?;
-        self.merge(vec![entry(&blob, &tag, None)?])
+        let blob = self.put(bytes)?;
+        let kind = manifest.artifact_type().as_ref().map(ToString::to_string);
+        self.merge(vec![entry(&blob, tag, kind.as_deref())?])
     }
 
     /// What a manifest refers to and the cache lacks.
@@ -172,9 +218,9 @@ fn no_bundle(digest: &Digest) -> anyhow::Error {
 }
 
 /// The index entry of a manifest; the same that publishing it here makes.
-fn entry(blob: &Blob, tag: &str, kind: Option<&str>) -> Result<Descriptor> {
+fn entry(blob: &Blob, tag: Option<&str>, kind: Option<&str>) -> Result<Descriptor> {
     let mut entry = document::descriptor(MediaType::ImageManifest, blob)?;
     entry.set_artifact_type(kind.map(MediaType::from));
-    entry.set_annotations(Some(HashMap::from([(layout::TAG.to_owned(), tag.to_owned())])));
+    entry.set_annotations(tag.map(|tag| HashMap::from([(layout::TAG.to_owned(), tag.to_owned())])));
     Ok(entry)
 }

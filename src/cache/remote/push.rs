@@ -1,17 +1,17 @@
 //! A bundle into a registry: blobs it has already do not move, and those another repository has are taken over there.
 
-use super::signature_tag;
 use crate::cache::Cache;
 use crate::cache::blob::{Blob, BlobReader};
 use crate::cache::bundle::Bundle;
 use crate::cache::digest::Digest;
 use crate::cache::layout;
 use crate::host::Host;
+use crate::host::http::Client;
 use crate::host::registry::{Access, Push, Registry};
 use crate::outcome::{Carried, Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::{Result, anyhow};
-use oci_spec::image::ImageManifest;
+use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Serialize;
 use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,7 +73,7 @@ impl Cache {
         let push = Push::to(&registry, host)?;
         let digest = bundle.digest.to_string();
         self.push_manifest(&push, &bundle.digest, registry.tag().unwrap_or(&digest))?;
-        self.push_signature(host, &registry, &push, &bundle.digest)?;
+        self.push_signatures(host, &registry, &push, &bundle.digest)?;
         let place = registry.address();
         let place = place.split('@').next().unwrap_or_default();
         let name = registry.tag().and_then(|tag| place.strip_suffix(&format!(":{tag}"))).unwrap_or(place);
@@ -156,19 +156,55 @@ impl Cache {
 
     fn push_manifest(&self, push: &Push, digest: &Digest, name: &str) -> Result<()> {
         let bytes = self.document(digest)?;
-        push.manifest(name, oci_spec::image::MediaType::ImageManifest.as_ref(), &bytes)
+        push.manifest(name, MediaType::ImageManifest.as_ref(), &bytes)
     }
 
     /// What `cosign` has signed stays signed.
-    fn push_signature(&self, host: &Host, registry: &Registry, push: &Push, bundle: &Digest) -> Result<()> {
-        let tag = signature_tag(bundle);
-        let Some(digest) = self.manifest_tagged(&tag)? else { return Ok(()) };
-        let manifest: ImageManifest = layout::parse(&self.document(&digest)?, &tag)?;
-        let described = std::iter::once(manifest.config()).chain(manifest.layers());
-        let blobs = described.map(|it| Ok(Blob { digest: layout::digest_of(it)?, size: it.size() }));
-        self.push_blobs(host, registry, blobs.collect::<Result<_>>()?)?;
-        self.push_manifest(push, &digest, &tag)
+    fn push_signatures(&self, host: &Host, registry: &Registry, push: &Push, bundle: &Digest) -> Result<()> {
+        let mut referrers = Vec::new();
+        for entry in self.about(bundle)? {
+            let (tag, digest) = (layout::tag_of(&entry), layout::digest_of(&entry)?);
+            let manifest: ImageManifest = layout::parse(&self.document(&digest)?, &tag)?;
+            let described = std::iter::once(manifest.config()).chain(manifest.layers());
+            let blobs = described.map(|it| Ok(Blob { digest: layout::digest_of(it)?, size: it.size() }));
+            self.push_blobs(host, registry, blobs.collect::<Result<_>>()?)?;
+            self.push_manifest(push, &digest, &tag)?;
+            if manifest.subject().is_some() {
+                let mut entry = entry;
+                entry.set_artifact_type(manifest.artifact_type().clone());
+                entry.set_annotations(manifest.annotations().clone());
+                referrers.push(entry);
+            }
+        }
+        if referrers.is_empty() { Ok(()) } else { list(host, registry, push, bundle, referrers) }
     }
+}
+
+/// Where a registry does not list by itself what is about a manifest, a tag stands for the list (distribution
+/// specification 1.1, "Pushing Manifests with Subject").
+fn list(
+    host: &Host,
+    registry: &Registry,
+    push: &Push,
+    bundle: &Digest,
+    referrers: Vec<Descriptor>,
+) -> Result<()> {
+    let digest = bundle.to_string();
+    let (there, by_itself) = registry.referrers(host, &Client::new(registry.way())?, &digest)?;
+    if by_itself {
+        return Ok(());
+    }
+    let mut index = match there {
+        Some(bytes) => layout::parse(&bytes, &digest)?,
+        None => ImageIndex::default(),
+    };
+    index.set_media_type(Some(MediaType::ImageIndex));
+    layout::edit(&mut index, |entries| {
+        let new = referrers.into_iter().filter(|it| entries.iter().all(|old| old.digest() != it.digest()));
+        let new: Vec<Descriptor> = new.collect();
+        entries.extend(new);
+    });
+    push.manifest(&digest.replace(':', "-"), MediaType::ImageIndex.as_ref(), &layout::canonical(&index)?)
 }
 
 #[derive(Clone, Copy)]

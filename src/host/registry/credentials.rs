@@ -1,13 +1,14 @@
-//! Who one is to a registry: what `docker login`, `podman login`, `oras login` or `az acr login` have left in a file of
-//! Docker's form, or the credential helper it names.
+//! Who one is to a registry: what `docker login`, `podman login`, `oras login` or `az acr login` have left, or the
+//! credential helper that a login names. The crate `docker_credential` reads the files and asks the helpers; what is
+//! said here is only where the files lie (`containers-auth.json(5)`), because as root and without `XDG_RUNTIME_DIR` it
+//! would not look where podman writes.
 
-use crate::outcome::{Reason, WithReason};
-use anyhow::{Context, Result};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use std::collections::BTreeMap;
+use crate::host::variable;
+use crate::outcome::{Cause, Reason, WithCause};
+use anyhow::Result;
+use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Who one is.
@@ -31,110 +32,101 @@ impl fmt::Debug for Credentials {
     }
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct Config {
-    auths: BTreeMap<String, Entry>,
-    cred_helpers: BTreeMap<String, String>,
-    creds_store: Option<String>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Entry {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Helped {
-    username: String,
-    secret: String,
-}
-
 impl Credentials {
-    /// Looks into the file the settings name, or into Docker's own where it is.
-    pub(super) fn find(registry: &str, file: Option<&str>) -> Result<Self> {
-        let text = match file {
-            Some(file) => Some((file.into(), crate::host::read_here(Path::new(file))?)),
-            None => usual_file().and_then(|path| Some((path.clone(), std::fs::read_to_string(path).ok()?))),
-        };
-        let Some((path, text)): Option<(PathBuf, String)> = text else { return Ok(Self::Anonymous) };
-        // What is wrong with it is not repeated: it is made of secrets.
-        let config: Config = serde_json::from_str(&text).map_err(|_| {
-            Reason::BadSettings.error(format!("`{}` is not a file of registry credentials", path.display()))
-        })?;
-        let helper = config.cred_helpers.get(registry).or(config.creds_store.as_ref());
-        let Some(entry) = config.auths.iter().find(|(name, _)| is_of(name, registry)).map(|(_, entry)| entry)
-        else {
-            return helper.map_or(Ok(Self::Anonymous), |helper| ask_helper(helper, registry));
-        };
-        match entry.read() {
-            Some(found) => Ok(found),
-            // `docker login` leaves an empty entry where a helper keeps the secret.
-            None => match helper {
-                Some(helper) => ask_helper(helper, registry),
-                None => Err(Reason::BadSettings
-                    .error(format!("`{}` has no usable credentials for `{registry}`", path.display()))),
-            },
+    /// Looks into the file the settings name, and into no other then; else into each place where a login may be, and
+    /// takes the first that has one for this repository.
+    pub(super) fn find(registry: &str, repository: &str, file: Option<&str>) -> Result<Self> {
+        if let Some(file) = file {
+            return in_file(Path::new(file), registry, repository);
         }
+        for place in places(variable) {
+            // What is not there or not for us to read is no login of ours.
+            if !place.is_file() || File::open(&place).is_err() {
+                continue;
+            }
+            match in_file(&place, registry, repository)? {
+                Self::Anonymous => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Self::Anonymous)
     }
 }
 
-impl Entry {
-    fn read(&self) -> Option<Credentials> {
-        if !self.identitytoken.is_empty() {
-            return Some(Credentials::Identity(self.identitytoken.clone()));
-        }
-        if !self.username.is_empty() {
-            return Some(Credentials::Basic(self.username.clone(), self.password.clone()));
-        }
-        let decoded = String::from_utf8(STANDARD.decode(self.auth.trim()).ok()?).ok()?;
-        let (user, password) = decoded.split_once(':')?;
-        Some(Credentials::Basic(user.to_owned(), password.trim_end_matches('\0').to_owned()))
+/// The files of logins in the order in which they count. A variable that names one file ends the search for others, as
+/// it does for podman, buildah and skopeo.
+fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
+    let folder = |name: &str| variable(name).map(PathBuf::from);
+    if let Some(file) = folder("REGISTRY_AUTH_FILE") {
+        return vec![file];
     }
-}
-
-/// Files name registries with or without a scheme and a path, as in `https://index.docker.io/v1/`.
-fn is_of(name: &str, registry: &str) -> bool {
-    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://")).unwrap_or(name);
-    name.split('/').next() == Some(registry)
-}
-
-fn usual_file() -> Option<PathBuf> {
-    let folder = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     // Agents and cloud-init run as root without a home.
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".docker");
-    Some(folder.unwrap_or_else(home).join("config.json")).filter(|path| path.is_file())
+    let home = folder("HOME").unwrap_or_else(|| "/root".into());
+    let uid = nix::unistd::Uid::effective();
+    let podman = "containers/auth.json";
+    let mut places: Vec<PathBuf> = folder("DOCKER_CONFIG").iter().map(|it| it.join("config.json")).collect();
+    places.extend(folder("XDG_RUNTIME_DIR").map(|it| it.join(podman)));
+    places.push(Path::new("/run/containers").join(uid.to_string()).join("auth.json"));
+    places.push(folder("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")).join(podman));
+    places.push(home.join(".docker/config.json"));
+    places
 }
 
-/// Asks `docker-credential-NAME get`, which takes the registry on its standard input and prints JSON.
-fn ask_helper(name: &str, registry: &str) -> Result<Credentials> {
-    let doing = || format!("asking the credential helper `{}` for `{registry}`", name.escape_default());
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(Reason::BadSettings.error(doing()));
-    }
-    let answer =
-        duct::cmd!(format!("docker-credential-{name}"), "get").stdin_bytes(registry).stderr_capture();
-    let answer = answer.stdout_capture().unchecked().run().with_reason(Reason::ToolMissing, doing)?;
-    if !answer.status.success() {
-        let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-        if said.contains("credentials not found") {
-            return Ok(Credentials::Anonymous);
+fn in_file(path: &Path, registry: &str, repository: &str) -> Result<Credentials> {
+    // A login may be for a part of a registry: the longest name counts (`containers-auth.json(5)`).
+    let whole = format!("{registry}/{repository}");
+    let names = whole.match_indices('/').map(|(end, _)| &whole[..end]).chain([whole.as_str()]);
+    for name in names.collect::<Vec<_>>().into_iter().rev() {
+        let file = File::open(path)
+            .with_cause(Cause::FileUnreadable, || format!("cannot read `{}`", path.display()))?;
+        match get_credential_from_reader(file, name) {
+            Ok(DockerCredential::IdentityToken(token)) if token.is_empty() => {}
+            Ok(DockerCredential::IdentityToken(token)) => return Ok(Credentials::Identity(token)),
+            Ok(DockerCredential::UsernamePassword(user, password)) => {
+                // Docker pads what it encodes.
+                let password = password.trim_end_matches('\0').to_owned();
+                return Ok(Credentials::Basic(user, password));
+            }
+            // Helpers know registries, not what is in them.
+            Err(CredentialRetrievalError::HelperFailure { .. }) if name != registry => {}
+            Err(error) => not_found(error, path, name)?,
         }
-        return Err(Reason::AccessDenied.error(format!("{}: {said}", doing())));
     }
-    let helped: Helped = serde_json::from_slice(&answer.stdout)
-        .map_err(|_| Reason::AccessDenied.error("it printed no credentials"))
-        .with_context(doing)?;
-    // The helpers' own protocol: a token that gives tokens comes under this name.
-    if helped.username == "<token>" {
-        return Ok(Credentials::Identity(helped.secret));
-    }
-    Ok(Credentials::Basic(helped.username, helped.secret))
+    Ok(Credentials::Anonymous)
+}
+
+/// Passes over that there is nothing for a name. Files are made of secrets: what is wrong with one is not repeated.
+fn not_found(error: CredentialRetrievalError, path: &Path, name: &str) -> Result<()> {
+    use CredentialRetrievalError as E;
+    let path = path.display();
+    let (reason, what) = match error {
+        E::NoCredentialConfigured | E::ConfigNotFound => return Ok(()),
+        // The helpers' own words for it.
+        E::HelperFailure { stdout, stderr, .. }
+            if [&stdout, &stderr].iter().any(|said| said.contains("credentials not found")) =>
+        {
+            return Ok(());
+        }
+        E::HelperFailure { helper, stderr, .. } => {
+            let said = stderr.trim().escape_default().to_string();
+            (Reason::AccessDenied, format!("asking the credential helper `{helper}` for `{name}`: {said}"))
+        }
+        E::HelperCommunicationError => (
+            Reason::ToolMissing,
+            format!("the credential helper that `{path}` names for `{name}` cannot be run"),
+        ),
+        E::MalformedHelperResponse => (
+            Reason::AccessDenied,
+            format!("the credential helper that `{path}` names for `{name}` printed no credentials"),
+        ),
+        E::ConfigReadError => {
+            (Reason::BadSettings, format!("`{path}` is not a file of registry credentials"))
+        }
+        E::CredentialDecodingError | E::CredentialMismatchError => {
+            (Reason::BadSettings, format!("`{path}` has no usable credentials for `{name}`"))
+        }
+    };
+    Err(reason.error(what))
 }
 
 #[cfg(test)]
@@ -145,12 +137,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("auth.json");
         std::fs::write(&file, text).unwrap();
-        Credentials::find("registry.example", file.to_str())
+        Credentials::find("registry.example", "team/ib", file.to_str())
+    }
+
+    fn basic() -> Credentials {
+        Credentials::Basic("me".into(), "pass:word".into())
     }
 
     #[test]
     fn every_form_a_login_leaves_is_read() {
-        let basic = || Credentials::Basic("me".into(), "pass:word".into());
         for (text, wanted) in [
             (r#"{"auths":{"registry.example":{"auth":"bWU6cGFzczp3b3Jk"}}}"#, basic()),
             (r#"{"auths":{"https://registry.example/v2/":{"auth":"bWU6cGFzczp3b3Jk"}}}"#, basic()),
@@ -167,6 +162,17 @@ mod tests {
     }
 
     #[test]
+    fn a_login_for_a_part_of_a_registry_counts_before_one_for_all_of_it() {
+        let other = r#""registry.example":{"auth":"YTpi"}"#;
+        for part in ["registry.example/team", "registry.example/team/ib"] {
+            let text = format!(r#"{{"auths":{{{other},"{part}":{{"auth":"bWU6cGFzczp3b3Jk"}}}}}}"#);
+            assert_eq!(find(&text).unwrap(), basic(), "{part}");
+        }
+        let elsewhere = r#"{"auths":{"registry.example/te":{"auth":"bWU6cGFzczp3b3Jk"}}}"#;
+        assert_eq!(find(elsewhere).unwrap(), Credentials::Anonymous);
+    }
+
+    #[test]
     fn a_broken_file_is_refused_without_repeating_it() {
         for text in
             ["secret", r#"{"auths":{"registry.example":{"auth":"secret!"}}}"#, r#"{"auths":"secret"}"#]
@@ -178,8 +184,33 @@ mod tests {
     }
 
     #[test]
-    fn a_helper_is_a_program_and_never_a_path() {
-        let error = find(r#"{"credsStore":"../../bin/sh -c x"}"#).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadSettings);
+    fn a_helper_that_is_not_there_is_said_to_be_missing() {
+        let error = find(r#"{"credsStore":"no-such-helper"}"#).unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::ToolMissing, "{error:#}");
+    }
+
+    #[test]
+    fn logins_are_looked_for_where_podman_and_docker_leave_them() {
+        let with = |set: &[(&str, &str)]| {
+            let found =
+                places(|name| set.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()));
+            found.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        let run = format!("/run/containers/{}/auth.json", nix::unistd::Uid::effective());
+        assert_eq!(
+            with(&[("HOME", "/h")]),
+            [&run, "/h/.config/containers/auth.json", "/h/.docker/config.json"]
+        );
+        assert_eq!(with(&[("REGISTRY_AUTH_FILE", "/a"), ("DOCKER_CONFIG", "/d")]), ["/a"]);
+        assert_eq!(
+            with(&[("XDG_RUNTIME_DIR", "/run/user/7"), ("HOME", "/h"), ("DOCKER_CONFIG", "/d")]),
+            [
+                "/d/config.json",
+                "/run/user/7/containers/auth.json",
+                &run,
+                "/h/.config/containers/auth.json",
+                "/h/.docker/config.json"
+            ]
+        );
     }
 }

@@ -23,6 +23,8 @@ use std::sync::Mutex;
 pub const SCHEME: &str = "oci://";
 /// Manifests of bundles and of signatures.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Lists of manifests: those that are about another one.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Larger manifests need not be taken by any registry (OCI distribution specification, "Pushing Manifests").
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
@@ -66,7 +68,7 @@ impl<'s> Registry<'s> {
         let reference = parse(address)?;
         let host = reference.registry();
         let is_plain = may_be_plain(host, &settings.plain_http);
-        let credentials = Credentials::find(host, settings.registry_auth.as_deref())?;
+        let credentials = Credentials::find(host, reference.repository(), settings.registry_auth.as_deref())?;
         // The rules for mirrors are about addresses of files; those of registries have been applied already.
         let way = NetworkOptions { mirrors: &[], ..NetworkOptions::of(settings) };
         Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
@@ -106,8 +108,28 @@ impl<'s> Registry<'s> {
 
     /// A manifest by its tag or digest; none when there is none.
     pub fn manifest(&self, host: &Host, client: &Client, name: &str) -> Result<Option<Vec<u8>>> {
-        let stream = Stream::new(host, client, self.way, &self.url("manifests", name), None)?
-            .with_header(ACCEPT, HeaderValue::from_static(MANIFEST))
+        self.small(host, client, &self.url("manifests", name), MANIFEST)
+    }
+
+    /// The list of manifests that are about this one: from the registry itself, or where it keeps no such lists from
+    /// the tag that stands for one. None when there is neither; true when the registry keeps the list itself
+    /// (distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema").
+    pub fn referrers(&self, host: &Host, client: &Client, digest: &str) -> Result<(Option<Vec<u8>>, bool)> {
+        match self.small(host, client, &self.url("referrers", digest), INDEX) {
+            Ok(Some(list)) => return Ok((Some(list), true)),
+            // Registries that do not know the question say 404, 405 or 400, or send a page.
+            Ok(None) => {}
+            Err(error) if [Reason::DownloadFailed, Reason::WebPage].contains(&Reason::of(&error)) => {}
+            Err(error) => return Err(error),
+        }
+        let tag = digest.replace(':', "-");
+        Ok((self.small(host, client, &self.url("manifests", &tag), INDEX)?, false))
+    }
+
+    /// A document; none where there is none.
+    fn small(&self, host: &Host, client: &Client, url: &str, kind: &'static str) -> Result<Option<Vec<u8>>> {
+        let stream = Stream::new(host, client, self.way, url, None)?
+            .with_header(ACCEPT, HeaderValue::from_static(kind))
             .authorized(Box::new(|renew| self.authorize(host, client, renew)));
         match whole(stream, MAX_MANIFEST_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
