@@ -27,7 +27,8 @@ pub struct Change {
     pub folders: Vec<String>,
     /// Undone at the end of the run, however it ends.
     pub temporary: bool,
-    /// SHA-256 of everything this program wrote there, or was about to write. Empty in what versions before 0.2 noted.
+    /// SHA-256 of everything this program wrote there, or was about to write. Empty in journals of form 1 and in receipts
+    /// of their time, which did not note it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrote: Vec<String>,
     /// Lines that another program adds on the way and that are to go again.

@@ -1,6 +1,7 @@
 //! What exactly went wrong under a reason. A [`Reason`] is what programs go by; a remedy belongs to a cause.
 
-use super::{Failure, Reason};
+use super::Reason;
+use super::failure::Failure;
 
 /// Declares [`Cause`] as one table, so that a cause cannot exist without its reason and meaning.
 macro_rules! causes {

@@ -1,20 +1,10 @@
-//! What a run can end in: one [`Reason`] for every ending, its exit code, and what to do next.
+//! The table of reasons: why a run can end, with which exit code, and what to do next.
 //!
-//! `ofedctl explain`, the README's table and the status document are all made from this file. The exit
-//! codes are those the `InfiniBandDriverLinux` VM extension documents (azure-compute-docs,
-//! hpc-compute-infiniband-linux.md); the reasons are this project's own stable tokens.
+//! `ofedctl explain`, the README's table and the status document are all made from it. The exit codes are those that the
+//! `InfiniBandDriverLinux` VM extension documents (azure-compute-docs, hpc-compute-infiniband-linux.md); the reasons are
+//! this project's own stable tokens.
 
-mod carried;
-mod causes;
-mod errno;
-mod exit_code;
-mod remedies;
-
-pub use carried::Carried;
-pub use causes::{Cause, WithCause};
-pub use exit_code::ExitCode;
-pub use remedies::{Door, Situation};
-
+use super::ExitCode;
 use std::fmt;
 
 /// Declares [`Reason`] as one table, so that a reason cannot exist without its code, meaning and remedy.
@@ -221,125 +211,11 @@ impl Reason {
     pub fn from_token(token: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.token() == token)
     }
-
-    /// An error with this reason and its own message.
-    pub fn error(self, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Failure { reason: self, cause: None, message: message.into() })
-    }
-
-    /// The reason an error carries, or the one that the system's error under it implies, or [`Reason::Internal`].
-    pub fn of(error: &anyhow::Error) -> Self {
-        let mut implied = None;
-        for cause in error.chain() {
-            let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(carried) = carried.and_then(|inner| inner.downcast_ref::<Carried>()) {
-                return Self::of(&carried.0);
-            }
-            let Some((reason, explains)) = errno::of(cause).and_then(errno::reason) else { continue };
-            // A full disk explains itself better than whatever gave up because of it.
-            if explains {
-                return reason;
-            }
-            implied = Some(reason);
-        }
-        let said = error.downcast_ref::<Failure>().map(|failure| failure.reason);
-        said.filter(|said| *said != Self::Internal).or(implied).unwrap_or(Self::Internal)
-    }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.token())
-    }
-}
-
-/// A reason with its message, as it travels inside an [`anyhow::Error`].
-#[derive(Debug)]
-struct Failure {
-    reason: Reason,
-    cause: Option<Cause>,
-    message: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// Gives an error a reason where it is first understood.
-pub trait WithReason<T> {
-    /// Adds a message and, unless the error already has one, a reason: the one nearest the cause stays.
-    fn with_reason(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T>;
-}
-
-impl<T, E: Into<anyhow::Error>> WithReason<T> for Result<T, E> {
-    fn with_reason(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            let error = error.into();
-            if error.downcast_ref::<Failure>().is_some() {
-                error.context(message())
-            } else {
-                error.context(Failure { reason, cause: None, message: message() })
-            }
-        })
-    }
-}
-
-/// How a run ended: what a door turns into its host's language.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outcome {
-    /// The stable reason.
-    pub reason: Reason,
-    /// One line of what happened, with the names and numbers of this run.
-    pub message: String,
-    /// What exactly went wrong, where the reason has several causes.
-    pub cause: Option<Cause>,
-    /// What to do next, in one or two sentences.
-    pub remedy: String,
-}
-
-impl Outcome {
-    /// An outcome with its message, and the remedy where nothing more is known.
-    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), cause: None, remedy: reason.remedy().to_owned() }
-    }
-
-    /// The same with another message.
-    #[must_use]
-    pub fn with_message(&self, message: String) -> Self {
-        Self { message, ..self.clone() }
-    }
-
-    /// The same with the remedy that fits where and how the run was made.
-    #[must_use]
-    pub fn advised(self, situation: &Situation) -> Self {
-        if self.is_success() {
-            return self;
-        }
-        Self { remedy: situation.remedy(self.reason, self.cause), ..self }
-    }
-
-    /// The exit code of this outcome.
-    pub const fn exit_code(&self) -> ExitCode {
-        self.reason.exit_code()
-    }
-
-    /// Whether the run ended well.
-    pub fn is_success(&self) -> bool {
-        self.exit_code() == ExitCode::Success
-    }
-}
-
-impl From<&anyhow::Error> for Outcome {
-    fn from(error: &anyhow::Error) -> Self {
-        let reason = Reason::of(error);
-        let outcome = Self::new(reason, format!("{error:#}"));
-        // A full disk, say, explains itself better than what gave up because of it.
-        let cause = Cause::of(error).filter(|cause| cause.reason() == reason);
-        Self { cause, ..outcome }.advised(&Situation::default())
     }
 }
 
@@ -362,7 +238,6 @@ pub fn markdown_table() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
 
     #[test]
     fn tokens_are_unique_lower_case_words() {
@@ -379,65 +254,5 @@ mod tests {
         for code in ExitCode::ALL {
             assert!(Reason::ALL.iter().any(|reason| reason.exit_code() == code), "{code:?}");
         }
-    }
-
-    #[test]
-    fn the_reason_nearest_the_cause_survives_any_context() {
-        let error = Err::<(), _>(Reason::DigestMismatch.error("blob differs"))
-            .with_reason(Reason::PackageManager, || "installing".to_owned())
-            .context("baking")
-            .unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
-        assert_eq!(format!("{error:#}"), "baking: installing: blob differs");
-    }
-
-    #[test]
-    fn a_full_disk_is_no_space_whoever_met_it() {
-        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-        let error =
-            Err::<(), _>(full).with_reason(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::NoSpace);
-    }
-
-    #[test]
-    fn a_reason_survives_a_reader() {
-        let io = std::io::Error::from(Carried::from(Reason::NotOnServer.error("gone")));
-        let error =
-            Err::<(), _>(io).with_reason(Reason::CacheUnreadable, || "reading".to_owned()).unwrap_err();
-        assert_eq!(
-            (Reason::of(&error), format!("{error:#}").as_str()),
-            (Reason::NotOnServer, "reading: gone")
-        );
-    }
-
-    #[test]
-    fn what_the_system_says_has_its_reason_whichever_library_passes_it_on() {
-        use nix::errno::Errno;
-        let io = |errno: Errno| anyhow::Error::new(std::io::Error::from_raw_os_error(errno as i32));
-        for (errno, reason) in [
-            (Errno::ENOSPC, Reason::NoSpace),
-            (Errno::EDQUOT, Reason::NoSpace),
-            (Errno::EROFS, Reason::ReadOnly),
-            (Errno::EIO, Reason::DiskError),
-            (Errno::ENOMEM, Reason::NoMemory),
-            (Errno::EMFILE, Reason::NoMemory),
-            (Errno::EACCES, Reason::NotPermitted),
-            (Errno::ENOENT, Reason::UnexpectedFile),
-            (Errno::ELOOP, Reason::UnexpectedFile),
-        ] {
-            assert_eq!(Reason::of(&io(errno)), reason, "{errno}");
-            assert_eq!(Reason::of(&anyhow::Error::new(errno)), reason, "{errno}");
-        }
-        let late = |errno| Err::<(), _>(io(errno)).with_reason(Reason::LockTimeout, String::new).unwrap_err();
-        assert_eq!(Reason::of(&late(Errno::EROFS)), Reason::ReadOnly);
-        assert_eq!(Reason::of(&late(Errno::ENOENT)), Reason::LockTimeout);
-        let dir = tempfile::tempdir().unwrap();
-        let missing = pathrs::Root::open(dir.path()).unwrap().resolve("none").unwrap_err();
-        assert_eq!(Reason::of(&missing.into()), Reason::UnexpectedFile);
-    }
-
-    #[test]
-    fn an_error_without_a_reason_is_internal() {
-        assert_eq!(Reason::of(&anyhow::anyhow!("odd")), Reason::Internal);
     }
 }

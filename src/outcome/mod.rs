@@ -1,0 +1,71 @@
+//! What a run can end in: an [`Outcome`] has one [`Reason`], its exit code, and what to do next.
+
+mod carried;
+mod causes;
+mod errno;
+mod exit_code;
+mod failure;
+mod reasons;
+mod remedies;
+
+pub use carried::Carried;
+pub use causes::{Cause, WithCause};
+pub use exit_code::ExitCode;
+pub use failure::WithReason;
+pub use reasons::{Reason, markdown_table};
+pub use remedies::{Door, Situation};
+
+/// How a run ended: what a door turns into its host's language.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The stable reason.
+    pub reason: Reason,
+    /// One line of what happened, with the names and numbers of this run.
+    pub message: String,
+    /// What exactly went wrong, where the reason has several causes.
+    pub cause: Option<Cause>,
+    /// What to do next, in one or two sentences.
+    pub remedy: String,
+}
+
+impl Outcome {
+    /// An outcome with its message, and the remedy where nothing more is known.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), cause: None, remedy: reason.remedy().to_owned() }
+    }
+
+    /// The same with another message.
+    #[must_use]
+    pub fn with_message(&self, message: String) -> Self {
+        Self { message, ..self.clone() }
+    }
+
+    /// The same with the remedy that fits where and how the run was made.
+    #[must_use]
+    pub fn advised(self, situation: &Situation) -> Self {
+        if self.is_success() {
+            return self;
+        }
+        Self { remedy: situation.remedy(self.reason, self.cause), ..self }
+    }
+
+    /// The exit code of this outcome.
+    pub const fn exit_code(&self) -> ExitCode {
+        self.reason.exit_code()
+    }
+
+    /// Whether the run ended well.
+    pub fn is_success(&self) -> bool {
+        self.exit_code() == ExitCode::Success
+    }
+}
+
+impl From<&anyhow::Error> for Outcome {
+    fn from(error: &anyhow::Error) -> Self {
+        let reason = Reason::of(error);
+        let outcome = Self::new(reason, format!("{error:#}"));
+        // A full disk, say, explains itself better than what gave up because of it.
+        let cause = Cause::of(error).filter(|cause| cause.reason() == reason);
+        Self { cause, ..outcome }.advised(&Situation::default())
+    }
+}
