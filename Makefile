@@ -14,9 +14,10 @@ help: ## Show this list
 build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
 	cargo build --locked
 
-release: musl ## Build the one static file to ship, and check its size and that it needs no library
+release: musl ## Build the one static file to ship; check its size, that it needs no library and has no fault points
 	cargo build --locked --release --target $(MUSL)
 	@size=$$(stat -c %s $(SHIP)) && echo "$(SHIP): $$size bytes of at most $(MAX_SIZE)" && [ "$$size" -le $(MAX_SIZE) ]
+	@! grep -q OFEDCTL_FAULT_POINT $(SHIP) || { echo "$(SHIP) was built with the feature fault-points, which is for tests"; exit 1; }
 	@! readelf -ld $(SHIP) | grep -E 'INTERP|NEEDED' || { echo "$(SHIP) is not static"; exit 1; }
 
 lint: ## Check the form of the code and what the compiler's critic says of it

@@ -6,6 +6,7 @@ mod module_check;
 use crate::cache::{Built, Bundle, Cache};
 use crate::drivers::{self, InstallOptions, Work};
 use crate::host::Host;
+use crate::host::fault::{self, Point};
 use crate::host::fs::Content;
 use crate::ledger::{Journal, PackagesBefore};
 use crate::outcome::Reason;
@@ -60,12 +61,14 @@ pub fn install(
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
     lay_out(host, manager, cache, bundle)?;
+    fault::reached(Point::RepositoryLaidOut);
     let ops = drivers::ops(plan.driver);
     if ops.is_vendors() {
         drivers::hold_back(journal)?;
     }
     let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
     let transacted = drivers::install(&work, &|| transact(host, manager, &transaction, &before, &now));
+    fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;
     let built = transacted?;
     if plan.brings_modules() {

@@ -7,12 +7,10 @@ use common::image::{self, STEPS};
 use common::program::{self, Ran};
 use common::root::{Root, debian_root};
 use common::tree::{self, Tree};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use common::wait;
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::Child;
-use std::time::{Duration, Instant};
 
 /// Everything that must be true of one suite's bake, in the order a user would meet it.
 fn bakes_offline(suite: &'static str) {
@@ -79,24 +77,6 @@ fn a_debian_13_root_is_baked_offline_and_every_change_is_accounted_for() {
     bakes_offline("trixie");
 }
 
-/// A bake that is at work in the step `install`; none when it ended before anyone could look.
-fn start_until_install(root: &Root, cache: &Path) -> Option<Child> {
-    let mut child = program::start(program::program(&image::bake_args(root, cache)));
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !root.read("var/lib/ofedctl/journal.json").contains("\"step\": \"install\"") {
-        if child.try_wait().unwrap().is_some() {
-            return None;
-        }
-        assert!(Instant::now() < deadline, "the bake never came to its step `install`");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    Some(child)
-}
-
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
-}
-
 /// What two runs that did the same may still differ in.
 fn is_of_the_moment(path: &str) -> bool {
     let logs_and_times = ["var/log", "var/lib/ofedctl", "var/cache/ldconfig", "var/lib/dpkg/status-old"];
@@ -110,29 +90,49 @@ fn records(root: &Root) -> [BTreeSet<String>; 2] {
     RECORDS.map(|path| root.read(path).split("\n\n").map(|record| record.trim().to_owned()).collect())
 }
 
+/// The points that a bake comes to, in this order. What a killed run has noted once, later ones do not note again.
+const POINTS: [&str; 8] = [
+    "journal-begun",
+    "packages-noted",
+    "repository-laid-out",
+    "packages-installed",
+    "edit-noted#2",
+    "edit-made#2",
+    "file-half-written#4",
+    "receipt-written",
+];
+
+/// Kills a bake while dpkg is in the middle of its work, as its log shows.
+fn kill_while_dpkg_is_at_work(root: &Root, cache: &Path) {
+    let unpacked = || root.read("var/log/dpkg.log").matches(" status unpacked ").count();
+    let before = unpacked();
+    let mut child = program::start(program::program(&image::bake_args(root, cache)));
+    wait::until_at_work(&mut child, "dpkg unpacks packages", || unpacked() > before);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
-fn a_bake_killed_again_and_again_ends_as_if_it_had_never_been() {
+fn a_bake_killed_at_every_point_in_turn_ends_as_if_it_had_never_been_killed() {
     let cache = image::staged("trixie");
     let calm = debian_root("trixie");
     image::bake(&calm, &cache).expect(0, "installed");
 
     let shaken = debian_root("trixie");
-    let mut kills = 0;
-    for patience in [0, 150, 400, 700] {
-        let Some(mut child) = start_until_install(&shaken, &cache) else { break };
-        std::thread::sleep(Duration::from_millis(patience));
-        signal(&child, Signal::SIGKILL);
-        child.wait().unwrap();
+    for point in POINTS {
+        if point == "packages-installed" {
+            kill_while_dpkg_is_at_work(&shaken, &cache);
+            image::assert_left_alone(&shaken);
+        }
+        program::kill_at(point, program::program(&image::bake_args(&shaken, &cache)));
         image::assert_left_alone(&shaken);
-        kills += 1;
     }
-    assert!(kills > 0, "the bake was always faster than the test");
     let ran = image::bake(&shaken, &cache);
     assert_eq!(ran.code, 0, "{ran:?}");
 
     let tree = |root: &Root| Tree::of(root.path()).without(is_of_the_moment);
     let difference = tree::diff(&tree(&calm), &tree(&shaken));
-    assert!(difference.is_empty(), "after {kills} kills:\n{difference}");
+    assert!(difference.is_empty(), "{difference}");
     assert_eq!(records(&calm), records(&shaken));
     assert_eq!(shaken.dpkg_verify(), "");
     let packages = |root: &Root| image::receipt(root)["packages"].clone();
@@ -141,12 +141,33 @@ fn a_bake_killed_again_and_again_ends_as_if_it_had_never_been() {
 }
 
 #[test]
+fn an_uninstall_killed_at_every_point_in_turn_leaves_nothing_in_the_end() {
+    let root = debian_root("trixie");
+    root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
+    image::bake(&root, &image::staged("trixie")).expect(0, "installed");
+    let uninstall = ["uninstall", "--root", root.path().to_str().unwrap()];
+    for point in ["packages-removed", "edits-taken-back", "receipt-removed"] {
+        program::kill_at(point, program::program(&uninstall));
+        image::assert_left_alone(&root);
+    }
+    // All is out; only the journal of the last run is there.
+    image::ask("uninstall", &root).expect(0, "not-installed");
+    assert!(root.installed("rdma-core").is_none());
+    assert_eq!(root.read("etc/waagent.conf"), "# OS.EnableRDMA=y\n");
+    assert_eq!(root.dpkg_verify(), "");
+    for left in ["journal.json", "receipt.json", "saved"] {
+        assert!(!root.path().join("var/lib/ofedctl").join(left).exists(), "{left}");
+    }
+}
+
+#[test]
 fn a_bake_asked_to_stop_says_so_and_the_next_one_finishes() {
     let cache = image::staged("trixie");
     let root = debian_root("trixie");
-    let child = start_until_install(&root, &cache).expect("a bake at work");
+    let child = program::stop_at("repository-laid-out", program::program(&image::bake_args(&root, &cache)));
     assert_eq!(image::status(&root).state, "transitioning");
-    signal(&child, Signal::SIGTERM);
+    program::send(&child, Signal::SIGTERM);
+    program::go_on(&child);
     Ran::from(child.wait_with_output().unwrap()).expect(14, "interrupted");
     let status = image::status(&root);
     assert_eq!((status.state.as_str(), status.code), ("error", 14));
@@ -203,14 +224,9 @@ fn what_was_baked_can_be_taken_out_again() {
 #[test]
 fn what_a_killed_bake_began_must_be_finished_before_it_can_be_taken_out() {
     let root = debian_root("trixie");
-    let mut child = start_until_install(&root, &image::staged("trixie")).expect("a bake at work");
-    // Once packages have been touched there is something that no receipt tells of.
-    while !root.read("var/lib/ofedctl/journal.json").contains("\"packages_before\": {") {
-        assert!(child.try_wait().unwrap().is_none(), "the bake ended before anyone could look");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    signal(&child, Signal::SIGKILL);
-    child.wait().unwrap();
+    // Once packages may have been touched, there is something that no receipt tells of.
+    let cache = image::staged("trixie");
+    program::kill_at("packages-noted", program::program(&image::bake_args(&root, &cache)));
     image::ask("uninstall", &root).expect(14, "verify-failed");
 }
 

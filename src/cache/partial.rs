@@ -7,6 +7,7 @@ use super::Cache;
 use super::blob::Blob;
 use super::digest::{Digest, Hasher};
 use crate::host::download::Origin;
+use crate::host::fault::{self, Point};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions, Permissions};
@@ -138,6 +139,7 @@ impl Partial {
         let doing = || format!("cannot store the blob `{}`", self.target.display());
         self.file.sync_all().with_context(doing)?;
         std::fs::rename(&self.path, &self.target).with_context(doing)?;
+        fault::reached(Point::BlobStored);
         remove(&self.note).with_context(doing)?;
         Ok(Blob { digest: self.expected, size })
     }

@@ -3,6 +3,7 @@
 //! Every path is resolved inside the root, links included, as a chroot would: a hostile link can lead to
 //! another file of the same root, never out of it. Writes appear whole under their final name or not at all.
 
+use super::fault::{self, Point};
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use pathrs::flags::{OpenFlags, RenameFlags};
@@ -191,6 +192,7 @@ impl Root {
             let _ = self.remove_file(&temporary);
             return Err(error).with_context(doing);
         }
+        fault::reached(Point::FileHalfWritten);
         self.dir.rename(&temporary, path, RenameFlags::empty()).with_context(doing)?;
         self.sync_dir(folder)
     }

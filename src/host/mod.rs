@@ -5,6 +5,7 @@
 
 pub mod cancel;
 pub mod download;
+pub mod fault;
 pub mod fs;
 pub mod http;
 pub mod lock;

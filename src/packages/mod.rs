@@ -9,6 +9,7 @@ mod in_target;
 mod installed;
 mod manager;
 pub mod openpgp;
+mod removal;
 mod rpm;
 pub mod signed_folder;
 

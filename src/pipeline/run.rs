@@ -10,6 +10,7 @@ use crate::drivers;
 use crate::edits;
 use crate::events::Step;
 use crate::facts::Facts;
+use crate::host::fault::{self, Point};
 use crate::install::Installed;
 use crate::ledger::{self, Check, Journal, Receipt, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
@@ -188,6 +189,7 @@ impl Ended<'_> {
                 receipt.continue_from(earlier, &installed);
             }
             receipt.save(&host.root)?;
+            fault::reached(Point::ReceiptWritten);
             receipt.sweep_saved(&host.root)
         })?;
         labels::restore_own(host, job.mode == Mode::Bake);

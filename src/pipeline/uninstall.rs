@@ -6,6 +6,7 @@ use super::with_run_lock;
 use crate::drivers::InstallOptions;
 use crate::events::Step;
 use crate::host::Host;
+use crate::host::fault::{self, Point};
 use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
 use crate::plan_document::Plan;
@@ -66,8 +67,10 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
             format!("{} of {all} edits taken back", all - kept)
         },
     })?;
+    fault::reached(Point::EditsTakenBack);
     steps.into_journal()?.commit(|_| {
         host.root.remove_file_synced(RECEIPT)?;
+        fault::reached(Point::ReceiptRemoved);
         host.root.remove_all(SAVED_DIR)
     })?;
     Ok(Outcome::new(Reason::Uninstalled, receipt.plan.driver_name()))
@@ -91,6 +94,11 @@ fn find_installed(host: &Host) -> Result<Found> {
     let Some(receipt) = receipt else {
         return match &unfinished {
             None => Ok(Found::Nothing),
+            // It ended before it touched a package, or after it had taken everything out: its edits are undone by now.
+            Some(before) if before.packages_before.is_none() && before.held.is_empty() => {
+                host.root.remove_all(SAVED_DIR)?;
+                Ok(Found::Nothing)
+            }
             // Which packages came with it, only the run that finishes it will have written down.
             Some(_) => Err(Reason::VerifyFailed.error(format!(
                 "a run on `{}` did not end well: let `bake` or `install` finish it first",
@@ -118,6 +126,7 @@ fn remove_packages(
     let removal = DriverRemoval { host, manager, options, kernels };
     removal.require_ours_not_needed(receipt)?;
     removal.ours(journal, &receipt.plan, packages)?;
+    fault::reached(Point::PackagesRemoved);
     let now = manager.installed(host)?.versions;
     for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
         host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));

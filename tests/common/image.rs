@@ -4,11 +4,12 @@ use super::program::{self, Ran};
 use super::root::{self, Root};
 use super::status::{self, Status};
 use super::tree::{self, Difference, Tree};
+use super::wait;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A size with ConnectX-6.
 pub const VM_SIZE: &str = "Standard_HB120rs_v3";
@@ -140,12 +141,9 @@ pub fn assert_untouched(root: &Root, before: &Tree) {
 /// Fails when a mount or a process of a run is still there. The kernel needs a moment after a kill.
 #[track_caller]
 pub fn assert_left_alone(root: &Root) {
-    let deadline = Instant::now() + Duration::from_secs(10);
     let left = || (program::processes_in(root.path()), program::mounts_in(root.path()));
-    while left() != (Vec::new(), Vec::new()) {
-        assert!(Instant::now() < deadline, "processes and mounts are left: {:?}", left());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let is_alone = wait::within(Duration::from_secs(10), || left() == (Vec::new(), Vec::new()));
+    assert!(is_alone, "processes and mounts are left: {:?}", left());
 }
 
 /// The changed paths that neither a package, nor a recorded edit, nor this program's state accounts for.

@@ -17,6 +17,7 @@ pub mod shipped;
 pub mod status;
 pub mod tree;
 pub mod vendor;
+pub mod wait;
 pub mod web;
 
 use ofedctl::cache::{BundleConfig, Repository, RepositoryKind};

@@ -1,5 +1,9 @@
 //! The real program, run as a user would run it, and what it left behind.
 
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use ofedctl::host::fault::VARIABLE;
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -52,6 +56,41 @@ pub fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Ran {
 /// Runs a command to its end.
 pub fn finish(mut command: Command) -> Ran {
     Ran::from(command.output().unwrap())
+}
+
+/// Runs a command up to a point (`edit-noted`, or `edit-noted#3` for the third time), at which it is killed as by a power
+/// cut. Fails where it ends in any other way.
+#[track_caller]
+pub fn kill_at(point: &str, mut command: Command) {
+    let output = command.env(VARIABLE, format!("kill@{point}")).output().unwrap();
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+    assert_eq!(signal, Some(Signal::SIGKILL as i32), "never came to {point}: {output:?}");
+}
+
+/// Starts a command, and returns once it stands still at a point. [`go_on`] lets it go on.
+#[track_caller]
+pub fn stop_at(point: &str, mut command: Command) -> Child {
+    let child = start({
+        command.env(VARIABLE, format!("stop@{point}"));
+        command
+    });
+    let state = waitpid(pid(&child), Some(WaitPidFlag::WUNTRACED)).unwrap();
+    assert!(matches!(state, WaitStatus::Stopped(..)), "never came to {point}: {state:?}");
+    child
+}
+
+/// Lets a command that stands still go on.
+pub fn go_on(child: &Child) {
+    send(child, Signal::SIGCONT);
+}
+
+/// Sends a signal to a command.
+pub fn send(child: &Child, signal: Signal) {
+    kill(pid(child), signal).unwrap();
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
 }
 
 /// Starts a command whose end the test decides.

@@ -1,9 +1,9 @@
 //! Debian's docker-registry, the real one, on a free port of this machine until dropped.
 
 use super::need::need;
+use super::wait;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A registry.
 #[derive(Debug)]
@@ -63,13 +63,11 @@ impl Registry {
     }
 
     fn wait(&mut self) {
-        let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        wait::until("the registry listens", || {
             assert!(self.child.try_wait().unwrap().is_none(), "the registry ended: {}", log());
-            assert!(begin.elapsed() < Duration::from_secs(30), "the registry does not listen: {}", log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
     }
 
     /// Host and port.

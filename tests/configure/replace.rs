@@ -4,6 +4,7 @@ use crate::common::deb::{Deb, Repository};
 use crate::common::image;
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, debian_root};
+use crate::common::wait;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -164,10 +165,9 @@ fn a_bake_killed_while_it_takes_a_driver_out_is_finished_by_the_next() {
     );
     inbox(&root, "replace");
     let mut child = program::start(program::program(&image::bake_args(&root, &image::staged("bookworm"))));
-    while !root.path().join("srv/half-way").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "the bake ended before anyone could look");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    wait::until_at_work(&mut child, "the uninstaller is half-way", || {
+        root.path().join("srv/half-way").exists()
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     image::assert_left_alone(&root);

@@ -2,10 +2,10 @@
 
 use super::Lab;
 use super::common::need::need;
+use super::common::wait;
 use ofedctl::outcome::Reason;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// nginx with a certificate of its own making, until dropped.
 struct Nginx {
@@ -31,11 +31,7 @@ impl Nginx {
         let mut nginx = Command::new("/usr/sbin/nginx");
         nginx.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
         let child = nginx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(20), "nginx does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait::until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, port }
     }
 

@@ -3,21 +3,17 @@
 use crate::common::image;
 use crate::common::need::need;
 use crate::common::status;
+use crate::common::wait;
 use crate::vm::{Vm, enabled, folder, offline, with_state};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 /// Waits until packages are being installed.
 fn wait_for_install(vm: &Vm, agent: &mut Child) {
-    let end = Instant::now() + Duration::from_secs(120);
-    while !vm.root.read("var/lib/ofedctl/journal.json").contains("\"packages_before\": {") {
-        assert!(agent.try_wait().unwrap().is_none(), "it ended before anyone could look");
-        assert!(Instant::now() < end, "it never came to its packages");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    let is_noted = || vm.root.read("var/lib/ofedctl/journal.json").contains("\"packages_before\": {");
+    wait::until_at_work(agent, "packages are installed", is_noted);
 }
 
 fn state(vm: &Vm) -> String {

@@ -1,5 +1,6 @@
 //! Protected settings: encrypted for the VM as the platform does it, used, and said nowhere.
 
+use crate::common::wait;
 use crate::vm::{NAME, Vm, offline};
 use serde_json::json;
 use std::path::Path;
@@ -73,7 +74,7 @@ fn protected_settings_are_used_and_said_nowhere() {
 
     // Whoever looks at the process list meanwhile sees no secret.
     let mut lines = String::new();
-    while agent.try_wait().unwrap().is_none() {
+    wait::until("the agent is done", || {
         for pid in crate::common::program::processes_in(vm.root.path()) {
             for what in ["cmdline", "environ"] {
                 lines += &String::from_utf8_lossy(
@@ -81,8 +82,8 @@ fn protected_settings_are_used_and_said_nowhere() {
                 );
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+        agent.try_wait().unwrap().is_some()
+    });
     let ran = crate::common::program::Ran::from(agent.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{ran:?}");
     let reported = crate::vm::Reported(serde_json::from_str(ran.stdout.trim()).unwrap());

@@ -1,11 +1,11 @@
 //! A virtual machine: a disk made of a root, and a boot of it to its end.
 
 use crate::azure::{Azure, CHASSIS, MAC, run};
-use crate::common::{self, need, root::Root};
+use crate::common::{self, need, root::Root, wait};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A boot takes a minute or two without hardware acceleration; a machine that is busy may take far longer.
 const PATIENCE: Duration = Duration::from_secs(1500);
@@ -129,14 +129,10 @@ impl Vm {
             "-device",
             &format!("virtio-net-pci,netdev=net,mac={MAC},romfile="),
         ]);
-        let begin = Instant::now();
         let mut child = qemu.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        while child.try_wait().unwrap().is_none() {
-            if begin.elapsed() > PATIENCE {
-                child.kill().unwrap();
-                panic!("the machine did not switch itself off:\n{}", tail(&serial));
-            }
-            std::thread::sleep(Duration::from_millis(200));
+        if !wait::within(PATIENCE, || child.try_wait().unwrap().is_some()) {
+            child.kill().unwrap();
+            panic!("the machine did not switch itself off:\n{}", tail(&serial));
         }
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{qemu:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -4,13 +4,14 @@ use crate::build::Workshop;
 use crate::common::image;
 use crate::common::program::Ran;
 use crate::common::root;
+use crate::common::wait;
 use crate::guest::{self, Guest, SUITE, USER};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const AT_ONCE: Duration = Duration::from_secs(10);
 
@@ -151,11 +152,9 @@ fn what_cannot_be_is_said_in_one_line_with_code_reason_and_remedy() {
 fn begin_until_install(workshop: &Workshop, guest: &Guest, more: &str) -> Child {
     let cache = image::staged(SUITE);
     let child = workshop.begin(&workshop.template(guest, USER, &attributes(&cache, more)));
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !guest.root.read("var/lib/ofedctl/journal.json").contains("\"step\": \"install\"") {
-        assert!(Instant::now() < deadline, "the bake never came to its step `install`");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait::until("the bake is in its step `install`", || {
+        guest.root.read("var/lib/ofedctl/journal.json").contains("\"step\": \"install\"")
+    });
     child
 }
 

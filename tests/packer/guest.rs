@@ -4,12 +4,13 @@
 use crate::common::need::need;
 use crate::common::program;
 use crate::common::root::{self, Root};
+use crate::common::wait;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The Debian release of the guests: the one whose glibc is old enough for programs built here.
 pub const SUITE: &str = "bookworm";
@@ -70,7 +71,6 @@ pub fn start_on(root: Root, mounts: &str) -> Guest {
 
 impl Guest {
     fn wait_until_it_answers(&self) {
-        let deadline = Instant::now() + Duration::from_secs(30);
         let answers = || {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
             stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
@@ -78,11 +78,9 @@ impl Guest {
             stream.read_exact(&mut banner).ok()?;
             (banner == *b"SSH-").then_some(())
         };
-        while answers().is_none() {
-            let log = std::fs::read_to_string(self.root.beside("sshd.log")).unwrap();
-            assert!(Instant::now() < deadline, "the guest does not answer: {log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let is_up = wait::within(Duration::from_secs(30), || answers().is_some());
+        let log = || std::fs::read_to_string(self.root.beside("sshd.log")).unwrap();
+        assert!(is_up, "the guest does not answer: {}", log());
     }
 
     /// The numbers of the guest's processes whose command line holds a text.
@@ -114,12 +112,9 @@ impl Guest {
     /// Fails unless nothing of a build is there any more, neither files nor processes.
     #[track_caller]
     pub fn assert_clean(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
         let left = || (self.leftovers(), self.processes("ofedctl-"));
-        while left() != (Vec::new(), Vec::new()) {
-            assert!(Instant::now() < deadline, "left in the guest: {:?}", left());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let is_clean = wait::within(patience, || left() == (Vec::new(), Vec::new()));
+        assert!(is_clean, "left in the guest: {:?}", left());
     }
 }
 
@@ -129,10 +124,7 @@ impl Drop for Guest {
         let _ = self.child.kill();
         let _ = self.child.wait();
         // The kernel needs a moment, and the folder cannot be removed before.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !program::processes_in(self.root.path()).is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait::within(Duration::from_secs(10), || program::processes_in(self.root.path()).is_empty());
     }
 }
 

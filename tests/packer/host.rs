@@ -1,6 +1,7 @@
 //! A host of the newer protocol, as bytes: what Packer from 1.7 on sends and expects, frame by frame, written down
 //! from its sources and not with the code under test.
 
+use crate::common::wait;
 use rmpv::Value;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -163,13 +164,7 @@ fn the_newer_handshake_has_four_fields_and_the_socket_is_gone_after_it() {
     let (plugin, fields) = start(&["start", "provisioner", "--protobuf", COMPONENT]);
     assert_eq!(fields[..3], ["5", "0", "unix"]);
     let address = std::path::PathBuf::from(&fields[3]);
-    for _ in 0..500 {
-        if !address.exists() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(!address.exists());
+    wait::until("the socket is gone", || !address.exists());
     drop(plugin);
     // The older one, without arguments.
     let (_plugin, fields) = start(&[]);

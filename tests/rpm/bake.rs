@@ -3,9 +3,9 @@
 use crate::common::image;
 use crate::common::program;
 use crate::common::tree::Tree;
+use crate::common::wait;
 use crate::packages::{Repository, Rpm};
 use crate::roots::{ALMA8, Identity};
-use std::time::{Duration, Instant};
 
 /// The packages the catalogue asks these distributions for, with one that only a dependency brings.
 pub(crate) fn stack() -> Vec<Rpm> {
@@ -137,11 +137,7 @@ fn a_bake_killed_in_the_middle_of_a_script_is_finished_by_the_next() {
     image::stage(&root, &cache).expect(0, "staged");
     root.write("var/hang", "");
     let mut child = program::start(program::program_without_network(&image::bake_args(&root, &cache)));
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !root.path().join("var/in-script").exists() {
-        assert!(Instant::now() < deadline && child.try_wait().unwrap().is_none(), "the script never ran");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait::until_at_work(&mut child, "the script runs", || root.path().join("var/in-script").exists());
     child.kill().unwrap();
     child.wait().unwrap();
     image::assert_left_alone(&root);

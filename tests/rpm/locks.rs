@@ -4,19 +4,9 @@ use crate::bake::{prepared, stack};
 use crate::common::image;
 use crate::common::program;
 use crate::common::root::Root;
+use crate::common::wait::until;
 use crate::packages::Rpm;
 use crate::roots::ALMA8;
-use std::time::{Duration, Instant};
-
-/// Waits until a condition holds.
-#[track_caller]
-pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(120);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// However the test ends, the other transaction ends, too.
 struct LetGo<'a>(&'a Root);

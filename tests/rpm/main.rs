@@ -19,6 +19,7 @@ mod hold;
 mod in_target;
 mod locks;
 mod packages;
+mod removal;
 mod resolve;
 mod rhui;
 mod roots;

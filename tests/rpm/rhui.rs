@@ -43,7 +43,7 @@ fn serve(folder: &Path, packages: &Path) -> (Server, u16) {
     let mut nginx = Command::new("/usr/sbin/nginx");
     nginx.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf")).args(["-e", "stderr"]);
     let server = Server(nginx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-    crate::locks::until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    crate::common::wait::until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
     (server, port)
 }
 

@@ -1,15 +1,13 @@
 //! A run owns what it starts: nothing of it goes on after the run has stopped or died.
 
 use crate::command;
-use crate::common::program;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use crate::common::{program, wait};
+use nix::sys::signal::Signal;
 use ofedctl::host::fs;
 use ofedctl::host::sandbox::Sandbox;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// A package manager that starts others: one in a session of its own that does not listen, as daemons do.
 const FAMILY: &str = "cd \"$0\"; setsid sh -c 'trap \"\" TERM HUP; echo up; while :; do sleep 0.05; done' & \
@@ -25,29 +23,17 @@ fn start(sealed: bool, folder: &Path) -> Child {
     child
 }
 
-fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
-}
-
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn a_stopped_program_is_asked_first_and_its_grandchildren_are_gone_when_the_sandbox_ends() {
     for sealed in [false, true] {
         // A sealed one has a /tmp of its own.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let mut child = start(sealed, folder.path());
-        signal(&child, Signal::SIGTERM);
-        wait_until("the program was not asked", || folder.path().join("asked").exists());
+        program::send(&child, Signal::SIGTERM);
+        wait::until("the program is asked", || folder.path().join("asked").exists());
         assert!(child.try_wait().unwrap().is_none(), "it did not wait for the one that goes on");
         assert!(!program::processes_in(folder.path()).is_empty());
-        signal(&child, Signal::SIGQUIT);
+        program::send(&child, Signal::SIGQUIT);
         child.wait().unwrap();
         assert_eq!(program::processes_in(folder.path()), [] as [u32; 0], "sealed: {sealed}");
     }
@@ -76,6 +62,6 @@ fn nothing_goes_on_when_the_run_itself_is_killed() {
         run.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
         run.kill().unwrap();
         run.wait().unwrap();
-        wait_until("something goes on", || program::processes_in(folder.path()).is_empty());
+        wait::until("nothing goes on", || program::processes_in(folder.path()).is_empty());
     }
 }

@@ -14,6 +14,7 @@ use super::undo::undo;
 use crate::edits::{self, Edit};
 use crate::events::Step;
 use crate::host::Host;
+use crate::host::fault::{self, Point};
 use crate::host::fs::Content;
 use anyhow::Result;
 use record::{FORM, Record, close, save};
@@ -44,6 +45,7 @@ impl<'h> Journal<'h> {
             leftovers_before,
         };
         save(&host.root, &record)?;
+        fault::reached(Point::JournalBegun);
         Ok(Self { host, record, open: true })
     }
 
@@ -70,6 +72,7 @@ impl<'h> Journal<'h> {
         }
         self.record.packages_before = Some(now.clone());
         self.save()?;
+        fault::reached(Point::PackagesNoted);
         Ok(PackagesBefore { versions: now.clone(), noted_earlier: false })
     }
 
@@ -165,11 +168,14 @@ impl<'h> Journal<'h> {
             self.record.changes.push(change);
         }
         self.save()?;
+        fault::reached(Point::EditNoted);
         let (mode, uid, gid) = match (&old, temporary) {
             (Some(old), false) => (old.mode, old.uid, old.gid),
             _ => (mode, 0, 0),
         };
-        root.write(&place.path, &Content { bytes: bytes.to_vec(), mode, uid, gid })
+        root.write(&place.path, &Content { bytes: bytes.to_vec(), mode, uid, gid })?;
+        fault::reached(Point::EditMade);
+        Ok(())
     }
 
     /// Ends the run well: undoes temporary changes and returns the lasting ones, for the receipt.
@@ -180,6 +186,7 @@ impl<'h> Journal<'h> {
         let (temporary, lasting): (Vec<_>, Vec<_>) =
             self.record.changes.iter().cloned().partition(|c| c.temporary);
         undo(self.host, self.record.edits.as_deref(), &temporary)?;
+        fault::reached(Point::TemporaryUndone);
         self.record.changes = lasting;
         publish(&self.record.changes)?;
         self.open = false;

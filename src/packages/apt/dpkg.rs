@@ -1,12 +1,13 @@
 //! dpkg's database, read as the text it is, and dpkg's own check of installed files.
 
-use super::super::Installed;
+use super::super::{Installed, removal};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
+use std::fmt::Write;
 
 /// dpkg's database of packages.
 pub(super) const STATUS: &str = "/var/lib/dpkg/status";
@@ -83,28 +84,28 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(is_own).map(str::to_owned).collect())
 }
 
-/// What `dpkg --no-act --purge` says of packages that depend on those to be removed. It would log what it did not do.
+/// What `dpkg --no-act --purge` says of packages that depend on those to be removed. Its log would tell of removals that
+/// did not happen, so it writes none.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
-    let simulated = Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", "--purge"]).args(packages);
-    let finished = host.run(&simulated.with_full_output().inside(Sandbox::offline(&host.root, true)))?;
-    if finished.code == 0 {
-        return Ok(Vec::new());
-    }
-    let needed = dependents(&finished.stdout);
-    if needed.is_empty() {
-        return Err(finished.error(Reason::PackageManager, "finding out whether packages can be removed"));
-    }
-    Ok(needed)
+    let simulation = Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", "--purge"]).args(packages);
+    removal::needed_by_others(host, simulation, dependents)
 }
 
-/// The lines that name what depends on what: ` perftest depends on libibverbs1 (>= 34).`
-fn dependents(said: &str) -> Vec<String> {
-    let is_one = |line: &&str| line.starts_with(' ') && line.contains(" depends on ");
-    let mut lines: Vec<String> =
-        said.lines().filter(is_one).map(|line| line.trim().trim_end_matches('.').to_owned()).collect();
-    lines.sort();
-    lines.dedup();
-    lines
+/// The lines that name what depends on what: ` perftest depends on libibverbs1 (>= 34).` Where several packages provide
+/// what is needed, the line ends in `; however:`, and the lines below it name those that would go.
+fn dependents(output: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for line in output.lines().filter(|line| line.starts_with(' ')).map(str::trim) {
+        if line.contains(" depends on ") || line.contains(" pre-depends on ") {
+            let line = line.strip_suffix("; however:").unwrap_or(line);
+            found.push(line.trim_end_matches('.').to_owned());
+        } else if let (Some((provider, _)), Some(need)) =
+            (line.split_once(" which provides "), found.last_mut())
+        {
+            let _ = write!(need, ", which {} provides", provider.trim_start_matches("Package "));
+        }
+    }
+    found
 }
 
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
@@ -174,8 +175,18 @@ Version: 3
             dpkg: error processing package kmod (--purge):\n dependency problems - not removing\n\
             Would remove or purge zstd (1.5.4+dfsg2-5) ...\n\
             Errors were encountered while processing:\n kmod\n";
-        let wanted = ["initramfs-tools-core depends on kmod", "linux-image-6.1.0-50-amd64 depends on kmod"];
+        let wanted = ["linux-image-6.1.0-50-amd64 depends on kmod", "initramfs-tools-core depends on kmod"];
         assert_eq!(dependents(said), wanted);
+    }
+
+    /// As dpkg 1.21 says it; the second is of dpkg 1.17 (guardianproject/lildebi 181).
+    #[test]
+    fn what_is_needed_under_another_name_is_read_with_the_package_that_provides_it() {
+        let said = "dpkg: dependency problems prevent removal of mawk:\n base-files depends on awk; however:\n\
+            \u{20} Package awk is not installed.\n  Package mawk which provides awk is to be removed.\n\n\
+            dpkg: error processing package mawk (--purge):\n dependency problems - not removing\n";
+        assert_eq!(dependents(said), ["base-files depends on awk, which mawk provides"]);
+        assert_eq!(dependents(" base-files pre-depends on awk.\n"), ["base-files pre-depends on awk"]);
     }
 
     #[test]

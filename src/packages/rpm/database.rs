@@ -1,7 +1,7 @@
 //! rpm's database, which only rpm can read: its form has changed three times (Berkeley DB, ndb, `SQLite`). So rpm of the
 //! target is asked, inside the target, and only its own database is looked at.
 
-use super::super::Installed;
+use super::super::{Installed, removal};
 use super::DATABASES;
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -78,31 +78,26 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 
 /// What `rpm --erase --test` says of packages that need those to be removed.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
-    let simulated = Cmd::new("rpm").args(["--erase", "--test"]).args(packages);
-    let finished = host.run(&simulated.with_full_output().inside(Sandbox::offline(&host.root, true)))?;
-    if finished.code == 0 {
-        return Ok(Vec::new());
-    }
-    let needed = dependents(&finished.stdout);
-    if needed.is_empty() {
-        return Err(finished.error(Reason::PackageManager, "finding out whether packages can be removed"));
-    }
-    Ok(needed)
+    removal::needed_by_others(host, erasing(packages).arg("--test"), dependents)
 }
 
 /// The lines that name what needs what: `\tlibibverbs.so.1()(64bit) is needed by (installed) perftest-4.5-1.x86_64`.
-fn dependents(said: &str) -> Vec<String> {
+fn dependents(output: &str) -> Vec<String> {
     let is_one = |line: &&str| line.contains(" is needed by ");
-    let mut lines: Vec<String> = said.lines().filter(is_one).map(|line| line.trim().to_owned()).collect();
-    lines.sort();
-    lines.dedup();
-    lines
+    output.lines().filter(is_one).map(|line| line.trim().to_owned()).collect()
 }
 
-/// `rpm --erase`, which never removes more than it is told, and nothing that others need.
+/// `rpm --erase`, which never removes more than it is told, and nothing that others need. A name stands for every
+/// architecture of a package: without `--allmatches`, rpm refuses one that is installed for two (`"libibverbs"
+/// specifies multiple packages`).
+fn erasing(packages: &[String]) -> Cmd {
+    Cmd::new("rpm").args(["--erase", "--allmatches"]).args(packages)
+}
+
+/// Removes packages.
 pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
-    let finished = host.run(&Cmd::new("rpm").arg("--erase").args(packages).inside(sandbox))?;
+    let finished = host.run(&erasing(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
