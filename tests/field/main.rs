@@ -10,5 +10,6 @@ mod common;
 mod packages;
 
 mod releases;
+mod source_sets;
 mod sources_apt;
 mod sources_rpm;

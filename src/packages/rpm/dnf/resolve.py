@@ -101,6 +101,7 @@ def configured(question):
     conf.substitutions.update(question["variables"])
     # Variables of dnf 5 and of 4.17 and later, which dnf of this machine may not have.
     major, _, minor = conf.substitutions["releasever"].partition(".")
+    minor = minor or (minor_release(root) if question["has_database"] else None) or question["minor"]
     for name, value in (("releasever_major", major), ("releasever_minor", minor)):
         conf.substitutions.setdefault(name, value)
     for name in os.listdir(question["repositories"]):
@@ -109,6 +110,14 @@ def configured(question):
     conf.retries = min(conf.retries, 3)
     base.read_all_repos()
     return base
+
+
+def minor_release(root):
+    """What the release's package provides of it since Enterprise Linux 10, where `$releasever` is the major one alone."""
+    name = "system-release(releasever_minor)"
+    for package in dnf.rpm.transaction.initReadOnlyTransaction(root).dbMatch("provides", name):
+        return dict(zip(package[rpm.RPMTAG_PROVIDENAME], package[rpm.RPMTAG_PROVIDEVERSION]))[name]
+    return None
 
 
 def expand(path, variables):

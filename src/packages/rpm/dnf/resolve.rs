@@ -150,7 +150,7 @@ pub(super) fn question(dialect: &Dialect, request: &ResolveRequest) -> serde_jso
     let packages = [request.packages, &more].concat();
     json!({
         "inside": false, "has_database": !matches!(request.base, Base::Empty),
-        "releasever": releasever(request.distro), "arch": request.arch.name(),
+        "releasever": releasever(request.distro), "minor": minor(request.distro), "arch": request.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": request.kernels,
         "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_PACKAGES,
         "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures,
@@ -199,6 +199,14 @@ fn releasever(distro: &Distro) -> String {
         Family::Suse => distro.version.clone(),
         Family::Rhel | Family::Debian | Family::Other => major.to_owned(),
     }
+}
+
+/// What stands for `$releasever_minor` beside a `$releasever` without one: what release packages provide since Enterprise
+/// Linux 10, and none before that (almalinux-release and centos-release, their `system-release(releasever_minor)`).
+fn minor(distro: &Distro) -> &str {
+    let (major, minor) = distro.version.split_once('.').unwrap_or_default();
+    let tells = distro.family() == Family::Rhel && major.parse().is_ok_and(|major: u32| major >= 10);
+    if tells { minor } else { "" }
 }
 
 #[cfg(test)]
