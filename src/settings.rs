@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn a_wrong_key_is_named_with_file_line_and_the_nearest_right_one() {
         let error = load("# mine\noffline: true\ndrivr: inbox\n").unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        assert_eq!(Reason::from_error(&error), Reason::BadSettings);
         let wanted = "`/etc/ofedctl/config.yaml` line 3: unknown key `drivr`; did you mean `driver`?";
         assert_eq!(error.to_string(), wanted);
     }

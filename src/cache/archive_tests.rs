@@ -80,9 +80,9 @@ fn only_the_bundles_asked_for_are_exported() {
     to.writer().import(&file).unwrap();
     let tags: Vec<_> = to.cache.bundles().unwrap().into_iter().map(|bundle| bundle.tag).collect();
     assert_eq!(tags, ["mine", "one"]);
-    assert!(!to.cache.has(&Digest::of(b"b")));
+    assert!(!to.cache.has(&Digest::of_bytes(b"b")));
     let error = from.cache.export(&from.host, &["image"], &file).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::CacheMissing);
+    assert_eq!(Reason::from_error(&error), Reason::CacheMissing);
 }
 
 #[test]
@@ -91,16 +91,16 @@ fn a_damaged_blob_is_not_exported_and_the_old_file_stays() {
     lab.publish("one", &[("a.deb", b"aaaa")]);
     let file = lab.dir.path().join("one.oci");
     std::fs::write(&file, "old").unwrap();
-    flip_a_bit(&lab.cache.blob_path(&Digest::of(b"aaaa")));
+    flip_a_bit(&lab.cache.blob_path(&Digest::of_bytes(b"aaaa")));
     let error = lab.cache.export(&lab.host, &["one"], &file).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+    assert_eq!(Reason::from_error(&error), Reason::DigestMismatch);
     assert_eq!(std::fs::read(&file).unwrap(), b"old");
     assert_eq!(lab.host.root.list("/"), ["cache", "one.oci"]);
 }
 
 #[test]
 fn a_member_that_is_no_part_of_a_layout_is_refused() {
-    let blob = format!("blobs/sha256/{}", Digest::of(b"x").hex());
+    let blob = format!("blobs/sha256/{}", Digest::of_bytes(b"x").hex());
     let plain = |name: &str| member(EntryType::Regular, name, 1, b"x");
     let hostile = [
         ("a climbing path", plain("../x")),
@@ -123,7 +123,7 @@ fn a_member_that_is_no_part_of_a_layout_is_refused() {
     for (what, bytes) in hostile {
         let lab = Lab::new();
         let error = import(&lab, &[bytes]).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{what}: {error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{what}: {error:#}");
         assert!(lab.cache.stored().unwrap().is_empty(), "{what}");
         assert_eq!(lab.host.root.list("/"), ["cache"], "{what}");
         assert!(lab.host.root.list("/cache/blobs/sha256").is_empty(), "{what}");
@@ -132,8 +132,8 @@ fn a_member_that_is_no_part_of_a_layout_is_refused() {
 
 #[test]
 fn a_blob_that_is_cut_short_or_not_its_digest_leaves_nothing() {
-    let name = format!("blobs/sha256/{}", Digest::of(b"right").hex());
-    let right = Digest::of(b"right");
+    let name = format!("blobs/sha256/{}", Digest::of_bytes(b"right").hex());
+    let right = Digest::of_bytes(b"right");
     for (present, size, bytes) in
         [(false, 1 << 40, b"right".as_slice()), (false, 5, b"wrong"), (true, 5, b"wrong")]
     {
@@ -142,7 +142,7 @@ fn a_blob_that_is_cut_short_or_not_its_digest_leaves_nothing() {
             lab.writer().put(b"right").unwrap();
         }
         let error = import(&lab, &[member(EntryType::Regular, &name, size, bytes)]).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");
         assert!(format!("{error:#}").contains(&right.hex()), "{error:#}");
         assert_eq!(lab.host.root.list("/cache/blobs/sha256").len(), usize::from(present));
     }
@@ -160,7 +160,7 @@ fn an_archive_that_lacks_something_merges_nothing() {
             .map(|(name, bytes)| member(EntryType::Regular, name, bytes.len() as u64, bytes))
             .collect();
         let error = import(&to, &members).unwrap_err();
-        let reason = Reason::of(&error);
+        let reason = Reason::from_error(&error);
         assert!(matches!(reason, Reason::CacheUnreadable | Reason::CacheMissing), "{error:#}");
         assert!(to.cache.bundles().unwrap().is_empty());
     }
@@ -190,7 +190,7 @@ fn an_archive_without_a_bundle_is_refused() {
     let members = [("oci-layout", LAYOUT), ("index.json", br#"{"schemaVersion":2,"manifests":[]}"#)];
     let members = members.map(|(name, bytes)| member(EntryType::Regular, name, bytes.len() as u64, bytes));
     let error = import(&Lab::new(), &members).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::CacheMissing);
+    assert_eq!(Reason::from_error(&error), Reason::CacheMissing);
     let error = import(&Lab::new(), &[b"not a tar at all".repeat(64)]).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::CacheUnreadable);
+    assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable);
 }

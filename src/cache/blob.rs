@@ -119,11 +119,11 @@ mod tests {
     fn bytes_that_are_not_what_was_expected_leave_nothing() {
         let lab = Lab::new();
         let writer = lab.writer();
-        let (expected, found) = (Digest::of(b"right"), Digest::of(b"wrong"));
+        let (expected, found) = (Digest::of_bytes(b"right"), Digest::of_bytes(b"wrong"));
         let mut blob = writer.blob(Some(&expected)).unwrap();
         blob.write_all(b"wrong").unwrap();
         let error = blob.finish().unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch);
         let message = error.to_string();
         assert!(message.contains(&expected.hex()) && message.contains(&found.hex()), "{message}");
         assert!(lab.names().is_empty());
@@ -151,6 +151,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(lab.names(), [Digest::of(&bytes).hex()]);
+        assert_eq!(lab.names(), [Digest::of_bytes(&bytes).hex()]);
     }
 }

@@ -193,14 +193,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn file(title: &str) -> BundleFile {
-        BundleFile { title: title.into(), media_type: DEB_TYPE.into(), digest: Digest::of(b"x"), size: 1 }
+        BundleFile {
+            title: title.into(),
+            media_type: DEB_TYPE.into(),
+            digest: Digest::of_bytes(b"x"),
+            size: 1,
+        }
     }
 
     #[test]
     fn a_title_that_is_not_a_plain_file_name_is_refused() {
         for title in ["", ".", "..", "a/b", "/etc/passwd", "../x", "a\nb", "a\0", &"x".repeat(256)] {
             let error = check_files(&[file(title)], None).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{title:?}");
+            assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{title:?}");
         }
         check_files(&[file("a..b_1.0+x~y_amd64.deb"), file("Packages")], None).unwrap();
         assert!(check_files(&[file("a"), file("a")], None).is_err());
@@ -225,7 +230,7 @@ mod tests {
     #[test]
     fn a_tag_no_registry_takes_is_refused() {
         for tag in ["", ".a", "-a", "a/b", "a:b", "a b", &"x".repeat(129)] {
-            assert_eq!(Reason::of(&check_tag(tag).unwrap_err()), Reason::Usage, "{tag}");
+            assert_eq!(Reason::from_error(&check_tag(tag).unwrap_err()), Reason::Usage, "{tag}");
         }
         check_tag("inbox-debian12-amd64_6.1.0-25").unwrap();
     }

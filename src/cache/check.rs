@@ -75,7 +75,7 @@ impl Cache {
         let wanted = if let Some(bundles) = only {
             blobs_of(bundles)
         } else {
-            let references = References::of(self, &host.cancel, index.manifests())?;
+            let references = References::follow(self, &host.cancel, index.manifests())?;
             // Blobs of an entry that cannot be followed would look as if nobody needed them.
             if references.unread.is_empty() {
                 unreferenced = self.stored()?;
@@ -215,7 +215,7 @@ mod tests {
         let files: [(&str, &[u8]); 4] =
             [("flipped", b"aaaa"), ("short", b"bbbb"), ("long", b"cccc"), ("gone", b"dddd")];
         lab.publish("one", &files);
-        let path = |bytes: &[u8]| lab.cache.blob_path(&Digest::of(bytes));
+        let path = |bytes: &[u8]| lab.cache.blob_path(&Digest::of_bytes(bytes));
         flip_a_bit(&path(b"aaaa"));
         std::fs::write(path(b"bbbb"), "b").unwrap();
         std::fs::write(path(b"cccc"), "ccccc").unwrap();
@@ -276,6 +276,6 @@ mod tests {
         let cancel = Cancel::never().within(Duration::ZERO);
         let host = Host::open(lab.dir.path(), Events::silent(), cancel).unwrap();
         let error = lab.cache.verify(&host, None).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
     }
 }

@@ -15,7 +15,7 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     /// The digest of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
@@ -102,13 +102,13 @@ mod tests {
     #[test]
     fn a_digest_is_what_sha256sum_says() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(Digest::of(b"").to_string(), empty);
-        assert_eq!(serde_json::to_string(&Digest::of(b"")).unwrap(), format!("\"{empty}\""));
+        assert_eq!(Digest::of_bytes(b"").to_string(), empty);
+        assert_eq!(serde_json::to_string(&Digest::of_bytes(b"")).unwrap(), format!("\"{empty}\""));
     }
 
     #[test]
     fn only_lower_case_sha256_of_full_length_is_a_digest() {
-        let hex = Digest::of(b"").hex();
+        let hex = Digest::of_bytes(b"").hex();
         let wrong = [
             String::new(),
             hex.clone(),
@@ -140,7 +140,7 @@ mod tests {
                 hasher.update(piece);
             }
             let whole = pieces.concat();
-            prop_assert_eq!(hasher.finish(), (Digest::of(&whole), whole.len() as u64));
+            prop_assert_eq!(hasher.finish(), (Digest::of_bytes(&whole), whole.len() as u64));
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Documents {
 
 impl Documents {
     /// Writes the documents. The same arguments give the same bytes.
-    pub(super) fn of(config: &BundleConfig, created: &str, files: &[BundleFile]) -> Result<Self> {
+    pub(super) fn write(config: &BundleConfig, created: &str, files: &[BundleFile]) -> Result<Self> {
         let mut labels = BTreeMap::new();
         for (name, value) in [
             ("driver", config.driver.to_string()),
@@ -72,7 +72,7 @@ impl Documents {
         })?;
         let descriptor = descriptor(
             MediaType::ImageConfig,
-            &Blob { digest: Digest::of(&image), size: image.len() as u64 },
+            &Blob { digest: Digest::of_bytes(&image), size: image.len() as u64 },
         )?;
         let layers = files.iter().map(layer).collect::<Result<Vec<_>>>()?;
         let manifest = ImageManifestBuilder::default()

@@ -62,7 +62,7 @@ impl Writer<'_> {
             let client = Client::new(way)?;
             while let Some(wanted) = next() {
                 let mut seen = 0;
-                self.bring(&client, way, &wanted, |now| {
+                self.download_blob(&client, way, &wanted, |now| {
                     // What has to begin again counts backwards.
                     let change = now.wrapping_sub(seen);
                     let sum = done.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
@@ -92,7 +92,7 @@ impl Writer<'_> {
     }
 
     /// Brings one blob in. `held` is told how many of its bytes are there.
-    fn bring(
+    fn download_blob(
         &self,
         client: &Client,
         way: NetworkOptions,
@@ -191,7 +191,9 @@ impl Writer<'_> {
                     let was_resumed = partial.is_resumed() || stream.is_mixed();
                     match partial.finish() {
                         Ok(blob) => return Ok(blob),
-                        Err(error) if Reason::of(&error) != Reason::DigestMismatch => return Err(error),
+                        Err(error) if Reason::from_error(&error) != Reason::DigestMismatch => {
+                            return Err(error);
+                        }
                         // Perhaps only what an earlier run or another address gave was wrong.
                         Err(_) if was_resumed => stream.rewind(),
                         Err(error) => stream.reject(error)?,

@@ -58,7 +58,7 @@ impl Cache {
         blobs.retain(|digest, _| !there.contains(digest));
         let index = self.index_of(&bundles)?;
         // What else the index names: signatures.
-        let further = References::of(self, &host.cancel, index.manifests())?.blobs;
+        let further = References::follow(self, &host.cancel, index.manifests())?.blobs;
         blobs.extend(further.into_iter().map(|(digest, blob)| (digest, blob.size)));
         let index = layout::canonical(&index)?;
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -67,7 +67,7 @@ impl Writer<'_> {
             freed.bundles = self.give_up_broken_bundles()?;
         }
         let index = layout::read_index(&self.cache.dir)?;
-        let references = References::of(&self.cache, &self.host.cancel, index.manifests())?;
+        let references = References::follow(&self.cache, &self.host.cancel, index.manifests())?;
         if let Some(unread) = references.unread.into_iter().next() {
             let tag = layout::tag_of(&unread.entry).escape_default().to_string();
             // Its blobs cannot be told from those nobody needs.
@@ -108,7 +108,7 @@ impl Writer<'_> {
 
     fn has_damaged_documents(&self, entry: &Descriptor) -> bool {
         let damaged = [Reason::DigestMismatch, Reason::CacheMissing];
-        self.cache.find(entry).is_err_and(|error| damaged.contains(&Reason::of(&error)))
+        self.cache.find(entry).is_err_and(|error| damaged.contains(&Reason::from_error(&error)))
     }
 
     /// No other writer is at work, because we hold the lock; no blob of ours, because we are borrowed alone.
@@ -171,10 +171,12 @@ mod tests {
         writer.gc(false).unwrap();
         let left = lab.cache.verify(&lab.host, None).unwrap();
         assert!(
-            left.is_sound() && lab.cache.has(&Digest::of(b"shared")) && !lab.cache.has(&Digest::of(b"a"))
+            left.is_sound()
+                && lab.cache.has(&Digest::of_bytes(b"shared"))
+                && !lab.cache.has(&Digest::of_bytes(b"a"))
         );
         let error = writer.remove(&["one"]).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::CacheMissing);
+        assert_eq!(Reason::from_error(&error), Reason::CacheMissing);
     }
 
     #[test]
@@ -203,7 +205,7 @@ mod tests {
     fn damaged_blobs_go_when_asked_and_staging_again_heals() {
         let lab = Lab::new();
         let bundle = lab.publish("one", &[("a.deb", b"aaaa"), ("b.deb", b"b")]);
-        flip_a_bit(&lab.cache.blob_path(&Digest::of(b"aaaa")));
+        flip_a_bit(&lab.cache.blob_path(&Digest::of_bytes(b"aaaa")));
         assert_eq!(lab.writer().gc(false).unwrap(), Freed::default());
         let freed = lab.writer().gc(true).unwrap();
         assert_eq!((freed.files, freed.bytes, freed.bundles.len()), (1, 4, 0));

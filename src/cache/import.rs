@@ -178,7 +178,7 @@ impl Writer<'_> {
         // Those of bundles that came along, when their own blobs did.
         signatures.retain(|entry| bundles.iter().any(|bundle| is_about(&self.cache, entry, &bundle.digest)));
         for entry in signatures {
-            let whole = References::of(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
+            let whole = References::follow(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
             let there = |(digest, blob): (&Digest, &Referred)| self.cache.size_of(digest) == Some(blob.size);
             if whole.unread.is_empty() && whole.blobs.iter().all(there) {
                 entries.push(entry);

@@ -121,13 +121,13 @@ mod tests {
     fn a_missing_folder_and_a_folder_that_is_no_cache_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
         let missing = Cache::open(&dir.path().join("none")).unwrap_err();
-        assert_eq!(Reason::of(&missing), Reason::CacheMissing);
+        assert_eq!(Reason::from_error(&missing), Reason::CacheMissing);
         let empty = Cache::open(dir.path()).unwrap_err();
-        assert_eq!(Reason::of(&empty), Reason::CacheMissing);
+        assert_eq!(Reason::from_error(&empty), Reason::CacheMissing);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "opening wrote something");
         std::fs::write(dir.path().join("letter.txt"), "somebody's").unwrap();
         let other = Cache::open(dir.path()).unwrap_err();
-        assert_eq!(Reason::of(&other), Reason::CacheUnreadable);
+        assert_eq!(Reason::from_error(&other), Reason::CacheUnreadable);
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             let lab = Lab::new();
             std::fs::write(lab.cache.dir().join(name), text).unwrap();
             let error = Cache::open(lab.cache.dir()).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{error:#}");
+            assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{error:#}");
             assert!(format!("{error:#}").contains(name), "{error:#}");
         }
     }
@@ -155,6 +155,6 @@ mod tests {
         assert_eq!(mode(cache.dir()), 0o755);
         assert_eq!(mode(&cache.blobs_dir()), 0o755);
         assert_eq!(mode(&cache.dir().join("index.json")), 0o644);
-        assert_eq!(mode(&cache.blob_path(&Digest::of(b"a"))), 0o644);
+        assert_eq!(mode(&cache.blob_path(&Digest::of_bytes(b"a"))), 0o644);
     }
 }

@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_a_broken_run_left_is_gone_on_with() {
         let lab = Lab::new();
-        let digest = Digest::of(b"whole");
+        let digest = Digest::of_bytes(b"whole");
         let mut first = lab.writer().partial(&digest, Some(5)).unwrap();
         first.note_origin(Some(&origin())).unwrap();
         first.write(b"who").unwrap();
@@ -208,11 +208,11 @@ mod tests {
     #[test]
     fn damage_is_dropped_and_the_blob_begins_again() {
         let lab = Lab::new();
-        let digest = Digest::of(b"right");
+        let digest = Digest::of_bytes(b"right");
         let mut partial = lab.writer().partial(&digest, Some(5)).unwrap();
         partial.note_origin(Some(&origin())).unwrap();
         partial.write(b"wrong").unwrap();
-        assert_eq!(Reason::of(&partial.finish().unwrap_err()), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&partial.finish().unwrap_err()), Reason::DigestMismatch);
         assert_eq!((partial.held(), partial.origin()), (0, None));
         partial.write(b"right").unwrap();
         partial.finish().unwrap();
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn one_that_never_began_or_is_too_long_leaves_nothing() {
         let lab = Lab::new();
-        let digest = Digest::of(b"right");
+        let digest = Digest::of_bytes(b"right");
         drop(lab.writer().partial(&digest, None).unwrap());
         assert!(lab.names().is_empty());
         lab.writer().partial(&digest, None).unwrap().write(b"far too long").unwrap();
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn clean_up_removes_it() {
         let lab = Lab::new();
-        let mut partial = lab.writer().partial(&Digest::of(b"right"), None).unwrap();
+        let mut partial = lab.writer().partial(&Digest::of_bytes(b"right"), None).unwrap();
         partial.note_origin(Some(&origin())).unwrap();
         partial.write(b"ri").unwrap();
         drop(partial);

@@ -129,7 +129,7 @@ mod tests {
             pass.ahead(&mut std::io::repeat(7), |_| {}).unwrap_err(),
             pass.over(&mut std::io::repeat(7), |_| Ok(())).unwrap_err(),
         ] {
-            assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+            assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
         }
     }
 
@@ -143,6 +143,6 @@ mod tests {
         }
         let host = host(Cancel::never());
         let pass = Pass::begin(&host, "reading", 0);
-        assert_eq!(Reason::of(&pass.ahead(&mut Broken, |_| {}).unwrap_err()), Reason::NoSpace);
+        assert_eq!(Reason::from_error(&pass.ahead(&mut Broken, |_| {}).unwrap_err()), Reason::NoSpace);
     }
 }

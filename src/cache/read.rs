@@ -127,7 +127,7 @@ mod tests {
             let digest = if document == "manifest" { bundle.digest } else { bundle.config_blob.digest };
             flip_a_bit(&lab.cache.blob_path(&digest));
             let error = lab.cache.bundles().unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+            assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");
             let message = format!("{error:#}");
             assert!(message.contains("`one`") && message.contains(&digest.hex()), "{message}");
         }
@@ -141,15 +141,15 @@ mod tests {
         lab.cache.blob(&digest).unwrap().finish().unwrap();
         flip_a_bit(&lab.cache.blob_path(&digest));
         let error = lab.cache.blob(&digest).unwrap().finish().unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch);
     }
 
     #[test]
     fn a_missing_blob_is_named() {
         let lab = Lab::new();
-        let error = lab.cache.blob(&Digest::of(b"none")).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::CacheMissing);
-        assert!(error.to_string().contains(&Digest::of(b"none").hex()), "{error}");
+        let error = lab.cache.blob(&Digest::of_bytes(b"none")).unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::CacheMissing);
+        assert!(error.to_string().contains(&Digest::of_bytes(b"none").hex()), "{error}");
     }
 
     #[test]
@@ -170,6 +170,6 @@ mod tests {
         lab.publish_strange("later");
         assert_eq!(lab.cache.bundles().unwrap().len(), 1);
         let error = lab.cache.bundle("later").unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::CacheUnreadable, "{error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{error:#}");
     }
 }

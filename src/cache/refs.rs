@@ -53,7 +53,7 @@ pub(super) struct Unread {
 
 impl References {
     /// Follows every entry. Fails only when the run must end.
-    pub(super) fn of(cache: &Cache, cancel: &Cancel, entries: &[Descriptor]) -> Result<Self> {
+    pub(super) fn follow(cache: &Cache, cancel: &Cancel, entries: &[Descriptor]) -> Result<Self> {
         let mut walk = Walk {
             cache,
             cancel,
@@ -215,7 +215,7 @@ mod tests {
         // Followed as often as listed, this would read 10^10 documents.
         bomb(&lab, 5, 100);
         let entries = layout::read_index(lab.cache.dir()).unwrap();
-        let found = References::of(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
+        let found = References::follow(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
         assert_eq!((found.blobs.len(), found.unread.len()), (5, 0));
         assert!(lab.cache.verify(&lab.host, None).unwrap().is_sound());
         lab.writer().gc(true).unwrap();
@@ -227,9 +227,9 @@ mod tests {
         let lab = Lab::new();
         bomb(&lab, 2, 1000);
         let entries = layout::read_index(lab.cache.dir()).unwrap();
-        let found = References::of(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
+        let found = References::follow(&lab.cache, &Cancel::never(), entries.manifests()).unwrap();
         let error = &found.unread.first().unwrap().error;
-        assert_eq!(Reason::of(error), Reason::CacheUnreadable, "{error:#}");
+        assert_eq!(Reason::from_error(error), Reason::CacheUnreadable, "{error:#}");
     }
 
     #[test]
@@ -238,6 +238,6 @@ mod tests {
         bomb(&lab, 3, 40);
         lab.host.cancel.now();
         let error = lab.cache.verify(&lab.host, None).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::Interrupted);
+        assert_eq!(Reason::from_error(&error), Reason::Interrupted);
     }
 }

@@ -62,7 +62,7 @@ impl Writer<'_> {
 
     /// Stores bytes that are at hand as a blob.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
-        let blob = Blob { digest: Digest::of(bytes), size: bytes.len() as u64 };
+        let blob = Blob { digest: Digest::of_bytes(bytes), size: bytes.len() as u64 };
         let there = self.cache.size_of(&blob.digest) == Some(blob.size)
             && self.cache.blob(&blob.digest).and_then(BlobReader::finish).is_ok();
         if there {
@@ -93,7 +93,7 @@ impl Writer<'_> {
             return Ok(same);
         }
         let created = humantime::format_rfc3339_seconds(created).to_string();
-        let documents = Documents::of(config, &created, &files)?;
+        let documents = Documents::write(config, &created, &files)?;
         self.put(&documents.config)?;
         let manifest = self.put(&documents.manifest)?;
         let mut entry = document::descriptor(MediaType::ImageManifest, &manifest)?;
@@ -154,8 +154,8 @@ impl Writer<'_> {
     ) -> Result<Option<Bundle>> {
         // A damaged one is not kept but written anew.
         let Ok(Some(old)) = self.cache.bundle(tag) else { return Ok(None) };
-        let again = Documents::of(config, &old.created, files)?;
-        Ok((Digest::of(&again.manifest) == old.digest).then_some(old))
+        let again = Documents::write(config, &old.created, files)?;
+        Ok((Digest::of_bytes(&again.manifest) == old.digest).then_some(old))
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
         let lab = Lab::new();
         let first = lab.writer();
         let error = lab.cache.writer(&lab.host, Duration::ZERO).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LockTimeout);
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout);
         assert!(format!("{error:#}").contains(&format!("process {}", std::process::id())), "{error:#}");
         assert!(lab.cache.bundles().unwrap().is_empty(), "readers need no lock");
         drop(first);
@@ -226,12 +226,12 @@ mod tests {
         let file = BundleFile {
             title: "a.deb".into(),
             media_type: DEB_TYPE.into(),
-            digest: Digest::of(b"none"),
+            digest: Digest::of_bytes(b"none"),
             size: 4,
         };
         let created = SystemTime::UNIX_EPOCH;
         let error = lab.writer().publish("one", &config(), created, vec![file]).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::CacheMissing);
+        assert_eq!(Reason::from_error(&error), Reason::CacheMissing);
         let repository = Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() });
         let config = BundleConfig { repository, ..config() };
         assert!(lab.writer().publish("one", &config, created, Vec::new()).is_err());

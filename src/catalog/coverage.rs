@@ -53,7 +53,7 @@ const NOTES: [(&str, &str); 2] = [
 
 impl Coverage {
     /// The coverage of a catalogue.
-    pub fn of(catalog: &Catalog) -> Self {
+    pub fn from_catalog(catalog: &Catalog) -> Self {
         let mut distros: Vec<&Distro> = catalog.drivers.iter().flat_map(|row| catalog.serves(row)).collect();
         distros.extend(catalog.inbox.iter().flat_map(|inbox| &inbox.distros));
         distros.sort_by_cached_key(|distro| (&distro.id, Version::new(&*distro.version)));
@@ -178,7 +178,7 @@ inbox:
 
     #[test]
     fn the_table_shows_the_best_of_each() {
-        let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
+        let coverage = Coverage::from_catalog(&Catalog::parse("test", SMALL).unwrap());
         let want = "\
 distribution  arch    cx3-pro                 cx5                     cx6    cx7  cx8
 centos8.2     x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  -      -    -
@@ -201,13 +201,13 @@ rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -  
     #[test]
     fn what_nothing_vouches_for_is_marked() {
         let elsewhere = SMALL.replace("http://content.mellanox.com", "https://mirror.example");
-        let text = Coverage::of(&Catalog::parse("test", &elsewhere).unwrap()).to_text();
+        let text = Coverage::from_catalog(&Catalog::parse("test", &elsewhere).unwrap()).to_text();
         assert!(text.contains("rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0**  inbox  "), "{text}");
     }
 
     #[test]
     fn the_value_has_adapters_as_keys() {
-        let coverage = Coverage::of(&Catalog::parse("test", SMALL).unwrap());
+        let coverage = Coverage::from_catalog(&Catalog::parse("test", SMALL).unwrap());
         let value = serde_json::to_value(&coverage).unwrap();
         let want = serde_json::json!({"driver": "mlnx_ofed", "version": "4.9-4.1.7.0", "needs_sha256": false, "trust": "first-use", "inbox": false});
         assert_eq!(value["rows"][4]["nics"]["cx3-pro"], want);

@@ -175,7 +175,7 @@ impl Catalog {
     }
 
     /// The catalogue the settings name, or the one this program was built with.
-    pub fn of(settings: &Settings) -> Result<Self> {
+    pub fn from_settings(settings: &Settings) -> Result<Self> {
         let (source, text) = Self::text(settings)?;
         Self::parse(source, &text)
     }

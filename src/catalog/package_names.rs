@@ -109,7 +109,7 @@ pub fn mlnx_ofed_url(version: &Version, distro: &Distro, arch: Arch) -> String {
 mod tests {
     use super::*;
 
-    fn said(name: &str) -> String {
+    fn parsed(name: &str) -> String {
         FileName::parse(name).map_or_else(
             || "-".to_owned(),
             |file| {
@@ -144,7 +144,7 @@ mod tests {
             ("MLNX_OFED_LINUX-5.8.iso", "-"),
             ("", "-"),
         ] {
-            assert_eq!(said(name), want, "{name}");
+            assert_eq!(parsed(name), want, "{name}");
         }
     }
 

@@ -127,7 +127,7 @@ fn what_is_not_public_has_no_address() {
 fn faults_are_named_with_file_and_line() {
     let wrong = |text: &str| {
         let error = Catalog::parse("mine.yaml", text).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        assert_eq!(Reason::from_error(&error), Reason::BadSettings);
         error.to_string()
     };
     assert_eq!(wrong("schema_version: 2\nlines: {}\n"), "`mine.yaml` line 1: schema_version 2 is not 1");

@@ -50,7 +50,7 @@ impl Answer {
 }
 
 /// An answer that is nothing but its outcome.
-pub(super) fn said(outcome: Outcome) -> Answer {
+pub(super) fn outcome_alone(outcome: Outcome) -> Answer {
     let text = if outcome.is_success() { format!("{}\n", verdict(&outcome)) } else { String::new() };
     let json = outcome_json(&outcome);
     Answer { outcome, text, json }

@@ -56,11 +56,11 @@ pub(super) fn catalog(call: &Call, args: &CatalogArgs) -> Result<Answer> {
 
 fn open(file: Option<&Path>) -> Result<Catalog> {
     let catalog = file.map(|file| file.to_string_lossy().into_owned());
-    Catalog::of(&Settings { catalog, ..Settings::default() })
+    Catalog::from_settings(&Settings { catalog, ..Settings::default() })
 }
 
 fn list(catalog: &Catalog) -> Result<Answer> {
-    let coverage = Coverage::of(catalog);
+    let coverage = Coverage::from_catalog(catalog);
     Ok(Answer::listed(coverage.to_text(), to_json(&coverage)?))
 }
 

@@ -1,6 +1,6 @@
 //! `cloud-init`: what its module runs at each boot, and what puts that module into an image.
 
-use super::answer::{Answer, Call, outcome_json, said, to_json};
+use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
 use super::args::{CacheArg, RootArgs, RunArgs, layer, set};
 use crate::config;
 use crate::doors::cloud_init::{self, Change, Wish};
@@ -82,8 +82,8 @@ pub(super) fn cloud_init(call: &Call, args: &CloudInitArgs) -> Result<Answer> {
 fn run(call: &Call, args: &BootArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;
     match settings(&host, args) {
-        Ok(settings) => Ok(said(cloud_init::run(host, &args.run.target.described(), settings))),
-        Err(error) => Ok(said(pipeline::refused(&host, error))),
+        Ok(settings) => Ok(outcome_alone(cloud_init::run(host, &args.run.target.described(), settings))),
+        Err(error) => Ok(outcome_alone(pipeline::refused(&host, error))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
 
-use super::answer::{Answer, Call, outcome_json, said, to_json};
+use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
 use super::args::{
     BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, UninstallArgs,
     VerifyArgs, layer, pairs,
@@ -54,7 +54,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let (_, plan) = pipeline::plan_only(target, &args.target.described(), Mode::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     if plan.present.is_some() {
-        return Ok(said(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
+        return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
     host.events.enter(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
@@ -80,7 +80,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let outcome = Outcome::new(Reason::Staged, message);
     let mut json = outcome_json(&outcome);
     let mut text = format!("{}\n", verdict(&outcome));
-    if let Some(file) = first_use::of(&plan, bundle) {
+    if let Some(file) = first_use::vendor_file(&plan, bundle) {
         if let Some(warning) = first_use::warning(&plan, &file) {
             host.events.warn(warning);
             let _ =
@@ -136,7 +136,7 @@ pub(super) fn uninstall(call: &Call, args: &UninstallArgs) -> Result<Answer> {
     let host = host.within(Duration::from_secs(settings.deadline));
     // Of a root that is not this machine's, nothing may be stopped here.
     let mode = if host.is_running_system() { Mode::Live } else { Mode::Bake };
-    Ok(said(if args.forget_receipt {
+    Ok(outcome_alone(if args.forget_receipt {
         pipeline::forget(&host, &settings)
     } else {
         pipeline::uninstall(&host, &settings, mode)
@@ -146,7 +146,7 @@ pub(super) fn uninstall(call: &Call, args: &UninstallArgs) -> Result<Answer> {
 pub(super) fn generalize(call: &Call, args: &GeneralizeArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
     let settings = config::load(Some(&host.root), pairs(&args.set)?)?;
-    pipeline::generalize(&host, &settings).map(said)
+    pipeline::generalize(&host, &settings).map(outcome_alone)
 }
 
 pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {

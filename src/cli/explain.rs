@@ -8,14 +8,14 @@ use std::fmt::Write;
 
 /// Explains one thing, or lists all reasons. Returns text and JSON.
 pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
-    let Some(what) = what else { return Ok(of(Reason::ALL)) };
+    let Some(what) = what else { return Ok(describe(Reason::ALL)) };
     match what {
         "settings" => return Ok(properties(&schema(settings::SCHEMA)?)),
         "plan" => return Ok(properties(&schema(plan_document::SCHEMA)?)),
         _ => {}
     }
     if let Some(reason) = Reason::from_token(what) {
-        return Ok(of(&[reason]));
+        return Ok(describe(&[reason]));
     }
     if let Some(cause) = Cause::from_token(what) {
         let mut json = cause_json(cause);
@@ -31,7 +31,7 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     if let Some(code) = ExitCode::ALL.into_iter().find(|code| code.number().to_string() == what) {
         let reasons: Vec<Reason> =
             Reason::ALL.iter().copied().filter(|reason| reason.exit_code() == code).collect();
-        let (text, json) = of(&reasons);
+        let (text, json) = describe(&reasons);
         return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
     }
     if let Some(setting) = schema(settings::SCHEMA)?["properties"].get(what) {
@@ -42,7 +42,7 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
     )))
 }
 
-fn of(reasons: &[Reason]) -> (String, Value) {
+fn describe(reasons: &[Reason]) -> (String, Value) {
     let mut text = String::new();
     for reason in reasons {
         let code = reason.exit_code().number();
@@ -119,6 +119,6 @@ mod tests {
         assert!(explain(Some("cache-missing")).unwrap().0.contains("bundle-unknown: "));
         assert!(explain(Some("plan")).unwrap().0.contains("artifact\n"));
         assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
-        assert_eq!(Reason::of(&explain(Some("2")).unwrap_err()), Reason::Usage);
+        assert_eq!(Reason::from_error(&explain(Some("2")).unwrap_err()), Reason::Usage);
     }
 }

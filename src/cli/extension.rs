@@ -1,6 +1,6 @@
 //! `ofedctl extension`: the commands of the VM extension's handler, and its package.
 
-use super::answer::{Answer, Call, outcome_json, said};
+use super::answer::{Answer, Call, outcome_alone, outcome_json};
 use crate::doors::extension::{self, Identity, Parts, Verb, make};
 use crate::host::process;
 use crate::outcome::{Outcome, Reason};
@@ -93,7 +93,7 @@ pub(super) fn extension(call: &Call, args: &ExtensionArgs) -> Result<Answer> {
         ExtensionVerb::Reset(handler) => (Verb::Reset, handler),
         ExtensionVerb::Worker { seq, handler } => (Verb::Work(*seq), handler),
     };
-    extension::run(verb, handler.handler_dir.as_deref(), call.cancel).map(said)
+    extension::run(verb, handler.handler_dir.as_deref(), call.cancel).map(outcome_alone)
 }
 
 fn package(call: &Call, args: &PackageArgs) -> Result<Answer> {

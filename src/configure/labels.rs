@@ -71,7 +71,9 @@ fn label(host: &Host, contexts: &str, paths: &[String], sealed: bool) -> Result<
     let done = setfiles(&["-m"]).and_then(|done| if done { Ok(true) } else { setfiles(&[]) });
     host.root.remove_file(LIST)?;
     match done {
-        Err(error) if matches!(Reason::of(&error), Reason::Interrupted | Reason::DeadlineExceeded) => {
+        Err(error)
+            if matches!(Reason::from_error(&error), Reason::Interrupted | Reason::DeadlineExceeded) =>
+        {
             Err(error)
         }
         done => Ok(done.unwrap_or(false)),

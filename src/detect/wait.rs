@@ -126,7 +126,7 @@ mod tests {
         let (_dir, host) = host(Cancel::never().within(Duration::from_millis(600)));
         let facts = detect(&host).unwrap();
         let error = for_device(&host, facts, &settings("Standard_HB120rs_v3", 600)).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
         let (_dir, host) = self::host(Cancel::never());
         let facts = detect(&host).unwrap();
         assert_eq!(for_device(&host, facts.clone(), &settings("Standard_HB120rs_v3", 1)).unwrap(), facts);

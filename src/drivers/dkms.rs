@@ -97,7 +97,7 @@ impl Build<'_> {
             return Err(Reason::HeadersMissing.error(what));
         }
         let log = format!("{TREE}/{name}/{version}/build/make.log");
-        let (kept, lines) = logs::keep(self.host, &log)?;
+        let (kept, lines) = logs::copy(self.host, &log)?;
         let said = format!("{}\n{lines}", finished.output);
         let reason = diagnose::reason_of(&said, Doing::Vendors, Reason::DkmsBuild);
         let doing = format!("building the modules of {name} {version} for {kernel}");
@@ -152,7 +152,7 @@ impl Build<'_> {
 }
 
 /// Takes back what was built for these kernels, of a driver that stays for the others.
-pub fn take_back(host: &Host, kernels: &[String], options: InstallOptions) -> Result<()> {
+pub fn remove_built_modules(host: &Host, kernels: &[String], options: InstallOptions) -> Result<()> {
     let root = &host.root;
     let InstallOptions { offline, sealed, .. } = options;
     // Those last that the others were built with.
@@ -229,7 +229,7 @@ mod tests {
         // Another archive that unpacks as well, under the name of the first.
         std::fs::write(cache.blob_path(&blob.digest), [&archive[..], b"more"].concat()).unwrap();
         let error = work.restore(&sources, "6.1").unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");
         assert!(!host.root.exists(module));
     }
 }

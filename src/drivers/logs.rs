@@ -8,7 +8,7 @@ const LINES: usize = 12;
 
 /// Copies a log of the root among this program's logs, for the one it was found in will be gone. Returns the copy's path
 /// and the log's last lines, joined by ` | `; nothing where there is no log.
-pub(super) fn keep(host: &Host, log: &str) -> Result<(String, String)> {
+pub(super) fn copy(host: &Host, log: &str) -> Result<(String, String)> {
     let Some(text) = host.root.read_text(log)? else { return Ok((log.to_owned(), String::new())) };
     let name = log.trim_start_matches('/').replace('/', "_");
     let kept = format!("{CHILD_LOG_DIR}/{name}");

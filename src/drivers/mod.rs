@@ -11,7 +11,7 @@ mod mlnx_ofed;
 mod requirements;
 
 pub use checks::{built, is_own};
-pub use dkms::{hold_back, take_back};
+pub use dkms::{hold_back, remove_built_modules};
 pub use requirements::{Objection, Requirements, names};
 
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
@@ -122,7 +122,7 @@ pub struct InstallOptions {
 
 impl InstallOptions {
     /// As the settings ask and the moment allows.
-    pub fn of(settings: &Settings, mode: Mode) -> Self {
+    pub fn new(settings: &Settings, mode: Mode) -> Self {
         Self {
             offline: settings.offline,
             sealed: mode == Mode::Bake,

@@ -60,7 +60,7 @@ mod tests {
         host.root.make_link("/etc/second", "/usr/share/oem/waagent.conf".as_ref()).unwrap();
         assert_eq!(found("second").unwrap(), wanted);
         for to in ["/dev/null", "/missing", "/usr/share", "waagent.conf", outside.to_str().unwrap()] {
-            assert_eq!(Reason::of(&found(to).unwrap_err()), Reason::EditRefused, "{to}");
+            assert_eq!(Reason::from_error(&found(to).unwrap_err()), Reason::EditRefused, "{to}");
         }
         assert_eq!(place(&host.root, "/etc/plain").unwrap().through, None);
         assert_eq!(place(&host.root, "/etc/none").unwrap().path, "/etc/none");

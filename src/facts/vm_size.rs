@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn of(size: &str) -> RdmaSize {
+    fn rdma_size(size: &str) -> RdmaSize {
         match verdict(size) {
             SizeVerdict::Rdma(size) => size,
             other => panic!("{size}: {other:?}"),
@@ -219,7 +219,7 @@ mod tests {
             ("Standard_ND128isr_NDR_GB200_v6", Nic::Cx7, 4, 400, Arch::Aarch64),
             ("Standard_ND128isrG5_GB300_v6", Nic::Cx8, 4, 800, Arch::Aarch64),
         ] {
-            let found = of(size);
+            let found = rdma_size(size);
             assert_eq!(
                 (found.nic, found.hcas, found.gbps, found.arch),
                 (Some(nic), Some(hcas), Some(gbps), Some(arch)),
@@ -227,15 +227,15 @@ mod tests {
             );
         }
         assert_eq!(
-            (of("Standard_ND128isr_VR200_v6").nic, of("ND128isr_VR200_v6").arch),
+            (rdma_size("Standard_ND128isr_VR200_v6").nic, rdma_size("ND128isr_VR200_v6").arch),
             (None, Some(Arch::Aarch64))
         );
     }
 
     #[test]
     fn a_part_of_a_size_is_like_the_whole() {
-        assert_eq!(of("Standard_HB120-8rs_v3"), of("Standard_HB120rs_v3"));
-        assert_eq!(of("Standard_HB368-24rs_v5").hcas, Some(4));
+        assert_eq!(rdma_size("Standard_HB120-8rs_v3"), rdma_size("Standard_HB120rs_v3"));
+        assert_eq!(rdma_size("Standard_HB368-24rs_v5").hcas, Some(4));
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         for size in
             ["Standard_HB500rs_v9", "HB512-256rs_v6", "Standard_ND200isrG6_X1_v8", "Standard_HC99r", "H1r"]
         {
-            assert_eq!(of(size), RdmaSize::default(), "{size}");
+            assert_eq!(rdma_size(size), RdmaSize::default(), "{size}");
         }
     }
 
@@ -287,7 +287,7 @@ mod tests {
         }
         // These became SR-IOV during their life, so they are worth looking at.
         assert_eq!(
-            (of("Standard_NC24rs_v2").nic, of("Standard_ND24rs").nic),
+            (rdma_size("Standard_NC24rs_v2").nic, rdma_size("Standard_ND24rs").nic),
             (Some(Nic::Cx3Pro), Some(Nic::Cx3Pro))
         );
     }

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn a_passed_deadline_ends_the_run_with_its_own_reason() {
         let error = Cancel::never().within(Duration::ZERO).check().unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
         Cancel::never().within(Duration::from_secs(60)).check().unwrap();
     }
 
@@ -78,7 +78,7 @@ mod tests {
     fn of_two_deadlines_the_nearer_counts() {
         let (now, later) = (Duration::ZERO, Duration::from_secs(600));
         for cancel in [Cancel::never().within(now).within(later), Cancel::never().within(later).within(now)] {
-            assert_eq!(Reason::of(&cancel.check().unwrap_err()), Reason::DeadlineExceeded);
+            assert_eq!(Reason::from_error(&cancel.check().unwrap_err()), Reason::DeadlineExceeded);
         }
         Cancel::never().within(later).within(Duration::MAX).check().unwrap();
     }

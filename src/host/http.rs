@@ -38,7 +38,7 @@ pub struct NetworkOptions<'a> {
 
 impl<'a> NetworkOptions<'a> {
     /// The way the settings describe.
-    pub fn of(settings: &'a Settings) -> Self {
+    pub fn from_settings(settings: &'a Settings) -> Self {
         Self {
             proxy: settings.proxy.as_deref(),
             ca_file: settings.ca_file.as_deref(),

@@ -337,7 +337,7 @@ mod tests {
         let (_dir, host) = host();
         let first = host.lock_run(Duration::ZERO).unwrap();
         let error = host.lock_run(Duration::ZERO).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LockTimeout);
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout);
         assert!(format!("{error:#}").contains(&format!("process {}", std::process::id())), "{error:#}");
         drop(first);
         drop(host.lock_run(Duration::ZERO).unwrap());
@@ -388,7 +388,7 @@ mod tests {
         let mut held = held.spawn().unwrap();
         std::io::Read::read_exact(held.stdout.as_mut().unwrap(), &mut [0; 5]).unwrap();
         let error = host.lock_run(Duration::ZERO).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LockTimeout, "{error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout, "{error:#}");
         assert!(format!("{error:#}").contains("(sh)"), "{error:#}");
         drop(held.stdin.take());
         held.wait().unwrap();
@@ -428,7 +428,7 @@ mod tests {
         let mut said = [0; 5];
         std::io::Read::read_exact(&mut &holder, &mut said).unwrap();
         let error = host.wait_for_package_locks(&["/lock"], &[], Duration::ZERO).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LockTimeout);
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout);
         assert!(
             error.to_string().contains("`/lock` is held by process") && error.to_string().contains("python3"),
             "{error}"
@@ -446,7 +446,7 @@ mod tests {
         let mut other = std::process::Command::new("sleep").arg("30").spawn().unwrap();
         std::fs::write(&noted, format!("{}\n", other.id())).unwrap();
         let error = host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LockTimeout);
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout);
         let said = format!("zypp.pid` is held by process {} (", other.id());
         assert!(error.to_string().contains(&said), "{error}");
         // It ends while it is waited for.

@@ -334,7 +334,7 @@ mod tests {
     #[test]
     fn a_missing_program_is_named() {
         let error = host(Cancel::never()).run(&Cmd::new("no-such-program")).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::ToolMissing);
+        assert_eq!(Reason::from_error(&error), Reason::ToolMissing);
         assert!(error.to_string().contains("no-such-program"), "{error}");
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let started = Instant::now();
         let cancel = Cancel::never().within(Duration::from_millis(300));
         let error = host(cancel).run(&Cmd::new("sleep").arg("60")).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DeadlineExceeded);
+        assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
         assert!(started.elapsed() < Duration::from_secs(30));
     }
 

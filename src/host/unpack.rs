@@ -184,7 +184,12 @@ mod tests {
             let (_dir, unpacked) =
                 try_archive(|tar| tar.append(&raw_named(kind, name, link), io::empty()).unwrap());
             let error = unpacked.unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{}", String::from_utf8_lossy(name));
+            assert_eq!(
+                Reason::from_error(&error),
+                Reason::DigestMismatch,
+                "{}",
+                String::from_utf8_lossy(name)
+            );
         }
     }
 
@@ -211,7 +216,7 @@ mod tests {
                         .unwrap();
                 }
             });
-            assert_eq!(Reason::of(&unpacked.unwrap_err()), Reason::DigestMismatch, "{links:?}");
+            assert_eq!(Reason::from_error(&unpacked.unwrap_err()), Reason::DigestMismatch, "{links:?}");
         }
         let (_dir, unpacked) = try_archive(|tar| {
             for (kind, (name, to)) in [EntryType::Symlink, EntryType::Link].into_iter().zip(other_name) {
@@ -239,7 +244,7 @@ mod tests {
                 tar.append_pax_extensions([record]).unwrap();
                 tar.append_data(&mut header(EntryType::Regular, 1, 0o644), "a", &b"y"[..]).unwrap();
             });
-            assert_eq!(Reason::of(&unpacked.unwrap_err()), Reason::DigestMismatch, "{record:?}");
+            assert_eq!(Reason::from_error(&unpacked.unwrap_err()), Reason::DigestMismatch, "{record:?}");
         }
     }
 
@@ -257,7 +262,7 @@ mod tests {
             let archive = folder.path().join("a.tgz");
             std::fs::write(&archive, packed.finish().unwrap()).unwrap();
             let error = unpack(&Cancel::never(), &archive, folder.path()).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{error:#}");
+            assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");
             assert!(format!("{error:#}").contains("larger than any name"), "{error:#}");
         }
     }
@@ -281,7 +286,9 @@ mod tests {
                 std::fs::create_dir(folder.path().join("into")).unwrap();
                 match unpack(&Cancel::never(), &archive, &folder.path().join("into")) {
                     Ok(unpacked) => assert_ne!(unpacked.sha256, digest),
-                    Err(error) => assert_eq!(Reason::of(&error), Reason::DigestMismatch, "{at}: {error:#}"),
+                    Err(error) => {
+                        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{at}: {error:#}");
+                    }
                 }
             }
         }
@@ -293,6 +300,6 @@ mod tests {
         let archive = dir.path().join("a.tgz");
         std::fs::write(&archive, "<html>please log in</html>").unwrap();
         let error = unpack(&Cancel::never(), &archive, dir.path()).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch);
     }
 }

@@ -75,15 +75,15 @@ mod tests {
         ] {
             host.root.write_text("/f.json", text).unwrap();
             let error = read().unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::LedgerUnreadable, "{text}");
+            assert_eq!(Reason::from_error(&error), Reason::LedgerUnreadable, "{text}");
             assert!(error.to_string().contains(why), "{text}: {error}");
             assert_eq!(host.root.read_text("/f.json").unwrap().unwrap(), text);
         }
         host.root.remove_file("/f.json").unwrap();
         std::os::unix::fs::symlink("gone", dir.path().join("f.json")).unwrap();
-        assert_eq!(Reason::of(&read().unwrap_err()), Reason::LedgerUnreadable);
+        assert_eq!(Reason::from_error(&read().unwrap_err()), Reason::LedgerUnreadable);
         std::fs::remove_file(dir.path().join("f.json")).unwrap();
         std::fs::create_dir(dir.path().join("f.json")).unwrap();
-        assert_eq!(Reason::of(&read().unwrap_err()), Reason::LedgerUnreadable);
+        assert_eq!(Reason::from_error(&read().unwrap_err()), Reason::LedgerUnreadable);
     }
 }

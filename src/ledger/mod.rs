@@ -12,7 +12,7 @@ pub use change::{Change, SAVED_DIR, Saved};
 pub use forget::forget;
 pub use journal::{JOURNAL, Journal, PackagesBefore, Unfinished, recover, require_readable};
 pub use receipt::{Check, RECEIPT, Receipt, Subject};
-pub use undo::{let_go, retire, take_back};
+pub use undo::{release_holds, retire, undo_receipt};
 
 #[cfg(test)]
 mod tests;

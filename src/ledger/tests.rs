@@ -41,7 +41,7 @@ fn what_an_old_version_baked_is_taken_back() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     let receipt = Receipt::load(&host.root).unwrap().unwrap();
     assert_eq!((receipt.changes.len(), receipt.added.len(), receipt.held.len()), (4, 15, 2));
-    assert_eq!(take_back(&host, &receipt).unwrap(), 0);
+    assert_eq!(undo_receipt(&host, &receipt).unwrap(), 0);
     assert_eq!(host.root.read_text(AGENT).unwrap().unwrap(), AGENT_BEFORE);
     for edit in receipt.plan.edits.iter().filter_map(Edit::path).filter(|path| *path != AGENT) {
         assert!(!host.root.exists(edit), "{edit}");
@@ -53,7 +53,7 @@ fn an_admins_line_survives_when_what_an_old_version_baked_is_taken_back() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     host.root.write_text(AGENT, "OS.EnableRDMA=y\nResourceDisk.Format=n\nAdmins=line\n").unwrap();
     let receipt = Receipt::load(&host.root).unwrap().unwrap();
-    assert_eq!(take_back(&host, &receipt).unwrap(), 0);
+    assert_eq!(undo_receipt(&host, &receipt).unwrap(), 0);
     assert_eq!(host.root.read_text(AGENT).unwrap().unwrap(), format!("{AGENT_BEFORE}Admins=line\n"));
 }
 
@@ -89,7 +89,7 @@ fn a_file_that_somebody_deleted_or_linked_stays_so() {
     host.root.remove_file(rules).unwrap();
     host.root.make_link(rules, "/dev/null".as_ref()).unwrap();
     let receipt = Receipt::load(&host.root).unwrap().unwrap();
-    assert_eq!(take_back(&host, &receipt).unwrap(), 2);
+    assert_eq!(undo_receipt(&host, &receipt).unwrap(), 2);
     assert!(!host.root.exists(AGENT));
     assert_eq!(host.root.link_target(rules).unwrap(), std::path::Path::new("/dev/null"));
 }

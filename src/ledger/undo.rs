@@ -185,7 +185,7 @@ fn set_aside(host: &Host, change: &Change, text: &[u8]) -> Result<()> {
 }
 
 /// Takes back all that a receipt tells of. Returns how many changes had to stay.
-pub fn take_back(host: &Host, receipt: &Receipt) -> Result<usize> {
+pub fn undo_receipt(host: &Host, receipt: &Receipt) -> Result<usize> {
     undo(host, Some(&receipt.plan.edits), &receipt.changes)
 }
 
@@ -233,7 +233,7 @@ fn retire_some(host: &Host, edits: &[Edit], wanted: &[Edit], change: &mut Change
 }
 
 /// Lets go of packages that are on hold because of us. Those that are gone or free by now need nothing.
-pub fn let_go(host: &Host, manager: Manager, ours: &BTreeSet<String>, sealed: bool) -> Result<usize> {
+pub fn release_holds(host: &Host, manager: Manager, ours: &BTreeSet<String>, sealed: bool) -> Result<usize> {
     let installed = manager.installed(host)?;
     let held: Vec<String> = ours.intersection(&installed.held).cloned().collect();
     if !held.is_empty() {

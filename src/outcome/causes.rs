@@ -65,7 +65,7 @@ impl Cause {
     }
 
     /// The cause that an error carries.
-    pub fn of(error: &anyhow::Error) -> Option<Self> {
+    pub fn from_error(error: &anyhow::Error) -> Option<Self> {
         error.downcast_ref::<Failure>().and_then(|failure| failure.cause)
     }
 }

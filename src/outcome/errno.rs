@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use std::error::Error;
 
 /// The number that one cause of an error carries.
-pub(super) fn of(cause: &(dyn Error + 'static)) -> Option<Errno> {
+pub(super) fn number(cause: &(dyn Error + 'static)) -> Option<Errno> {
     if let Some(error) = cause.downcast_ref::<std::io::Error>() {
         return error.raw_os_error().map(Errno::from_raw).or_else(|| by_kind(error.kind()));
     }

@@ -26,14 +26,14 @@ impl Reason {
     }
 
     /// The reason an error carries, or the one that the system's error under it implies, or [`Reason::Internal`].
-    pub fn of(error: &anyhow::Error) -> Self {
+    pub fn from_error(error: &anyhow::Error) -> Self {
         let mut implied = None;
         for cause in error.chain() {
             let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
             if let Some(carried) = carried.and_then(|inner| inner.downcast_ref::<Carried>()) {
-                return Self::of(&carried.0);
+                return Self::from_error(&carried.0);
             }
-            let Some((reason, explains)) = errno::of(cause).and_then(errno::reason) else { continue };
+            let Some((reason, explains)) = errno::number(cause).and_then(errno::reason) else { continue };
             // A full disk explains itself better than whatever gave up because of it.
             if explains {
                 return reason;
@@ -76,7 +76,7 @@ mod tests {
             .with_reason(Reason::PackageManager, || "installing".to_owned())
             .context("baking")
             .unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch);
         assert_eq!(format!("{error:#}"), "baking: installing: blob differs");
     }
 
@@ -85,7 +85,7 @@ mod tests {
         let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
         let error =
             Err::<(), _>(full).with_reason(Reason::PackageManager, || "writing".to_owned()).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::NoSpace);
+        assert_eq!(Reason::from_error(&error), Reason::NoSpace);
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
         let error =
             Err::<(), _>(io).with_reason(Reason::CacheUnreadable, || "reading".to_owned()).unwrap_err();
         assert_eq!(
-            (Reason::of(&error), format!("{error:#}").as_str()),
+            (Reason::from_error(&error), format!("{error:#}").as_str()),
             (Reason::NotOnServer, "reading: gone")
         );
     }
@@ -114,19 +114,19 @@ mod tests {
             (Errno::ENOENT, Reason::UnexpectedFile),
             (Errno::ELOOP, Reason::UnexpectedFile),
         ] {
-            assert_eq!(Reason::of(&io(errno)), reason, "{errno}");
-            assert_eq!(Reason::of(&anyhow::Error::new(errno)), reason, "{errno}");
+            assert_eq!(Reason::from_error(&io(errno)), reason, "{errno}");
+            assert_eq!(Reason::from_error(&anyhow::Error::new(errno)), reason, "{errno}");
         }
         let late = |errno| Err::<(), _>(io(errno)).with_reason(Reason::LockTimeout, String::new).unwrap_err();
-        assert_eq!(Reason::of(&late(Errno::EROFS)), Reason::ReadOnly);
-        assert_eq!(Reason::of(&late(Errno::ENOENT)), Reason::LockTimeout);
+        assert_eq!(Reason::from_error(&late(Errno::EROFS)), Reason::ReadOnly);
+        assert_eq!(Reason::from_error(&late(Errno::ENOENT)), Reason::LockTimeout);
         let dir = tempfile::tempdir().unwrap();
         let missing = pathrs::Root::open(dir.path()).unwrap().resolve("none").unwrap_err();
-        assert_eq!(Reason::of(&missing.into()), Reason::UnexpectedFile);
+        assert_eq!(Reason::from_error(&missing.into()), Reason::UnexpectedFile);
     }
 
     #[test]
     fn an_error_without_a_reason_is_internal() {
-        assert_eq!(Reason::of(&anyhow::anyhow!("odd")), Reason::Internal);
+        assert_eq!(Reason::from_error(&anyhow::anyhow!("odd")), Reason::Internal);
     }
 }

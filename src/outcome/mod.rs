@@ -62,10 +62,10 @@ impl Outcome {
 
 impl From<&anyhow::Error> for Outcome {
     fn from(error: &anyhow::Error) -> Self {
-        let reason = Reason::of(error);
+        let reason = Reason::from_error(error);
         let outcome = Self::new(reason, format!("{error:#}"));
         // A full disk, say, explains itself better than what gave up because of it.
-        let cause = Cause::of(error).filter(|cause| cause.reason() == reason);
+        let cause = Cause::from_error(error).filter(|cause| cause.reason() == reason);
         Self { cause, ..outcome }.advised(&Situation::default())
     }
 }

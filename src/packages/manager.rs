@@ -33,12 +33,12 @@ pub enum Manager {
 
 impl Manager {
     /// The package manager of a distribution, if this program knows it.
-    pub fn of(distro: &Distro) -> Option<Self> {
+    pub fn for_distro(distro: &Distro) -> Option<Self> {
         Self::in_family(distro.family(), distro)
     }
 
     /// The package manager of a target, whose distribution may be known by what it is like alone.
-    pub fn of_target(target: &Target) -> Option<Self> {
+    pub fn for_target(target: &Target) -> Option<Self> {
         Self::in_family(target.family(), &target.distro)
     }
 
@@ -182,7 +182,7 @@ pub trait PackageManager {
 
     /// Installs the package that brings a repository, and lets the following transaction install from that, too.
     /// `title` is its name in the local repository.
-    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()>;
+    fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()>;
 
     /// A command that runs a program whose own calls of the package manager find the local repository and nothing
     /// else.

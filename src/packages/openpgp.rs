@@ -173,7 +173,7 @@ mod tests {
             assert_eq!(signer(&host, keys, signature, TEXT).unwrap(), None);
         }
         let torn = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n%%%\n";
-        assert_eq!(Reason::of(&signer(&host, torn, BY_STRONG, TEXT).unwrap_err()), Reason::Untrusted);
+        assert_eq!(Reason::from_error(&signer(&host, torn, BY_STRONG, TEXT).unwrap_err()), Reason::Untrusted);
     }
 
     proptest::proptest! {

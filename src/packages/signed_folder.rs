@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(read.package("a").unwrap().version, "1-2");
         assert_eq!(checked(&root).unwrap(), 0);
         fs::write(dir.path().join("DEBS/COMMON/a_1-2_all.deb"), "dEb").unwrap();
-        assert_eq!(Reason::of(&checked(&root).unwrap_err()), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&checked(&root).unwrap_err()), Reason::DigestMismatch);
         fs::remove_file(dir.path().join("DEBS/COMMON/a_1-2_all.deb")).unwrap();
         assert_eq!(checked(&root).unwrap(), 1, "one is absent");
     }
@@ -236,7 +236,7 @@ mod tests {
         let (dir, root) = folder();
         let index = dir.path().join("DEBS/SET/Packages");
         fs::write(&index, fs::read_to_string(&index).unwrap() + "\n").unwrap();
-        assert_eq!(Reason::of(&checked(&root).unwrap_err()), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&checked(&root).unwrap_err()), Reason::DigestMismatch);
     }
 
     #[test]
@@ -244,7 +244,7 @@ mod tests {
         for name in ["../x.deb", "/etc/passwd", "./../../x"] {
             let stanza = STANZA.replace("./a_1-2_all.deb", name);
             let lines: Vec<&str> = stanza.lines().collect();
-            assert_eq!(Reason::of(&described(&lines).unwrap_err()), Reason::WrongPackage, "{name}");
+            assert_eq!(Reason::from_error(&described(&lines).unwrap_err()), Reason::WrongPackage, "{name}");
         }
     }
 

@@ -55,7 +55,7 @@ impl DriverRemoval<'_> {
     }
 
     /// Takes out what somebody else installed, of which no receipt tells.
-    pub(super) fn others(&self, journal: &mut Journal, release: &str) -> Result<()> {
+    pub(super) fn remove_others(&self, journal: &mut Journal, release: &str) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         host.events.info(format!("taking out {release}"));
         if !host.root.exists(UNINSTALLER) {
@@ -70,7 +70,7 @@ impl DriverRemoval<'_> {
         self.keep_services(journal)?;
         install::remove(host, journal, *manager, &first, *options)?;
         self.run_uninstaller(journal, UNINSTALLER)?;
-        self.own_modules_again()?;
+        self.restore_kernel_modules()?;
         match ofed::read(host).filter(|left| left.release.is_some() || left.openibd) {
             Some(left) => {
                 let what = format!("{UNINSTALLER} ended well and left {}", left.release.unwrap_or_default());
@@ -81,14 +81,14 @@ impl DriverRemoval<'_> {
     }
 
     /// Takes out what this program installed: `packages` are those that came with it and are still there.
-    pub(super) fn ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
+    pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         let ops = drivers::ops(plan.driver);
         if ops.is_vendors() {
             self.keep_services(journal)?;
         }
         if let Some(rebuild) = &plan.rebuilds {
-            drivers::take_back(host, &rebuild.kernels, *options)?;
+            drivers::remove_built_modules(host, &rebuild.kernels, *options)?;
         } else if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
             self.run_uninstaller(journal, uninstaller)?;
         }
@@ -97,7 +97,7 @@ impl DriverRemoval<'_> {
             packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
         install::remove(host, journal, *manager, &left, *options)?;
         if ops.is_vendors() {
-            self.own_modules_again()?;
+            self.restore_kernel_modules()?;
         }
         Ok(())
     }
@@ -119,7 +119,7 @@ impl DriverRemoval<'_> {
 
     /// Indexes the modules anew and lets the kernels' initial file systems follow. Fails where a vendor's adapter
     /// module is left, which the kernel would go on loading.
-    fn own_modules_again(&self) -> Result<()> {
+    fn restore_kernel_modules(&self) -> Result<()> {
         let host = self.host;
         let cores = ["mlx5_core".to_owned(), "mlx4_core".to_owned()];
         for kernel in self.kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}")))

@@ -45,7 +45,9 @@ pub(super) fn install_from_cache<'h>(
                 format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
             },
         })?;
-        if let Some(warning) = first_use::of(plan, &bundle).and_then(|file| first_use::warning(plan, &file)) {
+        if let Some(warning) =
+            first_use::vendor_file(plan, &bundle).and_then(|file| first_use::warning(plan, &file))
+        {
             steps.warn("trust", &warning);
         }
         let (opened, has_more) = staging.opened()?;
@@ -54,7 +56,7 @@ pub(super) fn install_from_cache<'h>(
             act: |journal: &mut Journal| {
                 if !way_is_clear {
                     // Not before there is something to put in its place.
-                    previous_run::make_way(job, journal, plan, earlier)?;
+                    previous_run::remove_other_driver(job, journal, plan, earlier)?;
                     way_is_clear = true;
                 }
                 install(job, journal, (&opened.cache, &bundle), plan)
@@ -66,7 +68,7 @@ pub(super) fn install_from_cache<'h>(
                 let built = std::mem::take(&mut installed.built);
                 return Ok((stage::add_built(job.host, opened, bundle, built), installed));
             }
-            Err(error) if Reason::of(&error) == Reason::CacheMissing => {
+            Err(error) if Reason::from_error(&error) == Reason::CacheMissing => {
                 let what = format!("bundle {} is incomplete for this root: {error:#}", bundle.tag);
                 job.host.events.warn(what);
                 if !has_more {
@@ -124,7 +126,7 @@ fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
         Err(error)
             if !settings.offline
                 && !is_remote(&settings.cache)
-                && Reason::of(&error) == Reason::CacheMissing =>
+                && Reason::from_error(&error) == Reason::CacheMissing =>
         {
             host.events.info("the cache does not serve this target yet; filling it");
             let base = stage::base_of(plan, &host.root);
@@ -141,7 +143,7 @@ fn install(job: &Job, journal: &mut Journal, from: (&Cache, &Bundle), plan: &Pla
     for (path, lines) in drivers::ops(plan.driver).adds_lines() {
         journal.expect_lines(path, lines)?;
     }
-    let options = InstallOptions::of(job.settings, job.mode);
+    let options = InstallOptions::new(job.settings, job.mode);
     install::install(job.host, journal, stage::manager_of(plan)?, from, plan, options)
 }
 

@@ -52,7 +52,7 @@ pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
 
 /// A machine that has no InfiniBand ends well where none is required.
 fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outcome> {
-    let reason = Reason::of(&error);
+    let reason = Reason::from_error(&error);
     let is_absent =
         matches!(reason.exit_code(), ExitCode::NoVmbus | ExitCode::NoDevice | ExitCode::SizeNotRdma);
     if is_absent && settings.required == Some(false) {

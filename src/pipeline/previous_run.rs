@@ -13,17 +13,17 @@ use anyhow::Result;
 use std::collections::BTreeMap;
 
 /// Takes out another driver: one that the settings let us replace, or the vendor's of an earlier plan of ours.
-pub(super) fn make_way(
+pub(super) fn remove_other_driver(
     job: &Job,
     journal: &mut Journal,
     plan: &Plan,
     earlier: Option<&Receipt>,
 ) -> Result<()> {
-    let options = InstallOptions::of(job.settings, job.mode);
+    let options = InstallOptions::new(job.settings, job.mode);
     let kernels = &job.host.root.list("/lib/modules");
     let removal = DriverRemoval { host: job.host, manager: stage::manager_of(plan)?, options, kernels };
     if let Some(release) = &plan.replaces {
-        return removal.others(journal, release);
+        return removal.remove_others(journal, release);
     }
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
     match earlier
@@ -33,7 +33,7 @@ pub(super) fn make_way(
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
             let packages: Vec<String> = earlier.added.iter().cloned().collect();
             removal.require_ours_not_needed(earlier)?;
-            removal.ours(journal, &earlier.plan, &packages)
+            removal.remove_ours(journal, &earlier.plan, &packages)
         }
         None => Ok(()),
     }
@@ -53,7 +53,7 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
     ledger::retire(job.host, earlier, &plan.edits)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);
-        ledger::let_go(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;
+        ledger::release_holds(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ pub fn plan_only(
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
     let facts = host.map(|host| facts(host, mode, settings)).transpose()?;
-    let mut plan = plan::plan(described, facts.as_ref(), mode, &Catalog::of(settings)?, settings)?;
+    let mut plan = plan::plan(described, facts.as_ref(), mode, &Catalog::from_settings(settings)?, settings)?;
     let receipt = host.map(|host| Receipt::load(&host.root)).transpose()?.flatten();
     first_use::remember(&mut plan, settings, receipt.as_ref())?;
     Ok((facts, plan))
@@ -56,7 +56,7 @@ pub enum Outlook {
 pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     find_outlook(job, patience).or_else(|error| {
         let is_early = job.settings.wait_for_device > patience.as_secs();
-        if is_early && Reason::of(&error) == Reason::NoIbDevice {
+        if is_early && Reason::from_error(&error) == Reason::NoIbDevice {
             return Ok(Outlook::Work(format!("waiting for the adapter: {error:#}")));
         }
         without_infiniband(job.settings, error).map(Outlook::Right)

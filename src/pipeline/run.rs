@@ -79,7 +79,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         say: |checks: &Vec<Check>| format!("{} checks passed", checks.len()),
     })?;
 
-    let vendor_file = first_use::of(&plan, &bundle);
+    let vendor_file = first_use::vendor_file(&plan, &bundle);
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
     let message = match vendor_file.as_ref().filter(|file| file.trust < Trust::Digest) {
         Some(file) => format!("{message}, trust level {}", file.trust),
@@ -97,7 +97,7 @@ fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     // A run that did not end well has no receipt; the half of a driver it left is still ours, unless the driver was there
     // before and was only built for more kernels.
     let before = unfinished.as_ref().and_then(|unfinished| unfinished.packages_before.as_ref());
-    let is_ours = match (before, facts.os.distro.as_ref().and_then(Manager::of)) {
+    let is_ours = match (before, facts.os.distro.as_ref().and_then(Manager::for_distro)) {
         (Some(before), Some(manager)) => !drivers::was_there(before, &manager.installed(job.host)?.versions),
         _ => false,
     };

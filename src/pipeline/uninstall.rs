@@ -120,12 +120,12 @@ fn remove_packages(
     packages: &[String],
 ) -> Result<()> {
     let manager = stage::manager_of(&receipt.plan)?;
-    let options = InstallOptions::of(settings, mode);
+    let options = InstallOptions::new(settings, mode);
     let Plan { rebuilds, target, .. } = &receipt.plan;
     let kernels = rebuilds.as_ref().map_or(&target.kernels, |rebuild| &rebuild.kernels);
     let removal = DriverRemoval { host, manager, options, kernels };
     removal.require_ours_not_needed(receipt)?;
-    removal.ours(journal, &receipt.plan, packages)?;
+    removal.remove_ours(journal, &receipt.plan, packages)?;
     fault::reached(Point::PackagesRemoved);
     let now = manager.installed(host)?.versions;
     for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
@@ -136,8 +136,8 @@ fn remove_packages(
 
 /// Returns how many edits had to stay. Holds are let go last, so that a removal that fails leaves them.
 fn take_edits_back(host: &Host, mode: Mode, journal: &Journal, receipt: &Receipt) -> Result<usize> {
-    let kept = ledger::take_back(host, receipt)?;
+    let kept = ledger::undo_receipt(host, receipt)?;
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
-    ledger::let_go(host, stage::manager_of(&receipt.plan)?, &held, mode == Mode::Bake)?;
+    ledger::release_holds(host, stage::manager_of(&receipt.plan)?, &held, mode == Mode::Bake)?;
     Ok(kept)
 }

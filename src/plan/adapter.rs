@@ -27,7 +27,7 @@ impl Adapter {
 }
 
 /// The settings say it, else the hardware where its device number does, else the size.
-pub(super) fn of(context: &PlanContext) -> Adapter {
+pub(super) fn planned(context: &PlanContext) -> Adapter {
     let adapter = told(context);
     let name = context.vm_size.as_deref().unwrap_or_default();
     let note = match vm_size::retires(name) {

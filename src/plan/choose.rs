@@ -164,7 +164,7 @@ fn more_modules(requirements: &Requirements, kernel: &str) -> Option<String> {
     if *core == Place::Missing {
         return None;
     }
-    Manager::of_target(target)?.more_modules(&target.distro, kernel)
+    Manager::for_target(target)?.more_modules(&target.distro, kernel)
 }
 
 fn support(requirements: &Requirements, row: &Row, line: &Line) -> String {

@@ -46,7 +46,7 @@ pub(super) enum Present {
 
 /// Looks for a driver that somebody else installed. One that this program installed is planned for like any other, so
 /// that what is missing of it is repaired.
-pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
+pub(super) fn find(context: &PlanContext, target: &Target) -> Result<Present> {
     let Some((facts, ofed)) = context.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
         return Ok(Present::Nothing);
     };
@@ -87,7 +87,7 @@ pub(super) fn look(context: &PlanContext, target: &Target) -> Result<Present> {
         };
         let why = format!("{release} is installed, but {lacks}");
         let can_build = ofed.dkms_sources.is_some()
-            && Manager::of(&target.distro).is_some()
+            && Manager::for_distro(&target.distro).is_some()
             && !lacking.iter().any(|kernel| place(kernel) == Some(&Place::BuiltIn))
             && context.settings.replace_driver == ReplaceDriver::Refuse;
         if !can_build && lacking.iter().all(|kernel| place(kernel) == Some(&Place::Linked)) {
@@ -145,7 +145,7 @@ pub(super) fn rebuild(
         why: "let it load the vendor's adapter modules, where it loads any".to_owned(),
     };
     let edits = lacking.iter().map(refresh).collect();
-    let manager = Manager::of(&target.distro);
+    let manager = Manager::for_distro(&target.distro);
     let packages = manager.map(|manager| drivers::needed_to_build(manager, &lacking)).unwrap_or_default();
     let rebuild = Rebuild { release: found.present.release.clone(), kernels: lacking };
     let why = vec![why, "its sources are here, so DKMS builds the same release for it".to_owned()];

@@ -70,10 +70,10 @@ pub fn plan(
     refuse_contradictions(settings)?;
     let context = PlanContext::new(facts, mode, settings);
     preconditions::machine(&context)?;
-    let adapter = adapter::of(&context);
+    let adapter = adapter::planned(&context);
     let target = target(described, &context, adapter.nic)?;
     let modules = wanted::modules(adapter.nic, settings);
-    let replaces = match existing_driver::look(&context, &target)? {
+    let replaces = match existing_driver::find(&context, &target)? {
         Present::Right(found) => return Ok(existing_driver::plan(found, target, modules)),
         Present::LacksKernels { found, lacking, why } => {
             return Ok(existing_driver::rebuild(found, lacking, why, target, modules));
@@ -98,7 +98,7 @@ pub fn plan(
         }
         Chosen::Vendor(row, sha256, trust) => {
             let artifact = artifact(row, sha256, trust, settings)?;
-            let manager = Manager::of_target(&target);
+            let manager = Manager::for_target(&target);
             let ops = drivers::ops(row.driver);
             let packages = manager.map(|manager| ops.packages(manager, &target, settings));
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())

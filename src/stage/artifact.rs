@@ -82,7 +82,7 @@ fn fetch_from_anywhere(
     let tried = refused.len();
     let last = refused.pop().unwrap_or_else(|| Reason::DownloadFailed.error("it has no address"));
     let last = last.context(format!("`{}` came from none of {tried} addresses", artifact.file_name));
-    if artifact.sha256.is_none() && Reason::of(&last) == Reason::DigestMismatch {
+    if artifact.sha256.is_none() && Reason::from_error(&last) == Reason::DigestMismatch {
         return Err(last.context(format!(
             "nobody published a digest of it, it came as {sha256} the first time, and no other is taken since"
         )));
@@ -93,5 +93,5 @@ fn fetch_from_anywhere(
 /// Whether another address may do better: not where this machine or the user stands in the way.
 fn is_of_the_place(error: &anyhow::Error) -> bool {
     let here = [Reason::NoSpace, Reason::Interrupted, Reason::DeadlineExceeded, Reason::BadSettings];
-    !here.contains(&Reason::of(error))
+    !here.contains(&Reason::from_error(error))
 }

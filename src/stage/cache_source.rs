@@ -79,7 +79,7 @@ fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writ
 /// name a key. Files that this very run has verified while it wrote them are not read again.
 pub fn verify_bundle(host: &Host, opened: &Opened, bundle: &Bundle, settings: &Settings) -> Result<()> {
     let cache = &opened.cache;
-    if let Some(key) = Key::of(settings)? {
+    if let Some(key) = Key::from_settings(settings)? {
         key.check(cache, &bundle.digest)?;
     }
     let mut unread = bundle.clone();

@@ -59,7 +59,7 @@ pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: Netwo
 }
 
 /// The file of a bundle's vendor, with what vouches for it by this plan.
-pub fn of(plan: &Plan, bundle: &Bundle) -> Option<VendorFile> {
+pub fn vendor_file(plan: &Plan, bundle: &Bundle) -> Option<VendorFile> {
     let artifact = plan.artifact.as_ref()?;
     let file = bundle.file(&artifact.file_name)?;
     Some(VendorFile {

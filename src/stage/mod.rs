@@ -58,7 +58,8 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
-    let vendors = artifact::fetch_vendor_file(host, &writer, manager, plan, NetworkOptions::of(settings))?;
+    let vendors =
+        artifact::fetch_vendor_file(host, &writer, manager, plan, NetworkOptions::from_settings(settings))?;
     let request = ResolveRequest {
         sources: against.sources,
         base: &against.base,
@@ -73,9 +74,9 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     };
     let resolution = manager.resolve(host, &request)?;
     judge_unsigned(host, &resolution.unsigned, settings)?;
-    let way = NetworkOptions::of(settings);
+    let way = NetworkOptions::from_settings(settings);
     let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
-    let kind = Kind::of(manager);
+    let kind = Kind::for_manager(manager);
     let Resolution { downloads, local, .. } = &resolution;
     let fetched = fetch::fetch_all(host, &writer, downloads, local, kind.package, way)?;
 
@@ -129,7 +130,7 @@ struct Kind {
 }
 
 impl Kind {
-    fn of(manager: Manager) -> Self {
+    fn for_manager(manager: Manager) -> Self {
         match manager.format() {
             Format::Deb => Self { repository: RepositoryKind::Apt, package: DEB_TYPE, index: APT_INDEX_TYPE },
             Format::Rpm => Self { repository: RepositoryKind::Rpm, package: RPM_TYPE, index: RPM_INDEX_TYPE },
@@ -151,7 +152,7 @@ fn index(
     let arrived: Vec<Arrived> = files.iter().map(arrived).collect();
     let stored = |file: crate::packages::IndexFile| {
         let blob = writer.put(&file.bytes)?;
-        let (title, media_type) = (file.name.to_owned(), Kind::of(manager).index.to_owned());
+        let (title, media_type) = (file.name.to_owned(), Kind::for_manager(manager).index.to_owned());
         Ok(BundleFile { title, media_type, digest: blob.digest, size: blob.size })
     };
     manager.index(host, resolution, &arrived, way)?.into_iter().map(stored).collect()
@@ -167,7 +168,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
         arch: plan.target.arch,
         kernels: plan.target.kernels.clone(),
         packages: plan.packages.clone(),
-        repository: index.map(|index| Repository { kind: Kind::of(manager).repository, index }),
+        repository: index.map(|index| Repository { kind: Kind::for_manager(manager).repository, index }),
         vendor_file,
         unsigned: Vec::new(),
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -179,7 +180,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
 fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
     let mut digests: Vec<String> = files.iter().map(|file| file.digest.to_string()).collect();
     digests.sort_unstable();
-    let content = Digest::of(format!("{:?}{}", config.kernels, digests.concat()).as_bytes()).hex();
+    let content = Digest::of_bytes(format!("{:?}{}", config.kernels, digests.concat()).as_bytes()).hex();
     let version = config.driver_version.as_deref().map(|version| format!("-{version}")).unwrap_or_default();
     format!("{}{version}-{}-{}-{}", config.driver, config.distro, config.arch, &content[..12])
 }
@@ -261,6 +262,6 @@ fn has_artifact(bundle: &Bundle, plan: &Plan) -> Result<bool> {
 /// The package manager of the plan's distribution.
 pub fn manager_of(plan: &Plan) -> Result<Manager> {
     let distro = &plan.target.distro;
-    Manager::of_target(&plan.target)
+    Manager::for_target(&plan.target)
         .ok_or_else(|| Reason::ImageUnsupported.error(format!("no package manager is known for {distro}")))
 }

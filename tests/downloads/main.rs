@@ -44,7 +44,7 @@ impl Lab {
         let settings = Settings { retries: 2, stall_timeout: 1, ..Settings::default() };
         Self {
             web: Web::serve(&dir.path().join("www")),
-            digest: Digest::of(&bytes),
+            digest: Digest::of_bytes(&bytes),
             dir,
             bytes,
             settings,
@@ -72,12 +72,12 @@ impl Lab {
         let host = Host::open(self.dir.path(), events, self.cancel.clone()).unwrap();
         let cache = Cache::open_or_create(&self.dir.path().join("cache")).unwrap();
         let writer = cache.writer(&host, Duration::ZERO).unwrap();
-        let way = NetworkOptions::of(&self.settings);
+        let way = NetworkOptions::from_settings(&self.settings);
         let got = Client::new(way).and_then(|client| {
             let stream = Stream::new(&host, &client, way, url, Some(self.bytes.len() as u64))?;
             writer.download(stream, &self.digest, |_| {})
         });
-        got.map_err(|error| (Reason::of(&error), format!("{error:#}")))
+        got.map_err(|error| (Reason::from_error(&error), format!("{error:#}")))
     }
 
     /// Fails unless the blob in the cache is the file on the server, and nothing else is there.

@@ -28,7 +28,7 @@ fn every_rpm_distribution_is_known_by_its_own_files() {
         let host = Host::open(&folder.join(name), Events::silent(), Cancel::never()).unwrap();
         let facts = detect(&host).unwrap();
         let distro = facts.os.distro.clone().unwrap();
-        let manager = Manager::of(&distro).unwrap();
+        let manager = Manager::for_distro(&distro).unwrap();
         let taken = |driver: DriverChoice, nic: Nic| {
             let settings = Settings { driver, nic: Some(nic), ..Settings::default() };
             match plan(&Described::default(), Some(&facts), Mode::Bake, &CATALOG, &settings) {

@@ -70,5 +70,5 @@ pub(crate) fn refused(result: anyhow::Result<Plan>) -> (Reason, String) {
     let error = result.map(|plan| plan.to_text()).unwrap_err();
     let said = format!("{error:#}");
     assert!(!said.contains('\n'), "{said}");
-    (Reason::of(&error), said)
+    (Reason::from_error(&error), said)
 }

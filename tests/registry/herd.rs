@@ -33,7 +33,8 @@ fn stampede(folder: &Path, place: &str) -> (u64, Duration) {
                 let cache = Cache::open_or_create(Path::new(&settings.cache_copy)).unwrap();
                 let mut writer = cache.writer(&host, Duration::ZERO).unwrap();
                 let pulled = writer.pull(place, &settings);
-                let pulled = pulled.unwrap_or_else(|error| panic!("{}: {error:#}", Reason::of(&error)));
+                let pulled =
+                    pulled.unwrap_or_else(|error| panic!("{}: {error:#}", Reason::from_error(&error)));
                 missing.fetch_add(pulled.new_bytes, Ordering::Relaxed);
             });
         }

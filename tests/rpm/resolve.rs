@@ -103,7 +103,7 @@ fn the_exact_kernel_headers_are_found_though_the_image_holds_kernels_back() {
     let resolution = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.0-1"]).unwrap();
     assert_eq!(files(&resolution), ["gcc-8.5-1.noarch.rpm", "kernel-devel-4.18.0-1.noarch.rpm"]);
     let error = target.resolve(&|_| Base::Empty, &["kernel-devel-4.18.2-1"]).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::HeadersMissing);
+    assert_eq!(Reason::from_error(&error), Reason::HeadersMissing);
     assert!(error.to_string().contains("kernel-devel-4.18.2-1"), "{error}");
 }
 
@@ -167,7 +167,7 @@ fn a_repository_that_lacks_a_dependency_is_named_with_it() {
     let repository = Repository::of(&[Rpm::plain("rdma-core", "48", "nowhere-to-be-had")]);
     let target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
     let error = target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap_err();
-    assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+    assert_eq!(Reason::from_error(&error), Reason::ResolveFailed);
     assert!(error.to_string().contains("nowhere-to-be-had"), "{error}");
 }
 
@@ -256,7 +256,7 @@ fn headers_that_mirrors_have_dropped_come_from_the_address_the_catalogue_knows_i
     let mut target = Target::new(&[("etc/yum.repos.d/a.repo", &repository.file(""))]);
     let packages = ["kernel-devel-3.10.0-1", "gcc"];
     let missing = target.resolve(&|_| Base::Empty, &packages).unwrap_err();
-    assert_eq!(Reason::of(&missing), Reason::HeadersMissing, "{missing:#}");
+    assert_eq!(Reason::from_error(&missing), Reason::HeadersMissing, "{missing:#}");
 
     let url = format!("{}/kernel-devel-3.10.0-1.noarch.rpm", shop.address());
     target.kernel_devel = Some(KernelDevel { version: "3.10.0-1.x86_64".to_owned(), url: Some(url) });
@@ -268,11 +268,11 @@ fn headers_that_mirrors_have_dropped_come_from_the_address_the_catalogue_knows_i
         let arrived: Vec<Arrived> =
             arrived.map(|it| Arrived { file: it.file.clone(), path: path(&it.url) }).collect();
         let host = Host::open(Path::new("/"), Events::silent(), Cancel::never()).unwrap();
-        Manager::Yum.index(&host, &resolution, &arrived, NetworkOptions::of(&Settings::default()))
+        Manager::Yum.index(&host, &resolution, &arrived, NetworkOptions::from_settings(&Settings::default()))
     };
     target.put("etc/pki/rpm-gpg/KEY", &right.public());
     let unsigned = indexed(&target).unwrap_err();
-    assert_eq!(Reason::of(&unsigned), Reason::RepositoryKey, "{unsigned:#}");
+    assert_eq!(Reason::from_error(&unsigned), Reason::RepositoryKey, "{unsigned:#}");
     right.sign(folder.path());
     assert_eq!(indexed(&target).unwrap().len(), 4);
 }

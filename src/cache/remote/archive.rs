@@ -17,7 +17,7 @@ impl Writer<'_> {
     pub fn import_from(&mut self, address: &str, settings: &Settings) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", without_secrets(address));
         refuse_open(address, settings)?;
-        let way = NetworkOptions::of(settings);
+        let way = NetworkOptions::from_settings(settings);
         let client = Client::new(way)?;
         let mut stream = Stream::new(self.host, &client, way, address, None)?;
         if !stream.is_seekable().with_context(doing)? {

@@ -38,7 +38,7 @@ impl Writer<'_> {
     ///
     /// With a public key in the settings nothing but its documents comes in unless it is signed.
     pub fn pull(&mut self, address: &str, settings: &Settings) -> Result<Pulled> {
-        let key = Key::of(settings)?;
+        let key = Key::from_settings(settings)?;
         let mut failed = Vec::new();
         for place in alternatives(&settings.mirrors, address)? {
             let registry = Registry::at(&place, Access::Pull, settings)?;
@@ -108,7 +108,7 @@ impl Writer<'_> {
         let missing =
             || Reason::NotOnServer.error(format!("there is no `{name}` at `{}`", registry.address()));
         let bytes = registry.manifest(self.host, client, name)?.ok_or_else(missing)?;
-        let found = Digest::of(&bytes);
+        let found = Digest::of_bytes(&bytes);
         match pinned.filter(|pinned| *pinned != found) {
             Some(pinned) => {
                 let message =
@@ -151,7 +151,7 @@ impl Writer<'_> {
         for entry in list.manifests().iter().take(MAX_REFERRERS) {
             let Ok(name) = layout::digest_of(entry) else { continue };
             let bytes = registry.manifest(self.host, client, &name.to_string())?;
-            let Some(bytes) = bytes.filter(|bytes| Digest::of(bytes) == name) else { continue };
+            let Some(bytes) = bytes.filter(|bytes| Digest::of_bytes(bytes) == name) else { continue };
             self.pull_signature(registry, digest, &bytes, None)?;
             if key.check(&self.cache, digest).is_ok() {
                 break;

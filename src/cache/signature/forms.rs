@@ -122,7 +122,11 @@ fn bundle(key: &Key, content: &[u8], manifest: &[u8]) -> Said {
     if let Some(MessageSignature { signature }) = bundle.message_signature {
         // It covers the manifest itself; one of another manifest cannot be told from one by another key.
         let signed = made(key, manifest, &signature);
-        return if signed { Said::Signed(vec![Digest::of(manifest).to_string()]) } else { Said::Nothing };
+        return if signed {
+            Said::Signed(vec![Digest::of_bytes(manifest).to_string()])
+        } else {
+            Said::Nothing
+        };
     }
     bundle.dsse_envelope.map_or(Said::Nothing, |envelope| statement(key, &envelope))
 }

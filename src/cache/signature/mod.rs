@@ -37,7 +37,7 @@ pub struct Key {
 
 impl Key {
     /// The key of the settings, if they name one: PEM, or a file with it.
-    pub fn of(settings: &Settings) -> Result<Option<Self>> {
+    pub fn from_settings(settings: &Settings) -> Result<Option<Self>> {
         let Some(text) = &settings.public_key else { return Ok(None) };
         let pem = if text.contains("-----BEGIN") {
             text.clone()

@@ -107,7 +107,7 @@ fn what_was_imported_reads_back_as_a_catalogue() {
 fn other_files_are_refused_in_one_line() {
     for text in ["", "{", "[]", "{\"nvidia\": {}}", "null", "{\"Driver\": 1}"] {
         let error = import(text, &BASE).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        assert_eq!(Reason::from_error(&error), Reason::BadSettings);
         assert!(error.to_string().starts_with("nothing to import: "), "{error}");
     }
 }

@@ -109,7 +109,7 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
     let started = Instant::now();
     let failed_before = status_guard::ended(host, handler).filter(|outcome| !outcome.is_success());
     status_guard::announce(host, handler, "looking at this VM");
-    let ending = StatusGuard::of(host, handler);
+    let ending = StatusGuard::new(host, handler);
     let begun = prepare(host, handler).and_then(|given| Ok((begin(host, handler, &given)?, given.warnings)));
     match begun {
         Err(error) => {

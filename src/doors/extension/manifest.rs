@@ -120,7 +120,7 @@ mod tests {
             ("C", "I", "1.2.3.x"),
         ] {
             let error = Identity::new(publisher, kind, version).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::Usage, "{publisher} {kind} {version}");
+            assert_eq!(Reason::from_error(&error), Reason::Usage, "{publisher} {kind} {version}");
         }
     }
 }

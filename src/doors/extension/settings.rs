@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(odd.warnings, ["publicSettings: unknown key `drivr`; did you mean `driver`?"]);
         for wrong in [r#"{"offline": "perhaps"}"#, "[]", "7"] {
             let error = given(&public(wrong)).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::BadSettings, "{wrong}");
+            assert_eq!(Reason::from_error(&error), Reason::BadSettings, "{wrong}");
         }
         assert!(given("{").unwrap_err().to_string().contains("not JSON"));
     }

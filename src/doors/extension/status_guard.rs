@@ -20,7 +20,7 @@ pub(super) struct StatusGuard<'a> {
 }
 
 impl<'a> StatusGuard<'a> {
-    pub(super) fn of(host: &'a Host, handler: &'a Handler) -> Self {
+    pub(super) fn new(host: &'a Host, handler: &'a Handler) -> Self {
         Self { host, handler, open: true }
     }
 
@@ -161,7 +161,7 @@ mod tests {
         begin(&host, &handler, "at work");
         assert_eq!(document(&host).code(), (0, false));
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let _ending = StatusGuard::of(&host, &handler);
+            let _ending = StatusGuard::new(&host, &handler);
             panic!("a bug");
         }));
         assert!(panicked.is_err());
@@ -178,13 +178,13 @@ mod tests {
         told.end(&installed);
         told.save(&host.root, "/h/status/4.status").unwrap();
         let before = host.root.read_text("/h/status/4.status").unwrap();
-        StatusGuard::of(&host, &handler).settle(&installed, &[]);
+        StatusGuard::new(&host, &handler).settle(&installed, &[]);
         assert_eq!(host.root.read_text("/h/status/4.status").unwrap(), before);
         assert!(handler.is_seen(&host));
         assert!(stands(&host, &handler, &Outcome::new(Reason::AlreadyInstalled, "inbox")));
         assert!(!stands(&host, &handler, &Outcome::new(Reason::RebootRequired, "inbox")));
 
-        StatusGuard::of(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
+        StatusGuard::new(&host, &handler).settle(&Outcome::new(Reason::NoVmbus, "none"), &["odd".to_owned()]);
         assert_eq!(document(&host).code(), (10, true));
         assert!(document(&host).to_text().contains("odd"));
     }
@@ -197,7 +197,7 @@ mod tests {
         announce(&host, &handler, "looking at this VM");
         assert!(ended(&host, &handler).is_none() && document(&host).code() == (0, false));
         let failed = Outcome::new(Reason::CacheMissing, "no bundle: none at all");
-        StatusGuard::of(&host, &handler).settle(&failed, &[]);
+        StatusGuard::new(&host, &handler).settle(&failed, &[]);
         let told = ended(&host, &handler).unwrap();
         assert_eq!((told.reason, told.message), (failed.reason, failed.message));
         announce(&host, &handler, "looking at this VM");
@@ -209,7 +209,7 @@ mod tests {
         let (_dir, host) = on_an_empty_root(Cancel::never());
         let handler = handler(&host);
         host.root.remove_all("/h").unwrap();
-        StatusGuard::of(&host, &handler).settle(&Outcome::new(Reason::Installed, "inbox"), &[]);
+        StatusGuard::new(&host, &handler).settle(&Outcome::new(Reason::Installed, "inbox"), &[]);
         assert!(!host.root.exists("/h"));
     }
 

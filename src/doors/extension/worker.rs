@@ -102,7 +102,7 @@ pub(super) fn stop_all(host: &Host) -> usize {
         process::kill(left.pid);
         let handler = Handler { seq: left.seq, ..Handler::find(host, left.dir.as_deref().map(Path::new)) };
         let outcome = Outcome::new(Reason::Interrupted, "the worker did not stop when asked, and was killed");
-        StatusGuard::of(host, &handler).settle(&outcome, &[]);
+        StatusGuard::new(host, &handler).settle(&outcome, &[]);
     }
     workers.len()
 }
@@ -116,7 +116,7 @@ pub(super) fn work(host: Host, handler: &Handler) -> Outcome {
         Err(_) => host,
     };
     telemetry::attach(&host, handler, super::status_guard::OPERATION);
-    let ending = StatusGuard::of(&host, handler);
+    let ending = StatusGuard::new(&host, handler);
     let warnings = given.as_ref().map_or_else(|_| Vec::new(), |given| given.warnings.clone());
     let outcome =
         given.and_then(|given| run(&host, handler, &given)).unwrap_or_else(|error| Outcome::from(&error));

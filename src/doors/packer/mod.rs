@@ -56,7 +56,7 @@ fn print_description() -> Result<(), String> {
 }
 
 fn serve(args: &[OsString]) -> Result<(), String> {
-    let dialect = Dialect::of(args)?;
+    let dialect = Dialect::parse(args)?;
     // A Ctrl-C reaches every process of the terminal; Packer decides what ends when.
     let _deaf = Cancel::on_signals().map_err(|error| format!("{error:#}"))?;
     protocol::serve(dialect, |broker| service::handler(dialect, broker))

@@ -235,7 +235,7 @@ fn bake_from_cache(
                 }
                 (incomplete, None)
             }
-            Err(error) if Reason::of(&error) == Reason::CacheMissing => (None, Some(error)),
+            Err(error) if Reason::from_error(&error) == Reason::CacheMissing => (None, Some(error)),
             Err(error) => return Err(error),
         };
         if may_stage {

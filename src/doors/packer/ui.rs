@@ -48,7 +48,7 @@ impl Ui {
             What::Progress { label, done, total } => {
                 if last.elapsed() >= BETWEEN_LINES && done < total {
                     last = Instant::now();
-                    ui.say(&format!("ofed: {label}: {}", of(*done, *total)));
+                    ui.say(&format!("ofed: {label}: {}", megabytes(*done, *total)));
                 }
             }
         }))
@@ -98,7 +98,7 @@ impl Progress {
         }
         if self.last.elapsed() >= BETWEEN_LINES && self.done < self.total {
             self.last = Instant::now();
-            self.ui.say(&format!("ofed: {}: {}", self.label, of(self.done, self.total)));
+            self.ui.say(&format!("ofed: {}: {}", self.label, megabytes(self.done, self.total)));
         }
     }
 }
@@ -111,6 +111,6 @@ impl Drop for Progress {
     }
 }
 
-fn of(done: u64, total: u64) -> String {
+fn megabytes(done: u64, total: u64) -> String {
     format!("{} of {} MiB", done >> 20, total >> 20)
 }

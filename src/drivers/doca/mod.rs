@@ -50,10 +50,10 @@ impl DriverOps for Doca {
         let Work { host, manager, transaction, options, .. } = *work;
         let vendors = work.vendor_file()?;
         let before = manager.installed(host)?;
-        manager.bring_repository(host, transaction, &vendors.title)?;
+        manager.install_repository_package(host, transaction, &vendors.title)?;
         let transacted = transact();
         if let Err(error) = &transacted
-            && Reason::of(error) == Reason::CacheMissing
+            && Reason::from_error(error) == Reason::CacheMissing
         {
             take_back(host, manager, &before, options)?;
         }

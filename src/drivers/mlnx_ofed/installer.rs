@@ -181,7 +181,7 @@ impl Installer<'_> {
         if failure.reason != Reason::PrerequisitesMissing {
             return Err(failure.error);
         }
-        self.bring(failure)?;
+        self.install_missing(failure)?;
         let finished = self.call(folder, kernel, modules)?;
         if finished.code == 0 {
             return Ok(());
@@ -223,20 +223,22 @@ impl Installer<'_> {
     }
 
     /// Installs what the installer misses, from the cache.
-    fn bring(&self, failure: Failure) -> Result<()> {
+    fn install_missing(&self, failure: Failure) -> Result<()> {
         let missing = prerequisites::named(&failure.said);
         if missing.is_empty() {
             return Err(failure.error);
         }
         self.work.host.events.info(format!("the installer misses {}", missing.join(" ")));
         let transaction = Transaction { packages: &missing, ..*self.work.transaction };
-        self.work.manager.install(self.work.host, &transaction).map_err(|error| match Reason::of(&error) {
-            Reason::CacheMissing => {
-                let what =
-                    format!("the installer misses {}, and so does the cache: {error}", missing.join(" "));
-                Reason::PrerequisitesMissing.error(what)
+        self.work.manager.install(self.work.host, &transaction).map_err(|error| {
+            match Reason::from_error(&error) {
+                Reason::CacheMissing => {
+                    let what =
+                        format!("the installer misses {}, and so does the cache: {error}", missing.join(" "));
+                    Reason::PrerequisitesMissing.error(what)
+                }
+                _ => error,
             }
-            _ => error,
         })
     }
 
@@ -249,7 +251,7 @@ impl Installer<'_> {
             Some(format!("{FOLDER}/tmp/{folder}/general.log"))
         };
         match named.map(str::to_owned).or_else(general) {
-            Some(log) => logs::keep(self.work.host, &log),
+            Some(log) => logs::copy(self.work.host, &log),
             None => Ok((String::new(), String::new())),
         }
     }

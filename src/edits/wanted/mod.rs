@@ -104,7 +104,7 @@ fn memlock(family: Family) -> Vec<Edit> {
 
 /// What keeps the kernels as they are, where the distribution's package manager is known.
 fn kernel_hold(target: &Target) -> Option<Edit> {
-    let manager = Manager::of_target(target)?;
+    let manager = Manager::for_target(target)?;
     Some(hold::edit(
         manager,
         "kernel",

@@ -18,7 +18,7 @@ pub fn vendors(subject: &Subject, left_out: &[&str], components: Vec<Edit>) -> V
             why: "load the vendor's modules at boot; it is not started now".to_owned(),
         },
     ];
-    edits.extend(Manager::of_target(target).map(|manager| guard(manager, left_out)));
+    edits.extend(Manager::for_target(target).map(|manager| guard(manager, left_out)));
     if target.distro.family() == Family::Suse {
         edits.push(unsupported_modules());
     }

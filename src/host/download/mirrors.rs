@@ -46,13 +46,13 @@ mod tests {
 
     const URL: &str = "https://content.example/ofed/5.8/x.tgz";
 
-    fn of(mirrors: &[&str]) -> Vec<String> {
+    fn addresses(mirrors: &[&str]) -> Vec<String> {
         alternatives(&mirrors.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>(), URL).unwrap()
     }
 
     #[test]
     fn without_mirrors_there_is_the_address_itself() {
-        assert_eq!(of(&[]), [URL]);
+        assert_eq!(addresses(&[]), [URL]);
     }
 
     #[test]
@@ -60,20 +60,20 @@ mod tests {
         let rules =
             ["https://content.example/=http://near/c/", "https://other/=http://no/", "http://far/all/"];
         let wanted = ["http://near/c/ofed/5.8/x.tgz", "http://far/all/content.example/ofed/5.8/x.tgz", URL];
-        assert_eq!(of(&rules), wanted);
+        assert_eq!(addresses(&rules), wanted);
     }
 
     #[test]
     fn a_rule_can_give_the_address_itself_its_place() {
         let rules = ["https://content.example/=https://content.example/", "http://far"];
-        assert_eq!(of(&rules), [URL, "http://far/content.example/ofed/5.8/x.tgz"]);
+        assert_eq!(addresses(&rules), [URL, "http://far/content.example/ofed/5.8/x.tgz"]);
     }
 
     #[test]
     fn what_is_no_address_is_refused_without_its_secrets() {
         for rule in ["mirror", "https://a/=b", "=", "ftp://u:secret@x/"] {
             let error = alternatives(&[rule.to_owned()], URL).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::BadSettings);
+            assert_eq!(Reason::from_error(&error), Reason::BadSettings);
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -178,7 +178,7 @@ mod tests {
             ["secret", r#"{"auths":{"registry.example":{"auth":"secret!"}}}"#, r#"{"auths":"secret"}"#]
         {
             let error = find(text).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::BadSettings);
+            assert_eq!(Reason::from_error(&error), Reason::BadSettings);
             assert!(!format!("{error:#}").contains("secret"), "{error:#}");
         }
     }
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_helper_that_is_not_there_is_said_to_be_missing() {
         let error = find(r#"{"credsStore":"no-such-helper"}"#).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::ToolMissing, "{error:#}");
+        assert_eq!(Reason::from_error(&error), Reason::ToolMissing, "{error:#}");
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl<'s> Registry<'s> {
         let is_plain = may_be_plain(host, &settings.plain_http);
         let credentials = Credentials::find(host, reference.repository(), settings.registry_auth.as_deref())?;
         // The rules for mirrors are about addresses of files; those of registries have been applied already.
-        let way = NetworkOptions { mirrors: &[], ..NetworkOptions::of(settings) };
+        let way = NetworkOptions { mirrors: &[], ..NetworkOptions::from_settings(settings) };
         Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
     }
 
@@ -119,7 +119,8 @@ impl<'s> Registry<'s> {
             Ok(Some(list)) => return Ok((Some(list), true)),
             // Registries that do not know the question say 404, 405 or 400, or send a page.
             Ok(None) => {}
-            Err(error) if [Reason::DownloadFailed, Reason::WebPage].contains(&Reason::of(&error)) => {}
+            Err(error) if [Reason::DownloadFailed, Reason::WebPage].contains(&Reason::from_error(&error)) => {
+            }
             Err(error) => return Err(error),
         }
         let tag = digest.replace(':', "-");
@@ -133,7 +134,7 @@ impl<'s> Registry<'s> {
             .authorized(Box::new(|renew| self.authorize(host, client, renew)));
         match whole(stream, MAX_MANIFEST_BYTES) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if Reason::of(&error) == Reason::NotOnServer => Ok(None),
+            Err(error) if Reason::from_error(&error) == Reason::NotOnServer => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -213,7 +214,7 @@ mod tests {
         }
         for text in ["oci://bundle:v1", "oci://ib/bundle", "oci://", "oci://h.x/A B", "oci://h.x/a@sha512:aa"]
         {
-            assert_eq!(Reason::of(&parse(text).unwrap_err()), Reason::BadSettings, "{text}");
+            assert_eq!(Reason::from_error(&parse(text).unwrap_err()), Reason::BadSettings, "{text}");
         }
     }
 

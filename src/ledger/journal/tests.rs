@@ -128,7 +128,7 @@ fn a_journal_that_is_not_understood_stops_the_next_run_and_stays() {
     for text in ["{\"half\":", "{\"schema_version\": 3}", "[]", ""] {
         host.root.write_text(JOURNAL, text).unwrap();
         let error = recover(&host).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::LedgerUnreadable, "{text}");
+        assert_eq!(Reason::from_error(&error), Reason::LedgerUnreadable, "{text}");
         assert_eq!(host.root.read_text(JOURNAL).unwrap().unwrap(), text);
     }
 }

@@ -94,7 +94,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
         host.events.warn(format!("apt-get update said: {}", trouble.line));
     }
     let mut resolution = answer(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
-    resolution.local = bring(host, &apt, request.sources, &resolution.downloads)?;
+    resolution.local = local_files(host, &apt, request.sources, &resolution.downloads)?;
     resolution.lent = apt.lent.take();
     Ok(Some(resolution))
 }
@@ -180,7 +180,7 @@ fn show_vendor(host: &Host, apt: &AptRun, target: &Root, vendor: &str) -> Result
 }
 
 /// What is not for our own downloader, by its file name: files of the target itself, and what only apt can fetch.
-fn bring(
+fn local_files(
     host: &Host,
     apt: &AptRun,
     target: &Root,

@@ -136,8 +136,8 @@ impl PackageManager for Apt {
         vendor_repo::of_archive(host, file, folder)
     }
 
-    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
-        vendor_repo::bring(host, transaction, title)
+    fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+        vendor_repo::install_host_package(host, transaction, title)
     }
 
     fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {

@@ -324,7 +324,7 @@ mod tests {
     fn a_file_without_a_sha256_is_refused() {
         let error =
             parse_uri("'http://deb.example/a_1_amd64.deb' a_1_amd64.deb 10 MD5Sum:ab").unwrap().unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::ResolveFailed);
+        assert_eq!(Reason::from_error(&error), Reason::ResolveFailed);
         assert!(parse_uri("Reading package lists...").is_none());
     }
 
@@ -344,7 +344,7 @@ mod tests {
         );
         assert!(proxy_lines("socks5h://p:1").unwrap().contains("http::Proxy \"socks5h://p:1\";\n"));
         let error = proxy_lines("http://me:secret@p:1/\"; evil").unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadSettings);
+        assert_eq!(Reason::from_error(&error), Reason::BadSettings);
         assert!(!format!("{error:#}").contains("secret"));
     }
 

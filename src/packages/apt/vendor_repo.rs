@@ -120,7 +120,7 @@ fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
 }
 
 /// `dpkg --install`, and a source for what it brought.
-pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+pub(super) fn install_host_package(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--install", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;

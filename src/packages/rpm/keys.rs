@@ -29,7 +29,7 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
     let scratch = scratch.context("cannot make a folder for keys")?;
     let database = format!("--dbpath={}", scratch.path().join("database").display());
     for (number, key) in trust.keys.iter().enumerate() {
-        let path = bring(host, key, &scratch.path().join(number.to_string()), way)?;
+        let path = fetch_key(host, key, &scratch.path().join(number.to_string()), way)?;
         let import = Cmd::new("rpmkeys").args([&database, "--import", &path]);
         host.run(&import)?.check(Reason::RepositoryKey, &format!("reading the key `{key}`"))?;
     }
@@ -49,7 +49,7 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
 }
 
 /// Brings a key to this machine; returns its path.
-fn bring(host: &Host, key: &str, to: &Path, way: NetworkOptions) -> Result<String> {
+fn fetch_key(host: &Host, key: &str, to: &Path, way: NetworkOptions) -> Result<String> {
     if let Some(path) = key.strip_prefix("file://") {
         return Ok(path.to_owned());
     }

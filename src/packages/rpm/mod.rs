@@ -190,8 +190,8 @@ impl PackageManager for Rpm {
         vendor_repo::of_archive(self.0, host, file, folder)
     }
 
-    fn bring_repository(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
-        vendor_repo::bring(host, transaction, title)
+    fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+        vendor_repo::install_host_package(host, transaction, title)
     }
 
     fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {

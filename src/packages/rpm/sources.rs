@@ -210,6 +210,6 @@ mod tests {
     fn a_root_without_a_database_is_named() {
         let target = tempfile::tempdir().unwrap();
         let error = copy_database(&Root::open(target.path()).unwrap(), target.path()).unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::BadRoot);
+        assert_eq!(Reason::from_error(&error), Reason::BadRoot);
     }
 }

@@ -133,7 +133,7 @@ pub(super) fn repository_file(folder: &str) -> String {
 }
 
 /// Installs the package with rpm, and shows the manager the repository it brought.
-pub(super) fn bring(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
+pub(super) fn install_host_package(host: &Host, transaction: &Transaction, title: &str) -> Result<()> {
     let file = format!("{REPOSITORY}/{title}");
     let install = Cmd::new("rpm").args(["--upgrade", "--replacepkgs", "--nosignature", &file]);
     let finished = host.run(&install.inside(transaction.sandbox(host)))?;

@@ -98,7 +98,7 @@ impl Broker {
 
 impl Appointment {
     /// Waits until the other side has dialed.
-    pub(super) fn keep(&self) -> io::Result<Stream> {
+    pub(super) fn wait_for_stream(&self) -> io::Result<Stream> {
         self.arrived.recv().map_err(|_| io::ErrorKind::NotConnected.into())
     }
 }
@@ -132,7 +132,7 @@ mod tests {
         }
         for (appointment, text) in [(&one, "first"), (&two, "second"), (&main, "main")] {
             let mut said = String::new();
-            (&appointment.keep().unwrap()).read_to_string(&mut said).unwrap();
+            (&appointment.wait_for_stream().unwrap()).read_to_string(&mut said).unwrap();
             assert_eq!(said, text);
         }
     }
@@ -145,7 +145,7 @@ mod tests {
         assert!(host.dial(id).is_err());
         let kept = plugin.expect();
         host.dial(kept.id).unwrap();
-        kept.keep().unwrap();
+        kept.wait_for_stream().unwrap();
     }
 
     #[test]
@@ -154,6 +154,6 @@ mod tests {
         let (broker, main) = Broker::start(Session::start(plugin, Role::Plugin).unwrap()).unwrap();
         let other = broker.expect();
         drop(socket);
-        assert!(main.keep().is_err() && other.keep().is_err());
+        assert!(main.wait_for_stream().is_err() && other.wait_for_stream().is_err());
     }
 }

@@ -33,7 +33,7 @@ pub(in super::super) struct Dialect {
 
 impl Dialect {
     /// Reads the arguments after the program's name; the error is for Packer's log.
-    pub(in super::super) fn of(args: &[OsString]) -> Result<Self, String> {
+    pub(in super::super) fn parse(args: &[OsString]) -> Result<Self, String> {
         let words: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
         let [start, rest @ ..] = words.as_slice() else {
             return Ok(Self { is_old: true, protobuf: false });
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     fn dialect(args: &[&str]) -> Result<Dialect, String> {
-        Dialect::of(&args.iter().map(OsString::from).collect::<Vec<_>>())
+        Dialect::parse(&args.iter().map(OsString::from).collect::<Vec<_>>())
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(super) fn serve(dialect: Dialect, handler: impl FnOnce(Arc<Broker>) -> Handl
     stdout.write_all(listener.line(dialect).as_bytes())?;
     stdout.flush()?;
     let (broker, main) = Broker::start(Session::start(listener.accept()?, Role::Plugin)?)?;
-    rpc::serve(main.keep()?, &handler(broker))
+    rpc::serve(main.wait_for_stream()?, &handler(broker))
 }
 
 /// Calls the host over the stream that it named in a call.

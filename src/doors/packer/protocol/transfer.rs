@@ -133,7 +133,7 @@ impl Caller {
 
 fn listen(index: usize, appointment: Appointment, to: SyncSender<Came>) -> io::Result<()> {
     let work = move || {
-        let stream = appointment.keep();
+        let stream = appointment.wait_for_stream();
         if index == 2 {
             let status = stream.and_then(|stream| gob::read_command_finished(&mut &stream));
             let _ = to.send(Came::Status(status));
@@ -191,7 +191,7 @@ struct OnLine {
 
 impl Line {
     fn meet(&self, appointment: &Appointment) -> io::Result<Arc<Stream>> {
-        let stream = Arc::new(appointment.keep()?);
+        let stream = Arc::new(appointment.wait_for_stream()?);
         let mut line = self.lock();
         if line.is_over {
             return Err(io::ErrorKind::NotConnected.into());
@@ -315,12 +315,15 @@ mod tests {
             Ok(Value::Nil)
         });
         std::thread::spawn(move || {
-            rpc::serve(main.keep().unwrap(), &(Arc::new(|_: &str, _: &Value| Ok(Value::Nil)) as rpc::Handler))
+            rpc::serve(
+                main.wait_for_stream().unwrap(),
+                &(Arc::new(|_: &str, _: &Value| Ok(Value::Nil)) as rpc::Handler),
+            )
         });
         // The stream the plugin dials, as at the begin of `Provision`.
         let meeting = host.expect();
         let id = meeting.id;
-        std::thread::spawn(move || rpc::serve(meeting.keep().unwrap(), &(answer as rpc::Handler)));
+        std::thread::spawn(move || rpc::serve(meeting.wait_for_stream().unwrap(), &(answer as rpc::Handler)));
         (Caller::new(plugin.dial(id).unwrap()).unwrap(), plugin)
     }
 

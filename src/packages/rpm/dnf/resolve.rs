@@ -235,6 +235,6 @@ mod tests {
             repository: "r".to_owned(),
         };
         assert_eq!(download(package("sha256")).unwrap().sha256, "ab");
-        assert_eq!(Reason::of(&download(package("sha1")).unwrap_err()), Reason::ResolveFailed);
+        assert_eq!(Reason::from_error(&download(package("sha1")).unwrap_err()), Reason::ResolveFailed);
     }
 }
