@@ -6,10 +6,10 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build release lint test bench demo setup musl root
+.PHONY: help build release lint test bench demo vendor-check setup musl root
 
 help: ## Show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
 	cargo build --locked
@@ -37,6 +37,9 @@ bench: ## Measure the budgets, each side by side with the tool it is compared wi
 
 demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with the network cut, and prove it
 	@tests/demo.sh $(SHIP)
+
+vendor-check: root setup build ## Run the whole path with a real bundle that you have: BUNDLE=MLNX_OFED_LINUX-….tgz [ROOT=…]
+	@tests/vendor_check.sh target/debug/ofedctl "$(BUNDLE)" "$(ROOT)"
 
 setup: ## Install the Debian packages that tests and demo work with, where they are missing
 	@tests/setup.sh

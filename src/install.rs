@@ -56,6 +56,7 @@ pub fn install(
         // Where DKMS builds the modules, this program has it do so for each kernel; a package script that is told of one
         // would compile what the cache may hold already.
         kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
+        holds_dkms: drivers::ops(plan.driver).is_vendors(),
     };
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;

@@ -4,9 +4,9 @@
 //! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
-mod doca_profile;
+mod profiles;
 
-pub use doca_profile::DocaProfile;
+pub use profiles::{DocaProfile, LibrarySet, OfedProfile};
 
 use crate::outcome::Reason;
 use crate::target::{Driver, Nic};
@@ -165,6 +165,16 @@ pub struct Settings {
     pub remove_on_uninstall: bool,
     /// How much of DOCA-Host to install, where that is the driver.
     pub doca_profile: DocaProfile,
+    /// How much of `MLNX_OFED` to install, where its packages are installed and not its installer run.
+    pub mlnx_ofed_profile: OfedProfile,
+    /// Run the installer of `MLNX_OFED`, which no signature covers, in place of installing its packages. It always runs on
+    /// rpm distributions.
+    pub mlnx_ofed_installer: bool,
+    /// The set of libraries of an `MLNX_OFED` that has two (4.9 and 5.0). The default of that release when not set.
+    pub library_set: Option<LibrarySet>,
+    /// A file with the `OpenPGP` key that signs the packages of `MLNX_OFED` in place of the vendor's: of one's own signed
+    /// mirror.
+    pub vendor_key: Option<String>,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
     /// Put the kernel packages on hold, so that no new kernel comes without modules.
@@ -227,6 +237,10 @@ impl Default for Settings {
             reboot: RebootPolicy::Report,
             remove_on_uninstall: false,
             doca_profile: DocaProfile::DocaOfed,
+            mlnx_ofed_profile: OfedProfile::All,
+            mlnx_ofed_installer: false,
+            library_set: None,
+            vendor_key: None,
             rdma_names: RdmaNames::Azure,
             kernel_hold: false,
             replace_driver: ReplaceDriver::Refuse,

@@ -29,7 +29,7 @@ pub(super) struct Build<'a> {
     pub(super) cache: &'a Cache,
     pub(super) bundle: &'a Bundle,
     pub(super) kernels: &'a [String],
-    pub(super) options: InstallOptions,
+    pub(super) options: InstallOptions<'a>,
 }
 
 impl Build<'_> {
@@ -183,6 +183,8 @@ mod tests {
     use crate::cache::{BundleConfig, BundleFile};
     use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
+    use crate::settings::Settings;
+    use crate::target::Mode;
     use crate::target::{Arch, Distro, Driver};
     use std::time::{Duration, SystemTime};
 
@@ -220,7 +222,8 @@ mod tests {
         };
         let bundle = writer.publish("x", &config, SystemTime::UNIX_EPOCH, vec![file]).unwrap();
         drop(writer);
-        let options = InstallOptions { offline: true, sealed: true, patience: Duration::ZERO };
+        let settings = Settings { offline: true, lock_timeout: 0, ..Settings::default() };
+        let options = InstallOptions::new(&settings, Mode::Bake);
         let work = Build { host: &host, cache: &cache, bundle: &bundle, kernels: &[], options };
         let sources = [Source { name: "iser".into(), version: "25.10".into() }];
         let module = "/var/lib/dkms/iser/25.10/6.1/x86_64/module/ib_iser.ko";

@@ -21,7 +21,7 @@ use crate::facts::ofed::Ofed;
 use crate::host::Host;
 use crate::ledger::Check;
 use crate::outcome::Reason;
-use crate::packages::{Manager, Transaction, VendorRepo};
+use crate::packages::{Format, Manager, Transaction, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::{Driver, Mode, Target};
@@ -45,7 +45,20 @@ pub trait DriverOps: Sync {
     fn builds_by_dkms(&self, target: &Target) -> bool;
 
     /// Stage: the packages that its file brings, as a repository in `folder`.
-    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo>;
+    fn vendor_repo(
+        &self,
+        host: &Host,
+        _: (&Plan, &Settings),
+        manager: Manager,
+        file: &Path,
+        folder: &Path,
+    ) -> Result<VendorRepo>;
+
+    /// Plan: whether a signature of the vendor, or of the key that the settings name, is to be expected over all of it that
+    /// runs, for packages of this form. Staging and installing look whether it is there.
+    fn is_signed(&self, _: Format, _version: &str, _: &Settings) -> bool {
+        false
+    }
 
     /// Install: files of the root to which its installer adds lines, with those lines, which are to go again.
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
@@ -111,22 +124,25 @@ pub use doca::PACKAGES_THAT_GO_FIRST;
 
 /// How to install or remove.
 #[derive(Debug, Clone, Copy)]
-pub struct InstallOptions {
+pub struct InstallOptions<'a> {
     /// Without any network interface.
     pub offline: bool,
     /// An image is being made: nothing may start or reach the running system.
     pub sealed: bool,
     /// How long to wait for another package manager.
     pub patience: Duration,
+    /// What the user wants.
+    pub settings: &'a Settings,
 }
 
-impl InstallOptions {
+impl<'a> InstallOptions<'a> {
     /// As the settings ask and the moment allows.
-    pub fn new(settings: &Settings, mode: Mode) -> Self {
+    pub fn new(settings: &'a Settings, mode: Mode) -> Self {
         Self {
             offline: settings.offline,
             sealed: mode == Mode::Bake,
             patience: Duration::from_secs(settings.lock_timeout),
+            settings,
         }
     }
 }
@@ -147,7 +163,7 @@ pub struct Work<'a> {
     /// What is to be there afterwards.
     pub plan: &'a Plan,
     /// How.
-    pub options: InstallOptions,
+    pub options: InstallOptions<'a>,
 }
 
 /// The packages that modules are built with: the headers of each kernel, and these tools.

@@ -144,7 +144,7 @@ reasons! {
     UploadFailed "upload-failed" Failed
         "a registry did not take a file", "Read what the server said; check that the name may be written to, and run again: what is there is not sent twice.";
     Untrusted "untrusted" Failed
-        "a bundle is not signed by the key it must be signed by", "Sign the bundle with `cosign sign --key` or `ofedctl cache sign`, fetch it from its owner, or correct the setting `public_key`.";
+        "a bundle, or a vendor's file, is not signed by the key it must be signed by", "Sign the bundle with `cosign sign --key` or `ofedctl cache sign`, fetch it from its owner, or correct the setting `public_key`. Of a vendor's file, give the digest as `sha256`, or its key as `vendor_key`.";
     ResolveFailed "resolve-failed" Failed
         "the package manager could not resolve the packages", "Read the quoted lines; check the target's package sources and keys.";
     RepositoryKey "repository-key" Failed

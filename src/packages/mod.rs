@@ -13,6 +13,7 @@ mod removal;
 mod rpm;
 pub mod signed_folder;
 
+pub use apt::bring_folder;
 pub use hold::{HoldList, HoldPlace, VendorGuard};
 pub use in_target::InTarget;
 pub use installed::{Installed, answers};
@@ -54,6 +55,10 @@ pub struct VendorRepo {
     pub packages: Vec<String>,
     /// The same, as far as the target's archive has them.
     pub wanted: Vec<&'static str>,
+    /// Whether its packages go before those of the same name elsewhere, whatever their versions.
+    pub goes_first: bool,
+    /// The file of keys that its index must be signed with; none where something else vouches for it.
+    pub key: Option<PathBuf>,
 }
 
 /// A request for a resolver.
@@ -157,6 +162,8 @@ pub struct Transaction<'a> {
     pub patience: Duration,
     /// The kernel that package scripts are to build for, whichever one runs.
     pub kernel: Option<&'a str>,
+    /// The scripts of packages build no modules by DKMS: this program does, for the kernels that count.
+    pub holds_dkms: bool,
 }
 
 impl Transaction<'_> {

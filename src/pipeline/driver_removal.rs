@@ -20,7 +20,7 @@ use anyhow::Result;
 pub(super) struct DriverRemoval<'a> {
     pub(super) host: &'a Host,
     pub(super) manager: Manager,
-    pub(super) options: InstallOptions,
+    pub(super) options: InstallOptions<'a>,
     /// The kernels that are to have their own modules again.
     pub(super) kernels: &'a [String],
 }

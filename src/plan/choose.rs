@@ -91,7 +91,7 @@ fn vendors<'a>(
     };
     let mut why = vec![why_it];
     why.extend(line.map(|line| support(requirements, row, line)));
-    let trust = vendor::covered(row, requirements.settings).unwrap_or_default();
+    let trust = vendor::covered(row, requirements).unwrap_or_default();
     match trust {
         Trust::Digest if row.sha256.is_none() => {
             why.push("its digest is the settings' word: nobody published one".to_owned());

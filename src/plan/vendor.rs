@@ -2,10 +2,11 @@
 
 use crate::catalog::Row;
 use crate::catalog::versions::Version;
-use crate::drivers::{Objection, Requirements, names};
+use crate::drivers::{self, Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
+use crate::packages::Manager;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
 use crate::target::Nic;
@@ -43,18 +44,25 @@ fn is_wanted(row: &Row, settings: &Settings) -> bool {
 pub(super) fn best<'a>(requirements: &Requirements<'a>, judged: &[Judged<'a>]) -> Option<&'a Row> {
     let usable = judged.iter().filter(|judged| judged.objection.is_none());
     let usable: Vec<&Row> = usable.map(|judged| judged.row).collect();
-    requirements.catalog.pick(&usable, |row| covered(row, requirements.settings) == Some(Trust::Digest))
+    requirements.catalog.pick(&usable, |row| covered(row, requirements) == Some(Trust::Digest))
 }
 
 /// What vouches for a package's file, by catalogue and settings. None: nothing does.
-pub(super) fn covered(row: &Row, settings: &Settings) -> Option<Trust> {
+pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
+    let settings = requirements.settings;
     if row.sha256.is_some() || settings.sha256.is_some() {
         return Some(Trust::Digest);
     }
-    match &settings.artifact {
+    let by_address = match &settings.artifact {
         Some(place) => is_vendors(&protected(place)).then_some(Trust::FirstUse),
         None => row.trust(),
-    }
+    };
+    // Where the signature is what is asked for, it is expected, and looked at when the file is there; so it is for a file
+    // that the user names, which may come from anywhere.
+    let is_asked = settings.trust == Trust::Signed || (by_address.is_none() && settings.artifact.is_some());
+    let format = Manager::for_distro(&requirements.target.distro).map(|manager| manager.format());
+    let is_signed = |format| drivers::ops(row.driver).is_signed(format, &row.version.to_string(), settings);
+    if is_asked && format.is_some_and(is_signed) { Some(Trust::Signed) } else { by_address }
 }
 
 /// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
@@ -66,26 +74,28 @@ fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
     if let Some(why) = requirements.catalog.unbuildable(row) {
         return Some(Objection::new(Reason::ImageUnsupported, why));
     }
-    digest(row, requirements.settings).or_else(|| kernels(requirements, row)).or_else(|| {
+    digest(row, requirements).or_else(|| kernels(requirements, row)).or_else(|| {
         let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
         requirements.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
     })
 }
 
-fn digest(row: &Row, settings: &Settings) -> Option<Objection> {
+fn digest(row: &Row, requirements: &Requirements) -> Option<Objection> {
+    let settings = requirements.settings;
     match (&row.sha256, &settings.sha256) {
         (Some(known), Some(given)) if !known.eq_ignore_ascii_case(given) => {
             let why = format!("its digest is {known}, and not the given {given}");
             Some(Objection::new(Reason::BadSettings, why))
         }
-        _ => uncovered(row, settings),
+        _ => uncovered(row, requirements),
     }
 }
 
 /// What is missing of the trust that the settings ask for.
-fn uncovered(row: &Row, settings: &Settings) -> Option<Objection> {
+fn uncovered(row: &Row, requirements: &Requirements) -> Option<Objection> {
+    let settings = requirements.settings;
     let ask = "give it as `sha256`, with `driver_version`";
-    let why = match (covered(row, settings), &settings.artifact) {
+    let why = match (covered(row, requirements), &settings.artifact) {
         (Some(level), _) if level >= settings.trust => return None,
         (Some(_), _) => format!("nobody published its digest, and `trust: {}` is set: {ask}", settings.trust),
         (None, Some(place)) => {
@@ -142,7 +152,7 @@ pub(super) fn rejected(requirements: &Requirements, judged: &[Judged], chosen: &
         |judged: &&Judged| (judged.row.driver, &judged.row.version) != (chosen.driver, &chosen.version);
     let is_early = |row: &Row| {
         let catalog = requirements.catalog;
-        let covered = |row| covered(row, requirements.settings);
+        let covered = |row| covered(row, requirements);
         covered(row) > covered(chosen) && !catalog.is_long_term(row)
     };
     let mut others: Vec<&Judged> = judged.iter().filter(is_other).collect();
@@ -161,8 +171,7 @@ pub(super) fn rejected(requirements: &Requirements, judged: &[Judged], chosen: &
 /// Why a newer package was not chosen.
 fn newer(requirements: &Requirements, row: &Row, chosen: &Row) -> String {
     let is_preferred = |row| requirements.catalog.line(row).is_some_and(|line| line.preferred.is_some());
-    if covered(row, requirements.settings) < covered(chosen, requirements.settings)
-        && is_preferred(row) == is_preferred(chosen)
+    if covered(row, requirements) < covered(chosen, requirements) && is_preferred(row) == is_preferred(chosen)
     {
         return "newer, but nobody published its digest".to_owned();
     }

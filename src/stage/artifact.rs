@@ -1,15 +1,19 @@
 //! The vendor's own file: fetched from wherever it can be had, and looked into for the packages it brings.
 
 use super::{fetch, first_use};
-use crate::cache::{BundleFile, Digest, VENDOR_TYPE, Writer};
+use crate::cache::{BundleFile, Digest, Hasher, VENDOR_TYPE, Writer};
 use crate::drivers;
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
-use crate::outcome::Reason;
+use crate::outcome::{Reason, WithReason};
 use crate::packages::{Download, Manager, VendorRepo};
 use crate::plan_document::{Artifact, Plan};
+use crate::settings::Settings;
+use crate::trust::Trust;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// A vendor's file in the cache.
@@ -28,17 +32,21 @@ pub(super) fn fetch_vendor_file(
     host: &Host,
     writer: &Writer,
     manager: Manager,
-    plan: &Plan,
-    way: NetworkOptions,
+    (plan, settings): (&Plan, &Settings),
 ) -> Result<Option<Vendors>> {
+    let way = NetworkOptions::from_settings(settings);
     let Some(artifact) = &plan.artifact else { return Ok(None) };
     if plan.target.kernels.is_empty() {
         let what =
             format!("{} is built for each kernel: name them with --kernel, or give --root", plan.driver);
         return Err(Reason::Usage.error(what));
     }
+    let here = artifact.url.strip_prefix("file://").filter(|_| artifact.trust == Trust::Signed);
     let (digest, downloaded) = if let Some(digest) = artifact.digest() {
         fetch_from_anywhere(host, writer, artifact, digest, way)?
+    } else if let Some(path) = here {
+        // What vouches for it is looked at when it is open.
+        fetch_from_anywhere(host, writer, artifact, &digest_of(Path::new(path))?, way)?
     } else {
         let blob = first_use::take(host, writer, artifact, way)?;
         (blob.digest, (1, blob.size))
@@ -49,10 +57,24 @@ pub(super) fn fetch_vendor_file(
     let folder = tempfile::Builder::new().prefix("ofedctl-vendor-").tempdir_in("/var/tmp");
     let folder = folder.context("cannot make a folder to look into the vendor's file")?;
     host.events.info(format!("looking into `{}`", artifact.file_name));
-    let vendor_repo = drivers::ops(plan.driver).vendor_repo(host, manager, &path, folder.path())?;
+    let vendor_repo =
+        drivers::ops(plan.driver).vendor_repo(host, (plan, settings), manager, &path, folder.path())?;
     let (title, media_type) = (artifact.file_name.clone(), VENDOR_TYPE.to_owned());
     let file = BundleFile { title, media_type, digest, size };
     Ok(Some(Vendors { file, vendor_repo, downloaded, _folder: folder }))
+}
+
+/// The SHA-256 of a file of this machine.
+fn digest_of(path: &Path) -> Result<String> {
+    let reading = || format!("cannot read `{}`", path.display());
+    let mut file = std::fs::File::open(path).with_reason(Reason::BadSettings, reading)?;
+    let (mut hasher, mut buffer) = (Hasher::default(), vec![0; 256 << 10]);
+    loop {
+        match file.read(&mut buffer).with_context(reading)? {
+            0 => return Ok(hasher.finish().0.hex()),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 /// Tries the address and its mirrors in turn. What comes must match the digest, from wherever it comes.

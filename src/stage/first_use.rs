@@ -44,9 +44,14 @@ pub fn remember(plan: &mut Plan, settings: &Settings, receipt: Option<&Receipt>)
     Ok(())
 }
 
-/// Takes the file from the vendor's own place: over TLS, with every redirection, and from no mirror.
+/// Takes the file from the vendor's own place: over TLS, with every redirection, and from no mirror. One that has to be
+/// signed may come from anywhere; its signature is looked at when it is open.
 pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: NetworkOptions) -> Result<Blob> {
     let name = &artifact.file_name;
+    if artifact.trust == Trust::Signed {
+        host.events.info(format!("downloading `{name}`, which has to be signed"));
+        return writer.download_unknown(NetworkOptions { mirrors: &[], ..way }, &artifact.url, name);
+    }
     if !is_vendors(&artifact.url) {
         let place = without_secrets(&artifact.url);
         let what =

@@ -58,8 +58,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
     let mut writer = cache.writer(host, Duration::from_secs(settings.lock_timeout))?;
-    let vendors =
-        artifact::fetch_vendor_file(host, &writer, manager, plan, NetworkOptions::from_settings(settings))?;
+    let vendors = artifact::fetch_vendor_file(host, &writer, manager, (plan, settings))?;
     let request = ResolveRequest {
         sources: against.sources,
         base: &against.base,

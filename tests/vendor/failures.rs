@@ -14,6 +14,9 @@ use crate::common::vendor::shop::Shop;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
+/// By the vendor's own installer, and not from its packages.
+const BY_INSTALLER: [&str; 2] = ["--set", "mlnx_ofed_installer=true"];
+
 /// A kernel that is there, but has nothing but its name.
 fn add_kernel(root: &Root, kernel: &str) {
     for file in ["modules.dep", "modules.builtin"] {
@@ -39,8 +42,9 @@ fn modules_that_do_not_build_are_named_with_the_compilers_words() {
         doca::host_package(folder, &Doca { source, ..Doca::default() });
         mlnx_ofed::tgz(folder, &MlnxOfed { source, ..MlnxOfed::default() });
     });
-    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let first = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
     for driver in ["mlnx_ofed", "doca"] {
+        let scene = first.again(vendor::building_root_as("ubuntu22.04"));
         scene.stage(&["--driver", driver]).expect(0, "staged");
         let ran = scene.bake(&["--driver", driver]);
         ran.expect(14, "dkms-build");
@@ -74,11 +78,11 @@ fn a_package_for_another_distribution_is_refused_before_its_installer_runs() {
 fn what_the_installer_misses_and_the_cache_has_not_is_named() {
     let shop = Shop::of(|folder| drop(mlnx_ofed::tgz(folder, &MlnxOfed::default())));
     let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
-    scene.stage(&[]).expect(0, "staged");
+    scene.stage(&BY_INSTALLER).expect(0, "staged");
     // It was there when the cache was filled, and only the vendor's own packages need it.
     let purge = scene.root.inside(&["dpkg", "--purge", "--force-depends", "libnl-route-3-200"]);
     assert!(purge.status.success(), "{purge:?}");
-    let ran = scene.bake(&[]);
+    let ran = scene.bake(&BY_INSTALLER);
     ran.expect(14, "prerequisites-missing");
     assert!(ran.stdout.contains("misses libnl-route-3-200, and so does the cache"), "{}", ran.stdout);
 }

@@ -12,7 +12,7 @@ use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
 use crate::common::vendor::shop::Shop;
 
 /// The headers of a kernel that is another by name alone, as a package: a copy of those that the root has.
-fn headers_of(name: &'static str, copy_of: &str) -> Deb {
+pub(super) fn headers_of(name: &'static str, copy_of: &str) -> Deb {
     let script = format!(
         "#!/bin/sh\nset -e\nnew={name} old={copy_of}\ncp -a /usr/src/linux-headers-$old /usr/src/linux-headers-$new\n\
          cd /usr/src/linux-headers-$new\nsed -i \"s/$old/$new/\" include/generated/utsrelease.h include/config/kernel.release\n\
@@ -26,7 +26,7 @@ fn headers_of(name: &'static str, copy_of: &str) -> Deb {
 }
 
 /// A kernel of which nothing but the name is there.
-fn add_kernel(root: &Root, kernel: &str) {
+pub(super) fn add_kernel(root: &Root, kernel: &str) {
     for file in ["modules.dep", "modules.builtin", "modules.order"] {
         root.write(&format!("lib/modules/{kernel}/{file}"), "");
     }
@@ -81,7 +81,8 @@ fn a_release_with_folders_and_links_is_built_for_a_kernel_old_enough_for_it() {
     let args = ["--driver", "mlnx_ofed", "--kernel", old];
     scene.stage(&args).expect(0, "staged");
     scene.bake(&args).expect(0, "installed");
-    assert_eq!(builds(&scene.root), [format!("mlnx-ofed-kernel {old}")]);
+    let all = ["mlnx-ofed-kernel", "iser", "isert", "srp"].map(|name| format!("{name} {old}"));
+    assert_eq!(builds(&scene.root), all);
     let verified = image::ask("verify", &scene.root);
     verified.expect(0, "verified");
     assert!(verified.stdout.contains("MLNX_OFED_LINUX-4.9-7.1.0.0"), "{}", verified.stdout);

@@ -10,3 +10,4 @@ mod failures;
 mod kernels;
 mod packages;
 mod scene;
+mod signed;

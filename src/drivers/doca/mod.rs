@@ -38,7 +38,14 @@ impl DriverOps for Doca {
         true
     }
 
-    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
+    fn vendor_repo(
+        &self,
+        host: &Host,
+        _: (&Plan, &Settings),
+        manager: Manager,
+        file: &Path,
+        folder: &Path,
+    ) -> Result<VendorRepo> {
         manager.repository_in_package(host, file, folder)
     }
 

@@ -31,7 +31,14 @@ impl DriverOps for Inbox {
         false
     }
 
-    fn vendor_repo(&self, _: &Host, _: Manager, file: &Path, _: &Path) -> Result<VendorRepo> {
+    fn vendor_repo(
+        &self,
+        _: &Host,
+        _: (&Plan, &Settings),
+        _: Manager,
+        file: &Path,
+        _: &Path,
+    ) -> Result<VendorRepo> {
         let what = format!("the distribution's own driver comes in no file such as `{}`", file.display());
         Err(Reason::Internal.error(what))
     }

@@ -41,11 +41,16 @@ pub(super) struct Installer<'a> {
 impl Installer<'_> {
     /// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
     pub(super) fn install(&self) -> Result<Vec<Built>> {
+        self.in_private(|| self.for_kernels())
+    }
+
+    /// Does something with a folder for the archive, which is gone afterwards.
+    pub(super) fn in_private<T>(&self, installed: impl FnOnce() -> Result<T>) -> Result<T> {
         let root = &self.work.host.root;
         root.remove_all(FOLDER)?;
         root.make_dirs(&format!("{FOLDER}/tmp"), 0o700)?;
         root.write_text(&format!("{HOME}/.rpmmacros"), MACROS)?;
-        let installed = self.for_kernels();
+        let installed = installed();
         root.remove_all(FOLDER)?;
         installed
     }
@@ -106,7 +111,8 @@ impl Installer<'_> {
         self.work.plan.artifact.as_ref()
     }
 
-    fn unpack_original(&self) -> Result<String> {
+    /// Unpacks the bundle's archive, which must say the same of itself as the plan. Returns its folder inside the root.
+    pub(super) fn unpack_original(&self) -> Result<String> {
         let file = self.work.vendor_file()?;
         let free = self.work.host.root.free_bytes()?;
         // Packed, unpacked, rebuilt and unpacked again, as sizes of real packages go.
@@ -203,7 +209,9 @@ impl Installer<'_> {
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
         self.work.host.events.info(format!("running {}", program.join(" ")));
-        let cmd = self.work.manager.with_repository(self.work.host, self.work.transaction, &program);
+        // It and the packages that it installs ask for the running kernel, and are told of this one.
+        let transaction = Transaction { kernel: Some(kernel), ..*self.work.transaction };
+        let cmd = self.work.manager.with_repository(self.work.host, &transaction, &program);
         self.work.host.run(&cmd.env("HOME", HOME))
     }
 
@@ -242,21 +250,59 @@ impl Installer<'_> {
         })
     }
 
-    /// The log that tells why: the one the last words name, else the installer's general one.
+    /// The log that tells why: the one the last words name, else the installer's general one; and from there each one that
+    /// it ends with, for a compiler's words lie some logs deep (`See …/OFED.123.logs/mlnx-ofed-kernel.debbuild.log`).
     fn log(&self, said: &str) -> Result<(String, String)> {
-        let named = said.split_whitespace().rfind(|word| word.starts_with(FOLDER) && is_log(word, "log"));
+        let root = &self.work.host.root;
         let general = || {
-            let folders = self.work.host.root.list(&format!("{FOLDER}/tmp"));
+            let folders = root.list(&format!("{FOLDER}/tmp"));
             let folder = folders.into_iter().rfind(|name| is_log(name, "logs"))?;
             Some(format!("{FOLDER}/tmp/{folder}/general.log"))
         };
-        match named.map(str::to_owned).or_else(general) {
-            Some(log) => logs::copy(self.work.host, &log),
-            None => Ok((String::new(), String::new())),
+        let mut seen: Vec<String> = Vec::new();
+        let mut next = named_log(said, &seen).or_else(general);
+        let mut kept = (String::new(), String::new());
+        while let Some(log) = next.filter(|_| seen.len() < DEEPEST_LOG) {
+            let Some(text) = root.read_text(&log)? else { break };
+            let (copy, lines) = logs::copy(self.work.host, &log)?;
+            if !lines.is_empty() {
+                kept = (copy, lines);
+            }
+            seen.push(log);
+            next = named_log(&text, &seen);
         }
+        Ok(kept)
     }
+}
+
+/// How many logs deep is looked.
+const DEEPEST_LOG: usize = 5;
+
+/// The last log below the working folder that a text names, and that was not read yet.
+fn named_log(text: &str, seen: &[String]) -> Option<String> {
+    // Colours end in an `m`, and stand right beside a name.
+    let words = text.split(|c: char| c.is_whitespace() || "\u{1b}\"'`,;".contains(c));
+    let words = words.map(|word| word.trim_start_matches('[').trim_end_matches(['.', '!', ')']));
+    let logs = words.filter_map(|word| word.find(FOLDER).map(|at| &word[at..]));
+    let is_new = |log: &&str| is_log(log, "log") && !seen.iter().any(|it| it == log);
+    { logs }.rfind(is_new).map(str::to_owned)
 }
 
 fn is_log(name: &str, ending: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == ending)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_found_between_colours_and_once_only() {
+        let one = format!("{FOLDER}/tmp/OFED.7.logs/mlnx-ofed-kernel.debbuild.log");
+        let two = format!("{FOLDER}/tmp/mlnx_iso.7_logs/mlnx_ofed_iso.7.log");
+        let said = format!("\u{1b}[31mERROR: See {two}\u{1b}[0m | \u{1b}[31mSee {one}\u{1b}[0m\nlast words");
+        assert_eq!(named_log(&said, &[]).as_deref(), Some(one.as_str()));
+        assert_eq!(named_log(&said, &[one]).as_deref(), Some(two.as_str()));
+        assert_eq!(named_log("See /tmp/other.log", &[]), None);
+    }
 }

@@ -1,8 +1,11 @@
 //! The vendor's `MLNX_OFED`: an archive with its own installer, which makes packages of modules for one kernel, and
 //! leaves several kernels to DKMS.
 
+mod folder;
 mod installer;
+mod keys;
 mod options;
+mod packages;
 mod prerequisites;
 
 use super::{DriverOps, UNINSTALLER, Work, built_with, checks};
@@ -15,10 +18,12 @@ use crate::ledger::Check;
 use crate::packages::{Format, Manager, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::target::Target;
+use crate::target::{Family, Target};
 use anyhow::Result;
 use std::path::Path;
 
+/// How the names of the packages begin that need the others of a bundle.
+const METAPACKAGE: &str = "mlnx-ofed-";
 /// A file of a package that `mlnxofedinstall` writes its release into.
 const OFED_INFO: &str = "/usr/bin/ofed_info";
 /// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
@@ -30,21 +35,40 @@ const LIMITS_LINES: [&str; 2] = ["* soft memlock unlimited", "* hard memlock unl
 pub(super) struct MlnxOfed;
 
 impl DriverOps for MlnxOfed {
-    fn packages(&self, manager: Manager, target: &Target, _: &Settings) -> Vec<String> {
-        built_with(manager, &target.kernels, tools(manager.format(), &target.kernels))
+    fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
+        let mut packages = built_with(manager, &target.kernels, tools(manager.format(), &target.kernels));
+        if manager.format() == Format::Deb && !settings.mlnx_ofed_installer {
+            packages.push(settings.mlnx_ofed_profile.package().to_owned());
+        }
+        packages
+    }
+
+    fn is_signed(&self, format: Format, version: &str, settings: &Settings) -> bool {
+        let by_packages = format == Format::Deb && !settings.mlnx_ofed_installer;
+        by_packages && (settings.vendor_key.is_some() || keys::signs(version))
     }
 
     fn edits(&self, subject: &Subject) -> Vec<Edit> {
         wanted::vendors(subject, &[], vec![wanted::component("OFED", subject.version)])
     }
 
-    /// For one kernel its installer makes packages of built modules.
+    /// For one kernel its installer makes packages of built modules; its own packages bring sources.
     fn builds_by_dkms(&self, target: &Target) -> bool {
-        target.kernels.len() > 1
+        target.kernels.len() > 1 || target.distro.family() == Family::Debian
     }
 
-    fn vendor_repo(&self, host: &Host, manager: Manager, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        manager.packages_in_archive(host, file, folder)
+    fn vendor_repo(
+        &self,
+        host: &Host,
+        (plan, settings): (&Plan, &Settings),
+        manager: Manager,
+        file: &Path,
+        into: &Path,
+    ) -> Result<VendorRepo> {
+        if folder::metapackage(plan).is_some() {
+            return packages::vendor_repo(host, (plan, settings), file, into);
+        }
+        manager.packages_in_archive(host, file, into)
     }
 
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {
@@ -52,6 +76,9 @@ impl DriverOps for MlnxOfed {
     }
 
     fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+        if folder::metapackage(work.plan).is_some() {
+            return packages::install(work, transact);
+        }
         transact()?;
         installer::Installer { work }.install()
     }

@@ -3,12 +3,12 @@
 
 use super::super::diagnose;
 use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
-use super::super::{Download, LocalFile, Resolution, ResolveRequest};
+use super::super::{Download, LocalFile, Resolution, ResolveRequest, VendorRepo};
 use super::resolve::{
     AptRun, HEARD, READING, answer, file_package, installed_set, proxy_lines, write_private,
 };
 use super::sources::without_brought;
-use super::vendor_repo::NO_FOREIGN_DKMS;
+use super::vendor_repo::source_and_preferences;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -75,7 +75,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     let state = lent.scratch().join("state");
     let options = vec!["-c".to_owned(), inside("apt.conf")];
     let mut apt = AptRun { options, settings: None, state, lent: Some(lent) };
-    if let Some(vendor) = &vendor
+    if let Some(vendor) = request.vendor_repo.zip(vendor.as_deref())
         && let Some(finished) = show_vendor(host, &apt, request.sources, vendor)?
     {
         return Ok(stands_in(host, &finished));
@@ -139,7 +139,12 @@ fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
 
 /// Adds the vendor's packages to copies of the target's sources and preferences. Says how asking where those are ended
 /// when apt cannot run.
-fn show_vendor(host: &Host, apt: &AptRun, target: &Root, vendor: &str) -> Result<Option<Finished>> {
+fn show_vendor(
+    host: &Host,
+    apt: &AptRun,
+    target: &Root,
+    (vendor_repo, folder): (&VendorRepo, &str),
+) -> Result<Option<Finished>> {
     let asked = ["shell", "SOURCES", "Dir::Etc::sourceparts/d", "PINS", "Dir::Etc::preferencesparts/d"];
     let asked = host.run(&apt.cmd("apt-config").args(asked).captured())?;
     if why_not(&asked).is_some() {
@@ -150,10 +155,11 @@ fn show_vendor(host: &Host, apt: &AptRun, target: &Root, vendor: &str) -> Result
         let line = asked.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='"));
         line.and_then(|line| line.strip_suffix('\'')).unwrap_or_default().to_owned()
     };
-    let line = format!("deb [trusted=yes] file:{vendor} ./\n");
+    let key = vendor_repo.key.as_deref().map(|key| lend_key(apt, key)).transpose()?;
+    let (line, pins) = source_and_preferences(vendor_repo, folder, key.as_deref());
     let table = [
         ("sources", place("SOURCES"), "ofedctl-vendor.list", line.as_str(), "sourceparts"),
-        ("preferences", place("PINS"), "ofedctl-vendor", NO_FOREIGN_DKMS, "preferencesparts"),
+        ("preferences", place("PINS"), "ofedctl-vendor", pins, "preferencesparts"),
     ];
     let mut more = String::new();
     for (name, from, file, text, option) in table {
@@ -177,6 +183,14 @@ fn show_vendor(host: &Host, apt: &AptRun, target: &Root, vendor: &str) -> Result
     let all = fs::read_to_string(&path).context("cannot read apt's configuration")? + &more;
     fs::write(&path, all).context("cannot write apt's configuration")?;
     Ok(None)
+}
+
+/// A copy of a file of keys where the target's apt can read it. What apt takes the keys for goes by the file's name.
+fn lend_key(apt: &AptRun, key: &Path) -> Result<String> {
+    let name =
+        if key.extension().is_some_and(|it| it == "asc") { "vendor-key.asc" } else { "vendor-key.gpg" };
+    fs::copy(key, apt.scratch().join(name)).with_context(|| format!("cannot copy `{}`", key.display()))?;
+    Ok(inside(name))
 }
 
 /// What is not for our own downloader, by its file name: files of the target itself, and what only apt can fetch.

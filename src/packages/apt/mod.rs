@@ -10,6 +10,8 @@ mod sources;
 mod target_config;
 mod vendor_repo;
 
+pub use vendor_repo::bring_folder;
+
 use super::{
     Arrived, Format, HoldPlace, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
     Transaction, VendorGuard, VendorRepo,

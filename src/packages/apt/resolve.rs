@@ -2,8 +2,8 @@
 
 use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
 use super::super::in_target::Lent;
-use super::super::{Base, Download, Resolution, ResolveRequest};
-use super::vendor_repo::NO_FOREIGN_DKMS;
+use super::super::{Base, Download, Resolution, ResolveRequest, VendorRepo};
+use super::vendor_repo::source_and_preferences;
 use super::{dpkg, in_target, signed, sources, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
@@ -64,9 +64,21 @@ pub(super) fn answer(
     }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
-    if let Some(vendor) = vendor {
-        let at_hand = format!("file:{vendor}/");
-        downloads.retain(|download| !download.url.replacen("file://", "file:", 1).starts_with(&at_hand));
+    if let Some((vendor_repo, vendor)) = request.vendor_repo.zip(vendor) {
+        let prefix = format!("file:{vendor}/");
+        let below = |it: &Download| {
+            Some(
+                it.url
+                    .replacen("file://", "file:", 1)
+                    .strip_prefix(&prefix)?
+                    .trim_start_matches("./")
+                    .to_owned(),
+            )
+        };
+        if vendor_repo.goes_first {
+            refuse_absent(&vendor_repo.folder, &downloads.iter().filter_map(below).collect::<Vec<_>>())?;
+        }
+        downloads.retain(|download| below(download).is_none());
     }
     let described = index(host, apt, &downloads)?;
     let unsigned = signed::unsigned(host, apt, &downloads)?;
@@ -126,7 +138,7 @@ impl AptRun {
         let target = sources::Target { root: request.sources, named: &named };
         let settings = target_config::write(host, &target, scratch)?;
         if let Some(vendor_repo) = request.vendor_repo {
-            add_source(&scratch.join("etc"), &vendor_repo.folder).with_context(preparing)?;
+            add_source(&scratch.join("etc"), vendor_repo).with_context(preparing)?;
         }
         let status = scratch.join("status");
         fs::write(&status, installed_set(request)?).with_context(preparing)?;
@@ -212,10 +224,22 @@ pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// Makes apt know a folder of packages.
-fn add_source(etc: &Path, folder: &Path) -> std::io::Result<()> {
-    let line = format!("deb [trusted=yes] file:{} ./\n", folder.display());
+fn add_source(etc: &Path, vendor_repo: &VendorRepo) -> std::io::Result<()> {
+    let key = vendor_repo.key.as_ref().map(|key| key.display().to_string());
+    let folder = vendor_repo.folder.display().to_string();
+    let (line, preferences) = source_and_preferences(vendor_repo, &folder, key.as_deref());
     fs::write(etc.join("sources.list.d/ofedctl-vendor.list"), line)?;
-    fs::write(etc.join("preferences.d/ofedctl-vendor"), NO_FOREIGN_DKMS)
+    fs::write(etc.join("preferences.d/ofedctl-vendor"), preferences)
+}
+
+/// What is at hand with the vendor's file must really be there: an index may name what the file lacks.
+fn refuse_absent(folder: &Path, at_hand: &[String]) -> Result<()> {
+    let absent = at_hand.iter().filter(|file| !folder.join(file).exists());
+    let absent = absent.map(String::as_str).collect::<Vec<_>>().join(", ");
+    if absent.is_empty() {
+        return Ok(());
+    }
+    Err(Reason::WrongPackage.error(format!("the vendor's file lacks what its own index names: {absent}")))
 }
 
 pub(super) fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {

@@ -5,7 +5,7 @@ use super::super::{REPOSITORY, Transaction, VendorRepo};
 use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST};
 use crate::host::Host;
-use crate::host::fs::Root;
+use crate::host::fs::{Content, Root};
 use crate::host::hex;
 use crate::host::run::Cmd;
 use crate::host::unpack::unpack;
@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// DOCA-Host brings a DKMS of its own, which breaks modules of others; azhpc-images (`install_doca.sh`) pin it away, too.
 pub(super) const NO_FOREIGN_DKMS: &str = "Package: dkms\nPin: release l=DOCA-HOST*\nPin-Priority: -1\n";
+/// Repositories in the file system are those with no origin.
+pub(super) const GOES_FIRST: &str = "Package: *\nPin: origin \"\"\nPin-Priority: 1001\n";
 /// The package that needs all others of an `MLNX_OFED` archive.
 const MLNX_OFED_ALL: &str = "mlnx-ofed-all";
 /// What `mlnxofedinstall` asks apt for when it builds packages (its list `@required_debs`, and what azhpc-images install
@@ -42,15 +44,28 @@ const WANTED_BY_INSTALLER: [&str; 16] = [
     "swig",
 ];
 
+/// The line of `sources.list` for a vendor's packages, seen by apt in this folder and signed by the key in this file, and
+/// the preferences that go with it.
+pub(super) fn source_and_preferences(
+    vendor_repo: &VendorRepo,
+    folder: &str,
+    key: Option<&str>,
+) -> (String, &'static str) {
+    let options = key.map_or_else(|| "trusted=yes".to_owned(), |key| format!("signed-by={key}"));
+    let preferences = if vendor_repo.goes_first { GOES_FIRST } else { NO_FOREIGN_DKMS };
+    (format!("deb [{options}] file:{folder} ./\n"), preferences)
+}
+
 pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
     let folder = index_of_host_package(host, file, folder)?;
-    Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new() })
+    Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new(), goes_first: false, key: None })
 }
 
 pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
     let all = index_of_archive(host, file, folder)?;
     let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
-    Ok(VendorRepo { folder: folder.to_owned(), packages, wanted: WANTED_BY_INSTALLER.to_vec() })
+    let (folder, wanted) = (folder.to_owned(), WANTED_BY_INSTALLER.to_vec());
+    Ok(VendorRepo { folder, packages, wanted, goes_first: false, key: None })
 }
 
 /// Takes nothing but the repository's index out of the package, which is large.
@@ -117,6 +132,31 @@ fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
     }
     found.sort();
     Ok(found)
+}
+
+/// Lets the following transaction of apt install from a folder of packages inside the root, too. `key` holds the keys that
+/// its index must be signed with; none where something else vouches for it.
+///
+/// What its index says is the only candidate then, as it is after the vendor's installer:
+/// a priority above 1000 also lets an older version in (`apt_preferences(5)`).
+pub fn bring_folder(root: &Root, folder: &str, key: Option<&[u8]>) -> Result<()> {
+    let options = match key {
+        Some(key) => {
+            let content = Content { bytes: key.to_vec(), mode: 0o644, uid: 0, gid: 0 };
+            let path = format!("{REPOSITORY}/{}", key_name(key));
+            root.write(&path, &content)?;
+            format!("signed-by={path}")
+        }
+        None => "trusted=yes".to_owned(),
+    };
+    let sources = root.read_text(SOURCE_LIST)?.unwrap_or_default();
+    root.write_text(SOURCE_LIST, &format!("{sources}deb [{options}] file:{folder} ./\n"))?;
+    root.write_text(PREFERENCES, GOES_FIRST)
+}
+
+/// What apt takes the keys in a file for goes by its name (`sources.list(5)`).
+pub(super) fn key_name(key: &[u8]) -> &'static str {
+    if key.starts_with(b"-----BEGIN") { "vendor-key.asc" } else { "vendor-key.gpg" }
 }
 
 /// `dpkg --install`, and a source for what it brought.

@@ -3,6 +3,7 @@
 
 use super::modules::{self, DEPENDENTS, Source};
 use super::package::{self, Package};
+use super::signing::Key;
 use crate::common::need;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,20 @@ pub struct MlnxOfed<'a> {
     pub source: Source,
     /// What its user space needs of the distribution beside the usual.
     pub depends: &'a str,
+    /// Who signs its indices.
+    pub key: Option<&'a Key>,
 }
 
 impl Default for MlnxOfed<'_> {
     fn default() -> Self {
-        Self { version: "5.8-2.0.3.0", distro: "ubuntu22.04", tag: None, source: Source::Good, depends: "" }
+        Self {
+            version: "5.8-2.0.3.0",
+            distro: "ubuntu22.04",
+            tag: None,
+            source: Source::Good,
+            depends: "",
+            key: None,
+        }
     }
 }
 
@@ -52,7 +62,8 @@ pub fn tgz(folder: &Path, wanted: &MlnxOfed) -> PathBuf {
     plain(".arch", &format!("{arch}\n"));
     plain("distro", &format!("{}\n", wanted.tag.unwrap_or(distro)));
     plain("LICENSE", "for tests\n");
-    plain("RPM-GPG-KEY-Mellanox", "no key\n");
+    let key = wanted.key.map(|key| std::fs::read_to_string(key.file()).unwrap());
+    plain("RPM-GPG-KEY-Mellanox", key.as_deref().unwrap_or("no key\n"));
     plain("docs/readme_and_user_manual.txt", "nothing to read\n");
     plain("common.pl", "1;\n");
     packages(&top, wanted);
@@ -61,56 +72,104 @@ pub fn tgz(folder: &Path, wanted: &MlnxOfed) -> PathBuf {
 }
 
 fn packages(top: &Path, wanted: &MlnxOfed) {
-    let release = release(wanted);
-    let all = all_packages(wanted);
-    if is_flat(release) {
-        for package in &all {
+    let index = |folder: &str, label: &str| {
+        package::index(&top.join(folder), label);
+        wanted.key.iter().for_each(|key| key.sign(&top.join(folder)));
+    };
+    if is_flat(release(wanted)) {
+        for package in kernel_packages(wanted).into_iter().chain(set(wanted, Libraries::Upstream)) {
             package.build(&top.join("DEBS"));
         }
-        package::index(&top.join("DEBS"), "MLNX_OFED");
-        return;
+        return index("DEBS", "MLNX_OFED");
     }
-    for package in &all {
-        let is_kernel = package.file_name().contains("-dkms_") || package.file_name().contains("-utils_5");
-        package.build(&top.join(if is_kernel { "DEBS/COMMON" } else { "DEBS/UPSTREAM_LIBS" }));
+    // As 4.9 and 5.0 lie on a disk: what both sets have is in a third folder, and has no index of its own.
+    for package in kernel_packages(wanted) {
+        package.build(&top.join("DEBS/COMMON"));
     }
-    // Another build of the libraries lies beside; of the one that is chosen there is a folder of links.
-    Package::built("libmlx5-1", &format!("41mlnx1-OFED.{}", wanted.version))
-        .build(&top.join("DEBS/MLNX_LIBS"));
+    for (folder, libraries) in [("MLNX_LIBS", Libraries::Mlnx), ("UPSTREAM_LIBS", Libraries::Upstream)] {
+        let folder = format!("DEBS/{folder}");
+        for package in set(wanted, libraries) {
+            package.build(&top.join(&folder));
+        }
+        link_all(&top.join("DEBS/COMMON"), &top.join(&folder), "../COMMON");
+        index(&folder, "");
+    }
     let links = top.join("DEBS_UPSTREAM_LIBS");
     std::fs::create_dir(&links).unwrap();
-    for folder in ["DEBS/COMMON", "DEBS/UPSTREAM_LIBS"] {
-        for entry in std::fs::read_dir(top.join(folder)).unwrap() {
-            let name = entry.unwrap().file_name();
-            symlink(Path::new("..").join(folder).join(&name), links.join(&name)).unwrap();
-        }
-    }
-    package::index(&links, "MLNX_OFED");
+    link_all(&top.join("DEBS/COMMON"), &links, "../DEBS/COMMON");
+    link_all(&top.join("DEBS/UPSTREAM_LIBS"), &links, "../DEBS/UPSTREAM_LIBS");
+    index("DEBS_UPSTREAM_LIBS", "");
 }
 
-/// The packages: user space of the vendor's own, the service, and the kernel modules as sources.
-fn all_packages(wanted: &MlnxOfed) -> Vec<Package> {
-    let release = release(wanted);
+fn link_all(from: &Path, into: &Path, below: &str) {
+    for name in std::fs::read_dir(from).unwrap().map(|entry| entry.unwrap().file_name()) {
+        if Path::new(&name).extension().is_some_and(|end| end == "deb") && !into.join(&name).exists() {
+            symlink(Path::new(below).join(&name), into.join(&name)).unwrap();
+        }
+    }
+}
+
+/// Which libraries a set has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Libraries {
+    Upstream,
+    Mlnx,
+}
+
+/// The packages of one set: libraries, and the metapackages that need all others.
+fn set(wanted: &MlnxOfed, libraries: Libraries) -> Vec<Package> {
     let version = wanted.version;
-    let mlnx = format!("{}mlnx1-1.{}", release.replace('.', ""), version.replace(['.', '-'], ""));
+    let tail = version.replace(['.', '-'], "");
     let depends = |names: &str| match wanted.depends {
         "" => names.to_owned(),
         more => format!("{names}, {more}"),
     };
-    let kernel = modules::dkms_package(
-        "mlnx-ofed-kernel",
-        release,
-        wanted.source,
-        "dkms, gcc, make, perl, procps, kmod, ofed-scripts, mlnx-ofed-kernel-utils",
-    );
-    let mut all = service(version, &format!("{release}.OFED.{version}"));
-    all.push(kernel);
+    let needs = depends("libnl-3-200, libnl-route-3-200, libc6");
+    let (mut all, own) = match libraries {
+        Libraries::Upstream => {
+            let mlnx = format!("{}mlnx1-1.{tail}", release(wanted).replace('.', ""));
+            (user_space(&mlnx, &needs).to_vec(), "")
+        }
+        // Older than the distribution's of the same names, and not to be installed beside its providers.
+        Libraries::Mlnx => {
+            let mlnx = format!("41mlnx1-OFED.{version}");
+            let [_, verbs, utils] = user_space(&mlnx, &needs);
+            let provider = Package::built("libmlx5-1", &mlnx)
+                .field("Depends", &format!("libibverbs1 (= {mlnx})"))
+                .field("Conflicts", "ibverbs-providers");
+            (vec![verbs, utils, provider], ", libmlx5-1")
+        }
+    };
+    let kernel =
+        "ofed-scripts, mlnx-ofed-kernel-utils, mlnx-ofed-kernel-dkms, iser-dkms, isert-dkms, srp-dkms";
+    let metapackage = |name: &str, depends: &str| {
+        let postinst = METAPACKAGE.replace("@VERSION@", version);
+        Package::new(name, version).field("Depends", depends).script("postinst", &postinst)
+    };
+    all.push(metapackage("mlnx-ofed-all", &format!("{kernel}, ibverbs-utils{own}")));
+    all.push(metapackage("mlnx-ofed-kernel-only", kernel));
+    all
+}
+
+/// What the metapackages' scripts do beside `depmod` and `ldconfig`: name the release, and take the subnet manager out of
+/// the boot (the postinst of `mlnx-ofed-all` 5.0-2.1.8.0).
+const METAPACKAGE: &str = "#!/bin/sh
+if [ -f /usr/bin/ofed_info ]; then
+\tsed -i -e 's/OFED-internal-[0-9.-]*/MLNX_OFED_LINUX-@VERSION@/' -e 's/^\\(if.*X-n.*echo \\).*\\(; exit.*\\)/\\1@VERSION@\\2/' /usr/bin/ofed_info
+fi
+[ ! -f /etc/init.d/opensmd ] || update-rc.d -f opensmd remove >/dev/null 2>&1 || true
+[ ! -e /etc/infiniband/openib.conf ] || sed -i 's/^\\(SDP\\|QIB\\)_LOAD=.*/\\1_LOAD=no/' /etc/infiniband/openib.conf
+";
+
+/// The packages that every set has: the service, and the kernel modules as sources.
+fn kernel_packages(wanted: &MlnxOfed) -> Vec<Package> {
+    let release = release(wanted);
+    let needs = "dkms, gcc, make, perl, procps, kmod, ofed-scripts, mlnx-ofed-kernel-utils";
+    let mut all = service(wanted.version, &format!("{release}.OFED.{}", wanted.version));
+    all.push(modules::dkms_package("mlnx-ofed-kernel", release, wanted.source, needs));
     for (name, _) in DEPENDENTS {
         all.push(modules::dkms_package(name, release, wanted.source, "dkms, mlnx-ofed-kernel-dkms"));
     }
-    all.extend(user_space(&mlnx, &depends("libnl-3-200, libnl-route-3-200, libc6")));
-    let names = "ofed-scripts, mlnx-ofed-kernel-utils, mlnx-ofed-kernel-dkms, iser-dkms, isert-dkms, srp-dkms, ibverbs-utils";
-    all.push(Package::new("mlnx-ofed-all", version).field("Depends", names));
     all
 }
 

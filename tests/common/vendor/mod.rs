@@ -9,6 +9,7 @@ pub mod mlnx_ofed;
 pub mod modules;
 mod package;
 pub mod shop;
+pub mod signing;
 
 use super::root::{Root, building_root, debian_root};
 

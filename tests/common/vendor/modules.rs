@@ -115,12 +115,19 @@ fn c_source(module: &str, version: &str, source: Source) -> String {
     text
 }
 
-/// The DKMS package of a source. Its script hides a failed build, as the vendor's do.
+/// The DKMS package of a source. Its script hides a failed build, as the vendor's do; those beside the main one add, build
+/// and install by themselves, for the kernel that `uname` names (the postinst of iser-dkms, srp-dkms and knem-dkms 5.0).
 pub(super) fn dkms_package(name: &str, version: &str, source: Source, depends: &str) -> Package {
     let postinst = format!(
         "#!/bin/sh\nset -e\nif [ \"$1\" = configure ] && [ -x /usr/lib/dkms/common.postinst ]; then\n\
          \t/usr/lib/dkms/common.postinst {name} {version} /usr/share/{name}-dkms '' \"$2\" || true\nfi\nexit 0\n"
     );
+    let by_itself = format!(
+        "#!/bin/sh\nset -e\n[ -n \"$(dkms status -m {name} -v {version})\" ] || dkms add -m {name} -v {version}\n\
+         if [ \"$1\" = configure ]; then\n\
+         \tdkms build -m {name} -v {version} && dkms install -m {name} -v {version} --force || true\nfi\nexit 0\n"
+    );
+    let postinst = if is_main(name) { postinst } else { by_itself };
     let prerm = format!(
         "#!/bin/sh\nset -e\ncase $1 in remove|upgrade|deconfigure)\n\
          \tdkms remove -m {name} -v {version} --all >/dev/null 2>&1 || true ;;\nesac\nexit 0\n"

@@ -93,8 +93,9 @@ pub(super) fn index(folder: &Path, label: &str) {
     let date = Command::new("date").args(["-u", "-R"]).env("LC_ALL", "C").output().unwrap().stdout;
     let date = String::from_utf8(date).unwrap().replace("+0000", "UTC");
     let size = index.len();
-    let release =
-        format!("Origin: {label}\nLabel: {label}\nDate: {date}SHA256:\n {digest} {size} Packages\n");
+    // Bundles of 2020 say nothing of themselves here.
+    let label = if label.is_empty() { String::new() } else { format!("Origin: {label}\nLabel: {label}\n") };
+    let release = format!("{label}Date: {date}SHA256:\n {digest} {size} Packages\n");
     std::fs::write(folder.join("Packages"), index).unwrap();
     std::fs::write(folder.join("Release"), release).unwrap();
 }

@@ -16,12 +16,12 @@ if [ -z "$force" ]; then
 	read -r answer
 	case $answer in [yY]) ;; *) exit 1 ;; esac
 fi
-ours="mlnx-ofed-all srp-dkms isert-dkms iser-dkms mlnx-ofed-kernel-dkms mlnx-ofed-kernel-modules ibverbs-utils libibverbs1 rdma-core mlnx-ofed-kernel-utils mlnx-tools ofed-scripts"
+ours="mlnx-ofed-all mlnx-ofed-kernel-only srp-dkms isert-dkms iser-dkms mlnx-ofed-kernel-dkms mlnx-ofed-kernel-modules ibverbs-utils libmlx5-1 libibverbs1 rdma-core mlnx-ofed-kernel-utils mlnx-tools ofed-scripts"
 list=
 for package in $ours; do
 	version=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$package" 2>/dev/null) || continue
 	case $package:$version in
-	rdma-core:installed*mlnx* | libibverbs1:installed*mlnx* | ibverbs-utils:installed*mlnx* | *dkms:installed* | *modules:installed* | *utils:installed* | mlnx*:installed* | ofed-scripts:installed*) list="$list $package" ;;
+	rdma-core:installed*mlnx* | libibverbs1:installed*mlnx* | libmlx5-1:installed*mlnx* | ibverbs-utils:installed*mlnx* | *dkms:installed* | *modules:installed* | *utils:installed* | mlnx*:installed* | ofed-scripts:installed*) list="$list $package" ;;
 	esac
 done
 [ -n "$list" ] || exit 0

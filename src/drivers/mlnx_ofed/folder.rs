@@ -1,0 +1,171 @@
+//! The folder of a bundle that its packages are installed from: the default library set alone, by its own signed index.
+//!
+//! The vendor documents this as the second way to install it. Its layouts: one `DEBS`, as in 4.1 and 24.10; or, in 4.9 and
+//! 5.0, `DEBS/MLNX_LIBS` and `DEBS/UPSTREAM_LIBS`, each with an index, metapackages of its own, and links to what both have
+//! in `DEBS/COMMON`. When the second went is not known, so the bundle is looked into. `MLNX_LIBS` is the default of 4.9's
+//! installer, the other that of 5.0's.
+
+use super::keys;
+use crate::catalog::versions::Version;
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::outcome::{Reason, WithReason};
+use crate::packages::signed_folder::{self, IndexedPackage, SignedFolder};
+use crate::plan_document::Plan;
+use crate::settings::{LibrarySet, Settings};
+use crate::trust::Trust;
+use anyhow::Result;
+
+const FLAT: &str = "DEBS";
+/// The key that a bundle brings.
+const KEY: &str = "RPM-GPG-KEY-Mellanox";
+
+/// A folder of packages, checked.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// Its path below the root it was opened in.
+    pub(super) path: String,
+    /// The keys that signed it, where they count.
+    pub(super) key: Option<Vec<u8>>,
+    /// Packages that its index names and that are not there.
+    pub(super) absent: Vec<String>,
+    /// What vouches for it.
+    pub(super) trust: Trust,
+    /// Who signed it, in words.
+    pub(super) signed: String,
+}
+
+/// Opens the folder of the planned library set of an unpacked bundle, `top` below `root`, and checks every file of it.
+///
+/// What the trust level in force does not cover is refused.
+pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &Settings) -> Result<Folder> {
+    let version = plan.driver_version.as_deref().unwrap_or_default();
+    let set = choose(root, top, version, settings.library_set)?;
+    let path = format!("{top}/{set}");
+    let key = match &settings.vendor_key {
+        Some(file) => {
+            std::fs::read(file).with_reason(Reason::BadSettings, || format!("cannot read `{file}`"))?
+        }
+        None => root.read(&format!("{top}/{KEY}"))?.unwrap_or_default(),
+    };
+    let index = signed_folder::read(host, root, &path, &key)?;
+    is_of_the_release(&index, plan, version)?;
+    let absent = signed_folder::check_files(host, root, &path, &index)?;
+    let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
+    let covered =
+        index.signer.as_ref().is_some_and(|it| keys::covers(it, version, settings.vendor_key.is_some()));
+    let trust = level(plan, covered);
+    let who = match &index.signer {
+        Some(it) if it.is_weak => {
+            format!("signed by {}, with a digest that proves little", it.fingerprint)
+        }
+        Some(it) if covered => format!("signed by {}", it.fingerprint),
+        Some(it) => {
+            format!("signed by {}, which is no key of the vendor for {version}", it.fingerprint)
+        }
+        None => "not signed by any key at hand".to_owned(),
+    };
+    // What the plan counted on has to be there, too: a file from anywhere is taken for its signature alone.
+    let counted_on = plan.artifact.as_ref().map(|artifact| artifact.trust);
+    let least = counted_on.unwrap_or_default().max(settings.trust);
+    if trust < least {
+        let what =
+            format!("`{set}` of MLNX_OFED {version} is {who}, and has to be signed (trust level {least})");
+        return Err(Reason::Untrusted.error(what));
+    }
+    Ok(Folder { path, key: covered.then_some(key), absent, trust, signed: who })
+}
+
+/// What vouches for the packages: a digest that covers the archive, or the signature, or its first use.
+fn level(plan: &Plan, covered: bool) -> Trust {
+    let by_digest = plan.artifact.as_ref().is_some_and(|artifact| artifact.sha256.is_some());
+    match (by_digest, covered) {
+        (true, _) => Trust::Digest,
+        (false, true) => Trust::Signed,
+        (false, false) => Trust::FirstUse,
+    }
+}
+
+/// The set that is wanted, or the default one.
+fn choose(root: &Root, top: &str, version: &str, wanted: Option<LibrarySet>) -> Result<String> {
+    let has = |folder: &str| root.exists(&format!("{top}/{folder}/Packages"));
+    let there: Vec<LibrarySet> =
+        LibrarySet::ALL.into_iter().filter(|set| has(&format!("{FLAT}/{}", set.folder()))).collect();
+    let default =
+        if Version::new(version) >= Version::new("5.0") { LibrarySet::Upstream } else { LibrarySet::Mlnx };
+    let set = wanted.unwrap_or(default);
+    if there.contains(&set) {
+        return Ok(format!("{FLAT}/{}", set.folder()));
+    }
+    match (there.first(), wanted) {
+        (None, None) if has(FLAT) => Ok(FLAT.to_owned()),
+        (Some(other), None) => Ok(format!("{FLAT}/{}", other.folder())),
+        (_, Some(wanted)) => {
+            let there = if there.is_empty() {
+                "one set, without a name".to_owned()
+            } else {
+                default.name().to_owned()
+            };
+            let what = format!("MLNX_OFED {version} has no library set `{}`: it has {there}", wanted.name());
+            Err(Reason::BadSettings.error(what))
+        }
+        (None, None) => {
+            let what = format!("`{FLAT}` of MLNX_OFED {version} has no index, so it is no repository");
+            Err(Reason::WrongPackage.error(what))
+        }
+    }
+}
+
+/// The release is bound by the version of the metapackage, which the index covers, and where `Release` says it, by that.
+fn is_of_the_release(signed: &SignedFolder, plan: &Plan, version: &str) -> Result<()> {
+    let is_another = |label: &&String| label.starts_with(|c: char| c.is_ascii_digit()) && *label != version;
+    if let Some(other) = signed.labels.iter().find(is_another) {
+        return Err(
+            Reason::WrongPackage.error(format!("the folder says it is of {other}, and not of {version}"))
+        );
+    }
+    let Some(name) = metapackage(plan) else { return Ok(()) };
+    let Some(package) = signed.package(name) else {
+        let begin = super::METAPACKAGE;
+        let there = signed.packages.iter().map(|it| it.name.as_str()).filter(|it| it.starts_with(begin));
+        let there = there.collect::<Vec<_>>().join(", ");
+        return Err(Reason::WrongPackage.error(format!("the folder has no package {name}; it has {there}")));
+    };
+    if package.version == version {
+        return Ok(());
+    }
+    let found = &package.version;
+    Err(Reason::WrongPackage.error(format!("the folder's {name} is of {found}, and not of {version}")))
+}
+
+/// The planned package that needs the others of the bundle; none where the vendor's installer is to choose them.
+pub(super) fn metapackage(plan: &Plan) -> Option<&str> {
+    plan.packages.iter().map(String::as_str).find(|name| name.starts_with(super::METAPACKAGE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(folders: &[&str], version: &str, wanted: Option<LibrarySet>) -> Result<String> {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in folders {
+            std::fs::create_dir_all(dir.path().join("top").join(folder)).unwrap();
+            std::fs::write(dir.path().join("top").join(folder).join("Packages"), "").unwrap();
+        }
+        choose(&Root::open(dir.path()).unwrap(), "/top", version, wanted)
+    }
+
+    #[test]
+    fn a_bundle_is_looked_into_for_its_library_sets() {
+        let two = ["DEBS/MLNX_LIBS", "DEBS/UPSTREAM_LIBS", "DEBS_UPSTREAM_LIBS"];
+        assert_eq!(chosen(&two, "4.9-7.1.0.0", None).unwrap(), "DEBS/MLNX_LIBS");
+        assert_eq!(chosen(&two, "5.0-2.1.8.0", None).unwrap(), "DEBS/UPSTREAM_LIBS");
+        assert_eq!(chosen(&two, "5.0-2.1.8.0", Some(LibrarySet::Mlnx)).unwrap(), "DEBS/MLNX_LIBS");
+        assert_eq!(chosen(&["DEBS"], "24.10-3.2.5.0", None).unwrap(), "DEBS");
+        assert_eq!(chosen(&["DEBS/UPSTREAM_LIBS"], "4.9-1", None).unwrap(), "DEBS/UPSTREAM_LIBS");
+        let refused = |folders: &[&str], wanted| Reason::from_error(&chosen(folders, "24.10-1", wanted).unwrap_err());
+        assert_eq!(refused(&["DEBS"], Some(LibrarySet::Mlnx)), Reason::BadSettings);
+        assert_eq!(refused(&[], None), Reason::WrongPackage);
+    }
+}

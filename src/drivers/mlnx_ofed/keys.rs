@@ -1,0 +1,60 @@
+//! The vendor's signing keys. A bundle brings the key itself (`RPM-GPG-KEY-Mellanox`); which one it may be is pinned here by
+//! its fingerprint, and by the releases that it signs.
+//!
+//! Sources: `Release.gpg` of the bundles of 4.1 and 5.0, a 4.9 of December 2022, and the key files of 2020 and 2024. The
+//! vendor's two older keys are DSA with SHA-1: v1 B35DA2F24879E6493C9F1C8101048FA7A9E4B643 (2013) and v2
+//! 0DAED433E148394D18F3BA51C5ED83E26224C050 (2014; the debs of 4.1, and rpms up to 5.4-1.0.3.0). What they sign counts as
+//! unsigned, so they are not in the list.
+
+use crate::catalog::versions::Version;
+use crate::packages::openpgp::Signer;
+
+/// A key, and the releases whose packages for Debian it signs.
+struct Pinned {
+    fingerprint: &'static str,
+    /// The first; the key is older than all later ones.
+    from: &'static str,
+}
+
+/// v3: RSA 2048, SHA-256, of January 2018, without an end. 4.3 is the first release after that.
+const PINNED: [Pinned; 1] = [Pinned { fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281", from: "4.3" }];
+
+/// Whether the vendor signs the packages of a release with a key that is not weak.
+pub(super) fn signs(release: &str) -> bool {
+    PINNED.iter().any(|key| Version::new(release) >= Version::new(key.from))
+}
+
+/// Whether a signature stands for the vendor's: made with a pinned key of this release, or with one that the user named.
+pub(super) fn covers(signer: &Signer, release: &str, named_by_user: bool) -> bool {
+    let is_pinned = |key: &Pinned| {
+        key.fingerprint == signer.fingerprint && Version::new(release) >= Version::new(key.from)
+    };
+    !signer.is_weak && (named_by_user || PINNED.iter().any(is_pinned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_strong_pinned_key_of_the_release_or_the_users_own_counts() {
+        const V2: &str = "0DAED433E148394D18F3BA51C5ED83E26224C050";
+        const V3: &str = "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281";
+        let table = [
+            (V3, false, "5.0-2.1.8.0", false, true),
+            (V3, false, "4.9-7.1.0.0", false, true),
+            (V3, false, "24.10-3.2.5.0", false, true),
+            (V3, false, "4.1-1.0.2.0", false, false),
+            (V3, true, "5.0-2.1.8.0", false, false),
+            (V2, true, "4.1-1.0.2.0", false, false),
+            (V2, true, "4.1-1.0.2.0", true, false),
+            ("ABCD", false, "5.0-2.1.8.0", false, false),
+            ("ABCD", false, "5.0-2.1.8.0", true, true),
+        ];
+        for (fingerprint, is_weak, release, named, wanted) in table {
+            let signer = Signer { fingerprint: fingerprint.to_owned(), is_weak };
+            assert_eq!(covers(&signer, release, named), wanted, "{fingerprint} {release} {named}");
+        }
+        assert!(signs("5.0-2.1.8.0") && !signs("4.1-1.0.2.0"));
+    }
+}

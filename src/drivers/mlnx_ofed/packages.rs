@@ -1,0 +1,71 @@
+//! `MLNX_OFED` from its own packages: the bundle's folder as a repository, in one transaction of the target's package
+//! manager, and the modules by DKMS. None of the vendor's unsigned programs is run.
+//!
+//! What `mlnxofedinstall` does beside the packages, their own signed scripts do, too: the metapackage's names the release in
+//! `ofed_info`, takes `opensmd` out of the boot and sets `SDP_LOAD` and `QIB_LOAD` in `openib.conf`; `knem-dkms` has its
+//! module loaded at boot. Packages of the distribution that stand in the way go in the same transaction.
+
+use super::super::Work;
+use super::folder;
+use super::installer::Installer;
+use crate::cache::Built;
+use crate::host::Host;
+use crate::host::fs::Root;
+use crate::host::unpack::unpack;
+use crate::outcome::Reason;
+use crate::packages::{VendorRepo, bring_folder};
+use crate::plan_document::Plan;
+use crate::settings::Settings;
+use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Unpacks the archive into an empty folder, and says what it brings: the one set of packages that is installed from.
+pub(super) fn vendor_repo(
+    host: &Host,
+    (plan, settings): (&Plan, &Settings),
+    file: &Path,
+    into: &Path,
+) -> Result<VendorRepo> {
+    unpack(&host.cancel, file, into)?;
+    let root = Root::open(into)?;
+    let found = root.list("/");
+    let [top] = found.as_slice() else {
+        let what = format!("an archive with {} folders, not one", found.len());
+        return Err(Reason::WrongPackage.error(what));
+    };
+    let opened = folder::open(host, &root, &format!("/{top}"), plan, settings)?;
+    host.events.info(format!(
+        "its packages in `{}` are {} (trust level {})",
+        opened.path, opened.signed, opened.trust
+    ));
+    if !opened.absent.is_empty() {
+        host.events.warn(format!("its index names {}, which it lacks", opened.absent.join(", ")));
+    }
+    let key = opened.key.map(|key| {
+        let path = into.join(if key.starts_with(b"-----BEGIN") { "key.asc" } else { "key.gpg" });
+        std::fs::write(&path, key).with_context(|| format!("cannot write `{}`", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    });
+    let folder = into.join(opened.path.trim_start_matches('/'));
+    Ok(VendorRepo {
+        folder,
+        packages: Vec::new(),
+        wanted: Vec::new(),
+        goes_first: true,
+        key: key.transpose()?,
+    })
+}
+
+/// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
+pub(super) fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+    let installer = Installer { work };
+    installer.in_private(|| {
+        let top = installer.unpack_original()?;
+        let host = work.host;
+        let folder = folder::open(host, &host.root, &top, work.plan, work.options.settings)?;
+        host.events.info(format!("`{}` is {} (trust level {})", folder.path, folder.signed, folder.trust));
+        bring_folder(&host.root, &folder.path, folder.key.as_deref())?;
+        transact()
+    })?;
+    work.build_by_dkms()
+}
