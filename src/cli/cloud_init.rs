@@ -121,5 +121,10 @@ fn setup(call: &Call, args: &SetupArgs) -> Result<Answer> {
     let outcome = Outcome::new(Reason::Listed, what);
     let mut json = outcome_json(&outcome);
     json["files"] = to_json(&changed)?;
+    let boot = cloud_init::first_boot(&host)?.filter(|_| !args.remove);
+    for obstacle in boot.iter().flat_map(|boot| &boot.obstacles) {
+        host.events.warn(format!("a boot may not run it: {obstacle}. With `--unit` every boot does"));
+    }
+    json["first_boot"] = to_json(&boot)?;
     Ok(Answer { outcome, text, json })
 }

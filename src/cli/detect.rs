@@ -3,6 +3,7 @@
 use super::answer::{Answer, Call, to_json};
 use super::args::DetectArgs;
 use crate::detect::{bug_report, detect_with_size};
+use crate::doors::cloud_init::{self, FirstBoot, Way};
 use crate::facts::Facts;
 use crate::facts::modules::Place;
 use crate::facts::secure_boot::SecureBoot;
@@ -14,12 +15,32 @@ use std::fmt::Write;
 pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
     let facts = detect_with_size(&host)?;
+    let boot = cloud_init::first_boot(&host)?;
     let mut text = table(&facts);
+    text.push_str(&boot.as_ref().map(first_boot).unwrap_or_default());
     if let Some(folder) = &args.capture {
         let count = bug_report::write(&host, &facts, folder)?;
         let _ = writeln!(text, "{:<12} {count} files in {}", "captured", folder.display());
     }
-    Ok(Answer::listed(text, to_json(&facts)?))
+    let mut json = to_json(&facts)?;
+    if let Some(boot) = boot {
+        json["first_boot"] = to_json(&boot)?;
+    }
+    Ok(Answer::listed(text, json))
+}
+
+/// Whether a boot of this system runs this program, and what keeps it from that.
+fn first_boot(boot: &FirstBoot) -> String {
+    let way = match boot.way {
+        None => "not set up (`ofedctl cloud-init setup`)",
+        Some(Way::Module) => "by cloud-init's module",
+        Some(Way::Unit) => "by a systemd unit",
+    };
+    let mut text = format!("{:<12} {way}\n", "boot");
+    for obstacle in &boot.obstacles {
+        let _ = writeln!(text, "{:<12} may not run it: {obstacle}", "");
+    }
+    text
 }
 
 fn table(facts: &Facts) -> String {

@@ -192,3 +192,20 @@ fn a_reboot_is_asked_for_only_where_it_is_due_and_wanted() {
     vm.boot().expect_clean();
     assert!(!holds(&vm) && vm.in_run("ofedctl/reboot-required").is_empty());
 }
+
+/// A template is no YAML until it is filled, and cloud-init alone can do that.
+#[test]
+fn a_template_with_a_list_of_modules_is_filled_by_cloud_init_itself() {
+    for suite in SUITES {
+        let vm = Machine::new(suite);
+        let template = "## template: jinja\n{% if v1.cloud_name %}\ncloud_config_modules: [runcmd, {{ 'n' ~ 'tp' }}]\n{% endif %}\n";
+        vm.root.write("etc/cloud/cloud.cfg.d/50-template.cfg", template);
+        let before = program::run(&["detect", "--root", vm.path()]).stdout;
+        assert!(before.contains("50-template.cfg`: is a jinja template"), "{suite}: {before}");
+        vm.boot();
+        let set_up = vm.shell("/usr/local/bin/ofedctl cloud-init setup --json");
+        let said: serde_json::Value = serde_json::from_slice(&set_up.stdout).unwrap();
+        assert_eq!(said["first_boot"]["obstacles"], serde_json::json!([]), "{suite}: {said}");
+        assert_eq!(modules(&vm.root), ["runcmd", "ntp", "ofedctl"], "{suite}");
+    }
+}

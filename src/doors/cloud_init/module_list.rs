@@ -4,6 +4,7 @@
 //! drop all the others (canonical/cloud-init, cloudinit/util.py, `read_conf_with_confd` and `mergemanydict`). So the
 //! whole list is made anew from the other files.
 
+use super::cloud_config::{self, Text};
 use crate::host::Host;
 use anyhow::Result;
 use serde_yaml::Value;
@@ -19,7 +20,7 @@ pub(super) fn with_ours(host: &Host, ours: &str) -> Result<Vec<Value>> {
     let mut list = Vec::new();
     let mut own = Value::String("ofedctl".to_owned());
     for path in files(host) {
-        let Some(Value::Sequence(found)) = list_in(host, &path)? else { continue };
+        let Some(found) = list_in(host, &path)? else { continue };
         let file = path.rsplit('/').next().unwrap_or_default();
         if file == ours {
             continue;
@@ -39,26 +40,27 @@ pub(super) fn with_ours(host: &Host, ours: &str) -> Result<Vec<Value>> {
 }
 
 /// cloud-init's files in the order they lie over each other.
-fn files(host: &Host) -> impl Iterator<Item = String> {
+pub(super) fn files(host: &Host) -> impl Iterator<Item = String> {
     let is_read = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "cfg");
     let drop_ins = host.root.list(DROP_INS).into_iter().filter(is_read);
     std::iter::once(CLOUD_CFG.to_owned()).chain(drop_ins.map(|name| format!("{DROP_INS}/{name}")))
 }
 
-/// The list of one file. A file that is no YAML is passed over by cloud-init, too, with a warning.
-fn list_in(host: &Host, path: &str) -> Result<Option<Value>> {
-    let text = host.root.read_text(path)?.unwrap_or_default();
-    match serde_yaml::from_str::<Value>(&text) {
-        Ok(value) => Ok(value.get(KEY).cloned()),
-        Err(error) => {
+/// The list of one file. A file that is no YAML is passed over by cloud-init, too, with a warning; what a template makes
+/// is known where cloud-init has filled it.
+fn list_in(host: &Host, path: &str) -> Result<Option<Vec<Value>>> {
+    match cloud_config::text(host, path)? {
+        Text::Yaml(value) => Ok(value.get(KEY).and_then(Value::as_sequence).cloned()),
+        Text::Other(error) => {
             host.events.warn(format!("`{path}` is passed over, for it is no YAML: {error}"));
             Ok(None)
         }
+        Text::Missing | Text::Template(_) => Ok(None),
     }
 }
 
 /// Entries are `name`, `[name, frequency, argument…]` or `{name: …}`, and names may be written in several ways.
-fn is_ours(entry: &Value) -> bool {
+pub(super) fn is_ours(entry: &Value) -> bool {
     let name = match entry {
         Value::Sequence(parts) => parts.first(),
         Value::Mapping(parts) => parts.get("name"),

@@ -111,7 +111,7 @@ pub fn remove(host: &Host) -> Result<Vec<Changed>> {
 }
 
 /// Where cloud-init looks for its modules, in each Python that has it.
-fn module_folders(host: &Host) -> Vec<String> {
+pub(super) fn module_folders(host: &Host) -> Vec<String> {
     let mut folders = Vec::new();
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/local/lib64"] {
         if host.root.link_target(lib).is_some() {
