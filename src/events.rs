@@ -39,6 +39,19 @@ impl Step {
             Self::Report => "report",
         }
     }
+
+    /// What goes on while it is at work, in a few words.
+    pub const fn doing(self) -> &'static str {
+        match self {
+            Self::Detect => "looking at this machine",
+            Self::Plan => "choosing the driver",
+            Self::Stage => "fetching and checking the packages",
+            Self::Install => "installing the packages and building modules",
+            Self::Configure => "setting up interfaces, limits and services",
+            Self::Verify => "proving the result",
+            Self::Report => "writing down the result",
+        }
+    }
 }
 
 /// How much a message matters.
@@ -55,6 +68,8 @@ pub enum Level {
 /// What happened at one moment of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
+    /// A step begins. People read of it when it ends.
+    Begun,
     /// A message for people and logs.
     Message(Level, String),
     /// A long job moved on. `done` and `total` are bytes.
@@ -154,6 +169,12 @@ impl Events {
         self.shared().step = step;
     }
 
+    /// The same, and lets everybody know.
+    pub fn begin(&self, step: Step) {
+        self.enter(step);
+        self.emit(What::Begun);
+    }
+
     /// The step at work.
     pub fn step(&self) -> Step {
         self.shared().step
@@ -182,6 +203,7 @@ impl Events {
     fn emit(&self, what: What) {
         let mut shared = self.shared();
         let what = match what {
+            What::Begun => What::Begun,
             What::Message(level, text) => What::Message(level, shared.clean(&text)),
             What::Progress { label, done, total } => {
                 What::Progress { label: shared.clean(&label), done, total }

@@ -1,7 +1,7 @@
 //! The last step, and the one that runs beside all others: keeps the status document true while a run works.
 
 use crate::events::Step;
-use crate::host::Host;
+use crate::host::{Host, LOG_FILE};
 use crate::outcome::{Outcome, Reason, Situation};
 use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
 use anyhow::Result;
@@ -26,8 +26,14 @@ impl<'h> Report<'h> {
 
     /// A step begins.
     pub fn enter(&mut self, step: Step) {
-        self.host.events.enter(step);
-        self.document.set_step(step, State::Transitioning, 0, "at work");
+        self.host.events.begin(step);
+        self.document.set_step(step, State::Transitioning, 0, step.doing());
+        // What is read while a run works: how far it is, and where to look for more.
+        self.document.say(&format!(
+            "{}: {}; look again in a minute, or into {LOG_FILE}",
+            step.name(),
+            step.doing()
+        ));
     }
 
     /// The step at work ended well.
@@ -68,7 +74,7 @@ impl<'h> Report<'h> {
         } else {
             // The step at work is the one that failed.
             let step = self.host.events.step();
-            self.set(step, State::Error, outcome.exit_code().number(), &outcome.message);
+            self.set(step, State::Error, outcome.exit_code().number(), &verdict(outcome));
             self.host.events.error(verdict(outcome));
         }
         let message = self.host.events.clean(&outcome.message);

@@ -31,6 +31,7 @@ pub(super) fn sink(quiet: bool) -> Sink {
     let mut progress = if io::stderr().is_terminal() { Progress::bar() } else { Progress::plain() };
     let on_terminal = io::stderr().is_terminal();
     Box::new(move |event| match &event.what {
+        What::Begun => {}
         What::Progress { label, done, total } => progress.show(label, *done, *total),
         What::Message(level, text) => {
             let line =

@@ -148,7 +148,7 @@ mod tests {
         assert!(facts.vmbus.is_none() && facts.functions.is_empty() && facts.ofed.is_none());
         let summary = "unknown distribution unknown architecture; VM size unknown; 0 InfiniBand functions; \
             kernels: no kernel";
-        assert_eq!(facts.summary(), summary);
+        assert_eq!(facts.summary(None), summary);
     }
 
     #[test]

@@ -62,13 +62,14 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The facts in one line.
-    pub fn summary(&self) -> String {
+    /// The facts in one line; `vm_size` is the one that was set, which counts before the one that was found.
+    pub fn summary(&self, vm_size: Option<&str>) -> String {
         let os = &self.os;
         let distro =
             os.distro.as_ref().map_or_else(|| "unknown distribution".to_owned(), ToString::to_string);
         let mut text = format!("{distro} {}", os.arch.map_or("unknown architecture", Arch::name));
-        let _ = write!(text, "; {}", self.compute.vm_size.as_deref().unwrap_or("VM size unknown"));
+        let _ =
+            write!(text, "; {}", vm_size.or(self.compute.vm_size.as_deref()).unwrap_or("VM size unknown"));
         let _ = write!(text, "; {}", self.adapters());
         let kernels = if os.kernels.is_empty() { "no kernel".to_owned() } else { os.kernels.join(", ") };
         let _ = write!(text, "; kernels: {kernels}");

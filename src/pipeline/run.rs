@@ -48,7 +48,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let (facts, unfinished) = steps.observe(Declared {
         name: Step::Detect,
         act: || detect(job),
-        say: |(facts, _): &(Facts, _)| facts.summary(),
+        say: |(facts, _): &(Facts, _)| facts.summary(job.settings.vm_size.as_deref()),
     })?;
     let (question, plan) = steps.observe(Declared {
         name: Step::Plan,

@@ -12,7 +12,7 @@ use anyhow::Result;
 pub(super) fn machine(context: &PlanContext) -> Result<()> {
     given_size(context)?;
     let Some(facts) = context.live else { return size(context, "") };
-    let seen = seen(facts);
+    let (seen, seen_by_name) = (seen(facts), without_bus(facts));
     let Some(vmbus) = &facts.vmbus else {
         return Err(Reason::NoVmbus.error(format!("there is no VMBus here (/sys/bus/vmbus/devices); {seen}")));
     };
@@ -24,7 +24,7 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
         let what = format!("{} offers Network Direct on the VMBus; {seen}", name.unwrap_or("this VM"));
         return Err(Reason::SizeLegacyNd.error(what));
     }
-    size(context, &format!("; {seen}"))?;
+    size(context, &format!("; {seen_by_name}"))?;
     let expected = match (name, context.rdma_size().and_then(|size| size.hcas)) {
         (Some(name), Some(1)) => format!("{name} should have an InfiniBand function, and has none"),
         (Some(name), Some(count)) => format!("{name} should have {count} InfiniBand functions, and has none"),
@@ -67,6 +67,12 @@ fn size(context: &PlanContext, seen: &str) -> Result<()> {
 
 /// What was seen of the machine, in one line: what a reader needs to judge the refusal.
 fn seen(facts: &Facts) -> String {
+    let bus = facts.vmbus.as_ref().map(|bus| format!("; VMBus: {}", classes(bus))).unwrap_or_default();
+    format!("{}{bus}", without_bus(facts))
+}
+
+/// The same where the size's name says it all, and what is on the bus tells a reader nothing.
+fn without_bus(facts: &Facts) -> String {
     let functions: Vec<String> = facts.functions.iter().map(ToString::to_string).collect();
     let functions = if functions.is_empty() {
         "no Mellanox or Microsoft network function".to_owned()
@@ -75,8 +81,7 @@ fn seen(facts: &Facts) -> String {
     };
     let distro = facts.os.distro.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
     let kernel = facts.os.running_kernel.as_deref().unwrap_or("unknown");
-    let bus = facts.vmbus.as_ref().map(|bus| format!("; VMBus: {}", classes(bus))).unwrap_or_default();
-    format!("seen: distribution {distro}, running kernel {kernel}; PCI: {functions}{bus}")
+    format!("seen: distribution {distro}, running kernel {kernel}; PCI: {functions}")
 }
 
 fn classes(bus: &Vmbus) -> String {

@@ -52,6 +52,9 @@ impl Identity {
         json!([{
             "name": self.kind,
             "version": 1.0,
+            // What agent 2.15 and later compare with what was asked for, where the package is signed or a policy wants it
+            // (ga/signature_validation_util.py, `validate_handler_manifest_signing_info`).
+            "signingInfo": {"publisher": self.publisher, "type": self.kind, "version": self.version},
             "handlerManifest": {
                 "installCommand": command("install"),
                 "uninstallCommand": command("uninstall"),
@@ -109,6 +112,9 @@ mod tests {
     fn an_identity_is_one_that_publishing_and_agent_accept() {
         let made = Identity::new("Contoso.Hpc", "InfiniBandDriverLinux", "1.2.3.4").unwrap();
         assert_eq!(made.to_string(), "Contoso.Hpc.InfiniBandDriverLinux 1.2.3.4");
+        let signed =
+            json!({"publisher": "Contoso.Hpc", "type": "InfiniBandDriverLinux", "version": "1.2.3.4"});
+        assert_eq!(made.handler_manifest()[0]["signingInfo"], signed);
         for (publisher, kind, version) in [
             ("Contoso-Hpc", "I", "1.2.3.4"),
             ("Contoso_Hpc", "I", "1.2.3.4"),

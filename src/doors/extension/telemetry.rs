@@ -55,7 +55,12 @@ fn events(host: &Host, folder: &str, handler: &Handler, operation: &'static str)
     let pid = std::process::id().to_string();
     let (mut last, mut count) = (0, 0);
     Ok(Some(Box::new(move |event: &Event| {
-        let What::Message(level, text) = &event.what else { return };
+        // Each step's begin and end, and what is said between them.
+        let (level, text) = match &event.what {
+            What::Begun => (Level::Info, event.step.doing()),
+            What::Message(level, text) => (*level, text.as_str()),
+            What::Progress { .. } => return,
+        };
         if count >= MAX_EVENTS || !root.is_dir(&folder) {
             return;
         }
@@ -66,7 +71,7 @@ fn events(host: &Host, folder: &str, handler: &Handler, operation: &'static str)
             "Version": version,
             "Timestamp": humantime::format_rfc3339_micros(event.time).to_string(),
             "TaskName": operation,
-            "EventLevel": level_name(*level),
+            "EventLevel": level_name(level),
             "Message": message(event.step.name(), text),
             "EventPid": pid,
             "EventTid": pid,
@@ -103,9 +108,11 @@ mod tests {
         let handler = Handler { events_folder: Some("/e".to_owned()), ..Handler::default() };
         attach(&host, &handler, "Enable");
         host.events.warn("é".repeat(9000));
-        host.events.info("two");
+        host.events.begin(crate::events::Step::Verify);
         let names = host.root.list("/e");
         assert_eq!(names.len(), 2);
+        let begun = host.root.read_text(&format!("/e/{}", names[1])).unwrap().unwrap();
+        assert!(begun.contains("verify: proving the result"), "{begun}");
         for name in &names {
             let number = name.strip_suffix(".json").unwrap();
             assert!(number.chars().all(|c| c.is_ascii_digit()), "{name}");

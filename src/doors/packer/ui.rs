@@ -40,6 +40,7 @@ impl Ui {
         let ui = self.clone();
         let mut last = Instant::now();
         Events::to(Box::new(move |event| match &event.what {
+            What::Begun => {}
             What::Message(Level::Info, text) => ui.say(&format!("ofed: {}: {text}", event.step.name())),
             What::Message(Level::Warn, text) => {
                 ui.say(&format!("ofed: {}: warning: {text}", event.step.name()));
