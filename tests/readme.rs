@@ -1,7 +1,8 @@
 //! The tables in READMEs, and the documents of the Packer plugin, are those of the program.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use ofedctl::outcome::{ExitCode, Reason};
+use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,4 +75,85 @@ fn every_attribute_is_documented_and_the_rendered_pages_are_those_of_the_sources
     hold_file(LIST, &ofedctl::doors::packer::markdown_list());
     hold_file(".web-docs/README.md", &rendered("docs/README.md"));
     hold_file(".web-docs/components/provisioner/ofed/README.md", &rendered("docs/provisioners/ofed.mdx"));
+}
+
+/// The settings with their types and defaults, from the schema that the program ships.
+fn settings() -> String {
+    let schema: Value = serde_json::from_str(ofedctl::settings::SCHEMA).unwrap();
+    let mut table = String::from("| key | type | default | what it does |\n|---|---|---|---|\n");
+    for (key, property) in schema["properties"].as_object().unwrap() {
+        let kind = kind(&schema, property);
+        let default = match &property["default"] {
+            Value::Null => "none".to_owned(),
+            Value::String(word) => format!("`{word}`"),
+            other => format!("`{other}`"),
+        };
+        let says = property["description"].as_str().unwrap_or_default().replace('\n', " ");
+        writeln!(table, "| `{key}` | {kind} | {default} | {says} |").unwrap();
+    }
+    table
+}
+
+/// The type of a property in words; of one with a fixed set of words, the words.
+fn kind(schema: &Value, property: &Value) -> String {
+    if let Some(place) = property["$ref"].as_str().or_else(|| property["anyOf"][0]["$ref"].as_str()) {
+        let definition = &schema["$defs"][place.rsplit('/').next().unwrap()];
+        return kind(schema, definition);
+    }
+    let words = property["enum"].as_array().cloned().unwrap_or_default();
+    let consts = property["oneOf"].as_array().cloned().unwrap_or_default();
+    let words: Vec<String> = words
+        .iter()
+        .chain(consts.iter().map(|it| &it["const"]))
+        .filter_map(|it| Some(format!("`{}`", it.as_str()?)))
+        .collect();
+    if !words.is_empty() {
+        return words.join(", ");
+    }
+    let kinds: Vec<&str> = match &property["type"] {
+        Value::Array(kinds) => {
+            kinds.iter().filter_map(Value::as_str).filter(|kind| *kind != "null").collect()
+        }
+        kind => kind.as_str().into_iter().collect(),
+    };
+    match kinds.as_slice() {
+        ["array"] => format!("list of {}", kind(schema, &property["items"])),
+        kinds => kinds.join(" or "),
+    }
+}
+
+#[test]
+fn the_extensions_readme_has_the_systems_and_the_settings_of_the_program() {
+    let catalog = ofedctl::catalog::Catalog::embedded().unwrap();
+    let systems = ofedctl::catalog::coverage::Coverage::from_catalog(&catalog);
+    hold("azure/README.md", "systems", &systems.to_markdown());
+    hold("azure/README.md", "settings", &settings());
+}
+
+/// The rows of `tests/golden/live_extension.txt`, which `tests/plan/extension.rs` makes from what is planned.
+fn rows() -> String {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/live_extension.txt");
+    let golden = fs::read_to_string(golden).unwrap();
+    let mut table =
+        String::from("| image | adapter | got there | gets here | | why |\n|---|---|---|---|---|---|\n");
+    // Rows of RHEL and CentOS have two names here and one there.
+    let lines: Vec<&str> = golden.lines().filter(|line| !line.starts_with('#')).collect();
+    for line in &lines {
+        let columns: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+        let [_, distro, nic, there, rest @ ..] = columns.as_slice() else { panic!("{line}") };
+        // `newer  doca 2.10.0  why` with one blank where the word is as wide as its column.
+        let rest = rest.join("  ");
+        let (relation, rest) = rest.split_once(char::is_whitespace).unwrap();
+        let (taken, why) = rest.trim().split_once("  ").unwrap();
+        let there = if *there == "-" { "nothing" } else { there };
+        writeln!(table, "| {distro} | {nic} | {there} | {} | {relation} | {} |", taken.trim(), why.trim())
+            .unwrap();
+    }
+    assert_eq!(lines.len(), 60, "57 rows of the extension's file, and Ubuntu 22.04");
+    table
+}
+
+#[test]
+fn the_page_for_those_who_come_from_the_live_extension_has_every_row() {
+    hold("azure/coming-from-infinibanddriverlinux.md", "rows", &rows());
 }

@@ -164,7 +164,8 @@ mod tests {
         assert_eq!(chosen(&two, "5.0-2.1.8.0", Some(LibrarySet::Mlnx)).unwrap(), "DEBS/MLNX_LIBS");
         assert_eq!(chosen(&["DEBS"], "24.10-3.2.5.0", None).unwrap(), "DEBS");
         assert_eq!(chosen(&["DEBS/UPSTREAM_LIBS"], "4.9-1", None).unwrap(), "DEBS/UPSTREAM_LIBS");
-        let refused = |folders: &[&str], wanted| Reason::from_error(&chosen(folders, "24.10-1", wanted).unwrap_err());
+        let refused =
+            |folders: &[&str], wanted| Reason::from_error(&chosen(folders, "24.10-1", wanted).unwrap_err());
         assert_eq!(refused(&["DEBS"], Some(LibrarySet::Mlnx)), Reason::BadSettings);
         assert_eq!(refused(&[], None), Reason::WrongPackage);
     }

@@ -1,0 +1,41 @@
+# The extension on a VM that Terraform has. Change the publisher to yours.
+
+variable "virtual_machine_id" {
+  type        = string
+  description = "A VM of a size with InfiniBand, such as azurerm_linux_virtual_machine.node.id."
+}
+
+variable "publisher" {
+  type        = string
+  default     = "Contoso.Hpc"
+  description = "The publisher the handler is registered under."
+}
+
+variable "protected_settings" {
+  type        = map(any)
+  default     = {}
+  sensitive   = true
+  description = "Settings that nobody may read, such as a proxy with its password."
+}
+
+resource "azurerm_virtual_machine_extension" "infiniband" {
+  name                       = "InfiniBandDriverLinux"
+  virtual_machine_id         = var.virtual_machine_id
+  publisher                  = var.publisher
+  type                       = "InfiniBandDriverLinux"
+  type_handler_version       = "1.0"
+  auto_upgrade_minor_version = true
+  automatic_upgrade_enabled  = false
+
+  # Never leave this out: without settings the agent reads no status.
+  settings = jsonencode({
+    driver              = "auto"
+    cache               = "/var/cache/ofedctl"
+    offline             = false
+    ipoib               = true
+    reboot              = "report"
+    remove_on_uninstall = false
+  })
+
+  protected_settings = jsonencode(var.protected_settings)
+}
