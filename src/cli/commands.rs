@@ -6,6 +6,7 @@ use super::args::{
     VerifyArgs, layer, pairs,
 };
 use crate::config;
+use crate::detect::bug_report;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -26,7 +27,12 @@ use std::time::Duration;
 
 pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
     let (host, mode) = match &args.root {
-        Some(root) => (Some(call.host(root)?), Mode::Bake),
+        Some(root) => {
+            let host = call.host(root)?;
+            // A machine that was copied for a bug report is planned for as the machine itself.
+            let mode = if bug_report::is_copy(&host.root) { Mode::Live } else { Mode::Bake };
+            (Some(host), mode)
+        }
         // What is described is not looked up on the machine that happens to run this.
         None if args.target.is_given() => (None, Mode::Bake),
         None => (Some(call.host(Path::new("/"))?), Mode::Live),
@@ -67,7 +73,15 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     refuse_foreign_sources(sources, &plan.target.distro, args)?;
     let is_root = target.is_some() && elsewhere.is_none();
     let against = Against { sources, base, is_root };
-    let staged = stage::fill(&host, Path::new(&settings.cache), &plan, &against, &settings)?;
+    let staged = stage::fill_for_others(&host, Path::new(&settings.cache), &plan, &against, &settings)?;
+    let Some(staged) = staged else {
+        let what = format!(
+            "there is nothing to stage: all of {} is installed; stage for an image without it, or with --distro and \
+             --sources",
+            plan.packages.join(", ")
+        );
+        return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, what)));
+    };
     let bundle = &staged.bundle;
     let message = format!(
         "bundle {}: {} files, {} bytes; {} files, {} bytes downloaded",

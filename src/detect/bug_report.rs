@@ -12,6 +12,11 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// Whether a root is such a copy: it has what only a kernel that runs tells, and not what every `/proc` has.
+pub fn is_copy(root: &Root) -> bool {
+    root.exists("/proc/sys/kernel/osrelease") && !root.exists("/proc/version")
+}
+
 /// How something is copied.
 #[derive(Clone, Copy)]
 enum Keep {

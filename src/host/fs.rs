@@ -4,7 +4,7 @@
 //! another file of the same root, never out of it. Writes appear whole under their final name or not at all.
 
 use super::fault::{self, Point};
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
 use pathrs::flags::{OpenFlags, RenameFlags};
 use std::fs::{File, Metadata, Permissions};
@@ -43,6 +43,10 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self> {
         let wrong = || format!("cannot use `{}` as a root", path.display());
         let path = path.canonicalize().with_reason(Reason::BadRoot, wrong)?;
+        // Whoever resolves paths safely does so by it, and says so with a panic.
+        if !Path::new("/proc/self/fd").exists() {
+            return Err(Cause::NoProc.error("/proc is not mounted here"));
+        }
         let dir = pathrs::Root::open(&path).with_reason(Reason::BadRoot, wrong)?;
         Ok(Self { path, dir })
     }

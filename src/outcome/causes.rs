@@ -39,6 +39,7 @@ causes! {
     FolderUnwritable "folder-unwritable" BadSettings "a folder that was named cannot be written to";
     CatalogFaulty "catalog-faulty" BadSettings "a catalogue of drivers has rows that cannot be right";
     CloudInitMissing "cloud-init-missing" ToolMissing "the image has no cloud-init";
+    NoProc "no-proc" ToolMissing "the kernel's own folder /proc is not there, as in a bare chroot";
     NoKernel "no-kernel" KernelUnsupported "no kernel is installed in the root";
     KernelNotThere "kernel-not-there" KernelUnsupported "a kernel that was named is not installed in the root";
     KernelWithoutModules "kernel-without-modules" KernelUnsupported "a kernel's own packages lack the modules for InfiniBand";

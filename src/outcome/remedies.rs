@@ -90,6 +90,9 @@ impl Situation {
             Cause::CloudInitMissing => {
                 "Give `--unit` for a systemd unit in its place, or install cloud-init in the image.".to_owned()
             }
+            Cause::NoProc => {
+                "Mount it first: `mount -t proc proc /proc`; or run it from outside, with `--root`.".to_owned()
+            }
             Cause::NoKernel => format!("Install {} in the image, then run it again.", self.kernel_package()),
             Cause::KernelNotThere => {
                 "Name a kernel that is installed there, or none: all that are installed count then.".to_owned()

@@ -3,7 +3,7 @@
 use super::{Job, reboot, without_infiniband};
 use crate::catalog::Catalog;
 use crate::configure::Loaded;
-use crate::detect;
+use crate::detect::{self, bug_report};
 use crate::edits::{Depth, due};
 use crate::events::Step;
 use crate::facts::Facts;
@@ -34,7 +34,11 @@ pub fn plan_only(
     mode: Mode,
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
-    let facts = host.map(|host| facts(host, mode, settings)).transpose()?;
+    // What a copied machine has, its files tell; this machine's metadata service knows nothing of it.
+    let facts = host.map(|host| {
+        if bug_report::is_copy(&host.root) { detect::detect(host) } else { facts(host, mode, settings) }
+    });
+    let facts = facts.transpose()?;
     let mut plan = plan::plan(described, facts.as_ref(), mode, &Catalog::from_settings(settings)?, settings)?;
     let receipt = host.map(|host| Receipt::load(&host.root)).transpose()?.flatten();
     first_use::remember(&mut plan, settings, receipt.as_ref())?;

@@ -52,8 +52,32 @@ pub struct Staged {
     pub downloaded_bytes: u64,
 }
 
-/// Fills the cache at `dir` with all the plan needs and publishes it as a bundle.
+/// Fills the cache at `dir` with all the plan needs and publishes it as a bundle; with none where the target has all of it:
+/// that bundle would hold nothing that another target needs.
+pub fn fill_for_others(
+    host: &Host,
+    dir: &Path,
+    plan: &Plan,
+    against: &Against,
+    settings: &Settings,
+) -> Result<Option<Staged>> {
+    fill_unless(host, dir, plan, against, settings, true)
+}
+
+/// The same for the one target that will install from it, whatever it has.
 pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &Settings) -> Result<Staged> {
+    let staged = fill_unless(host, dir, plan, against, settings, false)?;
+    staged.ok_or_else(|| Reason::Internal.error("nothing was staged"))
+}
+
+fn fill_unless(
+    host: &Host,
+    dir: &Path,
+    plan: &Plan,
+    against: &Against,
+    settings: &Settings,
+    skip_empty: bool,
+) -> Result<Option<Staged>> {
     cache_source::refuse_to_fill(dir)?;
     let manager = manager_of(plan)?;
     let cache = Cache::open_or_create(dir)?;
@@ -72,6 +96,9 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
         proxy: settings.proxy.as_deref(),
     };
     let resolution = manager.resolve(host, &request)?;
+    if skip_empty && resolution.downloads.is_empty() && vendors.is_none() {
+        return Ok(None);
+    }
     judge_unsigned(host, &resolution.unsigned, settings)?;
     let way = NetworkOptions::from_settings(settings);
     let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
@@ -99,7 +126,7 @@ pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &
     // What was built for these very files before stays with them.
     files.extend(built_artifacts::built_for(&cache, &tag));
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
-    Ok(Staged { bundle, downloaded: count, downloaded_bytes: bytes })
+    Ok(Some(Staged { bundle, downloaded: count, downloaded_bytes: bytes }))
 }
 
 /// Packages that no key vouches for are whatever their server says they are, and are installed as root. Their owner has
@@ -193,8 +220,12 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     all.retain(|bundle| opened.offers(bundle));
     let target = &plan.target;
     let lacks = |bundle: &Bundle| {
-        let is_there =
-            |name: &&String| bundle.config.packages.contains(name) || installed.version_of(name).is_some();
+        // One that was made for a target that had all packages brings none.
+        let kinds = [DEB_TYPE, RPM_TYPE, VENDOR_TYPE];
+        let brings = bundle.files.iter().any(|file| kinds.contains(&file.media_type.as_str()));
+        let is_there = |name: &&String| {
+            (brings && bundle.config.packages.contains(name)) || installed.version_of(name).is_some()
+        };
         let packages = plan.packages.iter().filter(|name| !is_there(name)).cloned();
         // A package of the distribution's modules is for one kernel; a vendor's are built for any.
         let is_for = |kernel: &&String| !plan.distribution_modules || bundle.config.kernels.contains(kernel);

@@ -9,6 +9,7 @@ mod common;
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod packages;
 
+mod expired;
 mod first_boot;
 mod releases;
 mod source_sets;

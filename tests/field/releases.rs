@@ -1,5 +1,6 @@
 //! Distributions and releases that no list names: judged by what they are.
 
+use crate::common::need::need_root;
 use crate::common::program::{self, Ran};
 use crate::common::scratch;
 use tempfile::TempDir;
@@ -83,7 +84,78 @@ fn a_described_target_is_refused_as_a_root_would_be() {
     let mistyped = described("ubunut22.04", &[]);
     mistyped.expect(12, "image-unsupported");
     assert!(mistyped.stdout.contains("did you mean ubuntu22.04"), "{}", mistyped.stdout);
-    for name in ["alma9.6", "ubuntu_24.04", "oracle8.10", "sles_sap15.4"] {
+    for name in [
+        "alma9.6",
+        "ubuntu_24.04",
+        "oracle8.10",
+        "sles_sap15.4",
+        // An alias of Azure's marketplace, a machine's name, a release's own name, and what SUSE prints.
+        "Ubuntu2204",
+        "RHEL-9.6",
+        "centos-stream9",
+        "debian-trixie",
+        "debian-sid",
+        "SLES15-SP5",
+    ] {
         assert_eq!(described(name, &[]).code, 0, "{name}");
     }
+}
+
+#[test]
+fn a_copied_machine_is_planned_for_as_the_machine_itself() {
+    let copy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04");
+    let ran = program::run(&["plan", "--json", "--root", copy]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let target = &ran.json()["target"];
+    assert_eq!(
+        (&target["vm_size"], &target["nic"]),
+        (&"Standard_HB120rs_v3".into(), &"cx6".into()),
+        "{target}"
+    );
+    assert!(!ran.stderr.contains("169.254"), "this machine was asked: {}", ran.stderr);
+}
+
+#[test]
+fn without_proc_a_run_says_so() {
+    need_root();
+    // `chroot IMAGE ofedctl ...`, as image builders run it.
+    let mut bare = std::process::Command::new("unshare");
+    bare.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc; exec \"$0\" detect --json"]);
+    bare.arg(env!("CARGO_BIN_EXE_ofedctl")).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let ran = program::finish(bare);
+    ran.expect(1, "tool-missing");
+    assert!(ran.stdout.contains("no-proc") && ran.stdout.contains("mount -t proc"), "{}", ran.stdout);
+}
+
+#[test]
+fn an_image_that_has_all_packages_leaves_no_empty_bundle_behind() {
+    let image = root("ID=debian\nVERSION_ID=\"12\"\n", &MODULES);
+    let stanza = |name: &str| {
+        format!(
+            "Package: {name}\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1-1\nMaintainer: x\n\n"
+        )
+    };
+    let stack =
+        ["rdma-core", "ibverbs-providers", "ibverbs-utils", "rdmacm-utils", "infiniband-diags", "perftest"];
+    let (status, cache) = (image.path().join("var/lib/dpkg/status"), image.path().join("cache"));
+    std::fs::create_dir_all(status.parent().unwrap()).unwrap();
+    std::fs::write(&status, stack.map(stanza).concat()).unwrap();
+    let show = |path: &std::path::Path| path.display().to_string();
+    let (path, cache) = (show(image.path()), show(&cache));
+    let staged = program::run(&[
+        "stage",
+        "--json",
+        "--root",
+        &path,
+        "--cache",
+        &cache,
+        "--vm-size",
+        "Standard_HB120rs_v3",
+        "--arch",
+        "x86_64",
+    ]);
+    staged.expect(0, "already-installed");
+    assert!(staged.stdout.contains("nothing to stage"), "{}", staged.stdout);
+    let listed = program::run(&["cache", "list", "--json", "--cache", &cache]);
+    assert!(!listed.stdout.contains("inbox-debian12"), "{}", listed.stdout);
 }

@@ -3,6 +3,7 @@
 use crate::common::deb::{Deb, Repository};
 use crate::common::program::{self, Ran};
 use crate::common::{need::need_root, scratch};
+use crate::expired::Expired;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -115,6 +116,41 @@ fn what_failed_first_is_told_in_one_line_and_within_ten_seconds() {
     assert!(ran.stdout.contains("Connection refused"), "{}", ran.stdout);
     let told = ran.stderr.lines().filter(|line| line.contains("Connection refused")).count();
     assert!(told <= 3, "{}", ran.stderr);
+}
+
+#[test]
+fn an_expired_certificate_is_told_before_what_it_leaves_unknown() {
+    let tls = Expired::serve();
+    let given = Given::new(&[
+        ("etc/apt/sources.list", &format!("deb {}/debian bookworm main\n", tls.address())),
+        ("etc/apt/apt.conf.d/10ca", "Acquire::https::CaInfo \"/etc/ca.pem\";\n"),
+        ("etc/ca.pem", &tls.certificate()),
+    ]);
+    let ran = given.stage("debian12");
+    ran.expect(14, "server-untrusted");
+    assert!(ran.stdout.contains("expired"), "{}", ran.stdout);
+}
+
+#[test]
+fn an_expired_release_and_a_missing_key_are_told_before_the_packages_that_are_unknown_then() {
+    // As snapshot.debian.org's are, and as a repository's is whose key was renewed.
+    const MAKE: &str = "export GNUPGHOME=$PWD/gnupg; mkdir -m 700 gnupg; mkdir -p dists/x; \
+        gpg --batch --passphrase '' --quick-gen-key x@example rsa2048 sign never; gpg --export > key.gpg; \
+        printf 'Suite: x\nDate: Wed, 01 Jan 2020 00:00:00 UTC\nValid-Until: Wed, 08 Jan 2020 00:00:00 UTC\n\
+SHA256:\n e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 main/binary-amd64/Packages\n' | \
+        gpg --batch --clearsign > dists/x/InRelease; gpgconf --kill all";
+    let folder = scratch();
+    let made = std::process::Command::new("sh").args(["-ec", MAKE]).current_dir(&folder).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let web = crate::common::web::Web::serve(folder.path());
+    let given = Given::new(&[("etc/apt/sources.list", &format!("deb {} x main\n", web.address()))]);
+    given.stage("debian12").expect(14, "repository-key");
+    std::fs::create_dir_all(given.path().join("etc/apt/trusted.gpg.d")).unwrap();
+    let key = given.path().join("etc/apt/trusted.gpg.d/x.gpg");
+    std::fs::copy(folder.path().join("key.gpg"), key).unwrap();
+    let ran = given.stage("debian12");
+    ran.expect(14, "resolve-failed");
+    assert!(ran.stdout.contains("is expired") && !ran.stdout.contains("Unable to locate"), "{}", ran.stdout);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::common::need::need;
 use crate::common::program::{self, Ran};
 use crate::common::scratch;
 use crate::common::web::Web;
+use crate::expired::Expired;
 use crate::packages::{Repository, Rpm};
 use std::path::PathBuf;
 use std::process::Command;
@@ -118,6 +119,53 @@ fn what_a_repository_names_by_path_is_the_targets_or_refused_by_name() {
     let ran = Given::new(&[("etc/zypp/repos.d/a.repo", plugin)]).stage("sles15.5", &[]);
     ran.expect(14, "resolve-failed");
     assert!(ran.stdout.contains("plugin:/susecloud") && ran.stdout.contains("--root"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_list_of_mirrors_from_elsewhere_names_nothing_of_this_machine() {
+    let (lists, repository) = (scratch(), Repository::of(&stack()));
+    // This machine has that folder; the target may have another.
+    std::fs::write(lists.path().join("list"), format!("file://{}\n", repository.folder().display())).unwrap();
+    let web = Web::serve(lists.path());
+    let file = format!("[base]\nname=base\ngpgcheck=0\nmirrorlist={}/list\n", web.address());
+    let ran = Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("almalinux9.6", &[]);
+    ran.expect(14, "resolve-failed");
+    assert!(ran.stdout.contains("list of mirrors") && ran.stdout.contains("--root"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_yum_3_takes_in_is_taken_in() {
+    let repository = Repository::of(&stack());
+    let own = format!("[own]\nname=own\ngpgcheck=0\nbaseurl={}\n", repository.web.address());
+    let files = [
+        ("etc/yum.conf", "[main]\ngpgcheck=1\n"),
+        ("etc/yum.repos.d/a.repo", "include=file:///etc/yum/own.conf\n"),
+        ("etc/yum/own.conf", &own),
+    ];
+    Given::new(&files).stage("centos7.9", &[]).expect(0, "staged");
+}
+
+#[test]
+fn what_stands_in_the_way_is_told_first_in_one_line() {
+    // An authority that the target names, and a certificate of it that is past its time (apache/arrow 43122 and many more).
+    let tls = Expired::serve();
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/x\nsslcacert=/etc/ca.pem\n", tls.address());
+    let given = Given::new(&[("etc/yum.repos.d/a.repo", &file), ("etc/ca.pem", &tls.certificate())]);
+    given.stage("almalinux9.6", &[]).expect(14, "server-untrusted");
+    for distro in ["almalinux9.6", "sles15.5"] {
+        let place =
+            if distro.starts_with("sles") { "etc/zypp/repos.d/a.repo" } else { "etc/yum.repos.d/a.repo" };
+        let began = std::time::Instant::now();
+        let file = "[base]\nname=base\nmirrorlist=http://127.0.0.1:1/list\n";
+        let ran = Given::new(&[(place, file)]).stage(distro, &[]);
+        ran.expect(14, "download-failed");
+        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+        let told = ran.json()["message"].as_str().unwrap().to_owned();
+        assert!(
+            told.contains("dnf said: ") && !told.contains('|') && !told.contains("missing packages"),
+            "{told}"
+        );
+    }
 }
 
 #[test]

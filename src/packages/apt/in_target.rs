@@ -88,7 +88,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     }
     let trouble = diagnose::diagnose(&update.output, HEARD);
     if update.code != 0 {
-        return Err(diagnose::told(host, &update, trouble, READING, request.distro));
+        return Err(diagnose::told(host, &update, trouble, READING, request.distro, "apt-get"));
     }
     if let Some(trouble) = &trouble {
         host.events.warn(format!("apt-get update said: {}", trouble.line));

@@ -34,7 +34,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
     let trouble = diagnose::diagnose(&update.output, HEARD);
     if update.code != 0 {
-        return Err(diagnose::told(host, &update, trouble, READING, request.distro));
+        return Err(diagnose::told(host, &update, trouble, READING, request.distro, "apt-get"));
     }
     if let Some(trouble) = &trouble {
         host.events.warn(format!("apt-get update said: {}", trouble.line));
@@ -60,7 +60,7 @@ pub(super) fn answer(
     if printed.code != 0
         && let Some(trouble) = trouble
     {
-        return Err(diagnose::told(host, update, Some(trouble), READING, request.distro));
+        return Err(diagnose::told(host, update, Some(trouble), READING, request.distro, "apt-get"));
     }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;

@@ -127,12 +127,12 @@ pub fn told(
     diagnosis: Option<Diagnosis>,
     doing: &str,
     distro: &Distro,
+    program: &str,
 ) -> anyhow::Error {
     let Some(Diagnosis { reason, line }) = diagnosis else {
         return finished.error(Reason::ResolveFailed, doing);
     };
     host.events.info(format!("{doing}: all that was said: {}", finished.tail));
-    let program = finished.command.split(' ').next().unwrap_or_default();
     let way_out = way_out(reason, &line, distro).map(|way| format!("; {way}")).unwrap_or_default();
     reason.error(format!("{doing}: {program} said: {line}{way_out}"))
 }

@@ -194,6 +194,9 @@ pub(super) const ROWS: &[Row] = &[
         &["the rpm database is of "],
         "the rpm database is of almalinux, and not of sles"),
     row(Dnf, Is(Reason::ResolveFailed),
+        &["rpm of this machine cannot read the target's rpm database"],
+        "rpm of this machine cannot read the target's rpm database: stage with --root, or on such a VM"),
+    row(Dnf, Is(Reason::ResolveFailed),
         &["@ names "],
         "SLE-Module names plugin:/susecloud?credentials=x, which a program of the target's reads: stage with --root"),
     // Headers of a kernel.

@@ -23,6 +23,8 @@ pub(super) struct Places {
     pub(super) main: &'static [&'static str],
     /// Whether it checks signatures where nothing is said of that.
     pub(super) checks_signatures: bool,
+    /// Whether its settings may take others in.
+    pub(super) includes: bool,
 }
 
 /// All of them: what is given may be of another manager than the target's.
@@ -39,6 +41,8 @@ const TREES: [&str; 7] = [
     "/etc/dnf/modules.d",
     "/etc/os-release",
 ];
+/// The way out where this machine's dnf can't stand in for the target's manager.
+const WAY_OUT: &str = "stage with --root, or on such a VM";
 /// The file of a database in rpm's own format.
 const NDB: &str = "Packages.db";
 /// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
@@ -79,7 +83,7 @@ pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Co
         for name in sources.list(from).iter().filter(|name| is_repository(name)) {
             // Two folders may each have a file of one name.
             let to = copied.repositories.join(format!("{number}-{name}"));
-            copy_file(sources, &format!("{from}/{name}"), &to)?;
+            copy_settings(places, sources, &format!("{from}/{name}"), &to)?;
         }
     }
     for tree in TREES {
@@ -88,7 +92,7 @@ pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Co
     let main = scratch.join("main.conf");
     let mut found = false;
     for from in places.main {
-        found = found || copy_file(sources, from, &main)?;
+        found = found || copy_settings(places, sources, from, &main)?;
     }
     Ok(Copied { main: found.then_some(main), ..copied })
 }
@@ -123,6 +127,39 @@ pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()
     let import = Cmd::new("/bin/sh").args(["-c", IMPORT, "sh", &to.display().to_string()]);
     let imported = host.run(&import.input(exported.stdout))?;
     imported.check(Reason::ResolveFailed, "importing the target's rpm database").map(drop)
+}
+
+/// Copies a file of settings, with what it takes in.
+fn copy_settings(places: &Places, root: &Root, path: &str, to: &Path) -> Result<bool> {
+    if !places.includes {
+        return copy_file(root, path, to);
+    }
+    let Some(text) = root.read_text(path)? else { return Ok(false) };
+    let text = with_included(root, path, &text, DEEPEST)?;
+    fs::write(to, text).with_context(|| format!("cannot copy `{path}`")).map(|()| true)
+}
+
+/// yum 3 reads another file where a line begins with `include=` (its `ConfigPreProcessor`); dnf passes over that.
+fn with_included(root: &Root, path: &str, text: &str, depth: usize) -> Result<String> {
+    let mut whole = String::new();
+    for line in text.lines() {
+        let Some(named) = line.strip_prefix("include").and_then(|rest| rest.trim_start().strip_prefix('='))
+        else {
+            whole.extend([line, "\n"]);
+            continue;
+        };
+        let named = named.trim();
+        let place = named.strip_prefix("file:").unwrap_or(named);
+        let place = format!("/{}", place.trim_start_matches('/'));
+        let is_local = named.starts_with('/') || named.starts_with("file:");
+        let taken = if is_local && depth > 0 { root.read_text(&place)? } else { None };
+        let taken = taken.ok_or_else(|| {
+            let why = if is_local { "is not in what was given" } else { "only the target's yum fetches" };
+            Reason::ResolveFailed.error(format!("`{path}` takes in {named}, which {why}: {WAY_OUT}"))
+        })?;
+        whole.push_str(&with_included(root, &place, &taken, depth - 1)?);
+    }
+    Ok(whole)
 }
 
 fn is_repository(name: &str) -> bool {
@@ -204,6 +241,23 @@ mod tests {
         assert_eq!(read(copied.main.as_deref().unwrap()), "[main]");
         assert_eq!(read(&copied.root.join("etc/pki/rhui/product/content.crt")), "certificate");
         assert_eq!(fs::read_dir(&copied.database).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_yums_settings_take_in_comes_from_the_target_or_is_refused_by_name() {
+        let target = tempfile::tempdir().unwrap();
+        let root = Root::open(target.path()).unwrap();
+        root.write_text("/etc/yum/own.conf", "[own]\nbaseurl=http://own.example\n").unwrap();
+        let read = |text: &str| with_included(&root, "/etc/yum.conf", text, DEEPEST);
+        let wanted = "[main]\n[own]\nbaseurl=http://own.example\ngpgcheck=1\n";
+        for named in ["/etc/yum/own.conf", "file:///etc/yum/own.conf", "file:/etc/yum/own.conf"] {
+            assert_eq!(read(&format!("[main]\ninclude = {named}\ngpgcheck=1\n")).unwrap(), wanted);
+        }
+        for named in ["http://settings.example/x.repo", "file:///etc/hosts"] {
+            assert!(read(&format!("include={named}\n")).unwrap_err().to_string().contains(named));
+        }
+        root.write_text("/etc/yum/loop.conf", "include=/etc/yum/loop.conf\n").unwrap();
+        assert!(read("include=/etc/yum/loop.conf\n").is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         variables: &["/etc/yum/vars", "/etc/dnf/vars", "/etc/tdnf/vars"],
         main: &["/etc/tdnf/tdnf.conf"],
         checks_signatures: true,
+        includes: false,
     },
     config: install::config,
     beside: &[],

@@ -20,6 +20,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         variables: &["/etc/yum/vars"],
         main: &["/etc/yum.conf"],
         checks_signatures: false,
+        includes: true,
     },
     config: install::config,
     beside: &[],

@@ -27,6 +27,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         variables: &["/etc/zypp/vars.d"],
         main: &[],
         checks_signatures: true,
+        includes: false,
     },
     config,
     beside: &[(LOCKS, VENDORS_DKMS)],

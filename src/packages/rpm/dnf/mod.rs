@@ -21,6 +21,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         variables: &["/etc/yum/vars", "/etc/dnf/vars"],
         main: &["/etc/dnf/dnf.conf", "/etc/yum.conf"],
         checks_signatures: false,
+        includes: false,
     },
     config: install::config,
     beside: &[],

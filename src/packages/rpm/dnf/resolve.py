@@ -193,7 +193,8 @@ def map_addresses(question, repo):
             setattr(repo, name, of_target(question, repo, path))
     # A key that is not there is missed only where a package must be signed by it.
     local = lambda path: "file://" + (in_target(question, path) or question["target"] + path)
-    repo.gpgkey = [local(key[len("file://"):]) if key.startswith("file:///") else key for key in repo.gpgkey]
+    path = lambda key: "/" + key[len("file:"):].lstrip("/")
+    repo.gpgkey = [local(path(key)) if key.startswith("file:") else key for key in repo.gpgkey]
 
 
 def prepare_repositories(base, question):
@@ -214,6 +215,14 @@ def prepare_repositories(base, question):
             repo.excludepkgs = [pattern for pattern in repo.excludepkgs if shown(pattern)] + held
             if question.get("target"):
                 map_addresses(question, repo)
+
+
+def refuse_local_mirrors(base):
+    """A list of mirrors that came from elsewhere may name what lies in the target, and it was looked for here."""
+    for repo in base.repos.iter_enabled():
+        for address in repo._repo.getMirrors() if repo.mirrorlist or repo.metalink else ():
+            if address.partition(":")[0] not in ("http", "https", "ftp"):
+                raise dnf.exceptions.Error(f"{repo.id} names {address} in its list of mirrors: {WAY_OUT}")
 
 
 def keep_to_kernels(base, question):
@@ -334,8 +343,10 @@ def main():
         base = configured_inside(question) if question["inside"] else configured(question)
         prepare_repositories(base, question)
         base.fill_sack(load_system_repo=question["has_database"] or not question["inside"])
+        if question.get("target"):
+            refuse_local_mirrors(base)
         if question["has_database"] and not base.sack.query().installed():
-            raise dnf.exceptions.Error("rpm of this machine cannot read the target's rpm database")
+            raise dnf.exceptions.Error(f"rpm of this machine cannot read the target's rpm database: {WAY_OUT}")
         check_distribution(base, question)
         keep_to_kernels(base, question)
         mark(base, question)

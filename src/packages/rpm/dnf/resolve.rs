@@ -171,7 +171,7 @@ pub(super) fn refused(
         Some(trouble) if trouble.reason == Reason::HeadersMissing => {
             trouble.reason.error(format!("{doing}: {who} said: {}", finished.tail))
         }
-        Some(_) => diagnose::told(host, finished, trouble, &doing, request.distro),
+        Some(_) => diagnose::told(host, finished, trouble, &doing, request.distro, who),
         None => Reason::ResolveFailed.error(format!("{doing}: {who} said: {}", finished.tail)),
     }
 }
