@@ -6,13 +6,16 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build release lint test bench demo vendor-check setup musl root
+.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
 	cargo build --locked
+
+unit: ## Run the unit tests and the house rules (no root, no network): the loop while you edit
+	cargo test --locked --quiet --lib --test tidy
 
 release: musl ## Build the one static file to ship; check its size, that it needs no library and has no fault points
 	cargo build --locked --release --target $(MUSL)
@@ -34,6 +37,9 @@ test: root setup musl ## Check, build and test everything, with real Debian root
 
 bench: ## Measure the budgets, each side by side with the tool it is compared with
 	cargo bench --locked
+
+torture: root setup release ## Kill the program to ship at many moments of a bake and an uninstall (root; some minutes)
+	@tests/torture.sh $(SHIP)
 
 demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with the network cut, and prove it
 	@tests/demo.sh $(SHIP)

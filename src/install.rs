@@ -1,4 +1,4 @@
-//! The fourth step: installs the plan's driver from one bundle of the cache, or removes the packages that came with it.
+//! The fourth step: installs the plan's driver from one bundle of the cache, or removes packages.
 //! Packages are the package manager's work; what a vendor's driver needs beside it is in the files below.
 
 mod module_check;
@@ -21,7 +21,7 @@ use std::path::Path;
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
 
-/// What came with it.
+/// What an installation changed.
 #[derive(Debug)]
 pub struct Installed {
     /// Versions of the planned packages and of all that were added or changed.

@@ -144,7 +144,7 @@ pub struct Settings {
     /// The adapter generation, where the VM size does not tell it.
     pub nic: Option<Nic>,
     /// The kernels that must have working modules, as `uname -r` prints them. When empty: all that are installed in an
-    /// image; on a running VM the one that runs, and those that were made right before.
+    /// image; on a running VM the one that runs, and those that earlier runs installed modules for.
     pub kernels: Vec<String>,
     /// How long to wait on a live VM for a late InfiniBand function, in seconds. Baking never waits.
     pub wait_for_device: u64,

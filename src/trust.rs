@@ -1,7 +1,7 @@
 //! How far a vendor's file can be trusted, and what is known of one that came.
 //!
 //! Nothing runs as root which the level in force (the setting `trust`) does not cover. What covers a file is decided
-//! anew wherever it is used, from catalogue, keys and settings.
+//! again wherever it is used, from catalogue, keys and settings.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

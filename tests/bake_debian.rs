@@ -91,7 +91,7 @@ fn records(root: &Root) -> [BTreeSet<String>; 2] {
 }
 
 /// The points that a bake comes to, in this order. What a killed run has noted once, later ones do not note again.
-const POINTS: [&str; 8] = [
+const POINTS: [&str; 9] = [
     "journal-begun",
     "packages-noted",
     "repository-laid-out",
@@ -99,6 +99,7 @@ const POINTS: [&str; 8] = [
     "edit-noted#2",
     "edit-made#2",
     "file-half-written#4",
+    "temporary-undone",
     "receipt-written",
 ];
 

@@ -248,3 +248,190 @@ fn nothing_names_the_machine_it_was_made_on() {
     }
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
+
+/// Every source, test and document of the house, by its path from the top.
+fn texts() -> BTreeMap<String, String> {
+    let kinds = ["rs", "md", "mdx", "py", "sh", "yaml", "toml", "hcl"];
+    let is_text = |path: &PathBuf| path.extension().is_some_and(|kind| kinds.iter().any(|it| kind == *it));
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(HOUSE).unwrap().display().to_string();
+        (name, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned())
+    };
+    files_below(Path::new(HOUSE)).into_iter().filter(is_text).map(named).collect()
+}
+
+fn is_a(path: &str, kind: &str) -> bool {
+    Path::new(path).extension().is_some_and(|it| it == kind)
+}
+
+#[test]
+fn only_the_host_floor_starts_programs_and_reads_the_environment() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        if path.starts_with("host/") || path == "main.rs" {
+            continue;
+        }
+        for line in bare(&text).lines() {
+            if line.contains("process::Command") || line.contains("env::var") {
+                wrong.push(format!("{path}: `{}`", line.trim()));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "\n{}\nA program is run by `Host::run`, which logs it, ends it with the run and keeps it in its sandbox; a variable \
+         is read by `host::variable`.",
+        wrong.join("\n")
+    );
+}
+
+/// Where a test may sleep: the one place that waits, and the servers that imitate slow networks.
+const SLEEP: [&str; 3] = ["tests/common/wait.rs", "tests/common/web.rs", "tests/common/relay.rs"];
+
+#[test]
+fn tests_wait_for_conditions_and_never_for_a_time() {
+    let call = concat!("thread::", "sleep");
+    let found: Vec<String> = texts()
+        .into_iter()
+        .filter(|(path, text)| {
+            path.starts_with("tests/") && !SLEEP.contains(&path.as_str()) && text.contains(call)
+        })
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        found.is_empty(),
+        "{found:?} sleep. Wait with `wait::until` of tests/common/wait.rs until what you wait for is so; to end a program at \
+         a moment, name a point of src/host/fault.rs and use `program::kill_at` or `program::stop_at`."
+    );
+}
+
+#[test]
+fn every_fault_point_is_reached_in_the_program_and_used_by_a_test() {
+    let texts = texts();
+    let mut wrong = Vec::new();
+    for row in
+        texts["src/host/fault.rs"].lines().filter(|line| line.starts_with("    ") && line.ends_with("\";"))
+    {
+        let mut words = row.split_whitespace();
+        let (Some(variant), Some(name)) = (words.next(), words.next().filter(|word| word.starts_with('"')))
+        else {
+            continue;
+        };
+        let name = name.trim_matches('"');
+        let is_in = |folder: &str, what: &str| {
+            texts.iter().any(|(path, text)| {
+                path.starts_with(folder) && path != "src/host/fault.rs" && text.contains(what)
+            })
+        };
+        if !is_in("src/", &format!("Point::{variant}")) {
+            wrong.push(format!(
+                "`{name}` is reached nowhere: call `fault::reached(Point::{variant})` there, or remove it"
+            ));
+        }
+        if !is_in("tests/", &format!("\"{name}")) {
+            wrong.push(format!(
+                "`{name}` is used by no test: add a `kill_at(\"{name}\", …)`, or remove the point"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_test_is_skipped_and_no_work_is_left_as_a_note() {
+    let marks = [concat!("#[ig", "nore"), concat!("TO", "DO"), concat!("FIX", "ME")];
+    let mut found = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_a(path, "rs")) {
+        found.extend(marks.iter().filter(|mark| text.contains(*mark)).map(|mark| format!("{path}: {mark}")));
+    }
+    assert!(
+        found.is_empty(),
+        "{found:?}: a test that does not run proves nothing, and a note of work to do is read by nobody. Do it, or say in \
+         the tracker what is missing."
+    );
+}
+
+/// Names that say nothing where they are called.
+const RIDDLES: [&str; 8] = ["of", "look", "said", "keep", "bring", "prove", "make_right", "do_it"];
+
+#[test]
+fn functions_are_named_after_what_they_return_or_do() {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        for name in RIDDLES {
+            if text.contains(&format!("fn {name}(")) || text.contains(&format!("fn {name}<")) {
+                found.push(format!("{path}: fn {name}"));
+            }
+        }
+    }
+    assert!(
+        found.is_empty(),
+        "{found:?}: somebody who reads only the call cannot tell what it does. Name what it returns (`from_settings`, \
+         `vendor_file`) or does (`fetch_key`, `copy`)."
+    );
+}
+
+#[test]
+fn a_test_is_called_by_a_sentence() {
+    let mut short = Vec::new();
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_a(path, "rs")) {
+        for (at, _) in text.match_indices(concat!("#[te", "st]\n")) {
+            let rest = text[at..].split_once("fn ").map_or("", |(_, rest)| rest);
+            let name = first_word(rest);
+            if name.matches('_').count() < 2 {
+                short.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(
+        short.is_empty(),
+        "{short:?}: the name of a test says what must be true: `a_refused_removal_takes_nothing_out`"
+    );
+}
+
+#[test]
+fn documents_name_only_files_that_exist() {
+    let mut missing = Vec::new();
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "RELEASING.md"] {
+        let text = read(document);
+        // Every second part of the text between single back quotes is code.
+        let code = text.split('`').skip(1).step_by(2);
+        let is_path = |word: &&str| {
+            ["src/", "tests/", "packer/", "azure/", "cloud-init/"].iter().any(|top| word.starts_with(top))
+                && !word.contains([' ', '*', '\n'])
+                && !word.contains("NAME")
+        };
+        let gone = code.filter(is_path).filter(|path| !Path::new(HOUSE).join(path).exists());
+        missing.extend(gone.map(|path| format!("{document}: {path}")));
+    }
+    assert!(
+        missing.is_empty(),
+        "{missing:?}: what a document names has moved or is gone; name where it is now"
+    );
+}
+
+/// Phrases that a reader has to guess at, each with what to write in its place.
+const GUESSES: [(&str, &str); 4] = [
+    ("anew", "again"),
+    ("came with it", "was installed with it"),
+    ("made right", "prepared, repaired or installed"),
+    ("as good as none", "counts as none, because …"),
+];
+
+#[test]
+fn comments_and_documents_are_plain_english() {
+    let mut found = Vec::new();
+    let is_ours = |path: &str| path.starts_with("src/") || is_a(path, "md") || is_a(path, "mdx");
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_ours(path)) {
+        for (number, line) in text.lines().enumerate() {
+            let hits = GUESSES.iter().filter(|(phrase, _)| {
+                line.split(|c: char| !c.is_alphanumeric() && c != ' ')
+                    .any(|part| format!(" {} ", part.trim()).contains(&format!(" {phrase} ")))
+            });
+            found.extend(
+                hits.map(|(phrase, plain)| format!("{path}:{}: `{phrase}`; write `{plain}`", number + 1)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "\n{}\nA sentence stands alone: say who does what to what.", found.join("\n"));
+}

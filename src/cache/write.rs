@@ -152,7 +152,7 @@ impl Writer<'_> {
         config: &BundleConfig,
         files: &[BundleFile],
     ) -> Result<Option<Bundle>> {
-        // A damaged one is not kept but written anew.
+        // A damaged blob is written again.
         let Ok(Some(old)) = self.cache.bundle(tag) else { return Ok(None) };
         let again = Documents::write(config, &old.created, files)?;
         Ok((Digest::of_bytes(&again.manifest) == old.digest).then_some(old))
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_document_is_written_anew() {
+    fn a_damaged_document_is_written_again() {
         let lab = Lab::new();
         let bundle = lab.publish("one", &[("a.deb", b"a")]);
         flip_a_bit(&lab.cache.blob_path(&bundle.digest));

@@ -70,7 +70,7 @@ pub struct Line {
     /// The first of its releases that the vendor calls long-term, where those before it are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lts_from: Option<Version>,
-    /// Why it is taken before newer lines, where that has been found out by somebody's trouble.
+    /// Why it is taken before newer lines, where failures that others reported show it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred: Option<String>,
     /// The month its support ends, `2027-10`, where known.
@@ -155,7 +155,7 @@ pub struct Inbox {
     pub nics: Vec<Nic>,
     /// The packages to ask their package manager for.
     pub packages: Vec<String>,
-    /// Whether they bring the vendor's modules, which the distribution builds anew for each of its kernels.
+    /// Whether they bring the vendor's modules, which the distribution builds for each of its kernels.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub brings_modules: bool,
 }

@@ -24,7 +24,7 @@ pub(super) struct CloudInitArgs {
 /// The commands around cloud-init.
 #[derive(Debug, Subcommand)]
 enum CloudInitCommand {
-    /// Make this VM right at boot; run by cloud-init's module `ofedctl`
+    /// Install what this VM needs at boot; run by cloud-init's module `ofedctl`
     Run(Box<BootArgs>),
     /// Put that module, and what goes with it, into an image
     Setup(SetupArgs),

@@ -38,19 +38,19 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Fill the cache for a target; the one command that needs a network
     Stage(StageArgs),
-    /// Make an image's root right, from the cache
+    /// Install the driver into an image's root, from the cache
     Bake(BakeArgs),
-    /// Make this VM right, now; quick when it is right already
+    /// Install the driver on this VM; quick when nothing is to be done
     Install(RunArgs),
-    /// Prove that a root, or this VM, is as its receipt says
+    /// Check that a root, or this VM, is as its receipt says
     Verify(VerifyArgs),
     /// Show how the last run ended
     Status(RootArgs),
-    /// Take out what was installed, and its edits
+    /// Remove what was installed, and undo its edits
     Uninstall(UninstallArgs),
     /// Make a root safe to clone, before its image is captured
     Generalize(GeneralizeArgs),
-    /// Look after a cache
+    /// List, check, copy or clean a cache
     Cache(CacheArgs),
     /// First boot through cloud-init
     CloudInit(CloudInitArgs),

@@ -156,6 +156,6 @@ mod tests {
         assert_eq!(at(12, 121), None);
         assert_eq!(at(20, 100).unwrap(), "downloading: 100 of 380 MiB, 0.0 MiB/s, waiting");
         assert_eq!(at(30, 380), None);
-        assert_eq!(at(40, 100), None, "another job begins anew");
+        assert_eq!(at(40, 100), None, "another job begins at zero");
     }
 }

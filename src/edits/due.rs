@@ -25,7 +25,7 @@ pub enum Action {
     },
     /// Put the packages on hold.
     Hold(Vec<String>),
-    /// Make the initial file system of the kernel anew.
+    /// Make the initial file system of the kernel again.
     Refresh {
         /// The kernel.
         kernel: String,

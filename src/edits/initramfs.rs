@@ -1,4 +1,4 @@
-//! The initial file system of a kernel: which modules it holds, and making it anew with the root's own tools.
+//! The initial file system of a kernel: which modules it holds, and how the root's own tools make it again.
 //!
 //! It is made from the modules that are installed when it is made. One that holds the inbox `mlx5_core` loads that one
 //! before the vendor's is within reach, and the other way round after the vendor's driver is gone. What it is made
@@ -72,14 +72,14 @@ impl Initramfs {
         Ok(stale)
     }
 
-    /// Makes it anew. The old one stays until the new one is complete: both tools write beside it and rename.
+    /// Makes it again. The old one stays until the new one is complete: both tools write beside it and rename.
     pub fn refresh(&self, host: &Host, sealed: bool) -> Result<()> {
         let cmd = match self.tool {
             Tool::InitramfsTools => Cmd::new("update-initramfs").args(["-u", "-k", &self.kernel]),
             Tool::Dracut => Cmd::new("dracut").args(["--force", &self.path, &self.kernel]),
         };
         let finished = host.run(&cmd.inside(sandbox(host, sealed)))?;
-        finished.check(Reason::InitramfsFailed, &format!("making `{}` anew", self.path)).map(drop)
+        finished.check(Reason::InitramfsFailed, &format!("making `{}` again", self.path)).map(drop)
     }
 
     /// What a tool that is killed at work may leave beside it.

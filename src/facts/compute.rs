@@ -4,7 +4,7 @@ use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What cloud-init's Azure datasource keeps of the metadata service's answer, readable by everybody and written anew
+/// What cloud-init's Azure datasource keeps of the metadata service's answer, readable by everybody and written again
 /// at each boot (canonical/cloud-init, cloudinit/sources/__init__.py).
 pub(crate) const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 

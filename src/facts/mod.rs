@@ -56,7 +56,7 @@ pub struct Facts {
     pub hpc_image: Option<azure::HpcImage>,
     /// A vendor's driver, where one is installed.
     pub ofed: Option<ofed::Ofed>,
-    /// The kernels that an earlier run of this program made right.
+    /// The kernels for which an earlier run of this program installed working modules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub served_kernels: Vec<String>,
 }

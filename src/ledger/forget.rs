@@ -1,11 +1,11 @@
-//! The way out where the ledger can't be read and who could read it is gone: what it says is given up.
+//! Forgets what the ledger says, where it cannot be read and the version that could read it is gone.
 
 use super::{JOURNAL, RECEIPT};
 use crate::host::fs::{Content, Root};
 use anyhow::Result;
 
 /// Puts receipt and journal aside, as `….forgotten`, whatever they hold. Returns where they are now. The packages and
-/// edits they tell of stay, and belong to nobody from now on.
+/// edits that they list stay in the root; no later run removes them.
 pub fn forget(root: &Root) -> Result<Vec<String>> {
     let mut put_aside = Vec::new();
     for path in [JOURNAL, RECEIPT] {

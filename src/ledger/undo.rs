@@ -76,7 +76,7 @@ fn stays(host: &Host, change: &Change) -> bool {
     false
 }
 
-/// An emptied list of components is as good as none.
+/// Whether a text is what was there before. A list of components without an entry counts as no file.
 fn is_as_before(text: &[u8], before: Option<&[u8]>) -> bool {
     before.map_or(text.trim_ascii() == b"{}", |before| before == text)
 }
@@ -113,7 +113,7 @@ fn compare(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>)
     Ok(Now::Changed(current))
 }
 
-/// What the edits make of the old content: what a version wrote that did not note it down.
+/// What the edits make of the old content. Journals of form 1 do not say what was written, so this stands in for it.
 fn edited(host: &Host, edits: &[&Edit], before: Option<&[u8]>) -> Option<Vec<u8>> {
     let says = ofed::read(host).and_then(|ofed| ofed.version);
     let mut edited = before.map(<[u8]>::to_vec);
@@ -123,7 +123,7 @@ fn edited(host: &Host, edits: &[&Edit], before: Option<&[u8]>) -> Option<Vec<u8>
     edited
 }
 
-/// A text that somebody has changed since without what came in by this program; none where that can't be told apart.
+/// A text that somebody has changed since, without what this program put in; none where the two cannot be told apart.
 fn without_ours(edits: &[&Edit], change: &Change, text: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
     if !change.lines.is_empty() {
         return Some(without_lines(text, before.unwrap_or_default(), &change.lines));
@@ -232,7 +232,7 @@ fn retire_some(host: &Host, edits: &[Edit], wanted: &[Edit], change: &mut Change
     host.root.rewrite(&change.path, text)
 }
 
-/// Lets go of packages that are on hold because of us. Those that are gone or free by now need nothing.
+/// Ends the hold of packages that this program put on hold. Returns how many still were.
 pub fn release_holds(host: &Host, manager: Manager, ours: &BTreeSet<String>, sealed: bool) -> Result<usize> {
     let installed = manager.installed(host)?;
     let held: Vec<String> = ours.intersection(&installed.held).cloned().collect();

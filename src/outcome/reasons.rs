@@ -45,7 +45,7 @@ macro_rules! reasons {
 
 reasons! {
     Installed "installed" Success
-        "the driver was installed and proven", "Nothing to do.";
+        "the driver was installed and every check passed", "Nothing to do.";
     AlreadyInstalled "already-installed" Success
         "the machine is already as planned; nothing was changed", "Nothing to do.";
     RebootRequired "reboot-required" Success
@@ -55,7 +55,7 @@ reasons! {
     Uninstalled "uninstalled" Success
         "the driver and the edits around it were removed", "Nothing to do.";
     ReceiptForgotten "receipt-forgotten" Success
-        "what earlier runs wrote down was put aside; what they installed and edited stays", "Run `ofedctl bake` or `install` to begin anew, or remove packages and edits by hand.";
+        "what earlier runs wrote down was put aside; what they installed and edited stays", "Run `ofedctl bake` or `install` to start over, or remove packages and edits by hand.";
     NotInstalled "not-installed" Success
         "there is no receipt, so there is nothing to remove", "Nothing to do.";
     Generalized "generalized" Success

@@ -1,5 +1,5 @@
-//! Taking a driver out of a root: by its own uninstaller where it has one, then what is left of its packages; and the
-//! kernels have their own modules again.
+//! Removes a driver from a root: runs its own uninstaller where it has one, removes the packages that are left, and makes
+//! sure that the kernels load their own modules again.
 
 use crate::drivers::{self, InstallOptions, PACKAGES_THAT_GO_FIRST, UNINSTALLER};
 use crate::edits::initramfs;
@@ -80,7 +80,7 @@ impl DriverRemoval<'_> {
         }
     }
 
-    /// Takes out what this program installed: `packages` are those that came with it and are still there.
+    /// Takes out what this program installed: `packages` are those that it installed and that are still installed.
     pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         let ops = drivers::ops(plan.driver);
@@ -117,7 +117,7 @@ impl DriverRemoval<'_> {
         self.host.root.sync()
     }
 
-    /// Indexes the modules anew and lets the kernels' initial file systems follow. Fails where a vendor's adapter
+    /// Runs depmod for each kernel, and makes those initial file systems again that hold the vendor's modules. Fails where a vendor's adapter
     /// module is left, which the kernel would go on loading.
     fn restore_kernel_modules(&self) -> Result<()> {
         let host = self.host;

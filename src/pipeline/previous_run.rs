@@ -1,4 +1,4 @@
-//! What an earlier run left in a root, and what this one makes of it.
+//! What an earlier run left in a root, and how this run continues from it.
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
@@ -12,7 +12,8 @@ use crate::target::Mode;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// Takes out another driver: one that the settings let us replace, or the vendor's of an earlier plan of ours.
+/// Removes another driver first: one that the settings allow to replace, or the vendor's driver of an earlier plan of this
+/// program.
 pub(super) fn remove_other_driver(
     job: &Job,
     journal: &mut Journal,

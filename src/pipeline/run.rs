@@ -24,7 +24,7 @@ use crate::verify;
 use anyhow::Result;
 use std::time::SystemTime;
 
-/// Makes a root right and reports it, whatever happens.
+/// Installs the driver into a root, and reports how that ended, whatever happens.
 pub fn run(job: &Job) -> Outcome {
     let operation = match job.mode {
         Mode::Bake => "Bake",
@@ -43,7 +43,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let host = job.host;
     let started = SystemTime::now();
     let mut steps = Steps::new(host, report);
-    // What can't be read stops a run before it touches anything.
+    // A receipt that cannot be read stops a run before it touches anything.
     let mut earlier = Receipt::load(&host.root)?;
     let (facts, unfinished) = steps.observe(Declared {
         name: Step::Detect,
@@ -123,7 +123,7 @@ fn configure(
     Ok((loaded, made))
 }
 
-/// Labels what came and what was edited, where files have labels.
+/// Gives the files that were installed or edited their `SELinux` labels, where the root keeps labels.
 fn label(job: &Job, journal: &mut Journal, plan: &Plan, installed: &Installed) -> Result<()> {
     if !labels::are_kept(job.host) {
         return Ok(());

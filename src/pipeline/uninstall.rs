@@ -1,4 +1,4 @@
-//! Taking out what a run has put in: the packages that came with it, and its edits.
+//! Uninstalling: removes the packages that earlier runs installed, and undoes their edits.
 
 use super::driver_removal::DriverRemoval;
 use super::step::{Declared, Steps};
@@ -24,7 +24,7 @@ pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
     })
 }
 
-/// Gives up what earlier runs wrote down, readable or not: the explicit way out where it stands in the way.
+/// Puts receipt and journal aside, readable or not, because a user asked for it.
 pub fn forget(host: &Host, settings: &Settings) -> Outcome {
     with_run_lock(host, settings, ("Uninstall", None, Door::Shell), |_| {
         let root = host.root.path().display();
@@ -76,7 +76,7 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
     Ok(Outcome::new(Reason::Uninstalled, receipt.plan.driver_name()))
 }
 
-/// What is there to be taken out.
+/// What an uninstall finds in a root.
 enum Found {
     Nothing,
     Receipt {
@@ -88,7 +88,7 @@ enum Found {
 }
 
 fn find_installed(host: &Host) -> Result<Found> {
-    // What can't be read stops a run before it touches anything.
+    // A receipt that cannot be read stops a run before it touches anything.
     let receipt = Receipt::load(&host.root)?;
     let unfinished = ledger::recover(host)?;
     let Some(receipt) = receipt else {
@@ -99,7 +99,7 @@ fn find_installed(host: &Host) -> Result<Found> {
                 host.root.remove_all(SAVED_DIR)?;
                 Ok(Found::Nothing)
             }
-            // Which packages came with it, only the run that finishes it will have written down.
+            // Which packages that run installed is known only after a run has finished its work and written a receipt.
             Some(_) => Err(Reason::VerifyFailed.error(format!(
                 "a run on `{}` did not end well: let `bake` or `install` finish it first",
                 host.root.path().display()

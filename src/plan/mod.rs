@@ -239,7 +239,7 @@ fn kernels(context: &PlanContext) -> Result<Vec<String>> {
 }
 
 /// The kernels when nobody names them: all of an image, for nobody knows which one it will boot. A VM needs the one it
-/// runs, and keeps those that were made right before; to build for another one only makes its boot slow.
+/// runs, and keeps those that earlier runs installed modules for; to build for another one only makes its boot slow.
 fn by_themselves(context: &PlanContext, facts: &Facts) -> Vec<String> {
     let there = &facts.os.kernels;
     let running = facts.os.running_kernel.as_ref().filter(|it| context.live.is_some() && there.contains(it));

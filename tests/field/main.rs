@@ -8,10 +8,14 @@ mod common;
 #[path = "../rpm/packages.rs"]
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod packages;
+#[path = "../rpm/roots.rs"]
+#[allow(dead_code, reason = "the tests of rpm use the rest")]
+mod roots;
 
 mod expired;
 mod first_boot;
 mod releases;
+mod removal;
 mod source_sets;
 mod sources_apt;
 mod sources_rpm;

@@ -4,12 +4,12 @@ use crate::common::deb::Deb;
 use crate::common::image;
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, debian_root};
+use crate::common::wait::until;
 use crate::common::web::{Fault, Web};
 use crate::signed::Key;
 use crate::times::Still;
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 const WANTED: [&str; 6] =
     ["rdma-core", "ibverbs-providers", "ibverbs-utils", "rdmacm-utils", "infiniband-diags", "perftest"];
@@ -176,14 +176,6 @@ fn below(lender: u32) -> Vec<u32> {
     let numbers = std::fs::read_dir("/proc").unwrap();
     let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
     numbers.filter(|pid| wanted.is_some() && namespace(*pid, "pid") == wanted).collect()
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Symbolic links in the place of files that are edited, as Flatcar ships `/etc/waagent.conf` and as udev rules are masked.
+//! Symbolic links in the place of files that are edited, as administrators keep settings elsewhere and as udev rules
+//! are masked.
 
 use crate::common::image;
 use crate::common::root::{Root, debian_root};

@@ -24,7 +24,8 @@ fn a_receipt_that_cannot_be_read_is_never_taken_for_none() {
         "}, \"held\"",
         1,
     );
-    for text in [&newer, &wrong, &receipt[..receipt.len() / 2], "", "[]", "7"] {
+    let zeroes = "\0".repeat(receipt.len());
+    for text in [&newer, &wrong, &zeroes, &receipt[..receipt.len() / 2], "", "[]", "7"] {
         root.write(RECEIPT, text);
         let before = Tree::of(root.path());
         for command in ["uninstall", "verify", "generalize"] {

@@ -17,6 +17,8 @@ pub(crate) struct Rpm {
     pub(crate) version: &'static str,
     /// `1` when empty.
     pub(crate) release: &'static str,
+    /// `noarch` when empty.
+    pub(crate) arch: &'static str,
     pub(crate) requires: &'static str,
     /// Further lines of the spec's head, such as `Conflicts: x`.
     pub(crate) head: &'static str,
@@ -44,8 +46,12 @@ impl Rpm {
         let release = if self.release.is_empty() { "1" } else { self.release };
         let mut spec = format!(
             "Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: made by a test\nLicense: MIT\n\
-             BuildArch: noarch\nAutoReqProv: no\n{head}\n"
+             AutoReqProv: no\n{head}\n"
         );
+        let arch = if self.arch.is_empty() { "noarch" } else { self.arch };
+        if arch == "noarch" {
+            spec += "BuildArch: noarch\n";
+        }
         if !requires.is_empty() {
             let _ = writeln!(spec, "Requires: {requires}");
         }
@@ -84,12 +90,16 @@ impl Rpm {
         let path = work.path().join("a.spec");
         std::fs::write(&path, spec).unwrap();
         let mut build = Command::new("rpmbuild");
-        build.arg("-bb").arg(&path).arg("--define").arg(format!("_topdir {}", work.path().display()));
+        build
+            .args(["-bb", "--target", arch])
+            .arg(&path)
+            .arg("--define")
+            .arg(format!("_topdir {}", work.path().display()));
         build.arg("--define").arg(format!("_rpmdir {}", folder.display()));
         build.args(["--define", "_rpmfilename %{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}.rpm"]);
         let output = build.args(["--define", "__os_install_post %{nil}"]).output().unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        folder.join(format!("{name}-{version}-{release}.noarch.rpm"))
+        folder.join(format!("{name}-{version}-{release}.{arch}.rpm"))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! cloud-init merges its files key by key, and of lists the last one counts: a file that named only our module would
 //! drop all the others (canonical/cloud-init, cloudinit/util.py, `read_conf_with_confd` and `mergemanydict`). So the
-//! whole list is made anew from the other files.
+//! whole list is written again from the other files.
 
 use super::cloud_config::{self, Text};
 use crate::host::Host;

@@ -199,7 +199,7 @@ fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
 
 fn disable(host: &Host) -> Outcome {
     let stopped = worker::stop_all(host);
-    // An update begins with the old version's `disable`; what it is followed by, it says anew.
+    // An update begins with the old version's `disable`; the new version's commands report for themselves.
     if let Err(error) = update::end(host) {
         host.events.warn(format!("{error:#}"));
     }

@@ -69,7 +69,7 @@ impl Installer<'_> {
         }
     }
 
-    /// Builds the vendor's package anew for this kernel, or takes it from where an earlier run left it, and installs
+    /// Builds the vendor's package again for this kernel, or takes it from where an earlier run left it, and installs
     /// that.
     fn for_one_kernel(&self, kernel: &str) -> Result<Vec<Built>> {
         let title = self.title(kernel);

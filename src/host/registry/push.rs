@@ -62,7 +62,7 @@ impl<'r> Push<'r> {
         Ok(mounted.is_ok())
     }
 
-    /// Writes a blob. `open` gives its bytes anew for each try.
+    /// Writes a blob. `open` gives its bytes from the beginning for each attempt.
     pub fn blob<R: Read + Send + 'static>(
         &self,
         digest: &str,

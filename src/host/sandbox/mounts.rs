@@ -30,7 +30,7 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         let tree = bind_tree(&sandbox.root)?;
         let limits = if sandbox.is_lookup() { MsFlags::MS_RDONLY } else { MsFlags::empty() };
         limit_mounts(&tree, limits | MsFlags::MS_NODEV)?;
-        // Resolved anew: the path now leads to the bound tree.
+        // Resolved again: the path now leads to the bound tree.
         let root = Root::open(&tree)?;
         make_private_folders(&root, sandbox)?;
         make_devices(&root)?;

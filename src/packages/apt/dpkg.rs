@@ -88,7 +88,16 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 /// did not happen, so it writes none.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     let simulation = Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", "--purge"]).args(packages);
-    removal::needed_by_others(host, simulation, dependents)
+    removal::needed_by_others(host, simulation, |output| of_others(dependents(output), packages))
+}
+
+/// Without what goes as well: what stays because of others keeps its own dependencies, and dpkg names all of these, too.
+fn of_others(found: Vec<String>, packages: &[String]) -> Vec<String> {
+    let goes = |line: &String| {
+        let dependent = line.split([' ', ':']).next().unwrap_or_default();
+        packages.iter().any(|package| package.split(':').next() == Some(dependent))
+    };
+    found.into_iter().filter(|line| !goes(line)).collect()
 }
 
 /// The lines that name what depends on what: ` perftest depends on libibverbs1 (>= 34).` Where several packages provide
@@ -187,6 +196,10 @@ Version: 3
             dpkg: error processing package mawk (--purge):\n dependency problems - not removing\n";
         assert_eq!(dependents(said), ["base-files depends on awk, which mawk provides"]);
         assert_eq!(dependents(" base-files pre-depends on awk.\n"), ["base-files pre-depends on awk"]);
+        let found =
+            ["perftest depends on libpci3", "libpci3:amd64 depends on pci.ids", "site depends on perftest"];
+        let goes = ["perftest", "libpci3"].map(str::to_owned);
+        assert_eq!(of_others(found.map(str::to_owned).to_vec(), &goes), ["site depends on perftest"]);
     }
 
     #[test]

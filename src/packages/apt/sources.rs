@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 const SINGLE_FILES: [&str; 4] = ["sources.list", "preferences", "trusted.gpg", "auth.conf"];
 const FOLDERS: [&str; 4] = ["sources.list.d", "preferences.d", "trusted.gpg.d", "auth.conf.d"];
-/// The way out where this machine's apt can't stand in for the target's.
+/// What a user can do where this machine's apt cannot be used in place of the target's.
 const WAY_OUT: &str = "stage with --root, or on such a VM";
 
 /// Copies `/etc/apt` of `root` into `etc`, and what sources name by path into `named`.

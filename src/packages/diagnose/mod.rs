@@ -119,7 +119,7 @@ pub fn reason_on(host: &Host, output: &str, doing: Doing, otherwise: Reason) -> 
     }
 }
 
-/// The error of a program that was to read package sources: one line that says what failed first, and the way out where
+/// The error of a program that was to read package sources: one line that says what failed first, and what to do about it where
 /// there is a known one.
 pub fn told(
     host: &Host,

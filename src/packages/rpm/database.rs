@@ -78,7 +78,12 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 
 /// What `rpm --erase --test` says of packages that need those to be removed.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
-    removal::needed_by_others(host, erasing(packages).arg("--test"), dependents)
+    let exact = exact_names(host, packages)?;
+    if exact.is_empty() {
+        return Ok(Vec::new());
+    }
+    let simulation = Cmd::new("rpm").args(["--erase", "--test"]).args(exact);
+    removal::needed_by_others(host, simulation, dependents)
 }
 
 /// The lines that name what needs what: `\tlibibverbs.so.1()(64bit) is needed by (installed) perftest-4.5-1.x86_64`.
@@ -87,17 +92,32 @@ fn dependents(output: &str) -> Vec<String> {
     output.lines().filter(is_one).map(|line| line.trim().to_owned()).collect()
 }
 
-/// `rpm --erase`, which never removes more than it is told, and nothing that others need. A name stands for every
-/// architecture of a package: without `--allmatches`, rpm refuses one that is installed for two (`"libibverbs"
-/// specifies multiple packages`).
-fn erasing(packages: &[String]) -> Cmd {
-    Cmd::new("rpm").args(["--erase", "--allmatches"]).args(packages)
+/// A package's architecture, and the one name that no other package has.
+const EXACT: &str = "%{ARCH}\\t%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
+
+/// What `rpm --erase` is to be told. It refuses a name that stands for two packages (`"libibverbs" specifies multiple
+/// packages`), so each is named with its version and architecture.
+fn exact_names(host: &Host, packages: &[String]) -> Result<Vec<String>> {
+    let query = Cmd::new("rpm").args(["--query", "--queryformat", EXACT]).args(packages).captured();
+    let finished = host.run(&inside(host, query))?.check(Reason::PackageManager, "listing packages")?;
+    Ok(of_this_machine(&finished.stdout))
 }
 
-/// Removes packages.
+/// Those of this machine's architecture. A library of 32 bits beside one of them is somebody else's and stays.
+fn of_this_machine(listed: &str) -> Vec<String> {
+    let is_native = |arch: &str| [std::env::consts::ARCH, "noarch", "(none)"].contains(&arch);
+    let rows = listed.lines().filter_map(|line| line.split_once('\t'));
+    rows.filter(|(arch, _)| is_native(arch)).map(|(_, exact)| exact.to_owned()).collect()
+}
+
+/// `rpm --erase`, which never removes more than it is told, and nothing that others need.
 pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
+    let exact = exact_names(host, packages)?;
+    if exact.is_empty() {
+        return Ok(());
+    }
     let sandbox = Sandbox::offline(&host.root, sealed);
-    let finished = host.run(&erasing(packages).inside(sandbox))?;
+    let finished = host.run(&Cmd::new("rpm").arg("--erase").args(exact).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
@@ -131,6 +151,16 @@ mod tests {
         assert_eq!(names, ["glibc", kernels[0], kernels[1], "perl", "rdma-core", "torn"]);
         assert_eq!(installed.versions["perl"], "4:5.26.3-1.el8");
         assert_eq!(installed.broken, ["torn"]);
+    }
+
+    #[test]
+    fn of_two_architectures_that_of_this_machine_is_removed() {
+        let arch = std::env::consts::ARCH;
+        let listed = format!(
+            "i686\tlibibverbs-48-1.i686\n{arch}\tlibibverbs-48-1.{arch}\nnoarch\tperftest-4-1.noarch\nodd\n"
+        );
+        let wanted = [format!("libibverbs-48-1.{arch}"), "perftest-4-1.noarch".into()];
+        assert_eq!(of_this_machine(&listed), wanted);
     }
 
     #[test]

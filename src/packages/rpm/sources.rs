@@ -110,7 +110,7 @@ pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The database written anew in the form that rpm of this machine prefers, where the root's has one that not every rpm can
+/// The database, converted to the form that rpm of this machine prefers, where the root's has one that not every rpm can
 /// read: ndb, which SLES 15 has. rpm of the root reads it, inside the root.
 pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()> {
     const IMPORT: &str = "base64 -d | gzip -dc | rpmdb --dbpath=\"$1\" --importdb";

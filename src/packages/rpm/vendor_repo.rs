@@ -14,7 +14,7 @@ use anyhow::Result;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Packages that need all others of an `MLNX_OFED` archive; the first without kernel modules, which are built anew.
+/// Packages that need all others of an `MLNX_OFED` archive; the first without kernel modules, which are built on the machine.
 const MLNX_OFED_ALL: [&str; 2] = ["mlnx-ofed-all-user-only", "mlnx-ofed-all"];
 /// What `mlnxofedinstall` and `mlnx_add_kernel_support.sh` ask for, and what azhpc-images install before them. Not every
 /// release of every distribution has all of them.
