@@ -70,8 +70,18 @@ const OTHER_FAMILIES: [&str; 19] = [
     "pb",
 ];
 
+/// What is wrong with a size that nobody knows, which is most likely mistyped, with the sizes that may be meant.
+pub fn unknown(size: &str) -> Option<String> {
+    if is_known(size) {
+        return None;
+    }
+    let near: Vec<String> = nearest(size).iter().map(|size| format!("Standard_{size}")).collect();
+    let near = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(", ")) };
+    Some(format!("no VM size is known by the name `{size}`{near}"))
+}
+
 /// The sizes of the table that a name is likest to, the likest first.
-pub fn nearest(size: &str) -> Vec<&'static str> {
+fn nearest(size: &str) -> Vec<&'static str> {
     let name = short_name(size);
     let sizes =
         FAMILIES.iter().filter(|family| family.fabric == Fabric::SrIov).flat_map(|family| family.sizes);

@@ -38,15 +38,10 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
 /// driven. One that the cloud tells may be newer than this program: there the adapter decides.
 fn given_size(context: &PlanContext) -> Result<()> {
     let Some(given) = context.settings.vm_size.as_deref() else { return Ok(()) };
-    if context.settings.nic.is_some() || vm_size::is_known(given) {
-        return Ok(());
+    match vm_size::unknown(given).filter(|_| context.settings.nic.is_none()) {
+        Some(what) => Err(Reason::SizeUnknown.error(what)),
+        None => Ok(()),
     }
-    let near: Vec<String> = vm_size::nearest(given).iter().map(|size| format!("Standard_{size}")).collect();
-    let near = match near.len() {
-        0 => String::new(),
-        _ => format!("; did you mean {}?", near.join(", ")),
-    };
-    Err(Reason::SizeUnknown.error(format!("no VM size is known by the name `{given}`{near}")))
 }
 
 /// Refuses a size by its name, unless the user names the adapter: names newer than the table come every month.

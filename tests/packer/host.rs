@@ -10,13 +10,13 @@ use std::time::Duration;
 
 const COOKIE: (&str, &str) =
     ("PACKER_PLUGIN_MAGIC_COOKIE", "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2");
-const COMPONENT: &str = "-packer-default-plugin-name-";
+pub const COMPONENT: &str = "-packer-default-plugin-name-";
 
 /// A plugin that Packer has just started.
-struct Plugin {
+pub struct Plugin {
     child: Child,
     stdout: ChildStdout,
-    socket: UnixStream,
+    pub socket: UnixStream,
 }
 
 impl Drop for Plugin {
@@ -35,7 +35,7 @@ fn command(args: &[&str]) -> Command {
 }
 
 /// Starts the plugin and reads the line by which it says where it listens.
-fn start(args: &[&str]) -> (Plugin, Vec<String>) {
+pub fn start(args: &[&str]) -> (Plugin, Vec<String>) {
     let mut command = command(args);
     command.env(COOKIE.0, COOKIE.1).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -55,7 +55,7 @@ fn start(args: &[&str]) -> (Plugin, Vec<String>) {
     (Plugin { child, stdout, socket }, fields)
 }
 
-fn hex(text: &str) -> Vec<u8> {
+pub fn hex(text: &str) -> Vec<u8> {
     let text: String = text.split_whitespace().collect();
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
@@ -136,18 +136,18 @@ impl Plugin {
     }
 }
 
-fn packed(value: &Value) -> Vec<u8> {
+pub fn packed(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     rmpv::encode::write_value(&mut bytes, value).unwrap();
     bytes
 }
 
-fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
+pub fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
     let found = value.as_map().unwrap().iter().find(|(key, _)| key.as_str() == Some(name));
     found.map_or(&Value::Nil, |(_, value)| value)
 }
 
-fn prepare(block: &str) -> Value {
+pub fn prepare(block: &str) -> Value {
     let variables = Value::Map(vec![
         ("packer_build_name".into(), "x".into()),
         ("packer_builder_type".into(), "null".into()),

@@ -6,6 +6,8 @@ mod common;
 
 mod build;
 mod builds;
+mod chroot;
+mod chroot_host;
 mod guest;
 mod host;
 mod install;

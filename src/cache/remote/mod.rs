@@ -14,6 +14,15 @@ pub fn is_remote(cache: &str) -> bool {
     is_in_registry(cache) || is_address(cache)
 }
 
+/// What is wrong with the name of a cache, if it is neither a path nor of a kind that can be fetched.
+pub fn unknown_place(cache: &str) -> Option<String> {
+    let (scheme, _) = cache.split_once("://").filter(|_| !is_remote(cache))?;
+    Some(format!(
+        "`{cache}` is of a kind that is not fetched, `{scheme}`: a cache is a folder, a file made by `ofedctl cache \
+         export`, `https://…` of such a file, or `oci://HOST/NAME:TAG`"
+    ))
+}
+
 /// Whether a cache is a place in a registry.
 pub fn is_in_registry(cache: &str) -> bool {
     cache.starts_with(registry::SCHEME)

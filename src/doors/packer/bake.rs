@@ -1,6 +1,7 @@
 //! The bake itself: started on the guest so that it outlives a lost connection, and followed line by line.
 
-use super::guest::{As, Attempt, Guest, quoted_words};
+use super::guest::{As, Attempt, Guest};
+use super::shell::quoted_words;
 use super::upload::{self, Folder};
 use crate::outcome::{Outcome, Reason};
 use anyhow::Result;
@@ -39,23 +40,30 @@ fn follow(guest: &Guest, run: &str) -> Result<i32> {
     loop {
         let script = format!(
             "cd {run} || exit {GONE}
-            patience=100
-            while [ ! -e pid ] && [ $patience -gt 0 ]; do sleep 0.1; patience=$((patience - 1)); done
-            tail -c +{} -f --pid=\"$(cat pid)\" log
-            while [ ! -e code ] && [ $patience -gt 0 ]; do sleep 0.1; patience=$((patience - 1)); done
-            [ -e code ] || exit {GONE}
+            echo $$ >follower
+            line={} patience=100
+            while :; do
+                ended=
+                [ ! -e code ] || ended=yes
+                whole=$(wc -l <log 2>/dev/null || echo 0)
+                if [ \"$whole\" -ge $line ]; then sed -n \"$line,${{whole}}p\" log; line=$((whole + 1)); fi
+                [ -z \"$ended\" ] || break
+                [ -d {run} ] || exit {GONE}
+                if ! {{ [ -e pid ] && kill -0 \"$(cat pid)\"; }} 2>/dev/null; then
+                    patience=$((patience - 1))
+                    [ $patience -gt 0 ] || exit {GONE}
+                fi
+                sleep 0.1
+            done
+            sed -n \"$line,\\$p\" log
             exit \"$(cat code)\"",
             seen + 1
         );
         let mut came = false;
-        let word = guest.word().to_owned();
         let attempt = guest.attempt(As::Root, &script, &mut |line| {
             came = true;
-            let text = String::from_utf8_lossy(line);
-            if !text.starts_with(&word) {
-                seen += line.len() + 1;
-                show(guest, &text);
-            }
+            seen += 1;
+            show(guest, line);
         })?;
         match attempt {
             Attempt::Ended(ran) => return Ok(ran.code),

@@ -13,10 +13,15 @@ use std::path::Path;
 /// No log of a run is longer.
 const MAX_BYTES: u64 = 64 << 20;
 
+/// Makes the folder, and proves that files can be made in it.
+pub(super) fn prepare(into: &Path) -> Result<()> {
+    let doing = || format!("`output_directory` `{}` cannot be written to", into.display());
+    std::fs::create_dir_all(into).with_cause(Cause::FolderUnwritable, doing)?;
+    tempfile::tempfile_in(into).with_cause(Cause::FolderUnwritable, doing).map(drop)
+}
+
 /// Fetches what there is.
 pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()> {
-    let doing = || format!("cannot make the folder `{}`", into.display());
-    std::fs::create_dir_all(into).with_cause(Cause::FolderUnwritable, doing)?;
     for (path, name) in
         [(STATUS_FILE, "status.json"), (RECEIPT, "receipt.json"), (LOG_FILE, "ib-vmext-status")]
     {

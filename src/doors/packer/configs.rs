@@ -146,7 +146,7 @@ mod tests {
             }
             let block = format!("{{\"value\":{block}}}");
             if let Ok(attributes) = prepare(vec![rmpv::Value::Binary(block.into_bytes())]) {
-                let _ = super::super::attributes::read(attributes.as_object().cloned().unwrap_or_default());
+                let _ = super::super::wanted::read(attributes.as_object().cloned().unwrap_or_default());
             }
         }
     }

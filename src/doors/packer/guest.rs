@@ -1,22 +1,28 @@
 //! The machine that becomes the image, reached through Packer's communicator: shell commands and files, nothing else.
 //!
 //! What the communicator says of a command's end is not enough: it takes some lost connections for success, and a
-//! builder without a machine runs nothing at all. So every command ends by saying a word that only this run knows.
+//! builder without a machine runs nothing at all. So every command frames its answer with a word that only this run
+//! knows, as `shell` has it.
 
-use super::attributes::Wanted;
 use super::protocol::{Broker, Caller, Finished, Piece};
+use super::shell::{Answer, Ran, Splitter, command, decoded, framed};
 use super::ui::Ui;
+use super::upload::{self, Folder};
+use super::wanted::Wanted;
 use crate::host::cancel::Cancel;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What is kept of a command's standard output: the largest is a plan or a receipt in JSON.
-const MAX_OUTPUT: usize = 4 << 20;
-/// What is kept of its standard error, for a message.
-const MAX_COMPLAINT: usize = 2 << 10;
+/// What is kept, for a message, of what others say on standard error.
+const MAX_NOISE: usize = 2 << 10;
+/// The script that root runs next, in the run's folder.
+const STEP: &str = "step";
+/// How root comes to run it, when the template says how.
+const WAY: &str = "way";
 /// Between two attempts to reach a guest that is away.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
@@ -29,6 +35,8 @@ pub(super) struct Guest<'r> {
     pub(super) wanted: &'r Wanted,
     word: String,
     user_is_root: bool,
+    /// How many scripts were put there for root.
+    steps: AtomicUsize,
 }
 
 /// Who runs a command.
@@ -38,14 +46,6 @@ pub(super) enum As {
     User,
     /// root.
     Root,
-}
-
-/// How a command on the guest ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ran {
-    pub(super) code: i32,
-    pub(super) out: String,
-    pub(super) complaint: String,
 }
 
 /// How one attempt at a command ended.
@@ -67,7 +67,7 @@ pub(super) struct Machine {
 }
 
 impl<'r> Guest<'r> {
-    /// Looks who is there, and whether root can be had.
+    /// Looks who is there.
     pub(super) fn meet(
         caller: &'r Caller,
         broker: &'r Arc<Broker>,
@@ -75,7 +75,9 @@ impl<'r> Guest<'r> {
         ui: &'r Ui,
         wanted: &'r Wanted,
     ) -> Result<(Self, Machine)> {
-        let mut guest = Self { caller, broker, cancel, ui, wanted, word: new_word(), user_is_root: false };
+        let steps = AtomicUsize::new(0);
+        let mut guest =
+            Self { caller, broker, cancel, ui, wanted, word: new_word(), user_is_root: false, steps };
         let probe = "echo \"uid=$(id -u)\"; echo \"arch=$(uname -m)\"; echo \"kernel=$(uname -r)\"";
         let ran = match guest.attempt(As::User, probe, &mut |_| {})? {
             Attempt::Ended(ran) => ran,
@@ -92,21 +94,17 @@ impl<'r> Guest<'r> {
         };
         guest.user_is_root = value("uid") == "0";
         let machine = Machine { arch: value("arch"), kernel: value("kernel") };
-        let uid = guest.run(As::Root, "id -u")?;
-        if uid.out.trim() == "0" {
-            return Ok((guest, machine));
-        }
-        let said = if uid.complaint.is_empty() { uid.out } else { uid.complaint };
-        Err(Reason::NotRoot.error(format!(
-            "the user of the communicator cannot become root in the guest: it said `{}`; log in as root, allow sudo \
-             without a password, or set `execute_command`",
-            said.trim()
-        )))
+        Ok((guest, machine))
     }
 
-    /// The word of this run, which also names its folder.
-    pub(super) fn word(&self) -> &str {
-        &self.word
+    /// Makes sure that root can be had: by what `id` says, and not by what others say on the way.
+    pub(super) fn become_root(&self, folder: &Folder) -> Result<()> {
+        if let Some(way) = &self.wanted.execute_command {
+            // It may hold a password, which commands must not: Packer logs them.
+            upload::text(self, &way.around(&folder.at(STEP)), &folder.at(WAY))?;
+        }
+        let uid = self.run(As::Root, "id -u")?;
+        if uid.out.trim() == "0" { Ok(()) } else { Err(not_root(&format!("{} {}", uid.out, uid.complaint))) }
     }
 
     /// Runs a shell script to its end, again when the connection is lost meanwhile: a script must bear that.
@@ -147,122 +145,82 @@ impl<'r> Guest<'r> {
     }
 
     /// Runs a shell script once. `on_line` hears each line of its standard output when it is whole.
-    pub(super) fn attempt(&self, who: As, script: &str, on_line: &mut dyn FnMut(&[u8])) -> Result<Attempt> {
+    pub(super) fn attempt(&self, who: As, script: &str, on_line: &mut dyn FnMut(&str)) -> Result<Attempt> {
         self.cancel.check()?;
-        let script = quoted(script);
-        let own_way = if who == As::Root { self.wanted.as_root(&script) } else { None };
-        let command = own_way.unwrap_or_else(|| match who {
-            As::Root if !self.user_is_root => format!("sudo -n sh -c {script}"),
-            _ => format!("sh -c {script}"),
-        });
-        // Whatever shell the user has, it is sh that says the word.
-        let word = &self.word;
-        let command = format!("sh -c {}", quoted(&format!("{command}; printf '\\n%s %s\\n' {word} $?")));
-        let mut output = Output::default();
+        let as_root = (who == As::Root).then(|| format!("{}-root", self.word));
+        let script = match &as_root {
+            None => script.to_owned(),
+            Some(word) => self.step(&framed(word, script)),
+        };
+        let mut answer = Answer::of(self.word.clone());
+        let mut roots = as_root.map(Answer::of);
+        let (mut out, mut noise) = (Splitter::default(), Vec::new());
+        let mut on_any_line = |line: &str| match &mut roots {
+            Some(roots) => {
+                roots.take(line, on_line);
+                answer.take(line, &mut |_| {});
+            }
+            None => answer.take(line, on_line),
+        };
+        let command = command(&framed(&self.word, &script));
         let ended = self.caller.run(self.broker, &self.cancel, &command, |piece| match piece {
-            Piece::Out(bytes) => output.take(bytes, on_line),
+            Piece::Out(bytes) => out.take(bytes, &mut on_any_line),
+            // What the script itself complains of is in the frame.
             Piece::Err(bytes) => {
-                output.complaint.extend_from_slice(bytes);
-                let excess = output.complaint.len().saturating_sub(MAX_COMPLAINT);
-                output.complaint.drain(..excess);
+                noise.extend_from_slice(bytes);
+                let excess = noise.len().saturating_sub(MAX_NOISE);
+                noise.drain(..excess);
             }
         });
         self.cancel.check()?;
-        Ok(match (ended, output.end(word)) {
-            (Err(how), _) => Attempt::Lost(how),
-            (Ok(Finished::Disconnected), _) => Attempt::Lost("the connection was lost".to_owned()),
-            (Ok(Finished::Code(_)), Some(ran)) => Attempt::Ended(ran),
-            (Ok(Finished::Code(_)), None) => Attempt::Lost("it answered nothing".to_owned()),
-        })
-    }
-}
-
-/// A command's output as it comes.
-#[derive(Debug, Default)]
-struct Output {
-    out: Vec<u8>,
-    /// Where the line that is not whole yet begins.
-    line: usize,
-    complaint: Vec<u8>,
-}
-
-impl Output {
-    fn take(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&[u8])) {
-        self.out.extend_from_slice(bytes);
-        while let Some(end) = self.out[self.line..].iter().position(|byte| *byte == b'\n') {
-            let end = self.line + end;
-            on_line(&self.out[self.line..end]);
-            self.line = end + 1;
+        let lost = match ended {
+            Err(how) => return Ok(Attempt::Lost(how)),
+            Ok(Finished::Disconnected) => "the connection was lost".to_owned(),
+            Ok(Finished::Code(_)) => match String::from_utf8_lossy(&noise).trim() {
+                "" => "it answered nothing".to_owned(),
+                noise => format!("it answered nothing, and said `{noise}`"),
+            },
+        };
+        let Some(ran) = answer.end() else { return Ok(Attempt::Lost(lost)) };
+        let Some(roots) = roots else { return Ok(Attempt::Ended(ran)) };
+        match roots.end() {
+            Some(ran) => Ok(Attempt::Ended(ran)),
+            None if ran.complaint.contains("No space left") => {
+                Err(Reason::NoSpace.error(format!("putting a script into the guest: {}", ran.complaint)))
+            }
+            None => Err(not_root(&format!("{} {}", ran.out, ran.complaint))),
         }
-        // The word is at the end; what is too much goes from the front.
-        let excess = self.out.len().saturating_sub(MAX_OUTPUT);
-        self.out.drain(..excess);
-        self.line = self.line.saturating_sub(excess);
     }
 
-    /// What came before the word, if it came.
-    fn end(self, word: &str) -> Option<Ran> {
-        let text = String::from_utf8_lossy(&self.out);
-        let (out, code) = text.rsplit_once(&format!("\n{word} "))?;
-        let code = code.trim().parse().ok()?;
-        let complaint = String::from_utf8_lossy(&self.complaint).into_owned();
-        Some(Ran { code, out: out.to_owned(), complaint })
+    /// The script, run as the user, that has another run by root. That lies in a file, as the shell provisioner's do,
+    /// and takes the earlier one's place at once: a shell may still read that.
+    fn step(&self, script: &str) -> String {
+        let at = |name: &str| format!("{}/{name}", self.folder());
+        let (step, new) = (at(STEP), at(&format!("{STEP}.{}", self.steps.fetch_add(1, Ordering::Relaxed))));
+        let run = match (&self.wanted.execute_command, self.user_is_root) {
+            (Some(_), _) => format!("/bin/sh {}", at(WAY)),
+            (None, true) => format!("/bin/sh {step}"),
+            (None, false) => format!("sudo -n /bin/sh {step}"),
+        };
+        let put = decoded(&format!("#!/bin/sh\n{script}"));
+        format!("umask 077\n{put} >{new} && chmod 700 {new} && mv -f {new} {step} || exit 74\n{run}")
+    }
+
+    /// The path of this run's folder on the guest: one word of shell, as the template was checked for it.
+    pub(super) fn folder(&self) -> String {
+        format!("{}/{}", self.wanted.remote_folder, self.word)
     }
 }
 
-/// One word of shell, whatever is in it.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// Several words, each quoted.
-pub(super) fn quoted_words<S: AsRef<str>>(words: &[S]) -> String {
-    words.iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(" ")
+fn not_root(said: &str) -> anyhow::Error {
+    Reason::NotRoot.error(format!(
+        "the user of the communicator cannot become root in the guest: it said `{}`; log in as root, allow sudo without a \
+         password, or set `execute_command`",
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    ))
 }
 
 /// Not secret, only never the same.
 fn new_word() -> String {
     format!("ofedctl-{:016x}", RandomState::new().build_hasher().finish())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_quoted_comes_out_of_a_shell_as_it_was() {
-        for text in ["", "a b", "it's", "$HOME `id` \"x\" \\ \n;&|", "''"] {
-            let script = format!("printf %s {}", quoted(text));
-            let ran = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8(ran.stdout).unwrap(), text);
-        }
-    }
-
-    #[test]
-    fn a_command_has_ended_when_it_said_its_word() {
-        let mut lines = Vec::new();
-        let mut output = Output::default();
-        for piece in ["one\ntw", "o\n\nofedctl-1 ", "7\n"] {
-            output.take(piece.as_bytes(), &mut |line| lines.push(String::from_utf8(line.to_vec()).unwrap()));
-        }
-        let ran = output.end("ofedctl-1").unwrap();
-        assert_eq!((ran.code, ran.out.as_str()), (7, "one\ntwo\n"));
-        assert_eq!(lines, ["one", "two", "", "ofedctl-1 7"]);
-        for cut in ["", "one\n", "one\nofedctl-1", "\nofedctl-1 ", "\nofedctl-2 0\n"] {
-            let mut output = Output::default();
-            output.take(cut.as_bytes(), &mut |_| {});
-            assert_eq!(output.end("ofedctl-1"), None, "{cut:?}");
-        }
-    }
-
-    #[test]
-    fn endless_output_costs_no_memory() {
-        let mut output = Output::default();
-        for _ in 0..3 {
-            output.take(&vec![b'x'; MAX_OUTPUT], &mut |_| {});
-        }
-        assert_eq!(output.out.len(), MAX_OUTPUT);
-        output.take(b"\nofedctl-1 0\n", &mut |_| {});
-        assert_eq!(output.end("ofedctl-1").unwrap().code, 0);
-    }
 }

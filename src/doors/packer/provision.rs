@@ -1,11 +1,12 @@
 //! The order of things in a build: who is there, what it needs, bringing it, baking, keeping the records, clean-up.
 
-use super::attributes::Wanted;
 use super::bake::{bake, outcome};
-use super::guest::{As, Attempt, Guest, Machine, quoted_words};
+use super::guest::{As, Attempt, Guest, Machine};
 use super::protocol::{Broker, Caller};
+use super::shell::quoted_words;
 use super::ui::Ui;
 use super::upload::{self, Folder};
+use super::wanted::Wanted;
 use super::{collect, staging};
 use crate::cache::Bundle;
 use crate::config;
@@ -13,6 +14,7 @@ use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
 use crate::host::cancel::Cancel;
+use crate::ledger::RECEIPT;
 use crate::outcome::{Outcome, Reason, WithReason};
 use crate::packages::Installed;
 use crate::plan_document::Plan;
@@ -41,9 +43,14 @@ pub(super) fn provision(
     ui: &Ui,
     wanted: &Wanted,
 ) -> Outcome {
-    let ended = Guest::meet(caller, broker, cancel, ui, wanted).and_then(|(guest, machine)| {
+    // Nothing is done to a guest when its records could not be kept.
+    let records = wanted.output_directory.as_deref().map_or(Ok(()), collect::prepare);
+    let met = records.and_then(|()| Guest::meet(caller, broker, cancel, ui, wanted));
+    let ended = met.and_then(|(guest, machine)| {
         let folder = Folder::make(&guest)?;
-        let ended = upload::text(&guest, KEEP, &folder.at("watchdog.sh"))
+        let ended = guest
+            .become_root(&folder)
+            .and_then(|()| upload::text(&guest, KEEP, &folder.at("watchdog.sh")))
             .and_then(|()| kept(&guest, &folder, || in_folder(&guest, &machine, &folder)));
         clean_up(guest, &folder);
         ended
@@ -56,11 +63,15 @@ pub(super) fn provision(
 /// Works while the guest is told, every now and then, that somebody is there.
 fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let lease = guest.wanted.reconnect_timeout.max(Duration::from_secs(1));
+    // Its process is known before there is anything to end.
     let script = format!(
-        "setsid sh {} {} {} </dev/null >/dev/null 2>&1 &",
+        "setsid sh {} {} {} </dev/null >/dev/null 2>&1 &
+        patience=100
+        while [ ! -e {} ] && [ $patience -gt 0 ]; do sleep 0.1; patience=$((patience - 1)); done",
         folder.word("watchdog.sh"),
         folder.path(),
-        lease.as_secs()
+        lease.as_secs(),
+        folder.word("watchdog")
     );
     guest.must(As::Root, &script, "watching over the guest")?;
     let renew = format!("touch {}", folder.word("lease"));
@@ -82,7 +93,12 @@ fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> 
 fn clean_up(mut guest: Guest, folder: &Folder) {
     guest.cancel = Cancel::never().within(CLEANING);
     let script = format!("sh {} {} 0; rm -rf {1}", folder.word("watchdog.sh"), folder.path());
-    if !matches!(guest.attempt(As::Root, &script, &mut |_| {}), Ok(Attempt::Ended(_))) {
+    let by_root = guest.attempt(As::Root, &script, &mut |_| {});
+    if let Err(error) = &by_root
+        && Reason::from_error(error) == Reason::NotRoot
+    {
+        let _ = guest.attempt(As::User, &format!("rm -rf {}", folder.path()), &mut |_| {});
+    } else if !matches!(by_root, Ok(Attempt::Ended(_))) {
         let lease = guest.wanted.reconnect_timeout.as_secs();
         guest.ui.say(&format!("ofed: the guest is away; it cleans up by itself within {lease} s"));
     }
@@ -210,6 +226,9 @@ fn bake_from_cache(
     if plan.present.is_some() {
         return bake(guest, folder, 0, arguments);
     }
+    if let Some(in_place) = without_cache(guest, folder, arguments)? {
+        return Ok(in_place);
+    }
     let mut may_stage = guest.wanted.stage;
     let mut tried: Vec<Bundle> = Vec::new();
     loop {
@@ -252,6 +271,16 @@ fn bake_from_cache(
             }
         };
     }
+}
+
+/// How a bake ends that has no cache, where that is well: nothing of it is needed on a guest that was baked before.
+fn without_cache(guest: &Guest, folder: &Folder, arguments: &[String]) -> Result<Option<Outcome>> {
+    let offline = "--offline".to_owned();
+    let rest = arguments.iter().filter(|word| **word != offline).chain([&offline]);
+    let words = quoted_words(&rest.collect::<Vec<_>>());
+    let script = format!("[ -e {RECEIPT} ] || exit 0\n{} --quiet {words}", folder.word("ofedctl"));
+    let ran = guest.run(As::Root, &script)?;
+    Ok(outcome(&ran.out).filter(Outcome::is_success))
 }
 
 fn generalize(guest: &Guest, folder: &Folder) -> Result<()> {

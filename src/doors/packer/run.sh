@@ -6,6 +6,7 @@ shift
 trap '' HUP PIPE
 umask 077
 cd / || exit 1
+echo $$ >"$run/runner"
 "$@" >"$run/result" 2>"$run/log" </dev/null &
 echo $! >"$run/pid.new" && mv "$run/pid.new" "$run/pid"
 wait $!

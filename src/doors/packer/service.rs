@@ -1,10 +1,11 @@
 //! The calls Packer makes of a provisioner, and their answers.
 
-use super::attributes::{self, Wanted};
+use super::attributes;
 use super::configs;
 use super::protocol::{Attribute, Broker, Dialect, Handler, caller, field, map, spec};
 use super::provision::provision;
 use super::ui::Ui;
+use super::wanted::{self, Wanted};
 use crate::host::cancel::Cancel;
 use crate::outcome::{Outcome, Reason};
 use crate::status::verdict;
@@ -41,7 +42,7 @@ impl Provisioner {
             }
             "Provisioner.Prepare" => {
                 self.state().wanted = None;
-                let wanted = configs::attributes(argument).and_then(attributes::read)?;
+                let wanted = configs::attributes(argument).and_then(wanted::read)?;
                 self.state().wanted = Some(wanted);
                 Ok(Value::Nil)
             }

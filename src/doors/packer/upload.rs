@@ -1,6 +1,7 @@
 //! What a bake needs on the guest: the program, and a bundle without what the guest has already.
 
-use super::guest::{As, Guest, quoted};
+use super::guest::{As, Guest};
+use super::shell::quoted;
 use crate::cache::{Bundle, Cache, Digest};
 use crate::host::Host;
 use crate::outcome::{Reason, WithReason};
@@ -23,7 +24,7 @@ pub(super) struct Folder(String);
 impl Folder {
     /// Makes it, with room for `bytes` more in it.
     pub(super) fn make(guest: &Guest) -> Result<Self> {
-        let folder = Self(format!("{}/{}", guest.wanted.remote_folder, guest.word()));
+        let folder = Self(guest.folder());
         let path = quoted(&folder.0);
         // Again after a lost connection it is there already, and ours.
         let script = format!("umask 077; mkdir {path} 2>/dev/null || [ -O {path} ]");
@@ -83,7 +84,9 @@ pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> 
     let size = file.metadata().with_context(doing)?.len();
     folder.require_room(guest, size + ROOM_BESIDE)?;
     upload(guest, &mut file, size, &folder.at("ofedctl"), 0o755, "ofedctl")?;
-    let ran = guest.run(As::Root, &format!("{} --version", folder.word("ofedctl")))?;
+    // Communicators of builders that work in a chroot pass over the mode of a file.
+    let program = folder.word("ofedctl");
+    let ran = guest.run(As::Root, &format!("chmod 755 {program} && {program} --version"))?;
     let wanted = concat!("ofedctl ", env!("CARGO_PKG_VERSION"));
     if ran.code == 0 && ran.out.trim() == wanted {
         return Ok(());
@@ -98,7 +101,7 @@ pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> 
 }
 
 /// The architecture of an ELF file, as `uname -m` has it.
-fn architecture(file: &mut (impl Read + Seek)) -> std::io::Result<Option<&'static str>> {
+pub(super) fn architecture(file: &mut (impl Read + Seek)) -> std::io::Result<Option<&'static str>> {
     let mut header = [0; 20];
     file.read_exact(&mut header)?;
     file.rewind()?;

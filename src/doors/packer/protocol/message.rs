@@ -6,8 +6,9 @@
 use rmpv::Value;
 use std::io::{self, BufRead, Read, Write};
 
-/// The largest message there is any use for: a template's attributes are a few kilobytes.
-const MAX_BYTES: u64 = 1 << 20;
+/// The largest message that is read. A template's attributes are a few kilobytes, but what a builder generates and
+/// passes along may hold whole files.
+const MAX_BYTES: u64 = 64 << 20;
 /// Values nest a few levels: a map of attributes, with lists in it.
 const MAX_DEPTH: usize = 32;
 
