@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root
+.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root packer-newest
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -40,6 +40,9 @@ bench: ## Measure the budgets, each side by side with the tool it is compared wi
 
 torture: root setup release ## Kill the program to ship at many moments of a bake and an uninstall (root; some minutes)
 	@tests/torture.sh $(SHIP)
+
+packer-newest: root setup release ## Run the tests of the Packer door against a newer Packer, built with Go from the sources in SRC
+	@tests/packer_newest.sh "$(SRC)"
 
 demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with the network cut, and prove it
 	@tests/demo.sh $(SHIP)

@@ -6,6 +6,11 @@ use crate::guest::{Guest, own_group, program_for};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// The Packer that `make packer-newest` has built, where that runs the tests.
+pub fn newer() -> Option<std::ffi::OsString> {
+    std::env::var_os("OFEDCTL_TEST_PACKER")
+}
+
 /// A folder with a template in it, and Packer around it.
 #[derive(Debug)]
 pub struct Workshop {
@@ -39,7 +44,7 @@ impl Workshop {
 
     /// Packer with these arguments.
     pub fn packer<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Command {
-        let mut packer = Command::new("packer");
+        let mut packer = Command::new(newer().unwrap_or_else(|| "packer".into()));
         packer.args(args).current_dir(&self.folder).env_clear().stdin(Stdio::null());
         packer.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", self.folder.path().join("home"));
         packer.env("PACKER_PLUGIN_PATH", &self.plugins).env("CHECKPOINT_DISABLE", "1");

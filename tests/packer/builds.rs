@@ -122,7 +122,10 @@ fn what_cannot_be_is_said_in_one_line_with_code_reason_and_remedy() {
     let empty = workshop.folder.path().join("empty");
     let ran = workshop.build(&workshop.template(&guest, USER, &attributes(&empty, "")));
     let line = failed(&workshop, &ran, "cache-missing");
-    assert!(line.contains("(exit code 14)") && line.contains("Run `ofedctl stage`"), "{line}");
+    assert!(
+        line.contains("(exit code 14)") && line.contains("Set `stage = true`; or run `ofedctl stage`"),
+        "{line}"
+    );
 
     let sizes = "    vm_sizes = [\"Standard_HB120rs_v3\", \"Standard_NC24rs_v3\"]\n    driver = \"inbox\"\n";
     let ran = workshop.build(&workshop.template(&guest, USER, sizes));
@@ -152,10 +155,14 @@ fn what_cannot_be_is_said_in_one_line_with_code_reason_and_remedy() {
 fn begin_until_install(workshop: &Workshop, guest: &Guest, more: &str) -> Child {
     let cache = image::staged(SUITE);
     let child = workshop.begin(&workshop.template(guest, USER, &attributes(&cache, more)));
+    wait_until_install(guest);
+    child
+}
+
+fn wait_until_install(guest: &Guest) {
     wait::until("the bake is in its step `install`", || {
         guest.root.read("var/lib/ofedctl/journal.json").contains("\"step\": \"install\"")
     });
-    child
 }
 
 #[test]
@@ -221,6 +228,57 @@ fn a_build_that_packer_times_out_is_stopped_on_the_guest_at_once() {
     holder.wait().unwrap();
     let status = image::status(&guest.root);
     assert!(status.message.starts_with("interrupted: "), "{status:?}");
+}
+
+/// As packer-plugin-azure's own examples have it, on a machine whose name no server knows: sudo says so on the terminal,
+/// where answers come as well (hashicorp/packer issue 1804 tells what else a terminal does).
+#[test]
+fn a_terminal_with_words_of_others_and_carriage_returns_changes_no_answer() {
+    let mounts = "hostname azure-build-7; mount -t devpts devpts dev/pts -o newinstance,ptmxmode=666
+        mount --bind dev/pts/ptmx dev/ptmx";
+    let guest = guest::start_on(root::root_of(&root::guest(SUITE)), mounts);
+    let workshop = Workshop::new();
+    let cache = image::staged(SUITE);
+    let template = workshop.template(&guest, USER, &attributes(&cache, ""));
+    let text = std::fs::read_to_string(&template).unwrap();
+    let text = text.replace("  ssh_host ", "  ssh_pty = true\n  ssh_host ");
+    let template = workshop.write("build.pkr.hcl", &text);
+    let child = workshop.begin(&template);
+    wait_until_install(&guest);
+    guest.disconnect();
+    let ran = Ran::from(child.wait_with_output().unwrap());
+    expect(&workshop, &ran, 0, &["connecting again", "ofed: installed: inbox"]);
+    for line in
+        ["ofed: detect: ", "ofed: plan: ", "ofed: stage: bundle ", "ofed: install: ", "ofed: verify: "]
+    {
+        assert_eq!(ran.stdout.matches(line).count(), 1, "{line}\n{}", ran.stdout);
+    }
+    guest.assert_clean(AT_ONCE);
+}
+
+/// The shell provisioner's habit (hashicorp/packer issue 2181), and records that nobody could keep.
+#[test]
+fn root_is_had_as_templates_write_it_and_records_that_cannot_be_kept_stop_a_build_before_it() {
+    let guest = guest::start();
+    let workshop = Workshop::new();
+    let nowhere = workshop.folder.path().join("none");
+    for way in ["sudo sh -c '{{ .Command }}'", "echo 'pw' | {{ .Vars }} sudo -E -S sh '{{ .Path }}'"] {
+        let way = format!("    execute_command = \"{way}\"\n");
+        let ran = workshop.build(&workshop.template(&guest, USER, &attributes(&nowhere, &way)));
+        failed(&workshop, &ran, "cache-missing");
+    }
+    let ran = workshop.build(&workshop.template(
+        &guest,
+        USER,
+        &attributes(&nowhere, "    output_directory = \"/proc/records\"\n"),
+    ));
+    let said = format!("{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.code == 1 && said.contains("`output_directory` `/proc/records` cannot be written to"),
+        "{said}"
+    );
+    assert!(!said.contains("ofed: detect"), "{said}");
+    guest.assert_clean(AT_ONCE);
 }
 
 #[test]

@@ -50,6 +50,16 @@ fn an_image_in_a_chroot_is_baked_and_can_be_unmounted_at_once() {
     assert_eq!(left, 0);
 }
 
+/// hashicorp/packer issue 7366: a chroot gets the build host's `PATH`, in which its own folders need not be.
+#[test]
+fn a_chroot_without_proc_is_told_so_and_the_hosts_path_does_not_matter() {
+    let root = root::root_of(&root::guest(SUITE));
+    let chroot = Chroot::mount(&root, &["dev"], "PATH=/nowhere; export PATH; /usr/sbin/{}");
+    let built = chroot.build(&block(&root, &json!({})));
+    assert!(built.error.contains("guest-failed") && built.error.contains("no /proc"), "{built:?}");
+    assert_eq!(std::fs::read_dir(root.path().join("var/tmp")).unwrap().count(), 0);
+}
+
 #[test]
 fn one_more_shell_around_each_command_changes_nothing() {
     let root = root::root_of(&root::guest(SUITE));

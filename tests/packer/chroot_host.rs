@@ -8,6 +8,7 @@ use crate::common::root::Root;
 use crate::host::{COMPONENT, Plugin, field, hex, packed, prepare, start};
 use rmpv::Value;
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
@@ -102,18 +103,23 @@ fn go_quoted(text: &str) -> String {
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
             '\r' => quoted.push_str("\\r"),
-            _ if c.is_control() => quoted += &format!("\\x{:02x}", u32::from(c)),
+            _ if c.is_control() => write!(quoted, "\\x{:02x}", u32::from(c)).unwrap(),
             _ => quoted.push(c),
         }
     }
     quoted + "\""
 }
 
+/// What may be sent on a stream before the other end gives credit (yamux).
+const WINDOW: usize = 256 << 10;
+
 /// The streams of a session, by their numbers, and the other end's way in.
 #[derive(Clone)]
 struct Host {
     socket: Arc<Mutex<UnixStream>>,
     streams: Arc<Mutex<HashMap<u32, Sender<Vec<u8>>>>>,
+    /// What may still be sent on each, where it is not a whole window.
+    credit: Arc<Mutex<HashMap<u32, usize>>>,
     next: Arc<Mutex<u32>>,
     opened: Arc<Mutex<Receiver<(u32, Stream)>>>,
 }
@@ -149,6 +155,7 @@ impl Host {
         let host = Self {
             socket: Arc::new(Mutex::new(socket.try_clone().unwrap())),
             streams: Arc::default(),
+            credit: Arc::default(),
             next: Arc::new(Mutex::new(1)),
             opened: Arc::new(Mutex::new(opened)),
         };
@@ -166,6 +173,9 @@ impl Host {
         while socket.read_exact(&mut header).is_ok() {
             let number = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().unwrap());
             let (kind, flags, stream) = (header[1], header[3], number(4));
+            if kind == 1 {
+                *self.credit.lock().unwrap().entry(stream).or_insert(WINDOW) += number(8) as usize;
+            }
             if kind == 0 && number(8) > 0 {
                 let mut data = vec![0; number(8) as usize];
                 socket.read_exact(&mut data).unwrap();
@@ -208,7 +218,20 @@ impl Host {
     }
 
     fn write(&self, stream: u32, data: &[u8]) {
-        self.send(&[frame(0, 0, stream, data.len()), data.to_vec()].concat());
+        for piece in data.chunks(WINDOW / 8) {
+            while !self.spend(stream, piece.len()) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            self.send(&[frame(0, 0, stream, piece.len()), piece.to_vec()].concat());
+        }
+    }
+
+    fn spend(&self, stream: u32, bytes: usize) -> bool {
+        let mut credit = self.credit.lock().unwrap();
+        let left = credit.entry(stream).or_insert(WINDOW);
+        let enough = *left >= bytes;
+        *left -= if enough { bytes } else { 0 };
+        enough
     }
 
     fn finish(&self, stream: u32) {
@@ -231,8 +254,8 @@ impl Host {
         if !refused.is_empty() {
             return Built { error: refused, said: String::new() };
         }
-        // A whole file of user data, and more.
-        let data = Value::Map(vec![("CustomData".into(), "x".repeat(100).into())]);
+        // What builders generate has no limit: a whole file of user data, say.
+        let data = Value::Map(vec![("CustomData".into(), "x".repeat(2 << 20).into())]);
         call(
             "Provisioner.Provision",
             &Value::Map(vec![("GeneratedData".into(), data), ("StreamID".into(), 7.into())]),
@@ -297,8 +320,6 @@ impl Host {
                 let bytes =
                     std::fs::read(format!("{}{}", chroot.path, path())).map_err(|error| error.to_string())?;
                 let (number, _stream) = self.dial(id("WriterStreamId"));
-                // Less than a window, which needs no credit.
-                assert!(bytes.len() < 200 << 10, "{}", bytes.len());
                 self.write(number, &bytes);
                 self.finish(number);
             }

@@ -94,7 +94,8 @@ impl Guest {
 
     /// Cuts every connection, as a network does that goes away.
     pub fn disconnect(&self) {
-        for pid in self.processes("@notty").into_iter().chain(self.processes("[priv]")) {
+        let without_terminal = self.processes("@notty").into_iter();
+        for pid in without_terminal.chain(self.processes("@pts/")).chain(self.processes("[priv]")) {
             let _ = nix::sys::signal::kill(
                 nix::unistd::Pid::from_raw(pid.cast_signed()),
                 nix::sys::signal::Signal::SIGKILL,

@@ -67,7 +67,7 @@ fn follow(guest: &Guest, run: &str) -> Result<i32> {
         })?;
         match attempt {
             Attempt::Ended(ran) => return Ok(ran.code),
-            Attempt::Lost(how) => {
+            Attempt::Lost(how) | Attempt::Mute(how) => {
                 if came || deadline.is_none() {
                     deadline = Some(Instant::now() + guest.wanted.reconnect_timeout);
                     guest.ui.say(&format!("ofed: {how}; the bake goes on in the guest, connecting again"));

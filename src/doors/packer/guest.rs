@@ -53,8 +53,10 @@ pub(super) enum As {
 pub(super) enum Attempt {
     /// It ran to its end.
     Ended(Ran),
-    /// It did not say its word: the connection is lost, or was never there.
+    /// It was not heard to its end: the connection is lost, or not there yet.
     Lost(String),
+    /// The communicator says that it ran, and it said nothing at all.
+    Mute(String),
 }
 
 /// What the guest says of itself.
@@ -78,14 +80,19 @@ impl<'r> Guest<'r> {
         let steps = AtomicUsize::new(0);
         let mut guest =
             Self { caller, broker, cancel, ui, wanted, word: new_word(), user_is_root: false, steps };
-        let probe = "echo \"uid=$(id -u)\"; echo \"arch=$(uname -m)\"; echo \"kernel=$(uname -r)\"";
-        let ran = match guest.attempt(As::User, probe, &mut |_| {})? {
-            Attempt::Ended(ran) => ran,
-            Attempt::Lost(how) => {
-                return Err(Reason::GuestUnreachable.error(format!(
-                    "the communicator runs no commands ({how}); a builder without a machine, such as `file`, or \
-                     `communicator = \"none\"`, cannot be provisioned"
-                )));
+        let probe = "echo \"uid=$(id -u)\"; echo \"arch=$(uname -m)\"; echo \"kernel=$(uname -r)\"; [ -e /proc/self/mounts ] && echo proc=yes";
+        let deadline = Instant::now() + wanted.reconnect_timeout;
+        let ran = loop {
+            match guest.attempt(As::User, probe, &mut |_| {})? {
+                Attempt::Ended(ran) => break ran,
+                // It may be on its way back from a reboot that an earlier provisioner asked for.
+                Attempt::Lost(how) => guest.wait_for_it(deadline, &how)?,
+                Attempt::Mute(how) => {
+                    return Err(Reason::GuestUnreachable.error(format!(
+                        "the communicator runs no commands ({how}); a builder without a machine, such as `file`, or \
+                         `communicator = \"none\"`, cannot be provisioned"
+                    )));
+                }
             }
         };
         let value = |name: &str| {
@@ -93,6 +100,12 @@ impl<'r> Guest<'r> {
             line.unwrap_or_default().to_owned()
         };
         guest.user_is_root = value("uid") == "0";
+        if value("proc") != "yes" {
+            return Err(Reason::GuestFailed.error(
+                "the guest has no /proc, and package managers need it; a builder that works in a chroot mounts it by its \
+                 `chroot_mounts`, whose default has it",
+            ));
+        }
         let machine = Machine { arch: value("arch"), kernel: value("kernel") };
         Ok((guest, machine))
     }
@@ -113,7 +126,7 @@ impl<'r> Guest<'r> {
         loop {
             match self.attempt(who, script, &mut |_| {})? {
                 Attempt::Ended(ran) => return Ok(ran),
-                Attempt::Lost(how) => self.wait_for_it(deadline, &how)?,
+                Attempt::Lost(how) | Attempt::Mute(how) => self.wait_for_it(deadline, &how)?,
             }
         }
     }
@@ -175,13 +188,13 @@ impl<'r> Guest<'r> {
         self.cancel.check()?;
         let lost = match ended {
             Err(how) => return Ok(Attempt::Lost(how)),
-            Ok(Finished::Disconnected) => "the connection was lost".to_owned(),
-            Ok(Finished::Code(_)) => match String::from_utf8_lossy(&noise).trim() {
+            Ok(Finished::Disconnected) => Attempt::Lost("the connection was lost".to_owned()),
+            Ok(Finished::Code(_)) => Attempt::Mute(match String::from_utf8_lossy(&noise).trim() {
                 "" => "it answered nothing".to_owned(),
                 noise => format!("it answered nothing, and said `{noise}`"),
-            },
+            }),
         };
-        let Some(ran) = answer.end() else { return Ok(Attempt::Lost(lost)) };
+        let Some(ran) = answer.end() else { return Ok(lost) };
         let Some(roots) = roots else { return Ok(Attempt::Ended(ran)) };
         match roots.end() {
             Some(ran) => Ok(Attempt::Ended(ran)),

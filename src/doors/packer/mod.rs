@@ -21,6 +21,7 @@ mod staging;
 mod ui;
 mod upload;
 mod wanted;
+mod wording;
 
 pub use attributes::markdown_list;
 pub use setup::{Installed, SOURCE, setup};

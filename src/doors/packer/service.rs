@@ -6,6 +6,7 @@ use super::protocol::{Attribute, Broker, Dialect, Handler, caller, field, map, s
 use super::provision::provision;
 use super::ui::Ui;
 use super::wanted::{self, Wanted};
+use super::wording::{at_this_door, remedy};
 use crate::host::cancel::Cancel;
 use crate::outcome::{Outcome, Reason};
 use crate::status::verdict;
@@ -83,8 +84,9 @@ impl Provisioner {
 
 /// Code, reason and remedy in the one line that ends a build.
 fn failure(outcome: &Outcome) -> String {
-    let Outcome { reason, message, remedy, .. } = outcome;
+    let Outcome { reason, message, .. } = outcome;
     let message = if *reason == Reason::Interrupted { "the build was cancelled" } else { message };
+    let (message, remedy) = (at_this_door(message), remedy(outcome));
     let line = format!("ofed: {reason} (exit code {}): {message}. {remedy}", outcome.exit_code().number());
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -94,15 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_one_line_with_code_reason_and_remedy() {
-        let outcome = Outcome::new(Reason::CacheMissing, "the cache\n`/c` has  no bundle");
-        let line = failure(&outcome);
-        assert_eq!(
-            line,
-            format!(
-                "ofed: cache-missing (exit code 14): the cache `/c` has no bundle. {}",
-                Reason::CacheMissing.remedy()
-            )
-        );
+    fn a_failure_is_one_line_with_code_reason_and_the_remedy_of_this_door() {
+        let outcome = Outcome::new(Reason::NoSpace, "the disk\n`/c` has  no room; give --driver");
+        let wanted = "ofed: no-space (exit code 14): the disk `/c` has no room; give `driver`. ";
+        assert_eq!(failure(&outcome), format!("{wanted}{}", Reason::NoSpace.remedy()));
+        assert!(failure(&Outcome::new(Reason::CacheMissing, "")).contains("Set `stage = true`"));
     }
 }

@@ -11,7 +11,7 @@ use crate::target::Arch;
 use anyhow::{Context, Result};
 use std::fs::{File, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// What templates write in `required_plugins`.
@@ -26,7 +26,7 @@ pub struct Installed {
     pub folder: PathBuf,
     /// The plugin, for Packer from 1.7 on.
     pub plugin: PathBuf,
-    /// The link to it, for older ones.
+    /// The same file under its older name.
     pub old: PathBuf,
 }
 
@@ -52,7 +52,7 @@ pub fn setup(folder: Option<&Path>) -> Result<Installed> {
     copy.as_file().sync_all().with_context(doing)?;
     copy.persist(&plugin).map_err(|error| error.error).with_context(doing)?;
     let old = folder.join(OLD_NAME);
-    link(&old, &below).with_context(|| format!("cannot make the link `{}`", old.display()))?;
+    name_again(&plugin, &old).with_context(|| format!("cannot make the link `{}`", old.display()))?;
     Ok(Installed { folder, plugin, old })
 }
 
@@ -102,11 +102,12 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Replaces an earlier link, or a copy somebody made by hand.
-fn link(path: &Path, to: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
+/// Gives a file a second name, in place of what had it. A symbolic link would lead nowhere after `packer plugins
+/// remove`, which knows one of the two names.
+fn name_again(path: &Path, name: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(name) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    symlink(to, path)
+    std::fs::hard_link(path, name).or_else(|_| std::fs::copy(path, name).map(drop))
 }

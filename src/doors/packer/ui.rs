@@ -1,6 +1,7 @@
 //! What the user of Packer sees. Packer masks the values of sensitive variables in all of it.
 
 use super::protocol::{Caller, map};
+use super::wording::at_this_door;
 use crate::events::{Events, Level, What};
 use rmpv::Value;
 use std::sync::Arc;
@@ -21,12 +22,12 @@ impl Ui {
 
     /// Says a line.
     pub(super) fn say(&self, line: &str) {
-        let _ = self.0.call("Ui.Say", line.into());
+        let _ = self.0.call("Ui.Say", at_this_door(line).into());
     }
 
     /// Says a line that tells of an error.
     pub(super) fn error(&self, line: &str) {
-        let _ = self.0.call("Ui.Error", line.into());
+        let _ = self.0.call("Ui.Error", at_this_door(line).into());
     }
 
     /// Says something to programs that read `packer -machine-readable`.
