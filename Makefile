@@ -50,6 +50,11 @@ demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with 
 vendor-check: root setup build ## Run the whole path with a real bundle that you have: BUNDLE=MLNX_OFED_LINUX-….tgz [ROOT=…]
 	@tests/vendor_check.sh target/debug/ofedctl "$(BUNDLE)" "$(ROOT)"
 
+hosts-newest: root setup ## Try the newest cloud-init and Azure agent: SRC=FOLDER with their trees `cloud-init` and `WALinuxAgent`
+	@[ -d "$(SRC)/cloud-init/cloudinit" ] && [ -d "$(SRC)/WALinuxAgent/azurelinuxagent" ] || \
+	  { echo "SRC must be a folder with canonical/cloud-init as cloud-init and Azure/WALinuxAgent as WALinuxAgent"; exit 1; }
+	OFEDCTL_HOSTS="$$(realpath "$(SRC)")" cargo test --locked --test cloud_init --test extension
+
 setup: ## Install the Debian packages that tests and demo work with, where they are missing
 	@tests/setup.sh
 

@@ -149,6 +149,7 @@ mod tests {
         let summary = "unknown distribution unknown architecture; VM size unknown; 0 InfiniBand functions; \
             kernels: no kernel";
         assert_eq!(facts.summary(None), summary);
+        assert!(facts.summary(Some("Standard_HB120rs_v3")).contains("; Standard_HB120rs_v3; 0 "));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod deb;
+pub mod hosts;
 pub mod image;
 pub mod layers;
 pub mod need;

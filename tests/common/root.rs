@@ -51,7 +51,9 @@ pub fn building(suite: &str) -> Layers {
 
 /// A fresh root with cloud-init, and what a machine boots with.
 pub fn cloud_root(suite: &str) -> Root {
-    root_of(&debian(suite).with("cloud", CLOUD_PACKAGES))
+    let root = root_of(&debian(suite).with("cloud", CLOUD_PACKAGES));
+    super::hosts::put_cloud_init(root.path());
+    root
 }
 
 /// The same in which kernel modules can be built, with two kernels: the usual one, and that for clouds.

@@ -45,6 +45,7 @@ impl Vm {
     /// An `HB120rs_v3` with Debian 12 and a cache of what it needs.
     pub(crate) fn new() -> Self {
         let root = root::root_of(&root::debian("bookworm").with("agent", PACKAGES));
+        common::hosts::put_agent(root.path());
         assert!(Command::new("cp").args(["-a", MACHINE]).arg(root.path()).status().unwrap().success());
         for folder in ["srv/packages", "srv/agent", "var/lib/waagent"] {
             std::fs::create_dir_all(root.path().join(folder)).unwrap();

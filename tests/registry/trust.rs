@@ -101,6 +101,24 @@ fn with_a_key_only_what_it_signed_comes_in() {
     assert_eq!(files(&lab.path("third")), files(&lab.path("copy")));
 }
 
+/// A mirror may be behind, ahead, or in other hands: what it has unsigned hides nothing of what is signed elsewhere.
+#[test]
+fn a_newer_unsigned_bundle_of_a_mirror_does_not_hide_the_signed_one() {
+    let (lab, registry, mirror) = (Lab::new(), Registry::open(), Registry::open());
+    let key = format!("public_key={}", keys(&lab, "mine").display());
+    lab.push(&registry.place("ib:bundle"), &[]).json();
+    attach(&lab, &registry, &sign(&lab, "mine", &lab.bundle.digest.to_string()));
+    super::publish(&lab.path("newer"), "bundle", &[("a_2_amd64.deb", super::noise(9, 1000))]);
+    super::cache(&lab.path("newer"), &["push", &mirror.place("ib:bundle")]).json();
+    let mirrors = format!("mirrors=['oci://{}/=oci://{}/']", registry.host(), mirror.host());
+    let copy = lab.path("copy");
+    let ran = lab.pull(&registry.place("ib:bundle"), &copy, &["--set", &key, "--set", &mirrors]);
+    assert_eq!(ran.json()["pulled"]["bundle"]["digest"], lab.bundle.digest.to_string());
+    // Without a key the mirror is taken at its word.
+    let open = lab.pull(&registry.place("ib:bundle"), &lab.path("open"), &["--set", &mirrors]);
+    assert_ne!(open.json()["pulled"]["bundle"]["digest"], lab.bundle.digest.to_string());
+}
+
 #[test]
 fn an_exported_file_keeps_its_signature() {
     let (lab, registry) = (Lab::new(), Registry::open());
