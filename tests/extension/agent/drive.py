@@ -44,6 +44,13 @@ def boot():
     return protocol, get_exthandlers_handler(protocol)
 
 
+def report(agent):
+    """Lets the agent report; what it calls its reason for that has another name since 2.8."""
+    call = agent.report_ext_handlers_status
+    names = call.__code__.co_varnames
+    call(**{"incarnation_changed" if "incarnation_changed" in names else "goal_state_changed": True})
+
+
 def handlers(status):
     return (status or {}).get("aggregateStatus", {}).get("handlerAggregateStatus", [])
 
@@ -93,7 +100,7 @@ def main():
         ran = time.time() - started
         seen = []
         while True:
-            agent.report_ext_handlers_status(incarnation_changed=True)
+            report(agent)
             for handler in handlers(fabric.status):
                 said = ((handler.get("runtimeSettingsStatus") or {}).get("settingsStatus") or {}).get("status", {})
                 if not seen or seen[-1] != said.get("status"):
@@ -103,7 +110,7 @@ def main():
             time.sleep(0.1)
         while not step.get("once") and has_worker() and time.time() - started <= PATIENCE:
             time.sleep(0.05)
-        agent.report_ext_handlers_status(incarnation_changed=True)
+        report(agent)
         if step.get("events"):
             _ProcessExtensionEvents(sender)._operation()
         print(json.dumps({"status": fabric.status, "seconds": ran, "seen": seen, "events": sender.events}), flush=True)
