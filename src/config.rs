@@ -1,10 +1,14 @@
 //! The settings files of a root, and a door's own settings over them.
 
 use crate::host::fs::Root;
+use crate::host::owner::Owners;
 use crate::settings::{CONFIG_DIR, CONFIG_FILE, IMAGE_DIR, Layer, Settings, keys};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::io::Read;
 use std::path::Path;
 
+/// More than any settings file has; what is longer is refused when it is understood.
+const MAX_BYTES: u64 = 2 << 20;
 /// What [`Origin::source`] says of a key that nobody set.
 pub const DEFAULT: &str = "default";
 
@@ -42,12 +46,25 @@ pub fn load_with_origins(root: &Root, name: &str, door: Layer) -> Result<(Settin
 fn layers(root: &Root) -> Result<Vec<(String, Layer)>> {
     let mut layers = Vec::new();
     for path in files(root) {
-        if let Some(text) = root.read_text(&path)? {
+        if let Some(text) = read(root, &path)? {
             let layer = Layer::parse(&path, &text)?;
             layers.push((path, layer));
         }
     }
     Ok(layers)
+}
+
+/// One file, which nobody but root may write to: it says whose key counts, and where drivers come from.
+fn read(root: &Root, path: &str) -> Result<Option<String>> {
+    let Some((file, metadata)) = root.open_file(path)? else { return Ok(None) };
+    let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
+    let above = root.metadata(folder);
+    for (what, metadata) in std::iter::once((path, &metadata)).chain(above.as_ref().map(|it| (folder, it))) {
+        Owners::default().check(what, metadata)?;
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES).read_to_end(&mut bytes).with_context(|| format!("cannot read `{path}`"))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The files in the order they lie over each other.
@@ -94,5 +111,32 @@ mod tests {
         assert_eq!(source("cache"), files[1].0);
         assert_eq!(source("mirrors"), files[2].0);
         assert_eq!((source("ipoib"), source("nic")), ("command line".to_owned(), DEFAULT.to_owned()));
+    }
+
+    #[test]
+    fn a_settings_file_that_others_may_change_is_refused() {
+        use crate::outcome::Reason;
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        root.write_text("/etc/ofedctl/config.d/zz.yaml", "public_key: /etc/other.pem\n").unwrap();
+        let path = dir.path().join("etc/ofedctl/config.d/zz.yaml");
+        let load = || load(Some(&root), Layer::default());
+        assert!(load().is_ok());
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for hostile in [&path, path.parent().unwrap()] {
+            let before = std::fs::metadata(hostile).unwrap().permissions().mode();
+            mode(hostile, 0o777);
+            let error = load().unwrap_err();
+            assert_eq!(Reason::of(&error), Reason::UnsafeOwner);
+            assert!(error.to_string().contains(hostile.file_name().unwrap().to_str().unwrap()), "{error}");
+            mode(hostile, before);
+            chown(hostile, Some(65534), None).unwrap();
+            assert_eq!(Reason::of(&load().unwrap_err()), Reason::UnsafeOwner);
+            chown(hostile, Some(0), None).unwrap();
+        }
+        assert!(load().is_ok());
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A step never prints. It emits [`Event`]s into [`Events`]; the pipeline and the door attach the sinks.
 
+use crate::outcome::shown;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
@@ -204,9 +205,9 @@ impl Events {
         let mut shared = self.shared();
         let what = match what {
             What::Begun => What::Begun,
-            What::Message(level, text) => What::Message(level, shared.clean(&text)),
+            What::Message(level, text) => What::Message(level, shown::line(shared.clean(&text).trim_end())),
             What::Progress { label, done, total } => {
-                What::Progress { label: shared.clean(&label), done, total }
+                What::Progress { label: shown::line(&shared.clean(&label)), done, total }
             }
         };
         let event = Event { time: SystemTime::now(), step: shared.step, what };

@@ -78,7 +78,7 @@ impl<'h> Report<'h> {
             self.host.events.error(verdict(outcome));
         }
         let message = self.host.events.clean(&outcome.message);
-        self.document.end(&outcome.with_message(message));
+        self.document.end(&outcome.with_message(&message));
         self.publish();
     }
 

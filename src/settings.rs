@@ -5,17 +5,18 @@
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
 mod profiles;
+mod text;
 
 pub use profiles::{DocaProfile, LibrarySet, OfedProfile};
+pub(crate) use text::{problem, read_yaml};
 
-use crate::outcome::Reason;
+use crate::outcome::{Reason, shown};
 use crate::target::{Driver, Nic};
 use crate::trust::Trust;
 use anyhow::Result;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
-use std::fmt;
+use text::{line_of, unknown_key, without_location};
 
 /// Settings of whoever built the image, inside its root, read in the order of their names. They lie below all that the
 /// machine's own administrator writes, as systemd's and udev's folders in `/usr/lib` do (file-hierarchy(7)).
@@ -26,8 +27,6 @@ pub const CONFIG_FILE: &str = "/etc/ofedctl/config.yaml";
 pub const CONFIG_DIR: &str = "/etc/ofedctl/config.d";
 /// The JSON Schema of [`Settings`], as shipped.
 pub const SCHEMA: &str = include_str!("settings.schema.json");
-/// A settings file larger than this is refused; it is a mistake, or an attack on a parser that runs as root.
-const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// Which driver to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -200,6 +199,9 @@ pub struct Settings {
     pub public_key: Option<String>,
     /// Where a cache that is a registry or an address is kept on this machine.
     pub cache_copy: String,
+    /// The user, by name or number, who may own the cache, catalogue and key files beside root. All of them must belong to
+    /// root, and be writable by nobody else, when root installs from them.
+    pub trusted_owner: Option<String>,
     /// Over how many seconds machines spread before they pull a cache at boot, each at its own moment.
     pub pull_spread: u64,
     /// The proxy for all that staging and pulls fetch, such as `http://proxy.example:3128`. The environment's when not
@@ -254,6 +256,7 @@ impl Default for Settings {
             plain_http: Vec::new(),
             public_key: None,
             cache_copy: "/var/cache/ofedctl".to_owned(),
+            trusted_owner: None,
             pull_spread: 30,
             proxy: None,
             ca_file: None,
@@ -314,7 +317,11 @@ impl Layer {
         let mut alone = Mapping::new();
         alone.insert(key.clone(), value.clone());
         serde_yaml::from_value::<Settings>(Value::Mapping(alone)).map_err(|error| {
-            format!("key `{}`: {}", key.as_str().unwrap_or_default(), without_location(&error))
+            format!(
+                "key `{}`: {}",
+                key.as_str().unwrap_or_default(),
+                shown::wrong_type(&without_location(&error))
+            )
         })?;
         self.0.insert(key, value);
         Ok(())
@@ -338,23 +345,6 @@ impl Settings {
     }
 }
 
-/// Reads a YAML (or JSON) text a user wrote. `source` names it in errors, usually its path.
-pub(crate) fn read_yaml<T: DeserializeOwned>(source: &str, text: &str) -> Result<T> {
-    if text.len() > MAX_FILE_BYTES {
-        return Err(problem(source, None, &"larger than 1 MiB"));
-    }
-    serde_yaml::from_str(text).map_err(|error| {
-        let line = error.location().map(|at| at.line());
-        problem(source, line, &without_location(&error))
-    })
-}
-
-/// An error that says where in which text something is wrong.
-pub(crate) fn problem(source: &str, line: Option<usize>, what: &dyn fmt::Display) -> anyhow::Error {
-    let place = line.map_or_else(|| format!("`{source}`"), |line| format!("`{source}` line {line}"));
-    Reason::BadSettings.error(format!("{place}: {what}"))
-}
-
 /// Every key, in the order of the struct.
 pub fn keys() -> Vec<String> {
     match serde_yaml::to_value(Settings::default()) {
@@ -363,34 +353,6 @@ pub fn keys() -> Vec<String> {
         }
         _ => Vec::new(),
     }
-}
-
-fn unknown_key(key: &str) -> String {
-    let known = keys();
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.7);
-    match near {
-        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
-        None => format!("unknown key `{key}`; the keys are {}", known.join(", ")),
-    }
-}
-
-/// The settings are flat, so the line of a key is the one that begins with it.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let begins = |line: &str| {
-        let line = line.trim_start_matches([' ', '{', '"', '\'', ',']);
-        line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
-    };
-    text.lines().position(begins).map(|index| index + 1)
-}
-
-/// The place is said once, in front, and not again as a line and column of a fragment.
-fn without_location(error: &serde_yaml::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().trim_start_matches(". ").to_owned()
 }
 
 #[cfg(test)]
@@ -453,5 +415,18 @@ mod tests {
         fn no_text_makes_the_reader_panic(text in ".{0,200}") {
             let _ = load(&text);
         }
+    }
+
+    #[test]
+    fn a_value_of_a_wrong_type_is_not_repeated_where_it_may_be_a_secret() {
+        let secret = "https://me:hunter2@host/?sig=hunter2";
+        for key in keys() {
+            for value in [Value::from(secret), Value::from(vec![secret]), Value::from(17)] {
+                let Err(error) = Layer::default().set(&key, value) else { continue };
+                assert!(error.contains(&key) && !error.contains("hunter2"), "{error}");
+            }
+        }
+        let error = Layer::default().set("driver", "mlnx".into()).unwrap_err();
+        assert!(error.contains("`mlnx`"), "{error}");
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::events::Step;
 use crate::host::fs::Root;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Outcome, Reason, shown};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -206,6 +206,7 @@ fn word(state: State) -> &'static str {
 }
 
 fn message(text: &str) -> Message {
+    let text = &shown::line(text);
     let mut clipped: String = text.chars().take(MAX_MESSAGE_CHARS).collect();
     if clipped.len() < text.len() {
         clipped = clipped.chars().take(MAX_MESSAGE_CHARS - 2).chain(" …".chars()).collect();

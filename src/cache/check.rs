@@ -116,6 +116,20 @@ impl Cache {
         Ok(Report { blobs, bytes, damaged, unreferenced })
     }
 
+    /// Hashes the files of a bundle, without its documents.
+    pub fn verify_files(&self, host: &Host, bundle: &Bundle) -> Result<Report> {
+        let mut wanted = blobs_of(std::slice::from_ref(bundle));
+        let is_file = |digest: &Digest| bundle.files.iter().any(|file| file.digest == *digest);
+        wanted.retain(|digest, _| is_file(digest));
+        let (mut damaged, jobs) = self.presence(&wanted, &[]);
+        let blobs = damaged.len() + jobs.len();
+        let bytes = jobs.iter().map(|job| job.size).sum();
+        damaged.extend(self.hash_all(host, jobs, bytes)?);
+        let damaged =
+            damaged.into_iter().map(|(digest, problem)| describe(digest, problem, &wanted)).collect();
+        Ok(Report { blobs, bytes, damaged, unreferenced: Vec::new() })
+    }
+
     /// The blobs on the disk, by digest. Files with other names are none.
     pub(super) fn stored(&self) -> Result<Vec<Digest>> {
         let blobs = self.blobs_dir();

@@ -109,6 +109,7 @@ pub(super) fn assemble(
     image: Image,
 ) -> Result<Bundle> {
     let files = manifest.layers().iter().map(file_of).collect::<Result<Vec<_>>>()?;
+    check_words(tag, &image, &files)?;
     bundle::check_files(&files, image.ofedctl.repository.as_ref())?;
     let config_blob = Blob { digest: layout::digest_of(manifest.config())?, size: manifest.config().size() };
     let size_in_all = files
@@ -124,6 +125,41 @@ pub(super) fn assemble(
         config_blob,
         manifest_size: manifest_blob.size,
     })
+}
+
+/// What a bundle says of itself is printed, logged and compared: plain words, and a time that is one.
+fn check_words(tag: &str, image: &Image, files: &[BundleFile]) -> Result<()> {
+    let config = &image.ofedctl;
+    let distro = config.distro.to_string();
+    let words = [tag, &image.created, &config.made_by, &distro]
+        .into_iter()
+        .chain(config.driver_version.as_deref())
+        .chain(config.kernels.iter().chain(&config.packages).map(String::as_str))
+        .chain(files.iter().map(|file| file.media_type.as_str()));
+    if let Some(word) = words.into_iter().find(|word| word.chars().any(char::is_control)) {
+        let word = word.escape_default();
+        return Err(Reason::CacheUnreadable.error(format!("`{word}` has control characters")));
+    }
+    if humantime::parse_rfc3339(&image.created).is_err() {
+        let created = image.created.escape_default();
+        return Err(Reason::CacheUnreadable.error(format!("`{created}` is no time")));
+    }
+    Ok(())
+}
+
+/// The newest form of a bundle's document that this program understands.
+const SCHEMA_VERSION: u32 = 1;
+
+impl Image {
+    /// Refuses a document of a later form: what it means may have changed.
+    pub(super) fn check_version(&self) -> Result<()> {
+        let version = self.ofedctl.schema_version;
+        if version <= SCHEMA_VERSION {
+            return Ok(());
+        }
+        Err(Reason::CacheUnreadable
+            .error(format!("it has `schema_version` {version}, and this program knows 1")))
+    }
 }
 
 fn file_of(layer: &Descriptor) -> Result<BundleFile> {

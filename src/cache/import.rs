@@ -12,6 +12,7 @@ use super::read::Found;
 use super::refs::{MAX_BYTES_OF_DOCUMENTS, References, Referred, too_many};
 use super::signature::{is_about, may_be_signature};
 use super::write::Writer;
+use crate::host::owner::Owners;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::ImageIndex;
@@ -35,8 +36,19 @@ pub struct Imported {
 impl Writer<'_> {
     /// Takes in the bundles of a file that `export`, or `skopeo copy … oci-archive:…`, made.
     pub fn import(&mut self, path: &Path) -> Result<Imported> {
+        self.import_owned(path, None)
+    }
+
+    /// The same, refused where others than its owners may write to the file.
+    pub fn import_owned(&mut self, path: &Path, owners: Option<Owners>) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", path.display());
+        // The one file this reads may be a link; only within a cache there are none.
+        let path = &path.canonicalize().with_reason(Reason::CacheUnreadable, doing)?;
         let (file, size) = layout::open_regular(path).with_reason(Reason::CacheUnreadable, doing)?;
+        if let Some(owners) = owners {
+            let metadata = file.metadata().with_reason(Reason::CacheUnreadable, doing)?;
+            owners.check(&path.display().to_string(), &metadata).with_context(doing)?;
+        }
         self.import_stream(file, size).with_context(doing)
     }
 

@@ -1,6 +1,7 @@
 //! The two documents of an OCI image layout, `oci-layout` and `index.json`, read and written whole.
 
 use super::digest::Digest;
+use crate::host::owner::Owners;
 use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType, OciLayout};
@@ -88,10 +89,19 @@ pub(super) fn check_layout(bytes: &[u8], name: &str) -> Result<()> {
 
 /// Reads the index of a layout.
 pub(super) fn read_index(dir: &Path) -> Result<ImageIndex> {
+    read_index_of(dir, None)
+}
+
+/// Reads the index of a layout, refused where others than its owners may write to it.
+pub(super) fn read_index_of(dir: &Path, owners: Option<Owners>) -> Result<ImageIndex> {
     let path = dir.join(INDEX);
     let name = path.display().to_string();
-    let bytes = read_small(&path).with_reason(Reason::CacheUnreadable, || format!("cannot read `{name}`"))?;
-    parse(&bytes, &name)
+    let doing = || format!("cannot read `{name}`");
+    let (file, _) = open_regular(&path).with_reason(Reason::CacheUnreadable, doing)?;
+    if let Some(owners) = owners {
+        owners.check(&name, &file.metadata().with_context(doing)?)?;
+    }
+    parse(&read_whole(file, &path).with_reason(Reason::CacheUnreadable, doing)?, &name)
 }
 
 /// Replaces the index: it is the old one or the new one at any moment, also after a power cut.
@@ -173,6 +183,10 @@ fn write_unfinished(dir: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> 
 
 fn read_small(path: &Path) -> Result<Vec<u8>> {
     let (file, _) = open_regular(path).with_context(|| format!("cannot open `{}`", path.display()))?;
+    read_whole(file, path)
+}
+
+fn read_whole(file: File, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MAX_DOCUMENT_BYTES + 1)
         .read_to_end(&mut bytes)

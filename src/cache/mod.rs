@@ -17,6 +17,7 @@ mod hash;
 mod import;
 mod layout;
 mod partial;
+mod private;
 mod progress_io;
 mod read;
 mod refs;
@@ -42,6 +43,7 @@ pub use partial::Partial;
 pub use signature::{Key, PrivateKey, Signed};
 pub use write::Writer;
 
+use crate::host::owner::Owners;
 use crate::outcome::{Cause, Reason};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
+    /// Who may own the index, where that was asked for.
+    owners: Option<Owners>,
 }
 
 impl Cache {
@@ -68,7 +72,7 @@ impl Cache {
                 return Err(Reason::CacheUnreadable.error(message));
             }
         }
-        let cache = Self { dir: dir.to_owned() };
+        let cache = Self { dir: dir.to_owned(), owners: None };
         layout::check_version(&cache.dir)?;
         layout::read_index(&cache.dir)?;
         Ok(cache)

@@ -32,7 +32,7 @@ impl Cache {
     pub fn bundles(&self) -> Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
         let mut bytes = 0_u64;
-        for entry in layout::read_index(&self.dir)?.manifests() {
+        for entry in layout::read_index_of(&self.dir, self.owners)?.manifests() {
             if let Found::Bundle(bundle) = self.find(entry)? {
                 bytes = bytes.saturating_add(bundle.bytes_of_documents());
                 if bytes > MAX_BYTES_OF_DOCUMENTS {
@@ -46,7 +46,7 @@ impl Cache {
 
     /// A bundle by its tag.
     pub fn bundle(&self, tag: &str) -> Result<Option<Bundle>> {
-        let index = layout::read_index(&self.dir)?;
+        let index = layout::read_index_of(&self.dir, self.owners)?;
         let Some(entry) = index.manifests().iter().find(|entry| layout::tag_of(entry) == tag) else {
             return Ok(None);
         };
@@ -101,7 +101,8 @@ impl Cache {
         }
         let manifest: ImageManifest = layout::parse(&bytes, &name)?;
         let config = layout::digest_of(manifest.config())?;
-        let image: Image = match layout::parse(&self.document(&config)?, &config.to_string()) {
+        let parsed = layout::parse(&self.document(&config)?, &config.to_string());
+        let image: Image = match parsed.and_then(|image: Image| image.check_version().map(|()| image)) {
             Ok(image) => image,
             Err(error) => {
                 let error =
@@ -171,5 +172,41 @@ mod tests {
         assert_eq!(lab.cache.bundles().unwrap().len(), 1);
         let error = lab.cache.bundle("later").unwrap_err();
         assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{error:#}");
+    }
+
+    #[test]
+    fn a_bundle_whose_words_would_forge_a_line_or_that_is_of_a_later_form_is_refused() {
+        let documents = |change: fn(&mut serde_json::Value)| {
+            let lab = Lab::new();
+            let bundle = lab.publish("one", &[("a.deb", b"a")]);
+            let mut config: serde_json::Value =
+                serde_json::from_slice(&lab.cache.document(&bundle.config_blob.digest).unwrap()).unwrap();
+            let mut manifest: serde_json::Value =
+                serde_json::from_slice(&lab.cache.document(&bundle.digest).unwrap()).unwrap();
+            change(&mut config);
+            let mut writer = lab.writer();
+            let blob = writer.put(&serde_json::to_vec(&config).unwrap()).unwrap();
+            manifest["config"]["digest"] = blob.digest.to_string().into();
+            manifest["config"]["size"] = blob.size.into();
+            let blob = writer.put(&serde_json::to_vec(&manifest).unwrap()).unwrap();
+            let entry = document::descriptor(MediaType::ImageManifest, &blob).unwrap();
+            writer.merge(vec![entry]).unwrap();
+            lab.cache.bundle(&blob.digest.to_string()).map_err(|error| format!("{error:#}"))
+        };
+        documents(|_| {}).unwrap().unwrap();
+        for (change, said) in [
+            (
+                (|config| config["created"] = "2026-01-01T00:00:00Z\n\u{1b}[2J".into())
+                    as fn(&mut serde_json::Value),
+                "control characters",
+            ),
+            (|config| config["created"] = "yesterday".into(), "no time"),
+            (|config| config["ofedctl"]["made_by"] = "x\ny".into(), "control characters"),
+            (|config| config["ofedctl"]["packages"][0] = "a\u{7f}".into(), "control characters"),
+            (|config| config["ofedctl"]["schema_version"] = 99.into(), "`schema_version` 99"),
+        ] {
+            let error = documents(change).unwrap_err();
+            assert!(error.contains(said) && !error.contains(char::is_control), "{error}");
+        }
     }
 }

@@ -9,7 +9,7 @@ pub mod import;
 pub mod package_names;
 pub mod versions;
 
-use crate::host;
+use crate::host::owner::{owners, read_owned};
 use crate::settings::{self, Settings};
 use crate::target::{Arch, Distro, Driver, Family, KernelDevel, Nic};
 use crate::trust::{Trust, is_vendors, protected};
@@ -169,7 +169,7 @@ impl Catalog {
     /// The text of the catalogue the settings name, or of the one this program was built with, and its name.
     pub fn text(settings: &Settings) -> Result<(&str, Cow<'static, str>)> {
         match &settings.catalog {
-            Some(file) => Ok((file, Cow::Owned(host::read_here(Path::new(file))?))),
+            Some(file) => Ok((file, Cow::Owned(read_owned(Path::new(file), owners(settings)?)?))),
             None => Ok((EMBEDDED_NAME, Cow::Borrowed(EMBEDDED))),
         }
     }

@@ -7,11 +7,11 @@ use crate::catalog::check::{self, Finding};
 use crate::catalog::coverage::Coverage;
 use crate::catalog::import;
 use crate::host::{read_here, write_here};
-use crate::outcome::{Cause, Outcome, Reason};
+use crate::outcome::{Cause, Outcome, Reason, shown};
 use crate::settings::Settings;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -81,7 +81,18 @@ fn check(catalog: &Catalog) -> Result<Answer> {
     };
     let mut json = outcome_json(&outcome);
     json["findings"] = to_json(&findings)?;
+    conceal(&mut json["findings"]);
     Ok(Answer { outcome, text, json })
+}
+
+/// What is wrong with an address is said without the secrets in it.
+fn conceal(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = shown::line(text),
+        Value::Array(values) => values.iter_mut().for_each(conceal),
+        Value::Object(members) => members.values_mut().for_each(conceal),
+        _ => {}
+    }
 }
 
 fn import(call: &Call, file: &Path, out: Option<&Path>) -> Result<Answer> {

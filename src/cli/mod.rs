@@ -37,13 +37,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     let answer = answer.unwrap_or_else(|error| failed(&error, &Situation::default()));
     let printed = if cli.json {
-        terminal::result(&format!("{:#}\n", answer.json))
+        terminal::json(&format!("{:#}\n", answer.json))
     } else {
         terminal::result(&answer.text)
     };
     let outcome = match printed {
         Ok(()) => answer.outcome,
-        Err(error) => Outcome::new(Reason::Internal, format!("cannot write the result: {error}")),
+        Err(error) => Outcome::from(&anyhow::Error::from(error).context("cannot write the result")),
     };
     if !outcome.is_success() {
         terminal::say(&format!("ofedctl: {}", verdict(&outcome)));

@@ -1,6 +1,7 @@
 //! What a person or a script sees: results on standard output, the log on standard error, bars on a terminal.
 
 use crate::events::{Event, Level, Sink, What};
+use crate::outcome::shown;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -11,6 +12,10 @@ const MIB: u64 = 1 << 20;
 
 /// Writes a result to standard output. A reader that went away (`| head`) is not an error.
 pub(super) fn result(text: &str) -> io::Result<()> {
+    write(&shown::lines(text))
+}
+
+fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -18,9 +23,14 @@ pub(super) fn result(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes a result as JSON to standard output. What another program reads is not shortened.
+pub(super) fn json(text: &str) -> io::Result<()> {
+    write(&shown::json(text))
+}
+
 /// Writes a line to standard error; there is nobody to tell when that fails.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{}", shown::lines(line));
 }
 
 /// Shows events on standard error.

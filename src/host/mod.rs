@@ -9,10 +9,12 @@ pub mod fault;
 pub mod fs;
 pub mod http;
 pub mod lock;
+pub mod owner;
 pub mod process;
 pub mod registry;
 pub mod run;
 pub mod sandbox;
+pub mod temp;
 pub mod unpack;
 
 use crate::events::Events;

@@ -52,7 +52,11 @@ pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked
         let sha256 = hashed.with_context(doing)?;
         // What a gzip reader stumbles over is the archive, unless the disk has a reason of its own.
         inflated.with_reason(Reason::DigestMismatch, || format!("{}: it is damaged", doing()))?;
-        Ok(Unpacked { sha256, members: written.with_context(doing)? })
+        let members = written.with_context(doing)?;
+        if members == 0 {
+            return Err(Reason::WrongPackage.error(format!("{}: it holds nothing", doing())));
+        }
+        Ok(Unpacked { sha256, members })
     })
 }
 

@@ -24,6 +24,11 @@ fn by_kind(kind: std::io::ErrorKind) -> Option<Errno> {
         ErrorKind::QuotaExceeded => Some(Errno::EDQUOT),
         ErrorKind::ReadOnlyFilesystem => Some(Errno::EROFS),
         ErrorKind::OutOfMemory => Some(Errno::ENOMEM),
+        ErrorKind::PermissionDenied => Some(Errno::EACCES),
+        ErrorKind::NotFound => Some(Errno::ENOENT),
+        ErrorKind::AlreadyExists => Some(Errno::EEXIST),
+        ErrorKind::NotADirectory => Some(Errno::ENOTDIR),
+        ErrorKind::IsADirectory => Some(Errno::EISDIR),
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ mod exit_code;
 mod failure;
 mod reasons;
 mod remedies;
+pub mod shown;
 
 pub use carried::Carried;
 pub use causes::{Cause, WithCause};
@@ -31,13 +32,18 @@ pub struct Outcome {
 impl Outcome {
     /// An outcome with its message, and the remedy where nothing more is known.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), cause: None, remedy: reason.remedy().to_owned() }
+        Self {
+            reason,
+            message: shown::line(&message.into()),
+            cause: None,
+            remedy: reason.remedy().to_owned(),
+        }
     }
 
     /// The same with another message.
     #[must_use]
-    pub fn with_message(&self, message: String) -> Self {
-        Self { message, ..self.clone() }
+    pub fn with_message(&self, message: &str) -> Self {
+        Self { message: shown::line(message), ..self.clone() }
     }
 
     /// The same with the remedy that fits where and how the run was made.

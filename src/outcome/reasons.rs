@@ -85,6 +85,8 @@ reasons! {
         "this command works inside a system and needs root", "Run it again as root, for example with sudo.";
     BadRoot "bad-root" Usage
         "the given root is not a Linux root", "Give a directory that holds an unpacked distribution.";
+    UnsafeOwner "unsafe-owner" Usage
+        "others than root could change a file that this run would obey", "Run `chown root:root` and `chmod go-w` on what the message names; on a build server where one user owns the cache, set `trusted_owner` to that user.";
     ToolMissing "tool-missing" Usage
         "a program this command needs is not on this machine", "Install the named program and run again.";
 

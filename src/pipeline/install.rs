@@ -16,7 +16,7 @@ use crate::install::{self, Installed};
 use crate::ledger::{Journal, Receipt};
 use crate::outcome::Reason;
 use crate::plan_document::Plan;
-use crate::stage::{self, Against, Opened, first_use};
+use crate::stage::{self, Against, Opened, Proven, first_use};
 use crate::target::Mode;
 use anyhow::Result;
 use std::collections::VecDeque;
@@ -33,14 +33,14 @@ pub(super) fn install_from_cache<'h>(
     let mut staging = Staging { job, facts, plan, found: None };
     let mut way_is_clear = false;
     loop {
-        let bundle = steps.change(Declared {
+        let (bundle, proven) = steps.change(Declared {
             name: Step::Stage,
             act: |journal: &mut Journal| {
                 // What is there before anything is installed is nobody's of this run.
                 journal.note_leftovers(configure::leftovers(job.host))?;
                 staging.next_bundle()
             },
-            say: |bundle: &Bundle| {
+            say: |(bundle, _): &(Bundle, Proven)| {
                 let (files, bytes) = (bundle.files.len(), bundle.size_in_all);
                 format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
             },
@@ -59,7 +59,7 @@ pub(super) fn install_from_cache<'h>(
                     previous_run::remove_other_driver(job, journal, plan, earlier)?;
                     way_is_clear = true;
                 }
-                install(job, journal, (&opened.cache, &bundle), plan)
+                install(job, journal, (&proven.cache, &bundle), plan)
             },
             say: |installed: &Installed| format!("{} packages installed or upgraded", installed.changed),
         });
@@ -81,16 +81,16 @@ pub(super) fn install_from_cache<'h>(
 }
 
 /// The bundles that fit, as far as they are found and not tried yet.
-struct Staging<'a> {
-    job: &'a Job<'a>,
+struct Staging<'a, 'h> {
+    job: &'a Job<'h>,
     facts: &'a Facts,
     plan: &'a Plan,
     found: Option<(Opened, VecDeque<Bundle>)>,
 }
 
-impl Staging<'_> {
-    /// The next bundle to try, every file of it verified.
-    fn next_bundle(&mut self) -> Result<Bundle> {
+impl<'h> Staging<'_, 'h> {
+    /// The next bundle to try, every file of it verified, and the cache to install it from.
+    fn next_bundle(&mut self) -> Result<(Bundle, Proven<'h>)> {
         let Self { job, plan, .. } = *self;
         let (opened, untried) = if let Some(found) = &mut self.found {
             found
@@ -100,10 +100,19 @@ impl Staging<'_> {
             }
             self.found.insert(find_bundles(job, plan)?)
         };
+        let mut refused = None;
+        while let Some(bundle) = untried.pop_front() {
+            match stage::prove(job.host, opened, &bundle, job.settings) {
+                // Anybody may put a newer one beside the one that is signed.
+                Err(error) if Reason::of(&error) == Reason::Untrusted => {
+                    job.host.events.warn(format!("bundle {} is not used: {error:#}", bundle.tag));
+                    refused = Some(error);
+                }
+                proven => return Ok((bundle, proven?)),
+            }
+        }
         let none = || Reason::CacheMissing.error("the cache holds no bundle for this target");
-        let bundle = untried.pop_front().ok_or_else(none)?;
-        stage::verify_bundle(job.host, opened, &bundle, job.settings)?;
-        Ok(bundle)
+        Err(refused.unwrap_or_else(none))
     }
 
     /// The cache, and whether it has more bundles to try.

@@ -5,6 +5,7 @@ use crate::cache::{BundleFile, Digest, Hasher, VENDOR_TYPE, Writer};
 use crate::drivers;
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
+use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
 use crate::packages::{Download, Manager, VendorRepo};
 use crate::plan_document::{Artifact, Plan};
@@ -14,7 +15,6 @@ use anyhow::{Context, Result};
 use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
-use tempfile::TempDir;
 
 /// A vendor's file in the cache.
 pub(super) struct Vendors {
@@ -24,7 +24,7 @@ pub(super) struct Vendors {
     pub(super) vendor_repo: VendorRepo,
     /// How many files had to be fetched, and their bytes.
     pub(super) downloaded: (usize, u64),
-    _folder: TempDir,
+    _folder: Folder,
 }
 
 /// Brings the plan's vendor file into the cache; none where the driver is the distribution's own.
@@ -53,9 +53,7 @@ pub(super) fn fetch_vendor_file(
     };
     let size = writer.cache().size(&digest).unwrap_or_default();
     let path = writer.cache().blob_path(&digest);
-    // Not /tmp, which may be memory: an archive unpacks to more than a gigabyte.
-    let folder = tempfile::Builder::new().prefix("ofedctl-vendor-").tempdir_in("/var/tmp");
-    let folder = folder.context("cannot make a folder to look into the vendor's file")?;
+    let folder = Folder::large("vendor")?;
     host.events.info(format!("looking into `{}`", artifact.file_name));
     let vendor_repo =
         drivers::ops(plan.driver).vendor_repo(host, (plan, settings), manager, &path, folder.path())?;

@@ -4,12 +4,14 @@ use crate::cache::remote::{is_address, is_in_registry, is_remote};
 use crate::cache::{Bundle, Cache, Digest, Key, Writer};
 use crate::host::Host;
 use crate::host::download::jitter_of;
+use crate::host::fs::Root;
+use crate::host::owner::owners;
+use crate::host::temp::Folder;
 use crate::outcome::Reason;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
 /// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Opened {
     fresh: Vec<Digest>,
     /// Whether only signed bundles count.
     is_signed: bool,
-    unpacked: Option<TempDir>,
+    unpacked: Option<Folder>,
 }
 
 impl Opened {
@@ -46,19 +48,23 @@ pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
     let path = Path::new(&settings.cache);
     let (only, fresh, is_signed) = (None, Vec::new(), settings.public_key.is_some());
     if !path.is_file() {
-        return Ok(Opened { cache: Cache::open(path)?, only, fresh, is_signed, unpacked: None });
+        return Ok(Opened {
+            cache: Cache::open(path)?.owned_by(owners(settings)?)?,
+            only,
+            fresh,
+            is_signed,
+            unpacked: None,
+        });
     }
-    // Not /tmp, which may be memory.
-    let folder = tempfile::Builder::new().prefix("ofedctl-cache-").tempdir_in("/var/tmp");
-    let folder = folder.context("cannot make a folder to unpack the cache in")?;
+    let folder = Folder::large("cache")?;
     host.events.info(format!("unpacking `{}`", path.display()));
     let cache = Cache::open_or_create(folder.path())?;
-    writer(host, &cache, settings)?.import(path)?;
+    writer(host, &cache, settings)?.import_owned(path, Some(owners(settings)?))?;
     Ok(Opened { cache, only, fresh, is_signed, unpacked: Some(folder) })
 }
 
 fn fetch(host: &Host, settings: &Settings) -> Result<Opened> {
-    let cache = Cache::open_or_create(Path::new(&settings.cache_copy))?;
+    let cache = Cache::open_or_create(Path::new(&settings.cache_copy))?.owned_by(owners(settings)?)?;
     let mut writer = writer(host, &cache, settings)?;
     let (only, fresh) = if is_in_registry(&settings.cache) {
         let pulled = writer.pull(&settings.cache, settings)?;
@@ -77,20 +83,73 @@ fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writ
 
 /// Verifies every file of a bundle, before anything is done with any of them, and its signature where the settings
 /// name a key. Files that this very run has verified while it wrote them are not read again.
-pub fn verify_bundle(host: &Host, opened: &Opened, bundle: &Bundle, settings: &Settings) -> Result<()> {
+///
+/// Returns the cache to install from, which holds the very bytes that were hashed: this one where nobody but root can
+/// change it, else a copy for root alone.
+pub fn prove<'h>(
+    host: &'h Host,
+    opened: &Opened,
+    bundle: &Bundle,
+    settings: &Settings,
+) -> Result<Proven<'h>> {
     let cache = &opened.cache;
     if let Some(key) = Key::from_settings(settings)? {
         key.check(cache, &bundle.digest)?;
     }
-    let mut unread = bundle.clone();
-    unread.files.retain(|file| !opened.fresh.contains(&file.digest));
-    let report = cache.verify(host, Some(std::slice::from_ref(&unread)))?;
-    let Some(damage) = report.damaged.first() else { return Ok(()) };
+    let (proven, report) = if cache.is_roots_alone(bundle) {
+        let mut unread = bundle.clone();
+        unread.files.retain(|file| !opened.fresh.contains(&file.digest));
+        let proven = Proven { cache: cache.clone(), copy: None };
+        (proven, cache.verify(host, Some(std::slice::from_ref(&unread)))?)
+    } else {
+        let copy = Copy::make(&host.root)?;
+        let copied = cache.copy_for_root(host, bundle, &copy.folder)?;
+        let report = copied.verify_files(host, bundle)?;
+        (Proven { cache: copied, copy: Some(copy) }, report)
+    };
+    let Some(damage) = report.damaged.first() else { return Ok(proven) };
     let more = match report.damaged.len() {
         1 => String::new(),
         damaged => format!(" and {} more are damaged", damaged - 1),
     };
     Err(anyhow::Error::from(damage).context(format!("in the cache `{}`{more}", cache.dir().display())))
+}
+
+/// What a bundle is installed from.
+#[derive(Debug)]
+pub struct Proven<'h> {
+    /// A cache with the bundle's files.
+    pub cache: Cache,
+    #[expect(dead_code, reason = "held so that it is removed at the end")]
+    copy: Option<Copy<'h>>,
+}
+
+/// Where the files of a cache that is not root's alone are kept meanwhile, inside the root.
+const COPY: &str = "/var/lib/ofedctl/blobs";
+
+/// The folder of a copy, removed when dropped.
+#[derive(Debug)]
+struct Copy<'h> {
+    root: &'h Root,
+    folder: PathBuf,
+}
+
+impl<'h> Copy<'h> {
+    fn make(root: &'h Root) -> Result<Self> {
+        // A run that was killed may have left one.
+        root.remove_all(COPY)?;
+        root.make_dirs(COPY, 0o700)?;
+        let (_handle, pinned) = root.pin(COPY)?;
+        // Programs in the root are shown it by its path on this machine, links resolved.
+        let folder = pinned.read_link().context("cannot find the folder for the files of the bundle")?;
+        Ok(Self { root, folder })
+    }
+}
+
+impl Drop for Copy<'_> {
+    fn drop(&mut self) {
+        let _ = self.root.remove_all(COPY);
+    }
 }
 
 /// Waits for this machine's turn to pull its cache, so that a thousand machines that boot at one moment do not ask a

@@ -59,13 +59,14 @@ build {
     destination = "/var/tmp/ofed-bundle.tar"
   }
 
-  # Exit codes are those that `ofedctl explain` lists. 13 is a size without InfiniBand: no reason to fail here.
+  # What root installs from must belong to root. Exit codes are those that `ofedctl explain` lists. 13 is a size without InfiniBand: no reason to fail here.
   provisioner "shell" {
     execute_command  = "chmod +x {{ .Path }}; {{ .Vars }} sudo -E sh '{{ .Path }}'"
     environment_vars = ["VM_SIZE=${var.vm_size}"]
     valid_exit_codes = [0, 13]
     inline = [
       "chmod +x /var/tmp/ofedctl",
+      "chown root:root /var/tmp/ofedctl /var/tmp/ofed-bundle.tar",
       "/var/tmp/ofedctl bake --root / --vm-size \"$VM_SIZE\" --cache /var/tmp/ofed-bundle.tar --offline",
     ]
   }

@@ -15,6 +15,7 @@ pub(super) use places::{MAX_REFERRERS, is_about, may_be_signature, signature_tag
 pub use sign::{PrivateKey, Signed};
 
 use super::{Cache, Digest};
+use crate::host::owner::{owners, read_owned};
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
@@ -42,7 +43,7 @@ impl Key {
         let pem = if text.contains("-----BEGIN") {
             text.clone()
         } else {
-            crate::host::read_here(std::path::Path::new(text))?
+            read_owned(std::path::Path::new(text), owners(settings)?)?
         };
         let wrong = || "key `public_key`: this is not an ECDSA P-256 public key in PEM".to_owned();
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())

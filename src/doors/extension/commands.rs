@@ -147,7 +147,7 @@ fn still_at_work(text: &str, failed_before: Option<Outcome>) -> Outcome {
     if let Some(failed) = failed_before {
         let message = &failed.message;
         let what = format!("{message}; another try is at work, `ofedctl status` tells how it ends");
-        return failed.with_message(what);
+        return failed.with_message(&what);
     }
     let limit = UNREAD_PATIENCE.as_secs();
     let what = format!("{text}; still working after {limit} s, `ofedctl status` tells how it ends");

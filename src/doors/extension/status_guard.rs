@@ -121,7 +121,7 @@ fn save(host: &Host, document: &StatusDocument, path: &str) {
 
 /// An outcome without secrets.
 fn clean(events: &Events, outcome: &Outcome) -> Outcome {
-    outcome.with_message(events.clean(&outcome.message))
+    outcome.with_message(&events.clean(&outcome.message))
 }
 
 /// An outcome for standard output: the agent keeps little of it.

@@ -115,7 +115,7 @@ fn in_folder(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Outcom
         upload::text(guest, &text, &folder.at("catalog.yaml"))?;
     }
     let kernels = kernels(guest, machine, folder)?;
-    let asked = arguments(guest, folder, &settings, &kernels);
+    let asked = arguments(guest, folder, &settings, &kernels)?;
     let (plan, size) = plan(guest, folder, &asked)?;
     guest.ui.say(&format!(
         "ofed: {} for {}: {}",
@@ -164,15 +164,18 @@ fn kernels(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Vec<Stri
 }
 
 /// What `plan` and `bake` are told on the guest, except the VM size where there are several.
-fn arguments(guest: &Guest, folder: &Folder, settings: &Settings, kernels: &[String]) -> Vec<String> {
+fn arguments(guest: &Guest, folder: &Folder, settings: &Settings, kernels: &[String]) -> Result<Vec<String>> {
     let set = |key: &str, value: &Value| words(&["--set", &format!("{key}={value}")]);
     let given = guest.wanted.settings.iter().filter(|(key, _)| !NOT_FOR_THE_GUEST.contains(&key.as_str()));
     let mut arguments: Vec<String> = given.flat_map(|(key, value)| set(key, value)).collect();
     arguments.extend(kernels.iter().flat_map(|kernel| words(&["--kernel", kernel])));
     if settings.catalog.is_some() {
         arguments.extend(set("catalog", &json!(folder.at("catalog.yaml"))));
+        // The login user owns the folder of this run, and this very program in it.
+        let user = guest.must(As::User, "id -u", "asking who the login user is")?;
+        arguments.extend(set("trusted_owner", &json!(user.trim())));
     }
-    arguments
+    Ok(arguments)
 }
 
 /// The one plan that serves all VM sizes the image is for, and the argument that names one of them.

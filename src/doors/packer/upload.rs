@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Where a guest keeps a cache of its own, if it has one.
@@ -208,12 +207,9 @@ fn blobs_there(guest: &Guest, folder: &Folder, bundle: &Bundle) -> Result<BTreeS
     Ok(there.lines().filter_map(|name| Digest::from_hex(name).ok()).collect())
 }
 
-/// A folder on the build host, not in a `/tmp` that may be memory.
-pub(super) fn scratch() -> Result<tempfile::TempDir> {
-    let folder = Path::new("/var/tmp");
-    let folder = if folder.is_dir() { PathBuf::from(folder) } else { std::env::temp_dir() };
-    let doing = || format!("cannot make a folder in `{}`", folder.display());
-    tempfile::Builder::new().prefix("ofedctl-packer-").tempdir_in(&folder).with_context(doing)
+/// A folder on the build host.
+pub(super) fn scratch() -> Result<crate::host::temp::Folder> {
+    crate::host::temp::Folder::large("packer")
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use crate::host::fs::{Root, fd_path};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The devices that every program may expect (file-hierarchy(7)).
@@ -173,6 +173,12 @@ fn make_private_folders(root: &Root, sandbox: &Sandbox) -> Result<()> {
     mount_in(root, "/run", "tmpfs", "mode=755")?;
     root.make_dirs("/run/lock", 0o755)?;
     // What a killed program leaves in /tmp must not become part of an image.
+    if !root.exists("/tmp") {
+        // The image keeps the folder, which is for everybody.
+        root.make_dirs("/tmp", 0o1777)?;
+        let (_handle, pinned) = root.pin("/tmp")?;
+        std::fs::set_permissions(pinned, Permissions::from_mode(0o1777)).context("cannot open up `/tmp`")?;
+    }
     mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
     if sandbox.is_lookup() {
         mount_in(root, "/var/tmp", "tmpfs", "mode=1777")?;

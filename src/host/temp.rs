@@ -1,0 +1,125 @@
+//! Private folders for what a run needs meanwhile, and the sweeping of those that killed runs left.
+//!
+//! A folder is locked while it is in use; the kernel lets go of the lock with the process, however that ended.
+
+use crate::outcome::{Reason, WithReason};
+use anyhow::Result;
+use nix::unistd::geteuid;
+use std::fs::{File, OpenOptions, Permissions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+/// Not /tmp, which may be memory: an archive unpacks to more than a gigabyte.
+const LARGE: &str = "/var/tmp";
+/// What the names of locked folders begin with.
+const PREFIX: &str = "ofedctl-run-";
+/// Earlier releases did not lock theirs; no run of theirs goes on for so long.
+const OLD_PREFIX: &str = "ofedctl-";
+const OLD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A private folder; removed when dropped, and by the next run where this one is killed.
+#[derive(Debug)]
+pub struct Folder {
+    // Dropped first: nobody sweeps a folder that is locked.
+    dir: TempDir,
+    _lock: File,
+}
+
+impl Folder {
+    /// A folder for much, `for_what` being a part of its name.
+    pub fn large(for_what: &str) -> Result<Self> {
+        let place = Path::new(LARGE);
+        if place.is_dir() { Self::inside(place, for_what) } else { Self::small(for_what) }
+    }
+
+    /// A folder for little, where `$TMPDIR` says.
+    pub fn small(for_what: &str) -> Result<Self> {
+        Self::inside(&std::env::temp_dir(), for_what)
+    }
+
+    fn inside(place: &Path, for_what: &str) -> Result<Self> {
+        let doing = || format!("cannot make a folder for {for_what} in `{}`", place.display());
+        sweep(place);
+        loop {
+            let prefix = format!("{PREFIX}{for_what}-");
+            let dir = tempfile::Builder::new()
+                .prefix(&prefix)
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(place);
+            let dir = dir.with_reason(Reason::UnexpectedFile, doing)?;
+            let lock = open(dir.path()).with_reason(Reason::UnexpectedFile, doing)?;
+            // Another run may have swept it before it was locked.
+            if lock.try_lock().is_ok() && dir.path().exists() {
+                return Ok(Self { dir, _lock: lock });
+            }
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = nix::libc::O_DIRECTORY | nix::libc::O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// Removes what killed runs of this user left.
+fn sweep(place: &Path) {
+    let Ok(entries) = std::fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with(OLD_PREFIX) {
+            continue;
+        }
+        let path = entry.path();
+        let Ok(folder) = open(&path) else { continue };
+        let Ok(metadata) = folder.metadata() else { continue };
+        let is_ours = metadata.uid() == geteuid().as_raw();
+        let age = metadata.modified().ok().and_then(|made| SystemTime::now().duration_since(made).ok());
+        let is_old = age.is_some_and(|age| age > OLD);
+        let is_left = name.to_string_lossy().starts_with(PREFIX) || is_old;
+        if is_ours && is_left && folder.try_lock().is_ok() {
+            // In a folder for all, nobody else can put something in its place.
+            let _ = std::fs::remove_dir_all(&path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_run_left_is_swept_and_what_is_in_use_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let left = place.path().join("ofedctl-run-cache-abc");
+        let foreign = place.path().join("ofedctl-cache-of-somebody");
+        for folder in [&left, &foreign] {
+            std::fs::create_dir_all(folder.join("blobs")).unwrap();
+            std::fs::write(folder.join("blobs/half"), "x").unwrap();
+        }
+        let first = Folder::inside(place.path(), "cache").unwrap();
+        assert!(!left.exists() && foreign.exists());
+        let second = Folder::inside(place.path(), "cache").unwrap();
+        assert!(first.path().exists() && second.path().exists());
+        let day_before = SystemTime::now() - 2 * OLD;
+        File::open(&foreign).unwrap().set_modified(day_before).unwrap();
+        drop(first);
+        drop(Folder::inside(place.path(), "cache").unwrap());
+        assert!(!foreign.exists() && second.path().exists());
+        let mode = std::fs::metadata(second.path()).unwrap().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn a_missing_folder_for_temporary_files_is_no_bug_of_ours() {
+        let error = Folder::inside(Path::new("/nonexistent/tmp"), "apt").unwrap_err();
+        assert_eq!(Reason::of(&error), Reason::UnexpectedFile);
+        assert!(format!("{error:#}").contains("/nonexistent/tmp"), "{error:#}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Reading what a user wrote, and saying where in it something is wrong.
+
+use super::keys;
+use crate::outcome::Reason;
+use anyhow::Result;
+use serde::de::DeserializeOwned;
+use std::fmt;
+
+/// A settings file larger than this is refused; it is a mistake, or an attack on a parser that runs as root.
+const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// Reads a YAML (or JSON) text a user wrote. `source` names it in errors, usually its path.
+pub(crate) fn read_yaml<T: DeserializeOwned>(source: &str, text: &str) -> Result<T> {
+    if text.len() > MAX_FILE_BYTES {
+        return Err(problem(source, None, &"larger than 1 MiB"));
+    }
+    serde_yaml::from_str(text).map_err(|error| {
+        let line = error.location().map(|at| at.line());
+        problem(source, line, &without_location(&error))
+    })
+}
+
+/// An error that says where in which text something is wrong.
+pub(crate) fn problem(source: &str, line: Option<usize>, what: &dyn fmt::Display) -> anyhow::Error {
+    let place = line.map_or_else(|| format!("`{source}`"), |line| format!("`{source}` line {line}"));
+    Reason::BadSettings.error(format!("{place}: {what}"))
+}
+
+pub(super) fn unknown_key(key: &str) -> String {
+    let known = keys();
+    let near = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.7);
+    match near {
+        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
+        None => format!("unknown key `{key}`; the keys are {}", known.join(", ")),
+    }
+}
+
+/// The settings are flat, so the line of a key is the one that begins with it.
+pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
+    let begins = |line: &str| {
+        let line = line.trim_start_matches([' ', '{', '"', '\'', ',']);
+        line.strip_prefix(key).is_some_and(|rest| rest.trim_start_matches(['"', '\'', ' ']).starts_with(':'))
+    };
+    text.lines().position(begins).map(|index| index + 1)
+}
+
+/// The place is said once, in front, and not again as a line and column of a fragment.
+pub(super) fn without_location(error: &serde_yaml::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().trim_start_matches(". ").to_owned()
+}
