@@ -130,11 +130,11 @@ mod tests {
             let before = std::fs::metadata(hostile).unwrap().permissions().mode();
             mode(hostile, 0o777);
             let error = load().unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::UnsafeOwner);
+            assert_eq!(Reason::from_error(&error), Reason::UnsafeOwner);
             assert!(error.to_string().contains(hostile.file_name().unwrap().to_str().unwrap()), "{error}");
             mode(hostile, before);
             chown(hostile, Some(65534), None).unwrap();
-            assert_eq!(Reason::of(&load().unwrap_err()), Reason::UnsafeOwner);
+            assert_eq!(Reason::from_error(&load().unwrap_err()), Reason::UnsafeOwner);
             chown(hostile, Some(0), None).unwrap();
         }
         assert!(load().is_ok());

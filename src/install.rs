@@ -2,6 +2,7 @@
 //! Packages are the package manager's work; what a vendor's driver needs beside it is in the files below.
 
 mod module_check;
+mod room;
 
 use crate::cache::{Built, Bundle, Cache};
 use crate::drivers::{self, InstallOptions, Work};
@@ -58,6 +59,11 @@ pub fn install(
         kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
         holds_dkms: drivers::ops(plan.driver).is_vendors(),
     };
+    let now = manager.installed(host)?;
+    if now.broken.is_empty() {
+        // What was interrupted for want of room is finished first by what it has left.
+        room::require(host, manager, (cache, bundle), plan, &now)?;
+    }
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;
@@ -98,6 +104,22 @@ pub fn remove(
     }
     begin(host, journal, manager, options)?;
     manager.remove(host, packages, options.sealed)?;
+    host.root.sync()
+}
+
+/// Finishes what a run that was killed left undone; with `must`, it is an error when something is left even so.
+pub fn finish(
+    host: &Host,
+    journal: &mut Journal,
+    manager: Manager,
+    options: InstallOptions,
+    must: bool,
+) -> Result<()> {
+    begin(host, journal, manager, options)?;
+    if !manager.finish(host, options.sealed)? && must {
+        let what = "packages that an interrupted run left half-done cannot be finished";
+        return Err(Reason::PackageManager.error(what));
+    }
     host.root.sync()
 }
 

@@ -122,7 +122,7 @@ fn a_package_manager_at_work_is_waited_for_and_then_named() {
 }
 
 #[test]
-fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
+fn a_disk_with_too_little_room_is_named_before_anything_is_changed_and_with_room_the_next_bake_ends_well() {
     let folder = common::scratch();
     // The mount is private to this shell and ends with it, however it ends.
     let script = r#"
@@ -132,9 +132,11 @@ fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
         mount -t tmpfs -o size=1g tmpfs "$over"
         mkdir "$over/upper" "$over/work"
         mount -t overlay -o "lowerdir=$layers,upperdir=$over/upper,workdir=$over/work" overlay "$disk"
+        cp "$disk/var/lib/dpkg/status" "$1/before"
         bake() { "$program" bake --root "$disk" --vm-size "$size" --cache "$cache" --offline --json; }
         mount -o remount,size=3m "$over"
         bake >"$1/full.json" || echo $? >"$1/full.code"
+        cmp "$disk/var/lib/dpkg/status" "$1/before"
         mount -o remount,size=1g "$over"
         bake >"$1/room.json"
     "#;
@@ -149,4 +151,7 @@ fn a_full_disk_is_named_and_with_room_the_next_bake_finishes() {
     let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
     let full = Ran { code: read("full.code").trim().parse().unwrap_or(0), stdout: read("full.json"), ..ran };
     full.expect(14, "no-space");
+    assert_eq!(full.json()["cause"], "too-little-room", "{}", full.stdout);
+    let disk = folder.path().join("disk").display().to_string();
+    assert!(full.stdout.contains(&disk) && full.stdout.contains("MiB free"), "{}", full.stdout);
 }

@@ -108,10 +108,10 @@ mod tests {
         assert!(!lab.cache.is_roots_alone(&bundle));
         let private = lab.dir.path().join("private");
         let copy = lab.cache.copy_for_root(&lab.host, &bundle, &private).unwrap();
-        flip_a_bit(&lab.cache.blob_path(&Digest::of(b"aaaa")));
+        flip_a_bit(&lab.cache.blob_path(&Digest::of_bytes(b"aaaa")));
         let files = Bundle { ..bundle.clone() };
         assert!(copy.verify_files(&lab.host, &files).unwrap().is_sound());
-        assert_eq!(std::fs::read(copy.blob_path(&Digest::of(b"aaaa"))).unwrap(), b"aaaa");
+        assert_eq!(std::fs::read(copy.blob_path(&Digest::of_bytes(b"aaaa"))).unwrap(), b"aaaa");
         assert_eq!(std::fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
         // What was swapped before is found in the copy.
         std::fs::remove_dir_all(&private).unwrap();
@@ -124,7 +124,7 @@ mod tests {
         let lab = Lab::new();
         let bundle = lab.publish("one", &[("a.deb", b"aaaa")]);
         assert!(lab.cache.is_roots_alone(&bundle));
-        chown(lab.cache.blob_path(&Digest::of(b"aaaa")), Some(65534), None).unwrap();
+        chown(lab.cache.blob_path(&Digest::of_bytes(b"aaaa")), Some(65534), None).unwrap();
         assert!(!lab.cache.is_roots_alone(&bundle));
     }
 
@@ -135,7 +135,7 @@ mod tests {
             lab.cache.require_owners(Owners::default()).unwrap();
             chown(lab.cache.dir().join(name), Some(65534), None).unwrap();
             let error = lab.cache.require_owners(Owners::default()).unwrap_err();
-            assert_eq!(Reason::of(&error), Reason::UnsafeOwner, "{name}");
+            assert_eq!(Reason::from_error(&error), Reason::UnsafeOwner, "{name}");
             lab.cache.require_owners(Owners::root_and(Some("65534")).unwrap()).unwrap();
             chown(lab.cache.dir().join(name), Some(0), None).unwrap();
             let all = Permissions::from_mode(0o777);

@@ -12,6 +12,7 @@ pub mod lock;
 pub mod owner;
 pub mod process;
 pub mod registry;
+pub mod room;
 pub mod run;
 pub mod sandbox;
 pub mod temp;

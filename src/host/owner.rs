@@ -110,7 +110,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
         std::fs::write(&path, "key").unwrap();
-        let read = |owners| read_owned(&path, owners).map_err(|error| Reason::of(&error));
+        let read = |owners| read_owned(&path, owners).map_err(|error| Reason::from_error(&error));
         assert_eq!(read(Owners::default()).unwrap(), "key");
         let nobody = Owners::root_and(Some("65534")).unwrap();
         for mode in [0o666, 0o646] {

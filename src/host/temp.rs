@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn a_missing_folder_for_temporary_files_is_no_bug_of_ours() {
         let error = Folder::inside(Path::new("/nonexistent/tmp"), "apt").unwrap_err();
-        assert_eq!(Reason::of(&error), Reason::UnexpectedFile);
+        assert_eq!(Reason::from_error(&error), Reason::UnexpectedFile);
         assert!(format!("{error:#}").contains("/nonexistent/tmp"), "{error:#}");
     }
 }

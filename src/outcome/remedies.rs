@@ -113,6 +113,7 @@ impl Situation {
                 "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
                     .to_owned()
             }
+            Cause::TooLittleRoom => self.room(),
             Cause::BuildWithoutModule => {
                 "Read the named log: what the vendor calls built is not there. Take another release, \
                  with `driver_version`, or another kernel."
@@ -197,6 +198,21 @@ impl Situation {
             ways.push(format!("take the distribution's own driver with {}", self.set("driver", "inbox")));
         }
         sentence(&ways)
+    }
+
+    fn room(&self) -> String {
+        let kernels = match self.family() {
+            Some(Family::Debian) => "`apt-get autoremove --purge` takes out old kernels",
+            Some(Family::Rhel) => "`dnf remove --oldinstallonly` takes out old kernels",
+            _ => "old kernels may go",
+        };
+        match self.door {
+            Door::Packer => {
+                "Make the disk of the image larger (`disk_size` of the builder), or free the named file system."
+                    .to_owned()
+            }
+            _ => format!("Free the named file system or make it larger, then run again; {kernels}."),
+        }
     }
 
     fn stage(&self) -> String {

@@ -10,6 +10,9 @@ pub struct Installed {
     pub versions: BTreeMap<String, String>,
     /// Packages left half-done by an interrupted transaction.
     pub broken: Vec<String>,
+    /// Packages that are not installed whole and not gone: `broken` ones, and those whose settings are left.
+    #[serde(default)]
+    pub remains: BTreeSet<String>,
     /// Those that are installed and on hold: neither upgraded nor removed.
     pub held: BTreeSet<String>,
 }
@@ -24,6 +27,11 @@ impl Installed {
             })
         };
         self.versions.keys().map(String::as_str).filter(is_named)
+    }
+
+    /// Whether anything is there of a package, by its name.
+    pub fn has_any_of(&self, name: &str) -> bool {
+        self.versions.contains_key(name) || self.remains.contains(name)
     }
 
     /// The version of what is installed of a package that a plan asks for, in the words of [`answers`].

@@ -98,6 +98,9 @@ pub trait PackageManager {
     /// their titles in a bundle, and their folders inside the repository.
     fn index_files(&self) -> &'static [(&'static str, &'static str)];
 
+    /// The packages of a local repository, by one of its index files, and the room that each takes unpacked.
+    fn unpacked_sizes(&self, index: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>>;
+
     /// What is installed in a root.
     fn installed(&self, host: &Host) -> Result<Installed>;
 
@@ -132,6 +135,10 @@ pub trait PackageManager {
         broken: &[String],
         came: &[String],
     ) -> Result<()>;
+
+    /// Finishes what a killed run left, as far as no packages are needed for that: what waits to be configured, and what
+    /// follows from files that came or went. Returns whether nothing is left to do.
+    fn finish(&self, host: &Host, sealed: bool) -> Result<bool>;
 
     /// Installs from the local repository. An incomplete repository is found out before anything is changed
     /// and ends in [`crate::outcome::Reason::CacheMissing`].

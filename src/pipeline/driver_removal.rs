@@ -43,9 +43,8 @@ impl DriverRemoval<'_> {
     fn require_not_needed(&self, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         manager.wait_for_locks(host, options.patience)?;
-        let installed = manager.installed(host)?.versions;
-        let there: Vec<String> =
-            packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+        let installed = manager.installed(host)?;
+        let there: Vec<String> = packages.iter().filter(|name| installed.has_any_of(name)).cloned().collect();
         let needed = if there.is_empty() { Vec::new() } else { manager.needed_by_others(host, &there)? };
         if needed.is_empty() {
             return Ok(());
@@ -92,9 +91,8 @@ impl DriverRemoval<'_> {
         } else if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
             self.run_uninstaller(journal, uninstaller)?;
         }
-        let installed = manager.installed(host)?.versions;
-        let left: Vec<String> =
-            packages.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+        let installed = manager.installed(host)?;
+        let left: Vec<String> = packages.iter().filter(|name| installed.has_any_of(name)).cloned().collect();
         install::remove(host, journal, *manager, &left, *options)?;
         if ops.is_vendors() {
             self.restore_kernel_modules()?;

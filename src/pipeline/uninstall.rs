@@ -7,6 +7,7 @@ use crate::drivers::InstallOptions;
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::fault::{self, Point};
+use crate::install;
 use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Door, Outcome, Reason};
 use crate::plan_document::Plan;
@@ -53,10 +54,15 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
         let what = format!("`{}` has no receipt", host.root.path().display());
         return Ok(Outcome::new(Reason::NotInstalled, what));
     };
+    let was_killed = unfinished.is_some();
     steps.take_over(unfinished);
     steps.change(Declared {
         name: Step::Install,
-        act: |journal: &mut Journal| remove_packages(host, settings, mode, journal, &receipt, &packages),
+        act: |journal: &mut Journal| {
+            let removal =
+                Removal { host, settings, mode, receipt: &receipt, packages: &packages, was_killed };
+            removal.run(journal)
+        },
         say: |(): &()| format!("{} packages removed", packages.len()),
     })?;
     steps.change(Declared {
@@ -106,32 +112,50 @@ fn find_installed(host: &Host) -> Result<Found> {
             ))),
         };
     };
-    let installed = stage::manager_of(&receipt.plan)?.installed(host)?.versions;
-    let packages = receipt.added.iter().filter(|name| installed.contains_key(*name)).cloned().collect();
+    let installed = stage::manager_of(&receipt.plan)?.installed(host)?;
+    let packages = receipt.added.iter().filter(|name| installed.has_any_of(name)).cloned().collect();
     Ok(Found::Receipt { receipt: Box::new(receipt), packages, unfinished })
 }
 
-fn remove_packages(
-    host: &Host,
-    settings: &Settings,
+/// The packages that go.
+struct Removal<'a> {
+    host: &'a Host,
+    settings: &'a Settings,
     mode: Mode,
-    journal: &mut Journal,
-    receipt: &Receipt,
-    packages: &[String],
-) -> Result<()> {
-    let manager = stage::manager_of(&receipt.plan)?;
-    let options = InstallOptions::new(settings, mode);
-    let Plan { rebuilds, target, .. } = &receipt.plan;
-    let kernels = rebuilds.as_ref().map_or(&target.kernels, |rebuild| &rebuild.kernels);
-    let removal = DriverRemoval { host, manager, options, kernels };
-    removal.require_ours_not_needed(receipt)?;
-    removal.remove_ours(journal, &receipt.plan, packages)?;
-    fault::reached(Point::PackagesRemoved);
-    let now = manager.installed(host)?.versions;
-    for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
-        host.events.warn(format!("{name} {version} was there before the driver took its place, and is gone"));
+    receipt: &'a Receipt,
+    packages: &'a [String],
+    /// An earlier run on the root did not end well.
+    was_killed: bool,
+}
+
+impl Removal<'_> {
+    fn run(&self, journal: &mut Journal) -> Result<()> {
+        let Self { host, receipt, .. } = *self;
+        let manager = stage::manager_of(&receipt.plan)?;
+        let options = InstallOptions::new(self.settings, self.mode);
+        let is_torn =
+            || Ok::<_, anyhow::Error>(self.was_killed || !manager.installed(host)?.broken.is_empty());
+        if is_torn()? {
+            // What is half there cannot be asked whether others need it.
+            install::finish(host, journal, manager, options, false)?;
+        }
+        let Plan { rebuilds, target, .. } = &receipt.plan;
+        let kernels = rebuilds.as_ref().map_or(&target.kernels, |rebuild| &rebuild.kernels);
+        let removal = DriverRemoval { host, manager, options, kernels };
+        removal.require_ours_not_needed(receipt)?;
+        removal.remove_ours(journal, &receipt.plan, self.packages)?;
+        fault::reached(Point::PackagesRemoved);
+        if is_torn()? {
+            // Triggers of packages that went the last time, too.
+            install::finish(host, journal, manager, options, true)?;
+        }
+        let now = manager.installed(host)?.versions;
+        for (name, version) in receipt.replaced.iter().filter(|(name, _)| !now.contains_key(*name)) {
+            host.events
+                .warn(format!("{name} {version} was there before the driver took its place, and is gone"));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Returns how many edits had to stay. Holds are let go last, so that a removal that fails leaves them.

@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::host::download::jitter_of;
 use crate::host::fs::Root;
 use crate::host::owner::owners;
+use crate::host::room;
 use crate::host::temp::Folder;
 use crate::outcome::Reason;
 use crate::settings::Settings;
@@ -57,6 +58,8 @@ pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
         });
     }
     let folder = Folder::large("cache")?;
+    let size = std::fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?.len();
+    room::require(folder.path(), size)?;
     host.events.info(format!("unpacking `{}`", path.display()));
     let cache = Cache::open_or_create(folder.path())?;
     writer(host, &cache, settings)?.import_owned(path, Some(owners(settings)?))?;
@@ -102,6 +105,9 @@ pub fn prove<'h>(
         let proven = Proven { cache: cache.clone(), copy: None };
         (proven, cache.verify(host, Some(std::slice::from_ref(&unread)))?)
     } else {
+        let mut needs = room::Needs::default();
+        needs.add(COPY, bundle.size_in_all);
+        needs.require(&host.root)?;
         let copy = Copy::make(&host.root)?;
         let copied = cache.copy_for_root(host, bundle, &copy.folder)?;
         let report = copied.verify_files(host, bundle)?;

@@ -3,6 +3,7 @@
 use crate::cache::{BundleFile, Digest, Source, Wanted, Writer};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
+use crate::host::room;
 use crate::outcome::Reason;
 use crate::packages::{Download, LocalFile};
 use anyhow::Result;
@@ -48,6 +49,7 @@ pub(super) fn fetch_all(
     let bytes = missing.values().map(|wanted| wanted.size).sum();
     let count = missing.len();
     if count > 0 {
+        room::require(writer.cache().dir(), bytes)?;
         host.events.info(format!("downloading {count} files, {bytes} bytes"));
         writer.download_all(way, missing.into_values().collect())?;
     }

@@ -155,6 +155,33 @@ fn a_bake_killed_in_the_middle_of_a_script_is_finished_by_the_next() {
     assert!(by_user.contains("rdma-core") && !by_user.contains("test-pciutils"), "{by_user}");
 }
 
+/// rpm writes the new package of an upgrade down before it takes out the old one. Killed in between, it knows both: what
+/// `package-cleanup --dupes` is for.
+#[test]
+fn an_upgrade_that_left_two_versions_of_a_package_is_finished_by_the_next_bake() {
+    let (root, _repository) = prepared(ALMA8, "etc/yum.repos.d", &stack());
+    let cache = root.beside("cache");
+    image::stage(&root, &cache).expect(0, "staged");
+    let old = Rpm {
+        files: vec![("/usr/sbin/rdma-tool", "old tool\n"), ("/usr/sbin/gone-since", "old\n")],
+        ..Rpm::plain("rdma-core", "47.0", "")
+    };
+    give(&root, &old);
+    let folder = crate::common::scratch();
+    std::fs::copy(stack()[0].build(folder.path()), root.path().join("var/given.rpm")).unwrap();
+    let as_killed = ["rpm", "--install", "--force", "--nodeps", "/var/given.rpm"];
+    assert!(root.inside(&as_killed).status.success());
+    std::fs::remove_file(root.path().join("var/given.rpm")).unwrap();
+    assert_eq!(known(&root).matches("rdma-core-4").count(), 2, "{}", known(&root));
+
+    image::bake(&root, &cache).expect(0, "installed");
+    assert_eq!(known(&root).matches("rdma-core-4").count(), 1, "{}", known(&root));
+    assert!(known(&root).contains("rdma-core-48.0"));
+    assert_eq!(root.read("usr/sbin/rdma-tool"), "tool\n");
+    assert!(!root.path().join("usr/sbin/gone-since").exists());
+    image::ask("verify", &root).expect(0, "verified");
+}
+
 const CONTEXTS: &str = "/.*\tsystem_u:object_r:default_t:s0\n/usr/sbin(/.*)?\tsystem_u:object_r:bin_t:s0\n\
     /etc(/.*)?\tsystem_u:object_r:etc_t:s0\n/var/lib(/.*)?\tsystem_u:object_r:var_lib_t:s0\n\
     /var/log(/.*)?\tsystem_u:object_r:var_log_t:s0\n";

@@ -1,57 +1,17 @@
-//! dpkg's database, read as the text it is, and dpkg's own check of installed files.
+//! dpkg's own view of what is installed, and what it is told to do with it.
 
-use super::super::{Installed, removal};
+use super::super::removal;
 use crate::host::Host;
-use crate::host::fs::Root;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 use std::fmt::Write;
 
-/// dpkg's database of packages.
-pub(super) const STATUS: &str = "/var/lib/dpkg/status";
-/// Transactions that dpkg has begun and not yet merged into [`STATUS`].
-const UPDATES: &str = "/var/lib/dpkg/updates";
-
-/// What dpkg's database says is installed.
-pub(super) fn installed(root: &Root) -> Result<Installed> {
-    let mut installed = root.read_text(STATUS)?.map(|text| parse(&text)).unwrap_or_default();
-    if !root.list(UPDATES).is_empty() && installed.broken.is_empty() {
-        installed.broken.push("dpkg".to_owned());
-    }
-    Ok(installed)
-}
-
-fn parse(text: &str) -> Installed {
-    let mut installed = Installed::default();
-    for stanza in text.split("\n\n") {
-        let (mut name, mut version, mut state, mut want) = (None, None, None, None);
-        for line in stanza.lines() {
-            // Continuation lines of long fields begin with a space and never match.
-            if let Some(value) = line.strip_prefix("Package: ") {
-                name = Some(value.trim());
-            } else if let Some(value) = line.strip_prefix("Version: ") {
-                version = Some(value.trim());
-            } else if let Some(value) = line.strip_prefix("Status: ") {
-                state = value.split_whitespace().next_back();
-                want = value.split_whitespace().next();
-            }
-        }
-        let (Some(name), Some(state)) = (name, state) else { continue };
-        match (state, version) {
-            ("installed", Some(version)) => {
-                installed.versions.insert(name.to_owned(), version.to_owned());
-                if want == Some("hold") {
-                    installed.held.insert(name.to_owned());
-                }
-            }
-            ("not-installed" | "config-files", _) => {}
-            _ => installed.broken.push(name.to_owned()),
-        }
-    }
-    installed
-}
+/// Configuration files that somebody has changed stay as they are, without a question.
+pub(super) const KEEP_SETTINGS: [&str; 2] = ["--force-confdef", "--force-confold"];
+/// A package that a killed run left half there goes like any other.
+pub(super) const HALF_TOO: &str = "--force-remove-reinstreq";
 
 /// `dpkg --verify`, which compares every file with its digest at packaging time.
 pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
@@ -87,7 +47,8 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
 /// What `dpkg --no-act --purge` says of packages that depend on those to be removed. Its log would tell of removals that
 /// did not happen, so it writes none.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
-    let simulation = Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", "--purge"]).args(packages);
+    let simulation =
+        Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", HALF_TOO, "--purge"]).args(packages);
     removal::needed_by_others(host, simulation, |output| of_others(dependents(output), packages))
 }
 
@@ -120,8 +81,15 @@ fn dependents(output: &str) -> Vec<String> {
 /// `dpkg --purge`, which unlike apt never removes more than it is told.
 pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
-    let finished = host.run(&Cmd::new("dpkg").arg("--purge").args(packages).inside(sandbox))?;
+    let finished = host.run(&Cmd::new("dpkg").args([HALF_TOO, "--purge"]).args(packages).inside(sandbox))?;
     finished.check(Reason::PackageManager, "removing packages").map(drop)
+}
+
+/// Takes in what a dpkg that was killed had not yet written down, and configures what waits for it, triggers too.
+/// Returns whether dpkg has nothing left to do then.
+pub(super) fn finish(host: &Host, sandbox: Sandbox) -> Result<bool> {
+    let configure = Cmd::new("dpkg").args(KEEP_SETTINGS).args(["--configure", "--pending"]);
+    Ok(host.run(&configure.inside(sandbox))?.code == 0)
 }
 
 /// What `apt-mark hold` and `unhold` do, without apt's caches: dpkg keeps what is wanted of each package.
@@ -142,38 +110,6 @@ fn is_damage(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SAMPLE: &str = "\
-Package: rdma-core
-Status: install ok installed
-Architecture: amd64
-Version: 44.0-2
-Description: RDMA core userspace infrastructure and documentation
- Version: not this one
-
-Package: old
-Status: deinstall ok config-files
-Version: 1
-
-Package: torn
-Status: install reinstreq half-installed
-Version: 2
-
-Package: linux-image-azure
-Status: hold ok installed
-Version: 3
-";
-
-    #[test]
-    fn only_complete_packages_count_and_torn_ones_are_named() {
-        let installed = parse(SAMPLE);
-        assert_eq!(
-            installed.versions.into_iter().collect::<Vec<_>>(),
-            [("linux-image-azure".into(), "3".into()), ("rdma-core".into(), "44.0-2".into())]
-        );
-        assert_eq!(installed.held.into_iter().collect::<Vec<_>>(), ["linux-image-azure"]);
-        assert_eq!(installed.broken, ["torn"]);
-    }
 
     /// As dpkg 1.21 says it.
     #[test]
@@ -208,12 +144,5 @@ Version: 3
         assert!(is_damage("missing     /usr/bin/ibstat"));
         assert!(!is_damage("??5?????? c /etc/rdma/modules/rdma.conf"));
         assert!(!is_damage(""));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_database_makes_the_reader_panic(text in "(Package: |Status: |Version: |[a-z \n]){0,60}") {
-            parse(&text);
-        }
     }
 }

@@ -5,6 +5,8 @@
 
 use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
+use super::dpkg;
+use super::states::{self, Needs};
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::host::run::Cmd;
@@ -25,6 +27,9 @@ const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules 
     case $1 in build|install|autoinstall) exit 0 ;; esac\nexec /usr/sbin/dkms \"$@\"\n";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
+/// A run that dies is repaired by the next one, so one sync at the end serves as well as one per file.
+const UNSYNCED: &str = "--force-unsafe-io";
+
 pub(super) fn lay_out(root: &Root) -> Result<()> {
     // The digests in the index are still checked by apt; the index itself was checked by us.
     root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))?;
@@ -44,13 +49,73 @@ fn own_places() -> [(&'static str, String); 5] {
     ]
 }
 
+/// Heals by dpkg's own table of states: what waits is configured, what was not wholly unpacked is unpacked again from
+/// its file, and what was being removed is removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
-    let configure = Cmd::new("dpkg").args(["--force-confdef", "--force-confold", "--configure", "--pending"]);
-    host.run(&configure.inside(transaction.sandbox(host)))?;
+    dpkg::finish(host, transaction.sandbox(host))?;
+    let files = files(&host.root)?;
+    let (mut again, mut gone) = (Vec::new(), Vec::new());
+    for ((name, arch), entry) in states::read(&host.root)? {
+        let file = files.iter().find(|file| file.is_of(&name, &arch));
+        match (entry.needs(), file) {
+            (Needs::Unpacking | Needs::Removing, Some(file)) => again.push(file.path.clone()),
+            (Needs::Removing, None) => gone.push(name),
+            _ => {}
+        }
+    }
+    if !again.is_empty() {
+        host.events.info(format!("unpacking {} packages again", again.len()));
+        let mut unpack = Cmd::new("dpkg").args(dpkg::KEEP_SETTINGS);
+        if transaction.sealed {
+            unpack = unpack.arg(UNSYNCED);
+        }
+        host.run(&unpack.arg("--unpack").args(again).inside(transaction.sandbox(host)))?;
+    }
+    if !gone.is_empty() {
+        let purge = Cmd::new("dpkg").args([dpkg::HALF_TOO, "--purge"]).args(gone);
+        host.run(&purge.inside(transaction.sandbox(host)))?;
+    }
+    dpkg::finish(host, transaction.sandbox(host))?;
     // What dpkg alone cannot finish, apt can with the packages at hand; apt 3 does so only when asked for nothing
     // else. What is still wrong after this, the installation will name.
     host.run(&cmd(host, transaction, &[])).map(drop)
+}
+
+/// The names and sizes in an index; `Installed-Size` counts blocks of 1024 bytes (deb-control(5)).
+pub(super) fn unpacked_sizes(index: &str) -> Vec<(String, u64)> {
+    let package = |stanza: &str| {
+        let field = |key: &str| stanza.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let blocks: u64 = field("Installed-Size: ")?.parse().ok()?;
+        Some((field("Package: ")?.to_owned(), blocks.saturating_mul(1024)))
+    };
+    index.split("\n\n").filter_map(package).collect()
+}
+
+/// A package in the local repository.
+struct File {
+    name: String,
+    arch: String,
+    path: String,
+}
+
+impl File {
+    /// A package that was never wholly there may have no architecture in dpkg's database, or the machine's own for `all`.
+    fn is_of(&self, name: &str, arch: &str) -> bool {
+        let is_any = |arch: &str| arch.is_empty() || arch == "all";
+        self.name == name && (is_any(arch) || is_any(&self.arch) || self.arch == arch)
+    }
+}
+
+fn files(root: &Root) -> Result<Vec<File>> {
+    let index = root.read_text(&format!("{REPOSITORY}/{}", super::INDEX))?.unwrap_or_default();
+    let file = |stanza: &str| {
+        let field = |key: &str| stanza.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let file = field("Filename: ")?.rsplit('/').next()?;
+        let path = format!("{REPOSITORY}/{file}");
+        Some(File { name: field("Package: ")?.to_owned(), arch: field("Architecture: ")?.to_owned(), path })
+    };
+    Ok(index.split("\n\n").filter_map(file).collect())
 }
 
 pub(super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
@@ -81,15 +146,13 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
     options.extend([
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),
-        "Dpkg::Options::=--force-confdef".to_owned(),
-        "Dpkg::Options::=--force-confold".to_owned(),
         "Dpkg::Use-Pty=0".to_owned(),
         format!("DPkg::Path={PATH}"),
         format!("DPkg::Lock::Timeout={}", transaction.patience.as_secs()),
     ]);
+    options.extend(dpkg::KEEP_SETTINGS.map(|option| format!("Dpkg::Options::={option}")));
     if transaction.sealed {
-        // A run that dies is repaired by the next one, so one sync at the end serves as well as one per file.
-        options.push("Dpkg::Options::=--force-unsafe-io".to_owned());
+        options.push(format!("Dpkg::Options::={UNSYNCED}"));
     }
     let options = options.iter().map(|option| format!("-o {option}")).collect::<Vec<_>>().join(" ");
     let script = format!(

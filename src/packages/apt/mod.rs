@@ -7,6 +7,7 @@ mod install;
 mod resolve;
 mod signed;
 mod sources;
+mod states;
 mod target_config;
 mod vendor_repo;
 
@@ -20,6 +21,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::target::Distro;
 use anyhow::Result;
 use std::path::Path;
@@ -47,12 +49,16 @@ impl PackageManager for Apt {
         &[(INDEX, "")]
     }
 
+    fn unpacked_sizes(&self, _: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
+        Ok(install::unpacked_sizes(&String::from_utf8_lossy(bytes)))
+    }
+
     fn installed(&self, host: &Host) -> Result<Installed> {
-        dpkg::installed(&host.root)
+        states::installed(&host.root)
     }
 
     fn installed_by_its_files(&self, root: &Root) -> Result<Option<Installed>> {
-        dpkg::installed(root).map(Some)
+        states::installed(root).map(Some)
     }
 
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
@@ -79,6 +85,10 @@ impl PackageManager for Apt {
 
     fn repair(&self, host: &Host, transaction: &Transaction, broken: &[String], _: &[String]) -> Result<()> {
         if broken.is_empty() { Ok(()) } else { install::repair(host, transaction) }
+    }
+
+    fn finish(&self, host: &Host, sealed: bool) -> Result<bool> {
+        dpkg::finish(host, Sandbox::offline(&host.root, sealed))
     }
 
     fn install(&self, host: &Host, transaction: &Transaction) -> Result<()> {

@@ -4,7 +4,7 @@ use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
 use super::super::in_target::Lent;
 use super::super::{Base, Download, Resolution, ResolveRequest, VendorRepo};
 use super::vendor_repo::source_and_preferences;
-use super::{dpkg, in_target, signed, sources, target_config};
+use super::{in_target, signed, sources, states, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::{Cmd, Finished};
@@ -246,8 +246,8 @@ pub(super) fn installed_set(request: &ResolveRequest) -> Result<Vec<u8>> {
     match request.base {
         Base::Empty => Ok(Vec::new()),
         Base::Root(root) => root
-            .read(dpkg::STATUS)?
-            .ok_or_else(|| Reason::BadRoot.error(format!("there is no `{}` in the root", dpkg::STATUS))),
+            .read(states::STATUS)?
+            .ok_or_else(|| Reason::BadRoot.error(format!("there is no `{}` in the root", states::STATUS))),
         Base::StatusFile(path) => {
             fs::read(path).with_reason(Reason::Usage, || format!("cannot read `{}`", path.display()))
         }

@@ -9,6 +9,7 @@ use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
+use std::collections::BTreeMap;
 
 /// Name, version and release with the epoch where there is one, and architecture.
 const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n";
@@ -48,6 +49,36 @@ fn parse(text: &str) -> Installed {
         }
     }
     installed
+}
+
+/// Name, architecture, place in the database, which grows, and how rpm is told of exactly this one.
+const INSTANCES: &str = "%{NAME}\\t%{ARCH}\\t%{DBINSTANCE}\\t%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
+
+/// The packages of which a newer one is written down as well: their names, and how rpm is told of exactly them.
+pub(super) fn older_ones(host: &Host) -> Result<Vec<(String, String)>> {
+    let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", INSTANCES]).captured();
+    let finished = host.run(&inside(host, query))?;
+    let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
+    Ok(parse_older(&finished.stdout))
+}
+
+fn parse_older(text: &str) -> Vec<(String, String)> {
+    let mut newest: BTreeMap<(&str, &str), (u64, &str)> = BTreeMap::new();
+    let mut older = Vec::new();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let &[name, arch, instance, full] = fields.as_slice() else { continue };
+        let Ok(instance) = instance.parse() else { continue };
+        if is_one_of_many(name) {
+            continue;
+        }
+        let Some(known) = newest.insert((name, arch), (instance, full)) else { continue };
+        let (less, more) =
+            if known.0 < instance { (known, (instance, full)) } else { ((instance, full), known) };
+        newest.insert((name, arch), more);
+        older.push((name.to_owned(), less.1.to_owned()));
+    }
+    older
 }
 
 /// `rpm --verify`, which compares every file with what its package says of it.
@@ -161,6 +192,14 @@ mod tests {
         );
         let wanted = [format!("libibverbs-48-1.{arch}"), "perftest-4-1.noarch".into()];
         assert_eq!(of_this_machine(&listed), wanted);
+    }
+
+    #[test]
+    fn of_two_versions_the_one_that_was_written_down_first_is_the_older() {
+        let text = "rdma-core\tx86_64\t9\trdma-core-48-1.x86_64\nglibc\ti686\t3\tglibc-2-1.i686\n\
+            rdma-core\tx86_64\t4\trdma-core-47-1.x86_64\nglibc\tx86_64\t2\tglibc-2-1.x86_64\n\
+            kernel-core\tx86_64\t5\tkernel-core-5-1.x86_64\nkernel-core\tx86_64\t6\tkernel-core-6-1.x86_64\n";
+        assert_eq!(parse_older(text), [("rdma-core".to_owned(), "rdma-core-47-1.x86_64".to_owned())]);
     }
 
     #[test]

@@ -7,9 +7,10 @@ use super::{INDEX, keys};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
-use crate::outcome::Reason;
+use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::symlink;
 
 /// Checks the signatures of the files, then indexes them.
@@ -38,4 +39,46 @@ pub(super) fn index(
         Ok(IndexFile { name, bytes })
     };
     INDEX.into_iter().map(read).collect()
+}
+
+/// An index that unpacks to more is none of ours.
+const LARGEST_INDEX: u64 = 256 << 20;
+
+/// The names and sizes in a `primary.xml.gz`, as `createrepo_c` writes it: a `name`, then a `size` in each `package`.
+pub(super) fn unpacked_sizes(bytes: &[u8]) -> Result<Vec<(String, u64)>> {
+    let mut text = Vec::new();
+    let mut unpacked = flate2::read::MultiGzDecoder::new(bytes).take(LARGEST_INDEX);
+    let reading = || "cannot read the index of the bundle".to_owned();
+    unpacked.read_to_end(&mut text).with_reason(Reason::CacheUnreadable, reading)?;
+    Ok(sizes(&String::from_utf8_lossy(&text)))
+}
+
+fn sizes(text: &str) -> Vec<(String, u64)> {
+    let package = |element: &str| {
+        let name = element.split_once("<name>")?.1.split_once("</name>")?.0;
+        let size = element.split_once("<size ")?.1.split_once("installed=\"")?.1.split_once('"')?.0;
+        Some((name.to_owned(), size.parse().ok()?))
+    };
+    text.split("<package ").skip(1).filter_map(package).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_unpacked_size_of_each_package_is_read() {
+        let text = "<metadata packages=\"2\">\n<package type=\"rpm\">\n  <name>perftest</name>\n  \
+            <size package=\"300\" installed=\"700\" archive=\"800\"/>\n</package>\n<package type=\"rpm\">\n  \
+            <name>broken</name>\n</package>\n</metadata>";
+        assert_eq!(sizes(text), [("perftest".to_owned(), 700)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_index_makes_the_reader_panic(text in "(<package |<name>|</name>|<size |installed=\"|[a-z0-9\" \n]){0,60}") {
+            sizes(&text);
+            unpacked_sizes(text.as_bytes()).unwrap_err();
+        }
+    }
 }

@@ -9,6 +9,7 @@ use super::{Dialect, database};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
+use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
@@ -59,16 +60,21 @@ pub(super) fn repair(
     came: &[String],
 ) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
-    if let Some(folder) = database::folder(&host.root) {
-        // Berkeley DB's locks outlive their holder. Nobody else is at work: that was waited for.
-        for name in host.root.list(folder).iter().filter(|name| name.starts_with("__db.")) {
-            host.root.remove_file(&format!("{folder}/{name}"))?;
-        }
-    }
+    clear_locks(host)?;
     let files = host.root.list(REPOSITORY);
     // What came by another hand is for that hand to repair.
     let ours = |name: &&String| files.iter().any(|file| is_file_of(file, name));
     let came: Vec<String> = came.iter().filter(ours).cloned().collect();
+    // An upgrade writes the new package down first and takes out the old one in the end.
+    let older = database::older_ones(host)?;
+    let older: Vec<String> =
+        older.into_iter().filter(|(name, _)| ours(&name)).map(|(_, full)| full).collect();
+    if !older.is_empty() {
+        host.events.info(format!("taking out what an upgrade replaced: {}", older.join(" ")));
+        let erase = Cmd::new("rpm").args(["--erase", "--nodeps"]).args(older);
+        let finished = host.run(&erase.inside(transaction.sandbox(host)))?;
+        finished.check(Reason::PackageManager, "finishing an interrupted upgrade")?;
+    }
     if came.is_empty() {
         return Ok(());
     }
@@ -80,6 +86,24 @@ pub(super) fn repair(
         &came,
         "repairing packages of an interrupted transaction",
     )
+}
+
+/// Berkeley DB's locks outlive their holder. Nobody else is at work: that was waited for.
+fn clear_locks(host: &Host) -> Result<()> {
+    let Some(folder) = database::folder(&host.root) else { return Ok(()) };
+    for name in host.root.list(folder).iter().filter(|name| name.starts_with("__db.")) {
+        host.root.remove_file(&format!("{folder}/{name}"))?;
+    }
+    Ok(())
+}
+
+/// A transaction that was killed never ran the triggers of its end: glibc's, and before those the packages' own scripts,
+/// rebuild the linker's cache.
+pub(super) fn finish(host: &Host, sealed: bool) -> Result<bool> {
+    clear_locks(host)?;
+    let linker = ["/sbin/ldconfig", "/usr/sbin/ldconfig"].into_iter().find(|path| host.root.exists(path));
+    let Some(linker) = linker else { return Ok(true) };
+    Ok(host.run(&Cmd::new(linker).inside(Sandbox::offline(&host.root, sealed)))?.code == 0)
 }
 
 /// Whether a file, `NAME-VERSION-RELEASE.ARCH.rpm`, is of this package, which may be named with its version.

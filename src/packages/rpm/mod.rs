@@ -97,6 +97,10 @@ impl PackageManager for Rpm {
         &INDEX
     }
 
+    fn unpacked_sizes(&self, index: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
+        if index == "primary.xml.gz" { index::unpacked_sizes(bytes) } else { Ok(Vec::new()) }
+    }
+
     fn installed(&self, host: &Host) -> Result<Installed> {
         database::installed(host)
     }
@@ -129,6 +133,10 @@ impl PackageManager for Rpm {
 
     fn repair(&self, host: &Host, transaction: &Transaction, _: &[String], came: &[String]) -> Result<()> {
         install::repair(self.0, host, transaction, came)
+    }
+
+    fn finish(&self, host: &Host, sealed: bool) -> Result<bool> {
+        install::finish(host, sealed)
     }
 
     fn install(&self, host: &Host, transaction: &Transaction) -> Result<()> {

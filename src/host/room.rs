@@ -1,0 +1,108 @@
+//! Whether there is room for what will be written, found out before the first byte of it.
+
+use super::fs::{Root, fd_path};
+use crate::outcome::Cause;
+use anyhow::{Context, Result};
+use nix::sys::statvfs::statvfs;
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What is going to be written, by the place where it goes.
+#[derive(Debug, Default)]
+pub struct Needs(Vec<(String, u64)>);
+
+/// What one file system has, and what is asked of it.
+struct Asked<'a> {
+    /// The place that asks for the most.
+    place: &'a str,
+    most: u64,
+    free: u64,
+    needed: u64,
+}
+
+impl Needs {
+    /// Adds a need.
+    pub fn add(&mut self, place: &str, bytes: u64) {
+        self.0.push((place.to_owned(), bytes));
+    }
+
+    /// Fails where a file system of a root, or one mounted below it, has less room than all that goes there.
+    pub fn require(&self, root: &Root) -> Result<()> {
+        let mut asked: BTreeMap<u64, Asked> = BTreeMap::new();
+        for (place, bytes) in &self.0 {
+            let (_handle, pinned) = root.pin(existing(root, place))?;
+            let looking = || format!("cannot ask for the room at `{place}`");
+            let device = std::fs::metadata(&pinned).with_context(looking)?.dev();
+            let free = free(&pinned).with_context(looking)?;
+            let one = asked.entry(device).or_insert(Asked { place, most: 0, free, needed: 0 });
+            one.needed = one.needed.saturating_add(*bytes);
+            if *bytes > one.most {
+                (one.place, one.most) = (place, *bytes);
+            }
+        }
+        let shown = |place: &str| root.path().join(place.trim_start_matches('/')).display().to_string();
+        match asked.values().find(|one| one.free < one.needed) {
+            Some(one) => Err(lacking(&shown(one.place), one.needed, one.free)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The folder itself, or the nearest one above it that is there.
+fn existing<'a>(root: &Root, place: &'a str) -> &'a str {
+    let mut place = place;
+    while !root.is_dir(place) {
+        match place.rsplit_once('/') {
+            Some((above, _)) if !above.is_empty() => place = above,
+            _ => return "/",
+        }
+    }
+    place
+}
+
+/// Fails where a folder of this machine has less room than what goes there.
+pub fn require(folder: &Path, bytes: u64) -> Result<()> {
+    let free = free(folder).with_context(|| format!("cannot ask for the room at `{}`", folder.display()))?;
+    if free < bytes { Err(lacking(&folder.display().to_string(), bytes, free)) } else { Ok(()) }
+}
+
+fn free(path: &Path) -> Result<u64> {
+    let found = statvfs(&fd_path(&std::fs::File::open(path)?))?;
+    Ok(found.blocks_available().saturating_mul(found.fragment_size()))
+}
+
+fn lacking(place: &str, needed: u64, free: u64) -> anyhow::Error {
+    Cause::TooLittleRoom.error(format!(
+        "the file system of `{place}` has {} MiB free, and this needs {} MiB; nothing was changed",
+        free >> 20,
+        needed.div_ceil(1 << 20)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Reason;
+
+    #[test]
+    fn what_cannot_fit_is_named_with_the_place_and_both_sizes() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        root.make_dirs("/var", 0o755).unwrap();
+        let mut needs = Needs::default();
+        needs.add("/", 1 << 10);
+        needs.add("/var/lib/dpkg", 1 << 10);
+        needs.require(&root).unwrap();
+        needs.add("/boot", u64::MAX);
+        let error = needs.require(&root).unwrap_err();
+        assert_eq!(
+            (Reason::from_error(&error), Cause::from_error(&error)),
+            (Reason::NoSpace, Some(Cause::TooLittleRoom)),
+            "{error:#}"
+        );
+        assert!(error.to_string().contains("/boot"), "{error:#}");
+        require(dir.path(), 1).unwrap();
+        assert!(require(dir.path(), u64::MAX).is_err());
+    }
+}

@@ -1,0 +1,68 @@
+//! The room that a bundle's packages need in a root, asked for before anything there is changed.
+
+use crate::cache::{Bundle, Cache};
+use crate::drivers;
+use crate::host::Host;
+use crate::host::room::Needs;
+use crate::packages::{Installed, Manager};
+use crate::plan_document::Plan;
+use anyhow::{Context, Result};
+use std::io::Read;
+
+/// The package manager's database, logs, and what this program writes down.
+const RECORDS: u64 = 16 << 20;
+/// Package managers hold a file and the one it replaces at once.
+const TWICE: u64 = 2;
+
+/// Fails where a file system of the root has less room than the bundle's packages, the initial file systems that are
+/// made again and the records of it need.
+pub(super) fn require(
+    host: &Host,
+    manager: Manager,
+    (cache, bundle): (&Cache, &Bundle),
+    plan: &Plan,
+    installed: &Installed,
+) -> Result<()> {
+    let mut needs = Needs::default();
+    let packages = packages(manager, cache, bundle, installed)?;
+    if packages > 0 {
+        needs.add("/usr", packages);
+        needs.add("/var", RECORDS);
+    }
+    if packages > 0 && drivers::ops(plan.driver).is_vendors() {
+        needs.add("/boot", largest_initramfs(host, &plan.target.kernels));
+    }
+    needs.require(&host.root)
+}
+
+/// The unpacked size of the packages that are to come, and once more that of the largest that is to be replaced.
+fn packages(manager: Manager, cache: &Cache, bundle: &Bundle, installed: &Installed) -> Result<u64> {
+    let (mut new, mut largest) = (0_u64, 0_u64);
+    for (name, _) in manager.index_files() {
+        let Some(file) = bundle.file(name) else { continue };
+        let mut bytes = Vec::new();
+        let mut blob = cache.blob(&file.digest)?;
+        blob.read_to_end(&mut bytes).context("cannot read the index of the bundle")?;
+        blob.finish()?;
+        for (package, size) in manager.unpacked_sizes(name, &bytes)? {
+            if installed.versions.contains_key(&package) {
+                largest = largest.max(size.saturating_mul(TWICE));
+            } else {
+                new = new.saturating_add(size);
+            }
+        }
+    }
+    // One that is there may stay as it is; then the rest alone counts.
+    Ok(if new == 0 { 0 } else { new.saturating_add(largest) })
+}
+
+/// A new one is written beside the old one.
+fn largest_initramfs(host: &Host, kernels: &[String]) -> u64 {
+    let is_one = |name: &&String| {
+        (name.starts_with("initrd") || name.starts_with("initramfs"))
+            && kernels.iter().any(|it| name.contains(it))
+    };
+    let names = host.root.list("/boot");
+    let size = |name: &String| host.root.metadata(&format!("/boot/{name}")).map_or(0, |found| found.len());
+    names.iter().filter(is_one).map(size).max().unwrap_or_default()
+}
