@@ -23,7 +23,7 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
 
 /// What an installation changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Installed {
     /// Versions of the planned packages and of all that were added or changed.
     pub packages: BTreeMap<String, String>,

@@ -136,6 +136,13 @@ impl Plan {
         self.driver != Driver::Inbox || self.distribution_modules
     }
 
+    /// The same with one more reason, where there is one.
+    #[must_use]
+    pub fn because(mut self, why: Option<String>) -> Self {
+        self.why.extend(why);
+        self
+    }
+
     /// The driver with its version, as one would say it.
     pub fn driver_name(&self) -> String {
         match &self.driver_version {

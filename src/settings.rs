@@ -158,6 +158,8 @@ pub struct Settings {
     pub ipoib: bool,
     /// Let every user lock memory without limit, as RDMA programs need.
     pub memlock: bool,
+    /// Let every user and service open 1048576 files, as Azure's HPC images do: each rank of an MPI job opens many.
+    pub nofile: bool,
     /// What to do when the running kernel cannot load the modules that were installed.
     pub reboot: RebootPolicy,
     /// Take the driver out again when the VM extension is removed from the VM. An upgrade of it never does.
@@ -176,6 +178,8 @@ pub struct Settings {
     pub vendor_key: Option<String>,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
+    /// Put this program's names in the place of those that the image's own rules or services give RDMA devices.
+    pub replace_names: bool,
     /// Put the kernel packages on hold, so that no new kernel comes without modules.
     pub kernel_hold: bool,
     /// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
@@ -236,6 +240,7 @@ impl Default for Settings {
             lock_timeout: 600,
             ipoib: true,
             memlock: true,
+            nofile: true,
             reboot: RebootPolicy::Report,
             remove_on_uninstall: false,
             doca_profile: DocaProfile::DocaOfed,
@@ -244,6 +249,7 @@ impl Default for Settings {
             library_set: None,
             vendor_key: None,
             rdma_names: RdmaNames::Azure,
+            replace_names: false,
             kernel_hold: false,
             replace_driver: ReplaceDriver::Refuse,
             unsupported_kernel: UnsupportedKernel::Refuse,

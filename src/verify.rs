@@ -34,7 +34,9 @@ pub fn check_files(
         }));
     }
     let ops = drivers::ops(plan.driver);
-    checks.extend(ops.release(host, plan));
+    if plan.present.is_none() || plan.driver_version.is_some() {
+        checks.extend(ops.release(host, plan));
+    }
     for edit in plan.edits.iter().filter(|edit| !matches!(edit, Edit::RefreshInitramfs { .. })) {
         checks.push(edited(host, edit, installed, Depth::Files)?);
     }

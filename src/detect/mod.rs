@@ -6,7 +6,9 @@ mod wait;
 
 use crate::drivers;
 use crate::facts::modules::Place;
-use crate::facts::{Facts, MODULES, azure, compute, imds, modules, ofed, os, pci, rdma, secure_boot, vmbus};
+use crate::facts::{
+    Facts, MODULES, azure, compute, imds, modules, naming, ofed, os, pci, rdma, secure_boot, vmbus,
+};
 use crate::host::Host;
 use crate::ledger::RECEIPT;
 use crate::packages::Manager;
@@ -49,6 +51,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         waagent: azure::waagent(host),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
+        naming: naming::find(host),
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,
     })
@@ -94,7 +97,7 @@ fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
 
 fn vendor_driver(host: &Host, of_receipt: Option<&ReceiptPlan>) -> Option<ofed::Ofed> {
     let mut found = ofed::read(host)?;
-    found.by_ofedctl = of_receipt.is_some_and(|plan| plan.brings_modules() && plan.rebuilds.is_none());
+    found.by_ofedctl = of_receipt.is_some_and(ReceiptPlan::is_ours);
     Some(found)
 }
 
@@ -108,6 +111,9 @@ struct ReceiptPlan {
     /// Somebody else's driver that was built for more kernels, and is still theirs.
     #[serde(default)]
     rebuilds: Option<Value>,
+    /// Somebody else's driver that was there, and only configured.
+    #[serde(default)]
+    present: Option<Value>,
     #[serde(default)]
     target: ReceiptTarget,
 }
@@ -119,6 +125,11 @@ struct ReceiptTarget {
 }
 
 impl ReceiptPlan {
+    /// Whether the driver itself is this program's doing, and not only what is around it.
+    fn is_ours(&self) -> bool {
+        self.brings_modules() && self.rebuilds.is_none() && self.present.is_none()
+    }
+
     fn brings_modules(&self) -> bool {
         drivers::ops(self.driver).is_vendors() || self.distribution_modules
     }
@@ -161,6 +172,10 @@ mod tests {
             host.root.write_text(RECEIPT, &format!(r#"{{"plan": {{"driver": "{driver}"}}}}"#)).unwrap();
             assert_eq!(detect(&host).unwrap().ofed.unwrap().by_ofedctl, ours, "{driver}");
         }
+        // One that was there before is somebody else's, whatever was configured around it.
+        let plan = r#"{"plan": {"driver": "doca", "present": {"release": "x", "hpc_image": true}}}"#;
+        host.root.write_text(RECEIPT, plan).unwrap();
+        assert!(!detect(&host).unwrap().ofed.unwrap().by_ofedctl);
         // The distribution's packages may bring the vendor's service, too.
         let plan = r#"{"plan": {"driver": "inbox", "distribution_modules": true}}"#;
         host.root.write_text(RECEIPT, plan).unwrap();

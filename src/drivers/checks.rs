@@ -12,7 +12,9 @@ use anyhow::Result;
 
 /// Whether a module is the driver's own, and not the one the kernel came with.
 pub fn is_own(plan: &Plan, module: &Module) -> bool {
-    !plan.brings_modules() || matches!(Place::from(module), Place::Added | Place::Linked)
+    !plan.brings_modules()
+        || plan.present.is_some()
+        || matches!(Place::from(module), Place::Added | Place::Linked)
 }
 
 /// That the release the driver says of itself is the planned one.
@@ -29,7 +31,8 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Check {
 
 /// What DKMS says of its modules, and what the module files say of the kernel they are for.
 pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
-    if !plan.brings_modules() {
+    // What somebody else brought is not judged by how it was made.
+    if !plan.brings_modules() || plan.present.is_some() {
         return Ok(Vec::new());
     }
     let sources = if plan.distribution_modules { Vec::new() } else { dkms::sources(&host.root) };

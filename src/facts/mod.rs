@@ -7,6 +7,7 @@ pub mod azure;
 pub mod compute;
 pub mod imds;
 pub mod modules;
+pub mod naming;
 pub mod ofed;
 pub mod os;
 pub mod pci;
@@ -59,6 +60,9 @@ pub struct Facts {
     /// The kernels for which an earlier run of this program installed working modules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub served_kernels: Vec<String>,
+    /// What names RDMA devices beside the distribution's rdma-core and this program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub naming: Vec<naming::Naming>,
 }
 
 impl Facts {

@@ -82,6 +82,9 @@ impl DriverRemoval<'_> {
     /// Takes out what this program installed: `packages` are those that it installed and that are still installed.
     pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
+        if plan.present.is_some() {
+            return Ok(());
+        }
         let ops = drivers::ops(plan.driver);
         if ops.is_vendors() {
             self.keep_services(journal)?;

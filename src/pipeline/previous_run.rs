@@ -28,7 +28,8 @@ pub(super) fn remove_other_driver(
     }
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
     match earlier
-        .filter(|earlier| drivers::ops(earlier.plan.driver).is_vendors() && of(&earlier.plan) != of(plan))
+        .filter(|earlier| drivers::ops(earlier.plan.driver).is_vendors() && earlier.plan.present.is_none())
+        .filter(|earlier| of(&earlier.plan) != of(plan))
     {
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));

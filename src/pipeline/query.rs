@@ -4,7 +4,7 @@ use super::{Job, reboot, without_infiniband};
 use crate::catalog::Catalog;
 use crate::configure::Loaded;
 use crate::detect::{self, bug_report};
-use crate::edits::{Depth, due};
+use crate::edits::{Depth, Edit, due};
 use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::Host;
@@ -73,9 +73,6 @@ fn find_outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     let facts = facts(host, job.mode, &Settings { wait_for_device, ..job.settings.clone() })?;
     let earlier = Receipt::load(&host.root)?;
     let (_, plan) = plan_or_reuse(job, &facts, earlier.as_ref())?;
-    if plan.present.is_some() {
-        return Ok(Outlook::Right(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
-    }
     ledger::require_readable(host)?;
     if host.root.exists(ledger::JOURNAL) || !is_already_right(job, &plan, earlier.as_ref())? {
         return Ok(Outlook::Work(plan_summary(&plan)));
@@ -90,7 +87,11 @@ pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome>
     } else {
         reboot::load_modules(job, plan)?
     };
-    reboot::outcome(job, loaded, Reason::AlreadyInstalled, format!("{} is in place", plan.driver_name()))
+    let message = match &plan.present {
+        Some(_) => plan.why.join("; "),
+        None => format!("{} is in place", plan.driver_name()),
+    };
+    reboot::outcome(job, loaded, Reason::AlreadyInstalled, message)
 }
 
 /// A plan in one line.
@@ -110,7 +111,7 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
     let catalog = Catalog::parse(source, &text)?;
     let mut plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
     first_use::remember(&mut plan, job.settings, earlier)?;
-    if plan.present.is_none() {
+    if plan.present.is_none() || !plan.edits.is_empty() {
         stage::manager_of(&plan)?;
     }
     Ok((question, plan))
@@ -119,6 +120,9 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
 /// Whether the receipt is of this very plan, at most for other kernels, and all that files can show agrees with it.
 pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let host = job.host;
+    if plan.present.is_some() && receipt.is_none() {
+        return nothing_is_due(job, plan, &[]);
+    }
     let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
     let Some(receipt) = receipt.filter(same) else { return Ok(false) };
     let installed = stage::manager_of(plan)?.installed(host)?;
@@ -127,9 +131,18 @@ pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>
         return Ok(false);
     }
     // Of a kernel that came since, nobody has looked into the initial file system yet.
+    nothing_is_due(job, plan, &receipt.plan.edits)
+}
+
+/// Whether every edit but those `made` before is made.
+fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit]) -> Result<bool> {
+    if plan.edits.is_empty() {
+        return Ok(true);
+    }
+    let installed = stage::manager_of(plan)?.installed(job.host)?;
     let depth = Depth::All { sealed: job.mode == Mode::Bake };
-    for edit in plan.edits.iter().filter(|edit| !receipt.plan.edits.contains(edit)) {
-        if !due(host, edit, &installed, depth)?.is_empty() {
+    for edit in plan.edits.iter().filter(|edit| !made.contains(edit)) {
+        if !due(job.host, edit, &installed, depth)?.is_empty() {
             return Ok(false);
         }
     }

@@ -55,9 +55,6 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         act: || plan_or_reuse(job, &facts, earlier.as_ref()),
         say: |(_, plan): &(_, Plan)| plan_summary(plan),
     })?;
-    if plan.present.is_some() {
-        return Ok(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; ")));
-    }
     // An image must not carry the name of the machine it was made on.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
     if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
@@ -67,8 +64,13 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
 
     edits::require_places(&host.root, &plan.edits)?;
     steps.take_over(unfinished);
-    let (bundle, installed) = install_from_cache(job, &mut steps, &facts, &plan, earlier.as_ref())?;
-    let (loaded, _) = steps.change(Declared {
+    let (bundle, installed) = if plan.present.is_some() {
+        (None, Installed::default())
+    } else {
+        let (bundle, installed) = install_from_cache(job, &mut steps, &facts, &plan, earlier.as_ref())?;
+        (Some(bundle), installed)
+    };
+    let (loaded, made) = steps.change(Declared {
         name: Step::Configure,
         act: |journal: &mut Journal| configure(job, journal, &plan, &installed),
         say: |(_, made): &(_, usize)| format!("{made} of {} edits had to be made", plan.edits.len()),
@@ -79,15 +81,30 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         say: |checks: &Vec<Check>| format!("{} checks passed", checks.len()),
     })?;
 
-    let vendor_file = first_use::vendor_file(&plan, &bundle);
+    let vendor_file = bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle));
+    let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
+    let bundle = bundle.map(|bundle| bundle.digest.to_string());
+    let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };
+    outcome_of.commit(steps.into_journal()?, earlier)?;
+    reboot::outcome(job, loaded, reason, message)
+}
+
+/// How a run that succeeded is told. What was there, and was only configured, was not installed.
+fn ending(
+    plan: &Plan,
+    bundle: Option<&Bundle>,
+    vendor_file: Option<&VendorFile>,
+    made: usize,
+) -> (Reason, String) {
+    let Some(bundle) = bundle else {
+        return (Reason::AlreadyInstalled, format!("{}; {made} edits made around it", plan.why.join("; ")));
+    };
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
-    let message = match vendor_file.as_ref().filter(|file| file.trust < Trust::Digest) {
+    let message = match vendor_file.filter(|file| file.trust < Trust::Digest) {
         Some(file) => format!("{message}, trust level {}", file.trust),
         None => message,
     };
-    let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };
-    outcome_of.commit(steps.into_journal()?, earlier)?;
-    reboot::outcome(job, loaded, Reason::Installed, message)
+    (Reason::Installed, message)
 }
 
 /// The facts, and what a run before this one left, after its edits were undone.
@@ -149,7 +166,7 @@ struct Ended<'a> {
     question: String,
     vm_id: Option<String>,
     started: SystemTime,
-    bundle: Bundle,
+    bundle: Option<String>,
     vendor_file: Option<VendorFile>,
     installed: Installed,
     checks: Vec<Check>,
@@ -169,7 +186,7 @@ impl Ended<'_> {
             started: rfc3339(self.started),
             finished: rfc3339(SystemTime::now()),
             question: self.question,
-            bundle: Some(self.bundle.digest.to_string()),
+            bundle: self.bundle,
             vendor_file: self.vendor_file,
             packages: self.installed.packages,
             added: self.installed.added,

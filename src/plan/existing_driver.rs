@@ -3,6 +3,7 @@
 use super::context::PlanContext;
 use crate::drivers;
 use crate::edits::Edit;
+use crate::edits::wanted::{self, Subject};
 use crate::facts::modules::Place;
 use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
@@ -137,23 +138,31 @@ pub(super) fn rebuild(
     why: String,
     target: Target,
     modules: Vec<String>,
+    context: &PlanContext,
 ) -> Plan {
-    let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
-    let refresh = |kernel: &String| Edit::RefreshInitramfs {
-        kernel: kernel.clone(),
-        module: core.clone(),
-        why: "let it load the vendor's adapter modules, where it loads any".to_owned(),
-    };
-    let edits = lacking.iter().map(refresh).collect();
     let manager = Manager::for_distro(&target.distro);
     let packages = manager.map(|manager| drivers::needed_to_build(manager, &lacking)).unwrap_or_default();
     let rebuild = Rebuild { release: found.present.release.clone(), kernels: lacking };
     let why = vec![why, "its sources are here, so DKMS builds the same release for it".to_owned()];
-    Plan { present: None, rebuilds: Some(rebuild), why, packages, edits, ..plan(found, target, modules) }
+    Plan { present: None, rebuilds: Some(rebuild), why, packages, ..plan(found, target, modules, context) }
+}
+
+/// What is around the driver does not depend on who installed it: the edits are the same. Only the package manager's own
+/// files could not be edited where none is known, so that nothing is then.
+fn edits(found: &Found, target: &Target, context: &PlanContext) -> Vec<Edit> {
+    if Manager::for_target(target).is_none() {
+        return Vec::new();
+    }
+    let naming = context.facts.map_or(&[][..], |facts| &facts.naming);
+    let subject = Subject { settings: context.settings, target, version: found.version.as_deref(), naming };
+    let by_dkms =
+        context.facts.and_then(|facts| facts.ofed.as_ref()).is_some_and(|ofed| ofed.dkms_sources.is_some());
+    wanted::edits_around(&subject, by_dkms, drivers::ops(found.driver).edits(&subject))
 }
 
 /// The plan that says so.
-pub(super) fn plan(found: Found, target: Target, modules: Vec<String>) -> Plan {
+pub(super) fn plan(found: Found, target: Target, modules: Vec<String>, context: &PlanContext) -> Plan {
+    let edits = edits(&found, &target, context);
     let Found { present, driver, version, note } = found;
     let image = if present.hpc_image { "this HPC image" } else { "this image" };
     let held = format!("{image} holds {} already", present.release);
@@ -172,7 +181,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>) -> Plan {
         rejected: Vec::new(),
         artifact: None,
         packages: Vec::new(),
-        edits: Vec::new(),
+        edits,
         modules,
         distribution_modules: false,
         target,

@@ -47,7 +47,8 @@ pub fn plan_fingerprint(
     settings: &Settings,
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
-    let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, &facts.served_kernels);
+    let around = (&facts.served_kernels, &facts.naming);
+    let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, around);
     let asked = (env!("CARGO_PKG_VERSION"), described, mode, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
     let mut hasher = Hasher::default();
@@ -73,10 +74,15 @@ pub fn plan(
     let adapter = adapter::planned(&context);
     let target = target(described, &context, adapter.nic)?;
     let modules = wanted::modules(adapter.nic, settings);
+    let naming = facts.map_or(&[][..], |facts| &facts.naming);
+    let of_names = wanted::said_of_names(settings, naming);
     let replaces = match existing_driver::find(&context, &target)? {
-        Present::Right(found) => return Ok(existing_driver::plan(found, target, modules)),
+        Present::Right(found) => {
+            return Ok(existing_driver::plan(found, target, modules, &context).because(of_names));
+        }
         Present::LacksKernels { found, lacking, why } => {
-            return Ok(existing_driver::rebuild(found, lacking, why, target, modules));
+            let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
+            return Ok(plan.because(of_names));
         }
         Present::InTheWay { release, why } => Some(existing_driver::replaced(settings, release, &why)?),
         Present::Nothing => None,
@@ -104,10 +110,10 @@ pub fn plan(
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
-    let subject = Subject { settings, target: &target, version: driver_version.as_deref() };
+    let subject = Subject { settings, target: &target, version: driver_version.as_deref(), naming };
     let ops = drivers::ops(driver);
     let edits = wanted::edits(&subject, ops.builds_by_dkms(&target), ops.edits(&subject));
-    Ok(Plan {
+    let plan = Plan {
         schema_version: 1,
         driver,
         driver_version,
@@ -122,7 +128,8 @@ pub fn plan(
         modules,
         distribution_modules,
         target,
-    })
+    };
+    Ok(plan.because(of_names))
 }
 
 /// The settings with the version that the name of the given package tells, where they do not say it themselves.

@@ -1,7 +1,9 @@
 //! What only a running VM can show: that the kernel has loaded the installed modules, and that every adapter the size
 //! should have is up.
 
+use crate::edits::Edit;
 use crate::facts::modules::{Module, find};
+use crate::facts::naming::{self, Naming};
 use crate::facts::rdma::{LoadedModule, Port, VerbsDevice};
 use crate::facts::vm_size::{SizeVerdict, verdict};
 use crate::facts::{compute, pci, rdma};
@@ -18,6 +20,8 @@ const RELEASE: &str = "/proc/sys/kernel/osrelease";
 const NAMING: &str = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";
 /// The PCI domain Azure gives the first InfiniBand function of a VM.
 const FIRST_DOMAIN: usize = 0x0101;
+/// How many domains this program's rules count from there.
+const DOMAINS: usize = 16;
 const LIMITS: &str = "/etc/security/limits.conf";
 const LIMITS_DIR: &str = "/etc/security/limits.d";
 
@@ -123,8 +127,8 @@ fn link(device: &VerbsDevice, port: &Port) -> Check {
     )
 }
 
-/// Whether names are those of the naming rules, or at least in the order of the PCI addresses, so that a name means
-/// the same adapter on every VM of a size.
+/// Whether names are those of whatever is in charge of them: of this program's rules, those it gives; else at least in
+/// the order of the PCI addresses, so that a name means the same adapter on every VM of a size.
 fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
     let mut placed: Vec<(usize, &str)> = devices
         .iter()
@@ -135,21 +139,33 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
         .collect();
     placed.sort_by_key(|(_, name)| (name.len(), *name));
     let rules = host.root.read_text(NAMING).ok().flatten().unwrap_or_default();
-    let by_domain = rules.contains("NAME_FIXED mlx5_ib0");
-    let ok = placed.is_sorted_by_key(|(domain, _)| *domain)
-        && placed.iter().all(|(domain, name)| match domain.checked_sub(FIRST_DOMAIN) {
-            Some(index) if by_domain => *name == format!("mlx5_ib{index}"),
-            _ => true,
-        });
+    let others = naming::find(host);
+    let ours = rules.contains("NAME_FIXED mlx5_ib0") && others.is_empty();
+    let is_right = |(domain, name): &(usize, &str)| {
+        let index = domain.checked_sub(FIRST_DOMAIN).filter(|index| *index < DOMAINS);
+        match (name.split_once('_').map(|(driver, _)| driver), index) {
+            (Some("mlx5"), Some(index)) => *name == format!("mlx5_ib{index}"),
+            // A second one in a domain of any number keeps the kernel's name.
+            (Some(driver), _) => devices.len() > 1 || *name == format!("{driver}_ib0"),
+            (None, _) => false,
+        }
+    };
+    let ok = placed.is_sorted_by_key(|(domain, _)| *domain) && (!ours || placed.iter().all(is_right));
     let found: Vec<String> =
         placed.iter().map(|(domain, name)| format!("{name} in PCI domain {domain:04x}")).collect();
-    (!found.is_empty()).then(|| Check::new("names", ok, found.join(", ")))
+    let by: Vec<&str> = others.iter().map(Naming::name).collect();
+    let by = if by.is_empty() { String::new() } else { format!("; named by {}", by.join(", ")) };
+    (!found.is_empty()).then(|| Check::new("names", ok, found.join(", ") + &by))
 }
 
 /// What a new session of a user may lock, where the plan wants that to be without limit: the last word of the files
 /// that `pam_limits` reads.
 fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
-    if !plan.edits.iter().any(|edit| edit.path().is_some_and(|path| path.starts_with(LIMITS_DIR))) {
+    let is_wanted = |edit: &Edit| match edit {
+        Edit::WriteFile { path, content, .. } => path.starts_with(LIMITS_DIR) && content.contains("memlock"),
+        _ => false,
+    };
+    if !plan.edits.iter().any(is_wanted) {
         return Ok(None);
     }
     let mut text = host.root.read_text(LIMITS)?.unwrap_or_default();
@@ -261,8 +277,26 @@ mod tests {
         function(&host, "0101:00:00.0");
         device(&host, "mlx5_0", "0101:00:00.0", "4: ACTIVE");
         assert_eq!(failed(&host), Vec::<String>::new());
-        host.root.write_text(NAMING, "PROGRAM==\"rdma_rename %k NAME_FIXED mlx5_ib0\"").unwrap();
+        let ours = "# Made by ofedctl\nPROGRAM==\"rdma_rename %k NAME_FIXED mlx5_ib0\"";
+        host.root.write_text(NAMING, ours).unwrap();
         assert_eq!(failed(&host), ["names: mlx5_0 in PCI domain 0101"]);
+        // What the image has in charge of names is not judged by what is not.
+        let other = "SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_KERNEL\"\n";
+        host.root.write_text("/etc/udev/rules.d/60-ib.rules", other).unwrap();
+        assert_eq!(failed(&host), Vec::<String>::new());
+    }
+
+    #[test]
+    fn connectx_3_in_a_domain_of_any_number_is_judged_by_the_rules_that_name_it() {
+        // OpenLogic/AzureBuildCentOS 92.
+        let ours = "# Made by ofedctl\nPROGRAM==\"rdma_rename %k NAME_FIXED mlx5_ib0\"";
+        for (name, right) in [("mlx4_ib0", true), ("mlx4_0", false), ("mlx5_ib0", true), ("mlx5_1", false)] {
+            let (_dir, host) = on_an_empty_root(Cancel::never());
+            host.root.write_text(NAMING, ours).unwrap();
+            function(&host, "225e:00:02.0");
+            device(&host, name, "225e:00:02.0", "4: ACTIVE");
+            assert_eq!(failed(&host).is_empty(), right, "{name}: {:?}", failed(&host));
+        }
     }
 
     #[test]

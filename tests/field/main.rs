@@ -12,6 +12,7 @@ mod packages;
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod roots;
 
+mod around;
 mod expired;
 mod first_boot;
 mod releases;

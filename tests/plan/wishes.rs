@@ -138,14 +138,17 @@ fn with_ofed(release: &str, doca_host: Option<&str>) -> Facts {
 }
 
 #[test]
-fn an_image_that_holds_a_driver_is_left_alone() {
+fn a_driver_that_an_image_holds_is_left_alone() {
     let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
     facts.hpc_image = Some(HpcImage::default());
     // Even where the catalogue has nothing for it.
     facts.os.distro = "fedora42".parse().ok();
     for settings in [wish(DriverChoice::Auto, None, None), wish(DriverChoice::Doca, Some("3.2"), None)] {
         let plan = planned(&facts, Mode::Live, &settings).unwrap();
-        assert_eq!((plan.driver_name().as_str(), plan.edits.len()), ("doca 3.2.1", 0));
+        assert_eq!((plan.driver_name().as_str(), plan.packages.len()), ("doca 3.2.1", 0));
+        // Only what is around it is planned, but not the list of whoever brought it.
+        assert!(plan.edits.iter().any(|edit| edit.path() == Some("/etc/waagent.conf")), "{}", plan.to_text());
+        assert!(!plan.edits.iter().any(|edit| matches!(edit, Edit::SetComponent { .. })));
         let present = plan.present.unwrap();
         assert!(present.hpc_image && present.release == "OFED-internal-25.10-1.7.1");
     }
@@ -186,6 +189,7 @@ fn the_edits_are_those_of_the_driver_and_the_settings() {
     let inbox = Settings {
         rdma_names: RdmaNames::Distribution,
         memlock: false,
+        nofile: false,
         ..wish(DriverChoice::Inbox, None, None)
     };
     assert_eq!(subjects("debian12", &inbox), ["/etc/modules-load.d/ofedctl.conf", "/etc/waagent.conf"]);
@@ -244,7 +248,9 @@ fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_th
         );
         assert_eq!(plan.packages, [&format!("linux-headers-{NEW}"), "dkms", "gcc", "make"]);
         assert!(plan.artifact.is_none() && plan.why[0].contains(said), "{}", plan.to_text());
-        assert_eq!(plan.edits.iter().map(Edit::subject).count(), 1);
+        let subjects: Vec<String> = plan.edits.iter().map(Edit::subject).collect();
+        assert!(subjects.contains(&format!("initramfs of {NEW}")), "{subjects:?}");
+        assert!(subjects.contains(&"/etc/waagent.conf".to_owned()), "{subjects:?}");
     }
     // Who asks for it has the driver replaced, and another one is never built in its place.
     facts.modules.insert(NEW.to_owned(), modules(Place::Kernel));

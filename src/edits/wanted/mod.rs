@@ -2,15 +2,18 @@
 
 mod build_order;
 mod hold;
+mod limits;
 mod rdma_naming;
 mod vendor;
 
+pub use rdma_naming::said_of as said_of_names;
 pub use vendor::{component, vendors};
 
 use super::Edit;
+use crate::facts::naming::Naming;
 use crate::packages::Manager;
 use crate::settings::Settings;
-use crate::target::{Family, Nic, Target};
+use crate::target::{Nic, Target};
 
 /// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
 /// manager and, when wanted, IP over InfiniBand.
@@ -41,6 +44,15 @@ pub struct Subject<'a> {
     pub target: &'a Target,
     /// The driver's version; none for the distribution's own.
     pub version: Option<&'a str>,
+    /// What else in the root names RDMA devices.
+    pub naming: &'a [Naming],
+}
+
+/// The edits around a driver that is there already: all that are not about how it came.
+pub fn edits_around(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit> {
+    // The list of components is of whoever brought the driver.
+    let of_driver = of_driver.into_iter().filter(|edit| !matches!(edit, Edit::SetComponent { .. })).collect();
+    edits(subject, by_dkms, of_driver)
 }
 
 /// The edits around the packages: those that every driver needs, those that one needs whose modules are left to DKMS,
@@ -49,10 +61,8 @@ pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit
     let settings = subject.settings;
     let mut edits = if by_dkms { build_order::edits(subject.target) } else { Vec::new() };
     edits.push(modules_at_boot(settings));
-    if settings.memlock {
-        edits.extend(memlock(subject.target.distro.family()));
-    }
-    edits.extend(rdma_naming::rules(settings.rdma_names));
+    edits.extend(limits::edits(settings));
+    edits.extend(rdma_naming::edits(settings, subject.naming));
     edits.push(Edit::SetKey {
         path: "/etc/waagent.conf".to_owned(),
         key: "OS.EnableRDMA".to_owned(),
@@ -73,33 +83,6 @@ fn modules_at_boot(settings: &Settings) -> Edit {
         title.into_iter().chain(boot_modules(settings)),
         "load the InfiniBand modules at boot",
     )
-}
-
-fn memlock(family: Family) -> Vec<Edit> {
-    let mut edits = vec![Edit::file_of_lines(
-        "/etc/security/limits.d/90-ofedctl.conf",
-        [
-            "# Made by ofedctl: RDMA programs register memory, which locks it.",
-            "* soft memlock unlimited",
-            "* hard memlock unlimited",
-            "root soft memlock unlimited",
-            "root hard memlock unlimited",
-        ],
-        "let RDMA programs lock memory",
-    )];
-    if family == Family::Rhel {
-        // As Azure's HPC images do there: what a service starts, such as a batch scheduler's jobs, has no login.
-        edits.push(Edit::file_of_lines(
-            "/etc/systemd/system.conf.d/90-ofedctl.conf",
-            [
-                "# Made by ofedctl: RDMA programs that a service starts register memory, too.",
-                "[Manager]",
-                "DefaultLimitMEMLOCK=infinity",
-            ],
-            "let RDMA programs of services lock memory",
-        ));
-    }
-    edits
 }
 
 /// What keeps the kernels as they are, where the distribution's package manager is known.

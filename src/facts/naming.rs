@@ -1,0 +1,123 @@
+//! What else names RDMA devices in a root: an administrator's or an image builder's udev rules, or a service.
+//!
+//! Seen in the field: a rule by the board's number (`60-ib.rules` of OpenLogic/AzureBuildCentOS), rules by the PCI address
+//! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
+//! (Azure/azhpc-images, `install_azure_persistent_rdma_naming.sh`) with the one that restarts it.
+
+use crate::host::Host;
+use serde::{Deserialize, Serialize};
+
+/// Where rules are, those first that go before others of the same name (udev(7)).
+const RULES: [&str; 4] =
+    ["/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+/// rdma-core's own rules outside `/etc`: the distribution's, which every root has.
+const DISTRIBUTIONS: &str = "60-rdma-persistent-naming.rules";
+/// Where units are.
+const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// The services that name devices after boot, and the one that watches over that.
+const SERVICES: [&str; 2] =
+    ["azure_persistent_rdma_naming.service", "azure_persistent_rdma_naming_monitor.service"];
+/// How a file of this program begins.
+const OURS: &str = "# Made by ofedctl";
+/// How a file begins that this program has put in the place of somebody's rules.
+pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own rules for RDMA devices";
+
+/// What names RDMA devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+pub enum Naming {
+    /// A file of udev rules.
+    Rules {
+        /// The file.
+        path: String,
+    },
+    /// A service that renames them once they are there.
+    Service {
+        /// The unit.
+        unit: String,
+    },
+}
+
+impl Naming {
+    /// What one would call it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Rules { path } => path,
+            Self::Service { unit } => unit,
+        }
+    }
+}
+
+/// Looks for what names RDMA devices beside the distribution's rdma-core and this program.
+pub fn find(host: &Host) -> Vec<Naming> {
+    let mut seen = std::collections::BTreeSet::new();
+    let mut found = Vec::new();
+    for folder in RULES {
+        for name in host.root.list(folder) {
+            let is_rules =
+                std::path::Path::new(&name).extension().is_some_and(|extension| extension == "rules");
+            // One of the same name goes before it.
+            if !is_rules || !seen.insert(name.clone()) {
+                continue;
+            }
+            let path = format!("{folder}/{name}");
+            if name == DISTRIBUTIONS && folder != RULES[0] {
+                continue;
+            }
+            let text = host.root.read_text(&path).ok().flatten().unwrap_or_default();
+            if text.starts_with(REPLACED) || (!text.starts_with(OURS) && names_devices(&text)) {
+                found.push(Naming::Rules { path });
+            }
+        }
+    }
+    let is_file = |folder: &str, unit: &str| {
+        host.root.metadata(&format!("{folder}/{unit}")).is_some_and(|metadata| metadata.is_file())
+    };
+    let services = SERVICES.iter().filter(|unit| UNITS.iter().any(|folder| is_file(folder, unit)));
+    found.extend(services.map(|unit| Naming::Service { unit: (*unit).to_owned() }));
+    found
+}
+
+/// Whether a line that is no comment renames an RDMA device: by rdma-core's program, or by `rdma dev set`.
+fn names_devices(rules: &str) -> bool {
+    let mut lines = rules.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    lines.any(|line| {
+        let line = line.to_ascii_lowercase();
+        line.contains("rdma_rename") || (line.contains("rdma dev set") && line.contains("name"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::tests::host_with;
+
+    #[test]
+    fn what_names_devices_is_found_and_what_only_speaks_of_them_is_not() {
+        let renames =
+            "ACTION==\"add\", SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
+        let found = |path: &str, text: &str| {
+            let found = find(&host_with(&[(path, text)]).1);
+            found.first().map(|naming| naming.name().to_owned())
+        };
+        assert_eq!(found("etc/udev/rules.d/60-ib.rules", renames).unwrap(), "/etc/udev/rules.d/60-ib.rules");
+        assert_eq!(
+            found("etc/udev/rules.d/60-rdma-persistent-naming.rules", renames).unwrap(),
+            "/etc/udev/rules.d/60-rdma-persistent-naming.rules"
+        );
+        let service = "azure_persistent_rdma_naming.service";
+        assert_eq!(found(&format!("etc/systemd/system/{service}"), "[Unit]\n").unwrap(), service);
+        for (path, text) in [
+            ("usr/lib/udev/rules.d/60-rdma-persistent-naming.rules", renames.to_owned()),
+            ("etc/udev/rules.d/60-ib.rules", format!("#{renames}")),
+            ("etc/udev/rules.d/60-ib.rules.off", renames.to_owned()),
+            ("etc/udev/rules.d/60-rdma-persistent-naming.rules", format!("{OURS}.\n{renames}")),
+            // xcat's: brings an interface up and names nothing.
+            ("etc/udev/rules.d/60-ib.rules", "SUBSYSTEM==\"net\", RUN+=\"/sbin/ifup %k\"\n".to_owned()),
+        ] {
+            assert_eq!(found(path, &text), None, "{path} {text}");
+        }
+        // What was replaced is still there to be replaced.
+        assert!(found("etc/udev/rules.d/60-ib.rules", &format!("{REPLACED}.\n")).is_some());
+    }
+}
