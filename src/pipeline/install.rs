@@ -102,7 +102,7 @@ impl<'h> Staging<'_, 'h> {
         };
         let mut refused = None;
         while let Some(bundle) = untried.pop_front() {
-            match stage::prove(job.host, opened, &bundle, job.settings) {
+            match stage::hash_blobs(job.host, opened, &bundle, job.settings) {
                 // Anybody may put a newer one beside the one that is signed.
                 Err(error) if Reason::from_error(&error) == Reason::Untrusted => {
                     job.host.events.warn(format!("bundle {} is not used: {error:#}", bundle.tag));

@@ -89,7 +89,7 @@ fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writ
 ///
 /// Returns the cache to install from, which holds the very bytes that were hashed: this one where nobody but root can
 /// change it, else a copy for root alone.
-pub fn prove<'h>(
+pub fn hash_blobs<'h>(
     host: &'h Host,
     opened: &Opened,
     bundle: &Bundle,

@@ -8,7 +8,7 @@ mod fetch;
 pub mod first_use;
 
 pub use built_artifacts::add_built;
-pub use cache_source::{Opened, Proven, open, prove, wait_turn};
+pub use cache_source::{Opened, Proven, hash_blobs, open, wait_turn};
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE, VENDOR_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};

@@ -35,7 +35,7 @@ pub fn put_cloud_init(root: &Path) {
         let is_name = |name: &String| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         name.filter(is_name).is_none_or(|name| modules.join(format!("cc_{name}.py")).exists())
     };
-    let kept: String = text.lines().filter(is_there).map(|line| format!("{line}\n")).collect();
+    let kept = text.lines().filter(is_there).collect::<Vec<_>>().join("\n") + "\n";
     std::fs::write(&cfg, kept).unwrap();
     // The distribution's program wants the version it was packaged with.
     let program = "#!/usr/bin/python3\nimport sys\nfrom cloudinit.cmd.main import main\nsys.exit(main())\n";

@@ -96,7 +96,7 @@ fn rules_and_services_that_name_devices_stay_in_charge_or_are_replaced() {
     let unit = "[Unit]\nDescription=names\n[Service]\nType=oneshot\nExecStart=/bin/true\n";
     for (path, text, name) in [
         ("etc/udev/rules.d/60-ib.rules", rename, "/etc/udev/rules.d/60-ib.rules"),
-        // ai-infrastructure-on-azure's guide.
+        // As guides to GPU clusters have it.
         ("etc/udev/rules.d/99-rdma-persistent-naming.rules", rename, "99-rdma-persistent-naming.rules"),
         // Of a builder's own package.
         ("usr/lib/udev/rules.d/70-persistent-net.rules", rename, "70-persistent-net.rules"),

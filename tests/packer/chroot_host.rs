@@ -5,6 +5,7 @@
 //! The chroot lies in namespaces of its own. The frames are those of `host`, with as many streams as calls need.
 
 use crate::common::root::Root;
+use crate::common::wait;
 use crate::host::{COMPONENT, Plugin, field, hex, packed, prepare, start};
 use rmpv::Value;
 use std::collections::HashMap;
@@ -43,7 +44,7 @@ impl Chroot {
             })
             .collect();
         let script = format!(
-            "mount --bind {path} {path}; {}; echo ready; sleep 100000 & wait",
+            "mount --bind {path} {path}; {}; echo ready; tail -f /dev/null & wait",
             [mounts, vec![":".to_owned()]].concat().join("; ")
         );
         let mut unshare = Command::new("unshare");
@@ -219,9 +220,7 @@ impl Host {
 
     fn write(&self, stream: u32, data: &[u8]) {
         for piece in data.chunks(WINDOW / 8) {
-            while !self.spend(stream, piece.len()) {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
+            wait::until("the other side has read what was sent", || self.spend(stream, piece.len()));
             self.send(&[frame(0, 0, stream, piece.len()), piece.to_vec()].concat());
         }
     }

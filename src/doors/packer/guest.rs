@@ -165,8 +165,8 @@ impl<'r> Guest<'r> {
             None => script.to_owned(),
             Some(word) => self.step(&framed(word, script)),
         };
-        let mut answer = Answer::of(self.word.clone());
-        let mut roots = as_root.map(Answer::of);
+        let mut answer = Answer::awaiting(self.word.clone());
+        let mut roots = as_root.map(Answer::awaiting);
         let (mut out, mut noise) = (Splitter::default(), Vec::new());
         let mut on_any_line = |line: &str| match &mut roots {
             Some(roots) => {

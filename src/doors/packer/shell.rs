@@ -107,7 +107,7 @@ impl Lines {
 
 impl Answer {
     /// Waits for the answer that says this word.
-    pub(super) const fn of(word: String) -> Self {
+    pub(super) const fn awaiting(word: String) -> Self {
         Self {
             word,
             at: At::Before,
@@ -182,7 +182,7 @@ mod tests {
     use std::process::Command;
 
     fn answer(word: &str, printed: &[u8]) -> (Option<Ran>, Vec<String>) {
-        let (mut answer, mut lines) = (Answer::of(word.to_owned()), Vec::new());
+        let (mut answer, mut lines) = (Answer::awaiting(word.to_owned()), Vec::new());
         let mut splitter = Splitter::default();
         // However the bytes come.
         for piece in printed.chunks(7) {
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn endless_output_costs_no_memory() {
-        let (mut answer, mut splitter) = (Answer::of("w".to_owned()), Splitter::default());
+        let (mut answer, mut splitter) = (Answer::awaiting("w".to_owned()), Splitter::default());
         let mut take = |bytes: &[u8]| splitter.take(bytes, &mut |line| answer.take(line, &mut |_| {}));
         take(b"\nw begins\n");
         for _ in 0..3 {

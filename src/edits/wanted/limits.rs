@@ -15,7 +15,7 @@ pub(super) fn edits(settings: &Settings) -> Vec<Edit> {
     let mut edits = Vec::new();
     if settings.memlock {
         let title = "# Made by ofedctl: RDMA programs register memory, which locks it.";
-        edits.extend(of(
+        edits.extend(limit_edits(
             "90-ofedctl.conf",
             title,
             ("memlock", "unlimited"),
@@ -26,13 +26,13 @@ pub(super) fn edits(settings: &Settings) -> Vec<Edit> {
     if settings.nofile {
         let title = "# Made by ofedctl: each process of a parallel program opens many files and sockets.";
         let name = "91-ofedctl-nofile.conf";
-        edits.extend(of(name, title, ("nofile", FILES), ("NOFILE", FILES), "open many files"));
+        edits.extend(limit_edits(name, title, ("nofile", FILES), ("NOFILE", FILES), "open many files"));
     }
     edits
 }
 
 /// One limit for everybody: of logins, of services, and of what a user's own systemd starts.
-fn of(
+fn limit_edits(
     name: &str,
     title: &str,
     (item, login): (&str, &str),
