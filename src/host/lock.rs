@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_the_old_lock_that_is_not_roots_own_file_stops_or_misleads_a_run() {
+    fn as_root_nothing_at_the_old_lock_that_is_not_roots_own_file_stops_or_misleads_a_run() {
         use std::os::unix::fs::symlink;
         let (dir, host) = host();
         let path = old_lock(&dir);
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_somebody_else_holds_on_the_old_file_is_no_run() {
+    fn as_root_a_lock_that_somebody_else_holds_on_the_old_file_is_no_run() {
         let (dir, host) = host();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let path = old_lock(&dir);

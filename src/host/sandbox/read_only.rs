@@ -319,7 +319,6 @@ fn kept_flags(path: &Path) -> MsFlags {
         (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
         (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
         (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
-        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ];
     let held = table.iter().filter(|(flag, _)| found.flags().contains(*flag));
     held.fold(MsFlags::empty(), |all, (_, flag)| all | *flag)
