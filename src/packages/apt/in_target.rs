@@ -75,8 +75,8 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     let state = lent.scratch().join("state");
     let options = vec!["-c".to_owned(), inside("apt.conf")];
     let mut apt = AptRun { options, settings: None, state, lent: Some(lent) };
-    if let Some(vendor) = request.vendor_repo.zip(vendor.as_deref())
-        && let Some(finished) = show_vendor(host, &apt, request.sources, vendor)?
+    if let Some(finished) =
+        show_sources(host, &apt, request.sources, request.vendor_repo.zip(vendor.as_deref()))?
     {
         return Ok(stands_in(host, &finished));
     }
@@ -137,13 +137,14 @@ fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
     write_private(&scratch.join("apt.conf"), &configuration).with_context(preparing)
 }
 
-/// Adds the vendor's packages to copies of the target's sources and preferences. Says how asking where those are ended
-/// when apt cannot run.
-fn show_vendor(
+/// Lets apt read copies of the target's sources and preferences: without what an installed package of the vendor brought,
+/// whose DKMS must not take the place of the distribution's, and with the vendor's packages where there are any. Says how
+/// asking where those are ended when apt cannot run.
+fn show_sources(
     host: &Host,
     apt: &AptRun,
     target: &Root,
-    (vendor_repo, folder): (&VendorRepo, &str),
+    vendor: Option<(&VendorRepo, &str)>,
 ) -> Result<Option<Finished>> {
     let asked = ["shell", "SOURCES", "Dir::Etc::sourceparts/d", "PINS", "Dir::Etc::preferencesparts/d"];
     let asked = host.run(&apt.cmd("apt-config").args(asked).captured())?;
@@ -155,8 +156,13 @@ fn show_vendor(
         let line = asked.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='"));
         line.and_then(|line| line.strip_suffix('\'')).unwrap_or_default().to_owned()
     };
-    let key = vendor_repo.key.as_deref().map(|key| lend_key(apt, key)).transpose()?;
-    let (line, pins) = source_and_preferences(vendor_repo, folder, key.as_deref());
+    let (line, pins) = match vendor {
+        Some((vendor_repo, folder)) => {
+            let key = vendor_repo.key.as_deref().map(|key| lend_key(apt, key)).transpose()?;
+            source_and_preferences(vendor_repo, folder, key.as_deref())
+        }
+        None => Default::default(),
+    };
     let table = [
         ("sources", place("SOURCES"), "ofedctl-vendor.list", line.as_str(), "sourceparts"),
         ("preferences", place("PINS"), "ofedctl-vendor", pins, "preferencesparts"),
