@@ -209,8 +209,10 @@ impl Installer<'_> {
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
         self.work.host.events.info(format!("running {}", program.join(" ")));
-        // It and the packages that it installs ask for the running kernel, and are told of this one.
-        let transaction = Transaction { kernel: Some(kernel), ..*self.work.transaction };
+        // It and the packages that it installs ask for the running kernel, and are told of this one; but not where DKMS
+        // builds for each kernel afterwards, for package scripts would compile what the cache may hold already.
+        let told = (modules != Modules::Dkms).then_some(kernel);
+        let transaction = Transaction { kernel: told, ..*self.work.transaction };
         let cmd = self.work.manager.with_repository(self.work.host, &transaction, &program);
         self.work.host.run(&cmd.env("HOME", HOME))
     }
