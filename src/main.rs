@@ -1,7 +1,7 @@
 //! The `ofedctl` program: runs one command line and exits with one of the documented codes, whatever happens.
 
 use ofedctl::doors::packer;
-use ofedctl::host::sandbox::{self, read_only};
+use ofedctl::host::sandbox;
 use ofedctl::outcome::{ExitCode, Outcome, Reason};
 use ofedctl::{cli, status};
 use std::ffi::OsString;
@@ -29,8 +29,6 @@ fn inner_process(args: &[OsString]) -> Option<std::process::ExitCode> {
     let ended = match verb {
         sandbox::ENTER => sandbox::enter(&rest),
         sandbox::BECOME => sandbox::become_program(&rest),
-        read_only::LEND => read_only::lend(&rest),
-        read_only::LENT => read_only::become_program(&rest),
         _ => return None,
     };
     let code = ended.unwrap_or_else(|error| {

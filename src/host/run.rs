@@ -1,6 +1,5 @@
 //! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
 
-use super::sandbox::read_only::{self, ReadOnlyRoot};
 use super::sandbox::{self, Sandbox};
 use super::{CHILD_LOG_DIR, Host, process};
 use crate::outcome::Reason;
@@ -31,7 +30,6 @@ pub struct Cmd {
     args: Vec<String>,
     env: Vec<(String, String)>,
     inside: Option<Sandbox>,
-    lent: Option<ReadOnlyRoot>,
     captured: bool,
     errors_too: bool,
     input: Option<Vec<u8>>,
@@ -63,7 +61,6 @@ impl Cmd {
             args: Vec::new(),
             env: Vec::new(),
             inside: None,
-            lent: None,
             captured: false,
             errors_too: false,
             input: None,
@@ -95,13 +92,6 @@ impl Cmd {
     #[must_use]
     pub fn inside(mut self, sandbox: Sandbox) -> Self {
         self.inside = Some(sandbox);
-        self
-    }
-
-    /// Runs it inside a root that it can read and cannot change.
-    #[must_use]
-    pub fn reading(mut self, lent: ReadOnlyRoot) -> Self {
-        self.lent = Some(lent);
         self
     }
 
@@ -137,14 +127,12 @@ impl Cmd {
     }
 
     fn expression(&self) -> Result<duct::Expression> {
-        let wrapped = match (&self.inside, &self.lent) {
-            (None, None) => None,
-            (Some(sandbox), _) => Some(sandbox::wrap(sandbox, &self.program, &self.args)?),
-            (None, Some(lent)) => Some(read_only::wrap(lent, &self.program, &self.args)?),
-        };
-        let expression = match wrapped {
+        let expression = match &self.inside {
             None => duct::cmd(&self.program, &self.args),
-            Some((program, args)) => duct::cmd(program, args),
+            Some(sandbox) => {
+                let (program, args) = sandbox::wrap(sandbox, &self.program, &self.args)?;
+                duct::cmd(program, args)
+            }
         };
         let mut env = Self::environment();
         env.extend(self.env.iter().cloned());
@@ -158,8 +146,7 @@ impl Cmd {
             command.process_group(0);
             Ok(())
         };
-        let has_session = self.inside.is_some() || self.lent.is_some();
-        let expression = if has_session { expression } else { expression.before_spawn(own_group) };
+        let expression = if self.inside.is_none() { expression.before_spawn(own_group) } else { expression };
         Ok(expression.full_env(env).unchecked())
     }
 

@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::process::variable;
 use crate::host::run::{Cmd, Finished};
-use crate::host::sandbox::read_only::{NOT_LENT, NOT_RUNNABLE, NOT_THERE, ReadOnlyRoot, SCRATCH};
+use crate::host::sandbox::{NOT_MADE, NOT_RUNNABLE, NOT_THERE, SCRATCH, Sandbox};
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -39,55 +39,51 @@ pub struct InTarget {
 /// A root that is lent to its own manager, with the folder that takes what it writes.
 #[derive(Debug)]
 pub(crate) struct Lent {
-    place: ReadOnlyRoot,
-    _work: TempDir,
+    place: Sandbox,
+    scratch: PathBuf,
+    _private: TempDir,
 }
 
 impl Lent {
     /// Makes the folders.
     pub(super) fn new(root: &Root, how: InTarget, more: &[&str]) -> Result<Self> {
         // Not /tmp, which may be memory: indexes have hundreds of megabytes.
-        let work = tempfile::Builder::new().prefix("ofedctl-resolve-").tempdir_in("/var/tmp");
-        let work = work.context("cannot make a folder for the target's package manager")?;
+        let private = tempfile::Builder::new().prefix("ofedctl-resolve-").tempdir_in("/var/tmp");
+        let private = private.context("cannot make a folder for the target's package manager")?;
+        // One below it: the image's programs decide about the modes of what they are given, and of what they leave there.
+        let scratch = private.path().join("scratch");
+        std::fs::create_dir(&scratch).with_context(|| format!("cannot make `{}`", scratch.display()))?;
         let mut ports = ports_named(root);
         let proxies = PROXIES.iter().filter_map(|name| variable(name));
         more.iter()
             .map(|text| (*text).to_owned())
             .chain(proxies)
             .for_each(|text| add_ports(&text, &mut ports));
-        let place = ReadOnlyRoot {
-            root: root.path().to_owned(),
-            work: work.path().to_owned(),
-            covers: Vec::new(),
-            views: Vec::new(),
-            ports: ports.into_iter().collect(),
-            metadata: how.metadata,
-        };
-        place.prepare()?;
-        Ok(Self { place, _work: work })
+        let place = Sandbox::lookup(root, &scratch).through_relay(ports, how.metadata);
+        Ok(Self { place, scratch, _private: private })
     }
 
     /// Where the manager's scratch folder lies on this machine.
     pub(super) fn scratch(&self) -> PathBuf {
-        self.place.scratch()
+        self.scratch.clone()
     }
 
     /// Covers a path of the root with a file or folder of the scratch folder.
     pub(super) fn cover(&mut self, name: &str, path: &str) {
-        self.place.covers.push((name.to_owned(), path.to_owned()));
+        self.place = self.place.clone().with_cover(name, path);
     }
 
     /// Shows a folder of this machine; returns its path inside.
     pub(super) fn show(&mut self, folder: &Path, name: &str) -> String {
         let inside = format!("/run/ofedctl-{name}");
-        self.place.views.push((folder.to_owned(), inside.clone()));
+        self.place = self.place.clone().with_view(folder, &inside);
         inside
     }
 
     /// The command, run in the target.
     pub(super) fn cmd(&self, cmd: Cmd) -> Cmd {
         let proxies = PROXIES.iter().filter_map(|name| Some((*name, variable(name)?)));
-        proxies.fold(cmd, |cmd, (name, value)| cmd.env(name, value)).reading(self.place.clone())
+        proxies.fold(cmd, |cmd, (name, value)| cmd.env(name, value)).inside(self.place.clone())
     }
 }
 
@@ -109,8 +105,8 @@ pub(super) fn run_watched(host: &Host, cmd: &Cmd, scratch: &Path, doing: &str) -
 
 /// Why a manager did not run in its root, so that this machine's stands in; none where it ran.
 pub(super) fn why_not(finished: &Finished) -> Option<&'static str> {
-    match finished.code {
-        NOT_LENT => Some("this system does not let it run there"),
+    match u8::try_from(finished.code).unwrap_or_default() {
+        NOT_MADE => Some("this system does not let it run there"),
         NOT_RUNNABLE => Some("it is for another architecture"),
         NOT_THERE => Some("the target has none that can be asked"),
         _ => None,

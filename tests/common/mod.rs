@@ -16,6 +16,7 @@ pub mod relay;
 pub mod root;
 pub mod shipped;
 pub mod status;
+pub mod still;
 pub mod tree;
 pub mod vendor;
 pub mod wait;

@@ -4,10 +4,10 @@ use crate::common::deb::Deb;
 use crate::common::image;
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, debian_root};
+use crate::common::still::Still;
 use crate::common::wait::until;
 use crate::common::web::{Fault, Web};
 use crate::signed::Key;
-use crate::times::Still;
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
 
@@ -164,7 +164,7 @@ fn lenders(root: &Root) -> Vec<u32> {
     let lends = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line).into_owned();
-        line.contains("__len") && line.contains(&path)
+        (line.contains("__enter") || line.contains("__become")) && line.contains(&path)
     };
     numbers.filter(lends).collect()
 }

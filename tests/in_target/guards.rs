@@ -3,7 +3,8 @@
 use crate::common::need::need;
 use crate::common::program::Ran;
 use crate::common::root::{Root, debian_root};
-use crate::times::Still;
+use crate::common::still::Still;
+use ofedctl::host::sandbox::{ENTER, Sandbox};
 use std::process::{Command, Stdio};
 
 /// A machine whose network is the loopback alone, with three servers that answer `here` to everything.
@@ -20,7 +21,8 @@ while True:
     client.close()' $address & servers="$servers $!"
             until (exec 3<>/dev/tcp/$address/80) 2>/dev/null; do :; done
         done
-        "$0" __lend $$ "$@" && code=0 || code=$?
+        enter=$1; shift
+        "$0" "$enter" $$ "$@" && code=0 || code=$?
         kill $servers
         exit $code"#;
 
@@ -28,15 +30,13 @@ while True:
 /// one where the metadata service is, one beside it. Both answer `here` to everything.
 fn lent(root: &Root, script: &str, metadata: bool) -> Ran {
     need(&["iproute2", "python3"]);
-    let work = root.beside("work");
-    for folder in ["scratch", "root"] {
-        std::fs::create_dir_all(work.join(folder)).unwrap();
-    }
-    let spec = serde_json::json!({
-        "root": root.path(), "work": work, "covers": [], "views": [], "ports": [], "metadata": metadata,
-    });
+    let scratch = root.beside("scratch");
+    std::fs::create_dir_all(&scratch).unwrap();
+    let here = ofedctl::host::fs::Root::open(root.path()).unwrap();
+    let sandbox = Sandbox::lookup(&here, &scratch).through_relay([], metadata);
+    let spec = serde_json::to_string(&sandbox).unwrap();
     let mut machine = Command::new("unshare");
-    machine.args(["--net", "bash", "-ec", MACHINE, env!("CARGO_BIN_EXE_ofedctl"), &spec.to_string()]);
+    machine.args(["--net", "bash", "-ec", MACHINE, env!("CARGO_BIN_EXE_ofedctl"), ENTER, &spec]);
     machine.args(["/bin/bash", "-c", script]).stdin(Stdio::null()).env_clear();
     machine.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     Ran::from(machine.output().unwrap())
@@ -60,20 +60,19 @@ fn nothing_of_the_image_or_the_machine_can_be_changed_by_any_means_at_hand() {
         "echo x >/proc/sys/kernel/hostname",
         "echo b >/proc/sysrq-trigger",
         "hostname x",
-        "mknod /run/ofedctl-scratch/disk b 8 0",
+        "mknod /run/o/disk b 8 0",
         "chroot / true",
         "unshare --mount true",
         "nsenter --mount=/proc/1/ns/mnt chroot / true",
-        "ls /run/ofedctl-scratch/../../proc/1/root/work",
+        "ls /run/o/../../proc/1/root/work",
         "unshare --user --map-root-user --mount mount -o remount,rw,bind /",
-        "cp /bin/true /run/ofedctl-scratch/t; chmod u+s /run/ofedctl-scratch/t; chroot /run/ofedctl-scratch /t",
+        "cp /bin/true /run/o/t; chmod u+s /run/o/t; chroot /run/o /t",
     ];
     let script = tries.map(|one| format!("({one}) 2>/dev/null && echo 'succeeded: {one}'\n")).concat();
-    let ran =
-        lent(&root, &format!("{script}\ntouch /run/ofedctl-scratch/mine /tmp/mine && echo written"), false);
+    let ran = lent(&root, &format!("{script}\ntouch /run/o/mine /tmp/mine && echo written"), false);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "written\n"), "{ran:?}");
     before.assert_same(root.path());
-    assert!(root.beside("work/scratch/mine").exists());
+    assert!(root.beside("scratch/mine").exists());
 }
 
 const ASK: &str = "for address in 169.254.1.1 169.254.169.254 168.63.129.16 ::ffff:169.254.169.254; do

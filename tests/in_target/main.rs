@@ -8,4 +8,3 @@ mod common;
 mod apt;
 mod guards;
 mod signed;
-mod times;

@@ -2,7 +2,7 @@
 
 use crate::bake::stack;
 use crate::common::image;
-use crate::common::tree::Tree;
+use crate::common::still::Still;
 use crate::packages::Repository;
 use crate::roots::ALMA8;
 use nix::mount::{MsFlags, mount};
@@ -54,7 +54,7 @@ fn variables_that_are_empty_and_plugins_mean_what_they_mean_in_the_image() {
     );
     root.write("etc/ofedctl/config.yaml", "driver: inbox\n");
     let _poison = poison();
-    let before = Tree::of(root.path());
+    let before = Still::of(root.path());
     let cache = root.beside("cache");
     let staged = image::stage(&root, &cache);
     staged.expect(0, "staged");
@@ -62,7 +62,7 @@ fn variables_that_are_empty_and_plugins_mean_what_they_mean_in_the_image() {
         staged.stderr.contains("asking the target's dnf") && !staged.stderr.contains("stands in"),
         "{staged:?}"
     );
-    assert!(Tree::of(root.path()) == before, "the image was changed");
+    before.assert_same(root.path());
     image::bake(&root, &cache).expect(0, "installed");
 }
 

@@ -29,15 +29,41 @@ fn a_lookup_can_write_to_its_scratch_folder_alone_and_the_root_stays_as_it_was()
 }
 
 #[test]
-fn a_lookup_resolves_names_as_this_machine_does_wherever_the_roots_list_of_servers_should_be() {
-    let here = std::fs::read_to_string("/etc/resolv.conf").unwrap();
+fn what_covers_a_folder_takes_what_is_written_there_and_what_the_root_lacks_is_left_out() {
+    let root = debian_root("trixie");
+    let scratch = root.beside("scratch");
+    for folder in ["cache", "log", "none"] {
+        std::fs::create_dir_all(scratch.join(folder)).unwrap();
+    }
+    let before = Tree::of(root.path());
+    let sandbox = Sandbox::lookup(&open(&root), &scratch)
+        .with_cover("cache", "/var/cache")
+        .with_cover("log", "/var/log")
+        .with_cover("none", "/no/such/folder");
+    let said = prints(
+        &sandbox,
+        "ls -A /var/cache /var/log; echo x > /var/cache/a; echo y > /var/log/b; ls -d /no || true",
+    );
+    assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["/var/cache:", "/var/log:"]);
+    assert_eq!(std::fs::read_to_string(scratch.join("cache/a")).unwrap(), "x\n");
+    assert_eq!(std::fs::read_to_string(scratch.join("log/b")).unwrap(), "y\n");
+    let difference = tree::diff(&before, &Tree::of(root.path()));
+    assert!(difference.is_empty(), "{difference}");
+}
+
+#[test]
+fn a_lookup_asks_the_relay_for_names_wherever_the_roots_list_of_servers_should_be() {
+    let ours = std::fs::read_to_string("/etc/resolv.conf").unwrap();
+    let is_kept = |line: &&str| ["search", "domain", "options"].iter().any(|word| line.starts_with(word));
+    let kept = ours.lines().filter(is_kept).fold(String::new(), |all, line| all + line + "\n");
+    let here = format!("nameserver 127.0.0.1\n{kept}");
     let root = debian_root("trixie");
     let scratch = root.beside("scratch");
     std::fs::create_dir(&scratch).unwrap();
     let file = root.path().join("etc/resolv.conf");
     let read = || {
         prints(
-            &Sandbox::lookup(&open(&root), &scratch).with_network(true),
+            &Sandbox::lookup(&open(&root), &scratch).through_relay([], false),
             "cat /etc/resolv.conf; ls -A /etc | wc -l",
         )
     };

@@ -16,14 +16,14 @@
 //!
 //! A lookup is for programs of an image that only have to answer something, such as what a package manager would
 //! download: its folder on this machine appears, empty or not, as [`SCRATCH`] and is the only place that can be written
-//! to besides private `/run`, `/tmp` and `/var/tmp`; this machine's `resolv.conf` takes the place of the root's. Without
-//! root rights it runs in a user namespace, where the system allows one. With [`Sandbox::with_network`] the network of
-//! this machine is let in as it is; nothing here keeps a program from one address of it.
+//! to besides private `/run`, `/tmp` and `/var/tmp`; parts of that folder may cover others of the root. Without root rights
+//! it runs in a user namespace, where the system allows one. With [`Sandbox::through_relay`] it reaches the network, but
+//! for the addresses of the machine's own platform; its names are asked of the relay. A program that could not be started
+//! there ends with [`NOT_MADE`], [`NOT_RUNNABLE`] or [`NOT_THERE`].
 
 mod kernel;
 mod limits;
 mod mounts;
-pub mod read_only;
 mod reap;
 mod relay;
 
@@ -42,6 +42,14 @@ pub const BECOME: &str = "__become";
 /// Where the one folder appears that a lookup may write to.
 pub const SCRATCH: &str = "/run/o";
 
+/// The exit code of a lookup whose namespaces could not be made or filled. This one and the two that follow are those of
+/// `env(1)` and the shell.
+pub const NOT_MADE: u8 = 125;
+/// The exit code of a lookup whose program cannot run on this machine: it is for another architecture.
+pub const NOT_RUNNABLE: u8 = 126;
+/// The exit code of a lookup whose program is not in the root.
+pub const NOT_THERE: u8 = 127;
+
 /// What becomes of the root's own `uname` where a kernel is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Uname {
@@ -49,6 +57,15 @@ enum Uname {
     Covered,
     /// Nothing is mounted over it, so that a package can bring another.
     Replaceable,
+}
+
+/// How a lookup reaches the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Relayed {
+    /// The ports that may be asked, beside the usual ones of the web and its proxies.
+    ports: Vec<u16>,
+    /// Whether the metadata service of the machine may be asked, too.
+    metadata: bool,
 }
 
 /// What a program is to see.
@@ -69,6 +86,10 @@ pub struct Sandbox {
     labels: bool,
     /// Nothing can be written but into this folder of this machine, which appears as [`SCRATCH`].
     scratch: Option<PathBuf>,
+    /// Files and folders in the scratch folder that cover others of the root, as (name, path in the root).
+    covers: Vec<(String, String)>,
+    /// The network, by way of this machine's.
+    relayed: Option<Relayed>,
 }
 
 impl Sandbox {
@@ -83,6 +104,8 @@ impl Sandbox {
             kernel: None,
             labels: false,
             scratch: None,
+            covers: Vec::new(),
+            relayed: None,
         }
     }
 
@@ -96,6 +119,22 @@ impl Sandbox {
     #[must_use]
     pub fn with_network(mut self, on: bool) -> Self {
         self.offline = !on;
+        self
+    }
+
+    /// The same, where connections to these ports and the usual ones of the web end at a relay, which makes them in this
+    /// machine's network; those to the machine's own platform only where `metadata` is on.
+    #[must_use]
+    pub fn through_relay(mut self, ports: impl IntoIterator<Item = u16>, metadata: bool) -> Self {
+        self.relayed = Some(Relayed { ports: ports.into_iter().collect(), metadata });
+        self
+    }
+
+    /// The same, where a file or folder of the scratch folder covers `path` of the root. What the root does not have cannot
+    /// be covered, and is left out.
+    #[must_use]
+    pub fn with_cover(mut self, name: &str, path: &str) -> Self {
+        self.covers.push((name.to_owned(), path.to_owned()));
         self
     }
 

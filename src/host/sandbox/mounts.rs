@@ -1,7 +1,7 @@
 //! What a program sees: the root with all that is mounted below it, private folders for what must not outlive the
 //! program, and folders of this machine that are shown to it.
 
-use super::{SCRATCH, Sandbox, kernel};
+use super::{SCRATCH, Sandbox, kernel, relay};
 use crate::host::fs::{Root, fd_path};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -18,6 +18,7 @@ const KERNEL_FILES: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sy
 /// Where the tree of a lookup in `/` is put together: any folder that every system has.
 const ANY_FOLDER: &str = "/tmp";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
 /// Where this program's own files lie in a private `/run`.
 pub(super) const OWN: &str = "/run/ofedctl";
 
@@ -53,7 +54,9 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
 struct FromHere {
     views: Vec<(File, String)>,
     scratch: Option<File>,
-    resolv_conf: Option<String>,
+    covers: Vec<(String, String)>,
+    /// For a program that asks the relay for names: its list of servers, and what this machine's `hosts` knows.
+    names: Option<(String, String)>,
 }
 
 impl FromHere {
@@ -61,11 +64,12 @@ impl FromHere {
         let open =
             |path: &Path| File::open(path).with_context(|| format!("cannot open `{}`", path.display()));
         let views = sandbox.views.iter().map(|(from, to)| Ok((open(from)?, to.clone())));
-        let is_wanted = sandbox.is_lookup() && !sandbox.offline;
+        let names = || (relay::resolver_file(), std::fs::read_to_string(HOSTS).unwrap_or_default());
         Ok(Self {
             views: views.collect::<Result<_>>()?,
             scratch: sandbox.scratch.as_deref().map(open).transpose()?,
-            resolv_conf: std::fs::read_to_string(RESOLV_CONF).ok().filter(|_| is_wanted),
+            covers: sandbox.covers.clone(),
+            names: sandbox.relayed.as_ref().map(|_| names()),
         })
     }
 
@@ -80,14 +84,25 @@ impl FromHere {
             let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
             remount(&root.pin(SCRATCH)?.1, flags).context("cannot limit the scratch folder")?;
         }
-        match &self.resolv_conf {
-            Some(text) => show_resolv_conf(root, text),
+        for (name, path) in self.covers.iter().filter(|(_, path)| root.exists(path)) {
+            bind(&root.pin(&format!("{SCRATCH}/{name}"))?.1, &root.pin(path)?.1)?;
+            let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID;
+            remount(&root.pin(path)?.1, flags).with_context(|| format!("cannot limit `{path}`"))?;
+        }
+        let Some((servers, hosts)) = &self.names else { return Ok(()) };
+        show_resolv_conf(root, servers)?;
+        match root.read_text(HOSTS)? {
             None => Ok(()),
+            Some(theirs) => {
+                let own = format!("{OWN}/hosts");
+                root.write_text(&own, &format!("{theirs}\n{hosts}"))?;
+                bind(&root.pin(&own)?.1, &root.pin(HOSTS)?.1)
+            }
         }
     }
 }
 
-/// Puts this machine's name servers where the root's programs look for theirs, which may be a link that leads nowhere.
+/// Puts a list of name servers where the root's programs look for theirs, which may be a link that leads nowhere.
 fn show_resolv_conf(root: &Root, text: &str) -> Result<()> {
     let own = format!("{OWN}/resolv.conf");
     root.write_text(&own, text)?;
@@ -180,7 +195,7 @@ fn make_private_folders(root: &Root, sandbox: &Sandbox) -> Result<()> {
         std::fs::set_permissions(pinned, Permissions::from_mode(0o1777)).context("cannot open up `/tmp`")?;
     }
     mount_in(root, "/tmp", "tmpfs", "mode=1777")?;
-    if sandbox.is_lookup() {
+    if sandbox.is_lookup() && root.is_dir("/var/tmp") {
         mount_in(root, "/var/tmp", "tmpfs", "mode=1777")?;
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use super::limits::give_up;
 use super::mounts::lay_out;
-use super::{BECOME, ENTER, Sandbox, kernel};
+use super::{BECOME, ENTER, NOT_MADE, NOT_RUNNABLE, NOT_THERE, Sandbox, kernel, relay};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -28,17 +29,15 @@ pub(in crate::host) const KILL: Signal = Signal::SIGQUIT;
 /// Runs as [`ENTER`]: makes the namespaces and waits for the program. Returns its exit code.
 pub fn enter(args: &[String]) -> Result<u8> {
     let [parent, spec, program @ ..] = args else { bail!("{ENTER} is not for users") };
+    let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
     let mut signals = listen()?;
-    set_pdeathsig(KILL).context("cannot ask to be told of the parent's end")?;
-    // The parent may have died before the kernel knew of our wish.
-    if std::os::unix::process::parent_id().to_string() != *parent {
-        bail!("the run that started this process is gone");
-    }
+    end_with(parent)?;
     // A Ctrl-C at the terminal is for the run to handle, not for a dpkg in the middle of its work.
     nix::unistd::setsid().context("cannot start a session")?;
     set_child_subreaper(true).context("cannot own the processes to come")?;
-    let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
-    make_namespaces(&sandbox)?;
+    if let Err(error) = make_namespaces(&sandbox, parent) {
+        return told(&sandbox, error, NOT_MADE);
+    }
     let mut command = Command::new("/proc/self/exe");
     command.arg(BECOME).arg(spec).args(program);
     // The end of the first process ends a pid namespace. Its `/proc` may be the one seen here, where processes have other
@@ -47,7 +46,26 @@ pub fn enter(args: &[String]) -> Result<u8> {
     wait_for(&mut command, &mut signals, kill_all).context("cannot start the first process of the namespaces")
 }
 
-fn make_namespaces(sandbox: &Sandbox) -> Result<()> {
+/// Asks to be told of the parent's end.
+fn end_with(parent: &str) -> Result<()> {
+    set_pdeathsig(KILL).context("cannot ask to be told of the parent's end")?;
+    // The parent may have died before the kernel knew of our wish.
+    if std::os::unix::process::parent_id().to_string() != *parent {
+        bail!("the run that started this process is gone");
+    }
+    Ok(())
+}
+
+/// A lookup that could not be made says so by its exit code, too, because another way may be left.
+fn told(sandbox: &Sandbox, error: anyhow::Error, code: u8) -> Result<u8> {
+    if !sandbox.is_lookup() {
+        return Err(error);
+    }
+    let _ = writeln!(std::io::stderr(), "ofedctl: {error:#}");
+    Ok(code)
+}
+
+fn make_namespaces(sandbox: &Sandbox, parent: &str) -> Result<()> {
     let mut flags = CloneFlags::CLONE_NEWNS;
     if sandbox.sealed {
         flags |= CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
@@ -55,11 +73,24 @@ fn make_namespaces(sandbox: &Sandbox) -> Result<()> {
     if sandbox.offline {
         flags |= CloneFlags::CLONE_NEWNET;
     }
-    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    if user.is_root() || !sandbox.is_lookup() {
-        return unshare(flags).context("cannot make namespaces (is this process root?)");
+    if !nix::unistd::geteuid().is_root() && sandbox.is_lookup() {
+        become_root_of_a_namespace()?;
+        // A change of rights makes the kernel forget it.
+        end_with(parent)?;
     }
-    unshare(flags | CloneFlags::CLONE_NEWUSER).context("this system allows no user namespace")?;
+    // Its threads stay in the network that this process leaves, and no thread can be started after that.
+    let relay = sandbox.relayed.as_ref().map(|it| relay::start(it.metadata)).transpose()?;
+    unshare(flags).context("cannot make namespaces (is this process root?)")?;
+    match (relay, &sandbox.relayed) {
+        (Some(relay), Some(relayed)) => relay.listen(&relayed.ports),
+        _ => Ok(()),
+    }
+}
+
+/// `user_namespaces(7)`: this user alone is there, and is root.
+fn become_root_of_a_namespace() -> Result<()> {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
+    unshare(CloneFlags::CLONE_NEWUSER).context("this system allows no user namespace")?;
     let files = [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {user} 1")),
@@ -78,8 +109,10 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     let [spec, program, args @ ..] = args else { bail!("{BECOME} is not for users") };
     set_pdeathsig(Signal::SIGKILL).context("cannot ask to be killed with the parent")?;
     let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
-    lay_out(&sandbox)?;
-    nix::unistd::chdir("/").context("cannot enter the root")?;
+    let laid_out = lay_out(&sandbox).and_then(|()| nix::unistd::chdir("/").context("cannot enter the root"));
+    if let Err(error) = laid_out {
+        return told(&sandbox, error, NOT_MADE);
+    }
     let mut command = Command::new(program);
     command.args(args);
     if sandbox.kernel.is_some() {
@@ -94,7 +127,10 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     // Nothing that runs here may get at this process's memory or at the file it was started from.
     set_dumpable(false).context("cannot shut this process off")?;
     command.env("SYSTEMD_OFFLINE", "1");
-    wait_for(&mut command, &mut signals, kill_first).with_context(starting)
+    wait_for(&mut command, &mut signals, kill_first).or_else(|error| {
+        let is_missing = error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == ErrorKind::NotFound);
+        told(&sandbox, error.context(starting()), if is_missing { NOT_THERE } else { NOT_RUNNABLE })
+    })
 }
 
 fn listen() -> Result<Signals> {

@@ -2,14 +2,15 @@
 //! target is asked, inside the target, and only its own database is looked at.
 
 use super::super::{Installed, removal};
-use super::DATABASES;
+use super::{DATABASES, sources};
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::run::Cmd;
+use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::collections::BTreeMap;
+use tempfile::TempDir;
 
 /// Name, version and release with the epoch where there is one, and architecture.
 const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n";
@@ -29,7 +30,7 @@ pub(super) fn folder(root: &Root) -> Option<&'static str> {
 /// What rpm says is installed.
 pub(super) fn installed(host: &Host) -> Result<Installed> {
     let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", FORMAT]).captured();
-    let finished = host.run(&inside(host, query))?;
+    let finished = ask(host, query)?;
     let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
     Ok(parse(&finished.stdout))
 }
@@ -57,7 +58,7 @@ const INSTANCES: &str = "%{NAME}\\t%{ARCH}\\t%{DBINSTANCE}\\t%{NAME}-%{VERSION}-
 /// The packages of which a newer one is written down as well: their names, and how rpm is told of exactly them.
 pub(super) fn older_ones(host: &Host) -> Result<Vec<(String, String)>> {
     let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", INSTANCES]).captured();
-    let finished = host.run(&inside(host, query))?;
+    let finished = ask(host, query)?;
     let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
     Ok(parse_older(&finished.stdout))
 }
@@ -88,7 +89,7 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     }
     // Times differ where an image was copied, and dependencies were the resolver's business.
     let verify = Cmd::new("rpm").args(["--verify", "--nomtime", "--nodeps"]).args(packages).captured();
-    let finished = host.run(&inside(host, verify))?;
+    let finished = ask(host, verify)?;
     if finished.code != 0 && finished.stdout.trim().is_empty() {
         return Err(finished.error(Reason::PackageManager, "verifying the installed packages"));
     }
@@ -100,8 +101,7 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    let finished =
-        host.run(&inside(host, Cmd::new("rpm").args(["--query", "--list"]).args(packages).captured()))?;
+    let finished = ask(host, Cmd::new("rpm").args(["--query", "--list"]).args(packages).captured())?;
     let finished = finished.check(Reason::PackageManager, "listing the files of packages")?;
     // A package without files says so in a sentence.
     Ok(finished.stdout.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
@@ -130,7 +130,7 @@ const EXACT: &str = "%{ARCH}\\t%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
 /// packages`), so each is named with its version and architecture.
 fn exact_names(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     let query = Cmd::new("rpm").args(["--query", "--queryformat", EXACT]).args(packages).captured();
-    let finished = host.run(&inside(host, query))?.check(Reason::PackageManager, "listing packages")?;
+    let finished = ask(host, query)?.check(Reason::PackageManager, "listing packages")?;
     Ok(of_this_machine(&finished.stdout))
 }
 
@@ -152,11 +152,28 @@ pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
-fn inside(host: &Host, cmd: Cmd) -> Cmd {
+/// Runs rpm where it only has something to answer.
+fn ask(host: &Host, cmd: Cmd) -> Result<Finished> {
     if host.is_running_system() {
-        return cmd;
+        return host.run(&cmd);
     }
-    cmd.inside(Sandbox::offline(&host.root, true))
+    let (_copy, cmd) = reading(&host.root, cmd)?;
+    host.run(&cmd)
+}
+
+/// A command in a root that it can read and cannot change. rpm locks and repairs its database even to read it; so it sees
+/// a copy, which lies in the folder that is returned, too.
+pub(super) fn reading(root: &Root, cmd: Cmd) -> Result<(TempDir, Cmd)> {
+    const DATABASE: &str = "database";
+    let private = tempfile::Builder::new().prefix("ofedctl-rpm-").tempdir();
+    let private = private.context("cannot make a folder for rpm")?;
+    let scratch = private.path().join("scratch");
+    let copy = scratch.join(DATABASE);
+    std::fs::create_dir_all(&copy).with_context(|| format!("cannot make `{}`", copy.display()))?;
+    let sandbox = Sandbox::lookup(root, &scratch);
+    let Some(folder) = folder(root) else { return Ok((private, cmd.inside(sandbox))) };
+    sources::copy_database(root, &copy)?;
+    Ok((private, cmd.inside(sandbox.with_cover(DATABASE, folder))))
 }
 
 /// Lines are `S.5....T.  c /etc/x` or `missing     /usr/bin/x`; a letter before the path marks configuration (`c`),

@@ -6,7 +6,6 @@ use super::database;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
-use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -119,7 +118,8 @@ pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()
     }
     // Packed, and as text, since that is what passes between programs here.
     let export = Cmd::new("/bin/sh").args(["-c", "rpmdb --exportdb | gzip -c | base64 -w 0"]);
-    let exported = host.run(&export.inside(Sandbox::offline(root, true)).captured())?;
+    let (_copy, export) = database::reading(root, export.captured())?;
+    let exported = host.run(&export)?;
     let exported = exported.check(Reason::ResolveFailed, "exporting the target's rpm database")?;
     for old in fs::read_dir(to).context("cannot list the copied database")?.flatten() {
         fs::remove_file(old.path()).context("cannot clear the copied database")?;

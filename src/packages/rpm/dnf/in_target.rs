@@ -8,7 +8,7 @@ use super::resolve::{Answer, RUN, SCRIPT, Trust, download, question, refused, un
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
-use crate::host::sandbox::read_only::SCRATCH;
+use crate::host::sandbox::SCRATCH;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use serde_json::json;

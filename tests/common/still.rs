@@ -1,18 +1,18 @@
 //! A root to the last bit that a program could have changed.
 
-use crate::common::tree::{Tree, diff};
+use super::tree::{Tree, diff};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Content, owners and modes, and when each file and what is known of it was last changed.
-pub(crate) struct Still {
+pub struct Still {
     tree: Tree,
     times: BTreeMap<String, [i64; 4]>,
 }
 
 impl Still {
-    pub(crate) fn of(root: &Path) -> Self {
+    pub fn of(root: &Path) -> Self {
         let tree = Tree::of(root);
         let time = |path: &String| {
             let found = root.join(path).symlink_metadata().unwrap();
@@ -24,7 +24,7 @@ impl Still {
 
     /// Fails when anything is not as it was.
     #[track_caller]
-    pub(crate) fn assert_same(&self, root: &Path) {
+    pub fn assert_same(&self, root: &Path) {
         let now = Self::of(root);
         let changed = diff(&self.tree, &now.tree);
         assert!(changed.is_empty(), "the root was changed:\n{changed}");
