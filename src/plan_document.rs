@@ -163,6 +163,25 @@ impl Plan {
             && self.for_any_kernel() == other.for_any_kernel()
     }
 
+    /// Takes over for which kernels an earlier plan had somebody else's driver built: that is this program's work, also
+    /// when a later plan finds the driver right and builds nothing.
+    pub fn keep_rebuilds_of(&mut self, earlier: &Self) {
+        let Some(before) = &earlier.rebuilds else { return };
+        if self.rebuilds.is_none() && self.present.is_none() {
+            return;
+        }
+        let is_there = |kernel: &&String| self.target.kernels.contains(kernel);
+        let kernels: Vec<String> = before.kernels.iter().filter(is_there).cloned().collect();
+        match &mut self.rebuilds {
+            Some(rebuild) => {
+                let more: Vec<_> = kernels.into_iter().filter(|it| !rebuild.kernels.contains(it)).collect();
+                rebuild.kernels.extend(more);
+            }
+            None if kernels.is_empty() => {}
+            None => self.rebuilds = Some(Rebuild { kernels, ..before.clone() }),
+        }
+    }
+
     /// Packages and edits that are not for one kernel.
     fn for_any_kernel(&self) -> (Vec<&String>, Vec<&Edit>) {
         let is_for_one = |package: &&String| self.target.kernels.iter().any(|kernel| is_for(package, kernel));

@@ -130,12 +130,7 @@ impl Receipt {
             }
         }
         self.changes = changes;
-        if let (Some(rebuild), Some(before)) = (&mut self.plan.rebuilds, &earlier.plan.rebuilds) {
-            let is_there = |kernel: &&String| self.plan.target.kernels.contains(kernel);
-            let more = before.kernels.iter().filter(is_there).filter(|it| !rebuild.kernels.contains(it));
-            let more: Vec<String> = more.cloned().collect();
-            rebuild.kernels.extend(more);
-        }
+        self.plan.keep_rebuilds_of(&earlier.plan);
         self.added.extend(earlier.added.iter().cloned());
         self.held.extend(earlier.held.iter().cloned());
         // The oldest version is the one that was there before; what an earlier run added was not.

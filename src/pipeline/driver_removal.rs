@@ -82,7 +82,9 @@ impl DriverRemoval<'_> {
     /// Takes out what this program installed: `packages` are those that it installed and that are still installed.
     pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
-        if plan.present.is_some() {
+        // What somebody else installed stays; what was built or added for it since goes.
+        let stays = plan.present.is_some() && plan.rebuilds.is_none();
+        if stays && packages.is_empty() {
             return Ok(());
         }
         let ops = drivers::ops(plan.driver);
@@ -91,13 +93,15 @@ impl DriverRemoval<'_> {
         }
         if let Some(rebuild) = &plan.rebuilds {
             drivers::remove_built_modules(host, &rebuild.kernels, *options)?;
-        } else if let Some(uninstaller) = ops.uninstaller().filter(|program| host.root.exists(program)) {
+        } else if let Some(uninstaller) =
+            ops.uninstaller().filter(|program| !stays && host.root.exists(program))
+        {
             self.run_uninstaller(journal, uninstaller)?;
         }
         let installed = manager.installed(host)?;
         let left: Vec<String> = packages.iter().filter(|name| installed.has_any_of(name)).cloned().collect();
         install::remove(host, journal, *manager, &left, *options)?;
-        if ops.is_vendors() {
+        if ops.is_vendors() && !stays {
             self.restore_kernel_modules()?;
         }
         Ok(())

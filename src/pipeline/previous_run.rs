@@ -73,7 +73,8 @@ pub(super) fn note_question(
         receipt.question = question;
         receipt.vm_id = vm_id;
         if receipt.plan.target.kernels != plan.target.kernels {
-            receipt.plan = plan.clone();
+            let before = std::mem::replace(&mut receipt.plan, plan.clone());
+            receipt.plan.keep_rebuilds_of(&before);
         }
         if let Err(error) = receipt.save(&host.root) {
             host.events.warn(format!("the receipt was not renewed: {error:#}"));
