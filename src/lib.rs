@@ -14,7 +14,7 @@
 //! 3  edits                                                 an edit: what it wants, how it is made and taken back
 //! 2  cache catalog config facts packages status            what the steps know and read
 //! 1  host                                                  files, programs, network, locks, signals
-//! 0  outcome events settings target trust                  plain data
+//! 0  outcome events remedies settings target trust         plain data
 //! ```
 
 pub mod cache;
@@ -36,6 +36,7 @@ pub mod packages;
 pub mod pipeline;
 pub mod plan;
 pub mod plan_document;
+pub mod remedies;
 pub mod report;
 pub mod settings;
 pub mod stage;

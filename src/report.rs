@@ -2,7 +2,8 @@
 
 use crate::events::Step;
 use crate::host::{Host, LOG_FILE};
-use crate::outcome::{Outcome, Reason, Situation};
+use crate::outcome::{Outcome, Reason};
+use crate::remedies::Situation;
 use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
 use anyhow::Result;
 
@@ -105,7 +106,10 @@ pub fn reported<'h>(
     steps: impl FnOnce(&mut Report<'h>) -> Result<Outcome>,
 ) -> Outcome {
     let mut report = Report::begin(host, operation, copy);
-    let outcome = steps(&mut report).unwrap_or_else(|error| Outcome::from(&error)).advised(situation);
+    let outcome = match steps(&mut report) {
+        Ok(outcome) => situation.advise(outcome),
+        Err(error) => situation.outcome(&error),
+    };
     report.end(&outcome);
     outcome
 }

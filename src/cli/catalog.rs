@@ -8,6 +8,7 @@ use crate::catalog::coverage::Coverage;
 use crate::catalog::import;
 use crate::host::{read_here, write_here};
 use crate::outcome::{Cause, Outcome, Reason, shown};
+use crate::remedies::{Door, Situation};
 use crate::settings::Settings;
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -76,7 +77,7 @@ fn check(catalog: &Catalog) -> Result<Answer> {
         None => Outcome::new(Reason::Verified, format!("{} rows, {notes} notes", catalog.drivers.len())),
         Some(first) => {
             let what = format!("{} problems in the catalogue, the first: {first}", problems.len());
-            Outcome::from(&Cause::CatalogFaulty.error(what))
+            Situation::at(Door::Shell).outcome(&Cause::CatalogFaulty.error(what))
         }
     };
     let mut json = outcome_json(&outcome);

@@ -1,6 +1,7 @@
 //! `ofedctl explain`: codes, reasons, settings and the plan in plain words.
 
-use crate::outcome::{Cause, ExitCode, Reason, Situation};
+use crate::outcome::{Cause, ExitCode, Reason};
+use crate::remedies::Situation;
 use crate::{plan_document, settings};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

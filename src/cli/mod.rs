@@ -15,7 +15,8 @@ mod settings;
 mod terminal;
 
 use crate::host::cancel::Cancel;
-use crate::outcome::{ExitCode, Outcome, Reason, Situation};
+use crate::outcome::{ExitCode, Outcome, Reason};
+use crate::remedies::Situation;
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
@@ -53,7 +54,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// A failure as an answer, with the remedy that fits the situation.
 fn failed(error: &anyhow::Error, situation: &Situation) -> Answer {
-    let outcome = Outcome::from(error).advised(situation);
+    let outcome = situation.outcome(error);
     let json = outcome_json(&outcome);
     Answer { outcome, text: String::new(), json }
 }

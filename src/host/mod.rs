@@ -4,6 +4,7 @@
 //! function above this floor opens a path of the target or starts a program by itself.
 
 pub mod cancel;
+mod detach;
 pub mod download;
 pub mod fault;
 pub mod fs;

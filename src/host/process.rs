@@ -1,16 +1,9 @@
-//! Processes around this one: what it was given, one that goes on without it, and others of the same program.
+//! This process: what its caller gave it, its own program file, and the signals it sends to other processes.
 
-use super::Host;
-use super::run::Cmd;
-use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-/// Where systemd is the first process (`sd_booted(3)`).
-const SYSTEMD: &str = "/run/systemd/system";
 
 /// A variable of this process's environment; none when it is empty, too.
 pub fn variable(name: &str) -> Option<String> {
@@ -81,43 +74,4 @@ pub(super) fn has_group(leader: i32) -> bool {
 /// Ends a process.
 pub fn kill(pid: i32) {
     let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-}
-
-impl Host {
-    /// Starts this program with other arguments and does not wait for it: as a transient unit where there is systemd,
-    /// which the end of the caller's service leaves alone, and else as a plain process, which has to
-    /// [`leave_caller`]. `name` names the unit.
-    pub fn detach(&self, name: &str, args: &[String]) -> Result<()> {
-        let program = program()?;
-        if self.root.is_dir(SYSTEMD) && self.start_unit(name, &program, args) {
-            return Ok(());
-        }
-        let mut command = Command::new(&program);
-        command.args(args).env_clear().envs(Cmd::environment());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-        let starting = || format!("cannot start `{}` in the background", program.display());
-        command.spawn().map(drop).with_reason(Reason::Internal, starting)
-    }
-
-    fn start_unit(&self, name: &str, program: &Path, args: &[String]) -> bool {
-        // A stop is for the run to answer, not for a package manager in the middle of its work.
-        let properties =
-            ["KillMode=mixed", "TimeoutStopSec=60", "Type=simple"].map(|p| format!("--property={p}"));
-        // systemd before 236 (RHEL 7, Ubuntu 16.04) cannot forget a unit that failed.
-        for forget in [&["--collect"][..], &[]] {
-            let unit = Cmd::new("systemd-run")
-                .args(["--quiet", &format!("--unit={name}"), "--description=InfiniBand driver installation"])
-                .args(forget.iter().copied())
-                .args(properties.iter().cloned())
-                .arg("--")
-                .arg(program.display().to_string())
-                .args(args.iter().cloned());
-            match self.run(&unit) {
-                Ok(started) if started.code == 0 => return true,
-                Ok(started) => self.events.info(format!("systemd-run said: {}", started.tail)),
-                Err(error) => self.events.info(format!("{error:#}")),
-            }
-        }
-        false
-    }
 }

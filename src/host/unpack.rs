@@ -5,6 +5,7 @@
 
 mod links;
 mod members;
+mod refusal;
 
 use super::cancel::Cancel;
 use super::hex;

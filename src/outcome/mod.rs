@@ -6,7 +6,6 @@ mod errno;
 mod exit_code;
 mod failure;
 mod reasons;
-mod remedies;
 pub mod shown;
 
 pub use carried::Carried;
@@ -14,7 +13,6 @@ pub use causes::{Cause, WithCause};
 pub use exit_code::ExitCode;
 pub use failure::WithReason;
 pub use reasons::{Reason, markdown_table};
-pub use remedies::{Door, Situation};
 
 /// How a run ended: what a door turns into its host's language.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,15 +44,6 @@ impl Outcome {
         Self { message: shown::line(message), ..self.clone() }
     }
 
-    /// The same with the remedy that fits where and how the run was made.
-    #[must_use]
-    pub fn advised(self, situation: &Situation) -> Self {
-        if self.is_success() {
-            return self;
-        }
-        Self { remedy: situation.remedy(self.reason, self.cause), ..self }
-    }
-
     /// The exit code of this outcome.
     pub const fn exit_code(&self) -> ExitCode {
         self.reason.exit_code()
@@ -66,12 +55,13 @@ impl Outcome {
     }
 }
 
+/// The remedy is the reason's; [`Situation::outcome`](crate::remedies::Situation::outcome) has the one that fits the cause.
 impl From<&anyhow::Error> for Outcome {
     fn from(error: &anyhow::Error) -> Self {
         let reason = Reason::from_error(error);
         let outcome = Self::new(reason, format!("{error:#}"));
         // A full disk, say, explains itself better than what gave up because of it.
         let cause = Cause::from_error(error).filter(|cause| cause.reason() == reason);
-        Self { cause, ..outcome }.advised(&Situation::default())
+        Self { cause, ..outcome }
     }
 }

@@ -35,7 +35,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $meaning),+ }
             }
 
-            /// What to do next, in one sentence, where nothing more is known; see [`Situation::remedy`].
+            /// What to do next, in one sentence, where nothing more is known; see `remedies`.
             pub const fn remedy(self) -> &'static str {
                 match self { $(Self::$variant => $remedy),+ }
             }

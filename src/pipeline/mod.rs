@@ -19,8 +19,9 @@ pub use uninstall::{forget, uninstall};
 
 use crate::facts;
 use crate::host::Host;
-use crate::outcome::{Door, ExitCode, Outcome, Reason, Situation};
+use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::plan::Described;
+use crate::remedies::{Door, Situation};
 use crate::report::{Report, reported};
 use crate::settings::Settings;
 use crate::target::Mode;
@@ -78,7 +79,7 @@ fn with_run_lock<'h>(
     let distro = facts::os::read(&host.root).distro;
     let situation = Situation { distro, settings: Some(settings.clone()), door };
     match ready {
-        Err(error) => Outcome::from(&error).advised(&situation),
+        Err(error) => situation.outcome(&error),
         Ok(_lock) => reported(host, operation, copy, &situation, steps),
     }
 }

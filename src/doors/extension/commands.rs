@@ -12,6 +12,7 @@ use crate::host::{Host, LOG_FILE};
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job, Outlook};
 use crate::plan::Described;
+use crate::remedies::{Door, Situation};
 use crate::status::verdict;
 use crate::target::Mode;
 use anyhow::Result;
@@ -71,7 +72,7 @@ pub fn run(verb: Verb, dir: Option<&Path>, cancel: &Cancel) -> Result<Outcome> {
         Verb::Reset => reset(&host, &handler),
         Verb::Work(_) => Err(Reason::Internal.error("a worker is no command of the agent's")),
     };
-    let outcome = ended.unwrap_or_else(|error| Outcome::from(&error));
+    let outcome = ended.unwrap_or_else(|error| Situation::at(Door::Extension).outcome(&error));
     let said = format!("{}: {}", name(verb).to_lowercase(), verdict(&outcome));
     if outcome.is_success() {
         events.info(said);
@@ -113,7 +114,7 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
     let begun = prepare(host, handler).and_then(|given| Ok((begin(host, handler, &given)?, given.warnings)));
     match begun {
         Err(error) => {
-            let outcome = Outcome::from(&error);
+            let outcome = Situation::at(Door::Extension).outcome(&error);
             ending.settle(&outcome, &[]);
             outcome
         }

@@ -10,6 +10,7 @@ use crate::host::{process, run};
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline::{self, Job};
 use crate::plan::Described;
+use crate::remedies::{Door, Situation};
 use crate::target::Mode;
 use anyhow::Result;
 use std::path::Path;
@@ -80,7 +81,7 @@ pub(super) fn wait_for_end(host: &Host, handler: &Handler, until: Instant) -> Op
             ));
         }
         if let Err(error) = host.cancel.check() {
-            return Some(Outcome::from(&error));
+            return Some(Situation::at(Door::Extension).outcome(&error));
         }
         std::thread::sleep(POLL);
     }
@@ -118,8 +119,9 @@ pub(super) fn work(host: Host, handler: &Handler) -> Outcome {
     telemetry::attach(&host, handler, super::status_guard::OPERATION);
     let ending = StatusGuard::new(&host, handler);
     let warnings = given.as_ref().map_or_else(|_| Vec::new(), |given| given.warnings.clone());
-    let outcome =
-        given.and_then(|given| run(&host, handler, &given)).unwrap_or_else(|error| Outcome::from(&error));
+    let outcome = given
+        .and_then(|given| run(&host, handler, &given))
+        .unwrap_or_else(|error| Situation::at(Door::Extension).outcome(&error));
     ending.settle(&outcome, &warnings);
     outcome
 }

@@ -7,7 +7,6 @@
 use super::protocol::{Broker, Caller, Finished, Piece};
 use super::shell::{Answer, Ran, Splitter, command, decoded, framed};
 use super::ui::Ui;
-use super::upload::{self, Folder};
 use super::wanted::Wanted;
 use crate::host::cancel::Cancel;
 use crate::outcome::Reason;
@@ -20,9 +19,9 @@ use std::time::{Duration, Instant};
 /// What is kept, for a message, of what others say on standard error.
 const MAX_NOISE: usize = 2 << 10;
 /// The script that root runs next, in the run's folder.
-const STEP: &str = "step";
+pub(super) const STEP: &str = "step";
 /// How root comes to run it, when the template says how.
-const WAY: &str = "way";
+pub(super) const WAY: &str = "way";
 /// Between two attempts to reach a guest that is away.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
 
@@ -108,16 +107,6 @@ impl<'r> Guest<'r> {
         }
         let machine = Machine { arch: value("arch"), kernel: value("kernel") };
         Ok((guest, machine))
-    }
-
-    /// Makes sure that root can be had: by what `id` says, and not by what others say on the way.
-    pub(super) fn become_root(&self, folder: &Folder) -> Result<()> {
-        if let Some(way) = &self.wanted.execute_command {
-            // It may hold a password, which commands must not: Packer logs them.
-            upload::text(self, &way.around(&folder.at(STEP)), &folder.at(WAY))?;
-        }
-        let uid = self.run(As::Root, "id -u")?;
-        if uid.out.trim() == "0" { Ok(()) } else { Err(not_root(&format!("{} {}", uid.out, uid.complaint))) }
     }
 
     /// Runs a shell script to its end, again when the connection is lost meanwhile: a script must bear that.
@@ -225,7 +214,7 @@ impl<'r> Guest<'r> {
     }
 }
 
-fn not_root(said: &str) -> anyhow::Error {
+pub(super) fn not_root(said: &str) -> anyhow::Error {
     Reason::NotRoot.error(format!(
         "the user of the communicator cannot become root in the guest: it said `{}`; log in as root, allow sudo without a \
          password, or set `execute_command`",

@@ -3,6 +3,7 @@
 use super::bake::{bake, outcome};
 use super::guest::{As, Attempt, Guest, Machine};
 use super::protocol::{Broker, Caller};
+use super::root_access;
 use super::shell::quoted_words;
 use super::ui::Ui;
 use super::upload::{self, Folder};
@@ -18,6 +19,7 @@ use crate::ledger::RECEIPT;
 use crate::outcome::{Outcome, Reason, WithReason};
 use crate::packages::Installed;
 use crate::plan_document::Plan;
+use crate::remedies::{Door, Situation};
 use crate::settings::Settings;
 use crate::stage;
 use anyhow::Result;
@@ -48,14 +50,13 @@ pub(super) fn provision(
     let met = records.and_then(|()| Guest::meet(caller, broker, cancel, ui, wanted));
     let ended = met.and_then(|(guest, machine)| {
         let folder = Folder::make(&guest)?;
-        let ended = guest
-            .become_root(&folder)
+        let ended = root_access::require(&guest, &folder)
             .and_then(|()| upload::text(&guest, KEEP, &folder.at("watchdog.sh")))
             .and_then(|()| kept(&guest, &folder, || in_folder(&guest, &machine, &folder)));
         clean_up(guest, &folder);
         ended
     });
-    let outcome = ended.unwrap_or_else(|error| Outcome::from(&error));
+    let outcome = ended.unwrap_or_else(|error| Situation::at(Door::Packer).outcome(&error));
     ui.machine("ofed", &[outcome.reason.token(), &outcome.exit_code().number().to_string()]);
     outcome
 }

@@ -1,6 +1,7 @@
 //! What a bake needs on the guest: the program, and a bundle without what the guest has already.
 
-use super::guest::{As, Guest};
+use super::elf::architecture;
+use super::guest::{As, Attempt, Guest};
 use super::shell::quoted;
 use crate::cache::{Bundle, Cache, Digest};
 use crate::host::Host;
@@ -99,19 +100,6 @@ pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> 
     )))
 }
 
-/// The architecture of an ELF file, as `uname -m` has it.
-pub(super) fn architecture(file: &mut (impl Read + Seek)) -> std::io::Result<Option<&'static str>> {
-    let mut header = [0; 20];
-    file.read_exact(&mut header)?;
-    file.rewind()?;
-    // e_machine: EM_X86_64 is 62, EM_AARCH64 is 183 (the ELF specification).
-    Ok(match (&header[..4], u16::from_le_bytes([header[18], header[19]])) {
-        (b"\x7fELF", 62) => Some("x86_64"),
-        (b"\x7fELF", 183) => Some("aarch64"),
-        _ => None,
-    })
-}
-
 /// Uploads a text of this program's own.
 pub(super) fn text(guest: &Guest, text: &str, path: &str) -> Result<()> {
     let mut bytes = std::io::Cursor::new(text.as_bytes());
@@ -143,7 +131,7 @@ pub(super) fn upload(
             return Err(Reason::NoSpace.error(format!("uploading `{path}`: {how}")));
         }
         // A guest that answers has refused the file, and will again.
-        if let super::guest::Attempt::Ended(_) = guest.attempt(As::User, ":", &mut |_| {})? {
+        if let Attempt::Ended(_) = guest.attempt(As::User, ":", &mut |_| {})? {
             return Err(Reason::GuestFailed.error(format!("uploading `{path}`: {how}")));
         }
         guest.wait_for_it(deadline, &how)?;
@@ -210,19 +198,4 @@ fn blobs_there(guest: &Guest, folder: &Folder, bundle: &Bundle) -> Result<BTreeS
 /// A folder on the build host.
 pub(super) fn scratch() -> Result<crate::host::temp::Folder> {
     crate::host::temp::Folder::large("packer")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_programs_architecture_is_read_from_its_header() {
-        let this = std::fs::read("/proc/self/exe").unwrap();
-        let mut this = std::io::Cursor::new(&this[..64]);
-        assert_eq!(architecture(&mut this).unwrap(), Some(crate::target::Arch::of_this_program().name()));
-        assert_eq!(this.position(), 0);
-        assert_eq!(architecture(&mut std::io::Cursor::new(b"#!/bin/sh\necho it is a script")).unwrap(), None);
-        assert!(architecture(&mut std::io::Cursor::new(b"short")).is_err());
-    }
 }

@@ -2,8 +2,8 @@
 
 use super::attributes::{NOT_HERE, is_own, spec};
 use super::decode::weakly;
+use super::elf;
 use super::execute_command::ExecuteCommand;
-use super::upload;
 use crate::cache::remote::unknown_place;
 use crate::facts::vm_size;
 use crate::settings::Layer;
@@ -165,7 +165,7 @@ fn program(path: &str) -> Result<PathBuf, String> {
         return Err(format!("is no file: `{}`", path.display()));
     }
     let mut file = File::open(&path).map_err(|error| format!("cannot be read: {error}"))?;
-    match upload::architecture(&mut file) {
+    match elf::architecture(&mut file) {
         Ok(Some(_)) => Ok(path),
         _ => Err(format!("is no program for Linux on x86_64 or aarch64: `{}`", path.display())),
     }

@@ -4,7 +4,7 @@
 //! that bakes an image that is the wrong one. `uname` is answered by a script in its place, which asks the root's own
 //! for all else. All of it lies in a private `/run` or is mounted for the sandbox alone: nothing stays in the root.
 
-use super::mounts::{OWN, bind, bind_in, mount_in};
+use super::place::{OWN, bind, bind_in, mount_in};
 use super::{Sandbox, Uname};
 use crate::host::fs::{Content, Root};
 use anyhow::{Context, Result};

@@ -23,7 +23,9 @@
 
 mod kernel;
 mod limits;
+mod mount_table;
 mod mounts;
+mod place;
 mod reap;
 mod relay;
 

@@ -1,14 +1,15 @@
 //! What a program sees: the root with all that is mounted below it, private folders for what must not outlive the
 //! program, and folders of this machine that are shown to it.
 
+use super::mount_table::reachable_mounts;
+use super::place::{OWN, bind, bind_in, mount_in};
 use super::{SCRATCH, Sandbox, kernel, relay};
 use crate::host::fs::{Root, fd_path};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{File, Permissions};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The devices that every program may expect (file-hierarchy(7)).
@@ -19,8 +20,6 @@ const KERNEL_FILES: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sy
 const ANY_FOLDER: &str = "/tmp";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
-/// Where this program's own files lie in a private `/run`.
-pub(super) const OWN: &str = "/run/ofedctl";
 
 /// Mounts all that the program is to see, and makes that its root.
 pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
@@ -253,96 +252,9 @@ fn change_root(tree: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Binds a file or folder of this machine to a path in the root, which is made where missing.
-pub(super) fn bind_in(root: &Root, from: &Path, to: &str, folder: bool) -> Result<()> {
-    if folder {
-        root.make_dirs(to, 0o755)?;
-    } else if !root.exists(to) {
-        root.append(to, 0o666)?;
-    }
-    bind(from, &root.pin(to)?.1)
-}
-
-pub(super) fn bind(from: &Path, to: &Path) -> Result<()> {
-    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .with_context(|| format!("cannot show `{}` inside the root", from.display()))
-}
-
-pub(super) fn mount_in(root: &Root, path: &str, kind: &str, options: &str) -> Result<()> {
-    root.make_dirs(path, 0o755)?;
-    let noexec = if kind == "proc" { MsFlags::MS_NOEXEC } else { MsFlags::empty() };
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | noexec;
-    mount(Some(kind), &root.pin(path)?.1, Some(kind), flags, Some(options))
-        .with_context(|| format!("cannot mount {kind} on `{path}`"))
-}
-
-/// A mount that can be reached by its path.
-#[derive(Debug)]
-struct Mount {
-    point: PathBuf,
-    flags: MsFlags,
-    open: File,
-}
-
-/// The mounts at and below a folder, but not those that others cover.
-fn reachable_mounts(tree: &Path) -> Result<Vec<Mount>> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot list the mounts")?;
-    let below = table.lines().filter_map(parse).filter(|(_, point, _)| point.starts_with(tree));
-    let reachable = below.filter_map(|(id, point, flags)| {
-        let no_follow = nix::libc::O_PATH | nix::libc::O_NOFOLLOW;
-        let open = File::options().read(true).custom_flags(no_follow).open(&point).ok()?;
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", open.as_raw_fd())).ok()?;
-        let found = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?;
-        (found.trim() == id).then_some(Mount { point, flags, open })
-    });
-    Ok(reachable.collect())
-}
-
-/// A line of `/proc/self/mountinfo`: `36 35 98:0 /sub /mnt/point rw,noatime master:1 - ext3 …`. Returns the mount's
-/// number, where it is, and its flags.
-fn parse(line: &str) -> Option<(&str, PathBuf, MsFlags)> {
-    let mut words = line.split(' ');
-    let (id, point, options) = (words.next()?, words.nth(3)?, words.next()?);
-    let flags = options.split(',').map(|option| match option {
-        "ro" => MsFlags::MS_RDONLY,
-        "nosuid" => MsFlags::MS_NOSUID,
-        "nodev" => MsFlags::MS_NODEV,
-        "noexec" => MsFlags::MS_NOEXEC,
-        "noatime" => MsFlags::MS_NOATIME,
-        "nodiratime" => MsFlags::MS_NODIRATIME,
-        "relatime" => MsFlags::MS_RELATIME,
-        _ => MsFlags::empty(),
-    });
-    Some((id, unescape(point), flags.fold(MsFlags::empty(), |all, one| all | one)))
-}
-
-/// Blanks, line ends and backslashes stand there as octal numbers.
-fn unescape(point: &str) -> PathBuf {
-    let mut parts = point.split('\\');
-    let mut path = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        match part.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
-            Some(byte) => {
-                path.push(byte);
-                path.extend_from_slice(&part.as_bytes()[3..]);
-            }
-            None => path.extend_from_slice(part.as_bytes()),
-        }
-    }
-    PathBuf::from(<std::ffi::OsString as std::os::unix::ffi::OsStringExt>::from_vec(path))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mount_is_read_with_its_flags_and_blanks() {
-        let line = r"36 35 98:0 /sub /mnt/a\040b\134c ro,nosuid,relatime master:1 - ext3 /dev/root rw";
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_RELATIME;
-        assert_eq!(parse(line), Some(("36", PathBuf::from(r"/mnt/a b\c"), flags)));
-        assert_eq!(parse("36 35 98:0"), None);
-    }
 
     #[test]
     fn a_link_is_followed_to_where_nothing_is_yet() {

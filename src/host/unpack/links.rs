@@ -4,7 +4,7 @@
 //! By its words alone `d/f -> e/../../etc` stays inside; with `d/e -> ..` beside it, it does not.
 
 use super::super::cancel::Cancel;
-use super::members::refused;
+use super::refusal::refused;
 use anyhow::Result;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};

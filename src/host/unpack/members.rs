@@ -5,6 +5,7 @@
 
 use super::super::cancel::Cancel;
 use super::links::Links;
+use super::refusal::refused;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use pathrs::flags::OpenFlags;
@@ -232,8 +233,4 @@ fn make_file(root: &pathrs::Root, path: &Path, mode: u32) -> Result<File> {
         root.create_file(path, flags, &permissions).map_err(anyhow::Error::from)
     });
     opened.with_context(|| format!("`{}`", path.display()))
-}
-
-pub(super) fn refused(what: &str, why: &str) -> anyhow::Error {
-    Reason::DigestMismatch.error(format!("refused: `{what}` {why}"))
 }

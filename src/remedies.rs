@@ -1,7 +1,7 @@
 //! What to do next: chosen by the cause, the distribution, the settings in force and the door. No remedy advises what is
 //! already set, what another distribution calls it, or a flag that the door does not have.
 
-use super::{Cause, Reason};
+use crate::outcome::{Cause, Outcome, Reason};
 use crate::settings::{DriverChoice, ReplaceDriver, Settings};
 use crate::target::{Distro, Family};
 
@@ -56,6 +56,11 @@ pub struct Situation {
 }
 
 impl Situation {
+    /// A run through a door that has not read its settings yet.
+    pub fn at(door: Door) -> Self {
+        Self { door, ..Self::default() }
+    }
+
     fn family(&self) -> Option<Family> {
         self.distro.as_ref().map(Distro::family)
     }
@@ -70,6 +75,20 @@ impl Situation {
 
     fn set(&self, key: &str, value: &str) -> String {
         self.door.setting(key, value)
+    }
+
+    /// The outcome that an error stands for, with the remedy that fits here.
+    pub fn outcome(&self, error: &anyhow::Error) -> Outcome {
+        self.advise(Outcome::from(error))
+    }
+
+    /// The same outcome with the remedy that fits here, where it is a failure.
+    #[must_use]
+    pub fn advise(&self, outcome: Outcome) -> Outcome {
+        if outcome.is_success() {
+            return outcome;
+        }
+        Outcome { remedy: self.remedy(outcome.reason, outcome.cause), ..outcome }
     }
 
     /// What to do next about a failure, in one or two sentences.
