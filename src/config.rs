@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_settings_file_that_others_may_change_is_refused() {
+    fn as_root_a_settings_file_that_others_may_change_is_refused() {
         use crate::outcome::Reason;
         use std::os::unix::fs::{PermissionsExt, chown};
         let dir = tempfile::tempdir().unwrap();

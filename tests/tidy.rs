@@ -285,6 +285,25 @@ fn only_the_host_floor_starts_programs_and_reads_the_environment() {
     );
 }
 
+/// `make unit` is the loop of whoever has no root; only root can give a file to somebody else.
+#[test]
+fn a_unit_test_that_gives_a_file_away_says_that_it_needs_root() {
+    let gives = concat!("chown", "(");
+    for path in files_below(&Path::new(HOUSE).join("src")) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        for test in text.split("#[test]\n").skip(1) {
+            let (name, body) = test.split_once('(').unwrap_or((test, ""));
+            let must = body.lines().any(|line| line.contains(gives) && line.contains(".unwrap()"));
+            assert!(
+                !must || name.contains("fn as_root_"),
+                "{}: `{}` works only as root. Begin its name with `as_root_`, and `make unit` leaves it out.",
+                path.display(),
+                name.trim()
+            );
+        }
+    }
+}
+
 /// Where a test may sleep: the one place that waits, and the servers that imitate slow networks.
 const SLEEP: [&str; 3] = ["tests/common/wait.rs", "tests/common/web.rs", "tests/common/relay.rs"];
 

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn one_blob_of_somebody_elses_is_enough_to_copy() {
+    fn as_root_one_blob_of_somebody_elses_is_enough_to_copy() {
         let lab = Lab::new();
         let bundle = lab.publish("one", &[("a.deb", b"aaaa")]);
         assert!(lab.cache.is_roots_alone(&bundle));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_that_others_may_write_to_is_refused() {
+    fn as_root_a_cache_that_others_may_write_to_is_refused() {
         for name in ["", "index.json", "blobs/sha256"] {
             let lab = Lab::new();
             lab.cache.require_owners(Owners::default()).unwrap();

@@ -106,7 +106,7 @@ mod tests {
     const NOBODY: u32 = 65534;
 
     #[test]
-    fn a_file_that_others_may_change_is_refused_and_one_user_may_be_trusted() {
+    fn as_root_a_file_that_others_may_change_is_refused_and_one_user_may_be_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.pem");
         std::fs::write(&path, "key").unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_roots_alone_only_with_every_folder_above_it() {
+    fn as_root_a_path_is_roots_alone_only_with_every_folder_above_it() {
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let deep = dir.path().join("a/b");
         std::fs::create_dir_all(&deep).unwrap();
