@@ -101,7 +101,7 @@ mod tests {
     use std::os::unix::fs::chown;
 
     #[test]
-    fn what_was_hashed_is_what_is_used_whatever_its_owner_does_meanwhile() {
+    fn as_root_what_was_hashed_is_what_is_used_whatever_its_owner_does_meanwhile() {
         let lab = Lab::new();
         let bundle = lab.publish("one", &[("a.deb", b"aaaa"), ("b.deb", b"bbbb")]);
         chown(lab.cache.blobs_dir(), Some(65534), None).unwrap();
