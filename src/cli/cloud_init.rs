@@ -3,7 +3,7 @@
 use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
 use super::args::{CacheArg, RootArgs, RunArgs, layer, set};
 use crate::config;
-use crate::doors::cloud_init::{self, Change, Wish};
+use crate::doors::cloud_init::{self, Change, SetupOptions};
 use crate::host::{Host, read_here};
 use crate::outcome::{Outcome, Reason};
 use crate::pipeline;
@@ -101,13 +101,13 @@ fn setup(call: &Call, args: &SetupArgs) -> Result<Answer> {
     let (changed, what) = if args.remove {
         (cloud_init::remove(&host)?, "the first boot is out of the image")
     } else {
-        let wish = Wish {
+        let options = SetupOptions {
             settings: set(&args.set, &args.cache, args.offline)?,
             unit: args.unit,
             reboot: args.reboot,
             before: args.before.clone(),
         };
-        (cloud_init::setup(&host, &wish)?, "the first boot is in the image")
+        (cloud_init::setup(&host, &options)?, "the first boot is in the image")
     };
     let mut text = String::new();
     for file in &changed {

@@ -22,7 +22,7 @@ pub(super) struct Found {
 }
 
 /// What somebody else installed.
-pub(super) enum Present {
+pub(super) enum ExistingDriver {
     /// No vendor's driver.
     Nothing,
     /// The one that is wanted, for every kernel of the target.
@@ -47,9 +47,9 @@ pub(super) enum Present {
 
 /// Looks for a driver that somebody else installed. One that this program installed is planned for like any other, so
 /// that what is missing of it is repaired.
-pub(super) fn find(context: &PlanContext, target: &Target) -> Result<Present> {
+pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDriver> {
     let Some((facts, ofed)) = context.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
-        return Ok(Present::Nothing);
+        return Ok(ExistingDriver::Nothing);
     };
     let core = format!("{}_core", target.nic.unwrap_or(Nic::Cx6).kernel_driver());
     let place = |kernel: &String| facts.modules.get(kernel).and_then(|modules| modules.get(&core));
@@ -60,7 +60,7 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<Present> {
         || ofed.dkms_sources.is_some()
         || target.kernels.iter().any(|kernel| built_for(&kernel));
     if ofed.by_ofedctl || !is_driver {
-        return Ok(Present::Nothing);
+        return Ok(ExistingDriver::Nothing);
     }
     let version = ofed.driver_version().map(str::to_owned);
     let driver = drivers::installed(ofed);
@@ -71,7 +71,7 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<Present> {
         let wanted = wanted.map(|wanted| format!(" {wanted}")).unwrap_or_default();
         let why =
             format!("{}{wanted} is asked for, but {release} is installed", context.settings.driver.name());
-        return Ok(Present::InTheWay { release, why });
+        return Ok(ExistingDriver::InTheWay { release, why });
     }
     let present = document::Present { release: release.clone(), hpc_image: facts.hpc_image.is_some() };
     let mut found = Found { present, driver, version, note: None };
@@ -94,24 +94,24 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<Present> {
         if !can_build && lacking.iter().all(|kernel| place(kernel) == Some(&Place::Linked)) {
             // The vendor means it so for kernels of one interface (`MLNX_OFED` and `MLNX_EN` guides, weak-modules).
             found.note = Some(why);
-            return Ok(Present::Right(found));
+            return Ok(ExistingDriver::Right(found));
         }
         if !can_build {
-            return Ok(Present::InTheWay { release, why });
+            return Ok(ExistingDriver::InTheWay { release, why });
         }
         if context.secure_boot() {
             let what =
                 format!("{why}; its sources are here, but Secure Boot is on and nobody signs what is built");
             return Err(Reason::SecureBoot.error(what));
         }
-        return Ok(Present::LacksKernels { found, lacking, why });
+        return Ok(ExistingDriver::LacksKernels { found, lacking, why });
     }
     if context.secure_boot() && !context.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core))
     {
         let what = format!("{release} is installed, but {core} is not loaded, and Secure Boot is on");
         return Err(Reason::SecureBoot.error(what));
     }
-    Ok(Present::Right(found))
+    Ok(ExistingDriver::Right(found))
 }
 
 /// What has to go first, where the settings let it: what another installed, this program cannot put back.

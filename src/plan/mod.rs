@@ -25,7 +25,7 @@ use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
 use choose::{Choice, Chosen};
 use context::PlanContext;
-use existing_driver::Present;
+use existing_driver::ExistingDriver;
 use serde::Serialize;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
@@ -77,15 +77,17 @@ pub fn plan(
     let naming = facts.map_or(&[][..], |facts| &facts.naming);
     let of_names = wanted::said_of_names(settings, naming);
     let replaces = match existing_driver::find(&context, &target)? {
-        Present::Right(found) => {
+        ExistingDriver::Right(found) => {
             return Ok(existing_driver::plan(found, target, modules, &context).because(of_names));
         }
-        Present::LacksKernels { found, lacking, why } => {
+        ExistingDriver::LacksKernels { found, lacking, why } => {
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
             return Ok(plan.because(of_names));
         }
-        Present::InTheWay { release, why } => Some(existing_driver::replaced(settings, release, &why)?),
-        Present::Nothing => None,
+        ExistingDriver::InTheWay { release, why } => {
+            Some(existing_driver::replaced(settings, release, &why)?)
+        }
+        ExistingDriver::Nothing => None,
     };
     let requirements = Requirements {
         target: &target,

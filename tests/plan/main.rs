@@ -11,7 +11,7 @@ mod knowledge;
 mod machine;
 mod properties;
 mod refusals;
-mod wishes;
+mod settings;
 
 use std::path::Path;
 

@@ -12,4 +12,4 @@ mod setup;
 
 pub use obstacles::{FirstBoot, Obstacle, Way, first_boot};
 pub use run::{REBOOT_REQUIRED, run};
-pub use setup::{Change, Changed, Wish, remove, setup};
+pub use setup::{Change, Changed, SetupOptions, remove, setup};

@@ -17,7 +17,7 @@ use std::path::Path;
 
 /// What is wanted of a first boot.
 #[derive(Debug, Default)]
-pub struct Wish {
+pub struct SetupOptions {
     /// Settings for the image's own layer, below all that user data or an administrator writes.
     pub settings: Layer,
     /// A systemd unit of its own instead of cloud-init's module.
@@ -50,15 +50,15 @@ pub struct Changed {
 }
 
 /// Makes the image's first boot as wished. What an earlier setup was asked for beside that, stays.
-pub fn setup(host: &Host, wish: &Wish) -> Result<Vec<Changed>> {
+pub fn setup(host: &Host, options: &SetupOptions) -> Result<Vec<Changed>> {
     host.require_superuser()?;
     host.require_distribution()?;
-    let units = wish.before.iter().map(|name| unit_name(name)).collect::<Result<Vec<_>>>()?;
-    if wish.unit && wish.reboot {
+    let units = options.before.iter().map(|name| unit_name(name)).collect::<Result<Vec<_>>>()?;
+    if options.unit && options.reboot {
         return Err(Reason::Usage.error("`--reboot` is done by cloud-init, which `--unit` does without"));
     }
     let folders = module_folders(host);
-    if !wish.unit && folders.is_empty() {
+    if !options.unit && folders.is_empty() {
         return Err(Cause::CloudInitMissing.error(format!(
             "there is no cloud-init in `{}`; `--unit` needs none",
             host.root.path().display()
@@ -66,8 +66,8 @@ pub fn setup(host: &Host, wish: &Wish) -> Result<Vec<Changed>> {
     }
     let mut work = Work { host, changed: Vec::new() };
     work.program()?;
-    work.settings(wish)?;
-    let after = if wish.unit { work.unit()? } else { work.module(&folders, wish)? };
+    work.settings(options)?;
+    let after = if options.unit { work.unit()? } else { work.module(&folders, options)? };
     for unit in units {
         let (path, text) = ordering(&unit, after);
         work.write(&path, text.as_bytes(), 0o644)?;
@@ -141,10 +141,10 @@ impl Work<'_> {
         self.write(PROGRAM, &program, 0o755)
     }
 
-    fn settings(&mut self, wish: &Wish) -> Result<()> {
+    fn settings(&mut self, options: &SetupOptions) -> Result<()> {
         let mut keys = self.settings_of_an_older_setup()?;
-        keys.extend(wish.settings.mapping().clone());
-        if wish.reboot {
+        keys.extend(options.settings.mapping().clone());
+        if options.reboot {
             keys.insert("reboot".into(), "power-state".into());
         }
         let is_older = self.host.root.read_text(CONFIG_FILE)?.is_some_and(|text| is_made_here(&text));
@@ -198,11 +198,11 @@ impl Work<'_> {
     }
 
     /// Everything for cloud-init; returns the unit that has ended when the run has.
-    fn module(&mut self, folders: &[String], wish: &Wish) -> Result<&'static str> {
+    fn module(&mut self, folders: &[String], options: &SetupOptions) -> Result<&'static str> {
         for folder in folders {
             self.write(&format!("{folder}/{ADAPTER_NAME}"), ADAPTER.as_bytes(), 0o644)?;
         }
-        let reboot = wish.reboot || config::load(Some(&self.host.root), Layer::default())?.reboots();
+        let reboot = options.reboot || config::load(Some(&self.host.root), Layer::default())?.reboots();
         let modules = module_list::with_ours(self.host, DROP_IN_NAME)?;
         self.write(&drop_in_path(), drop_in(&modules, reboot)?.as_bytes(), 0o644)?;
         self.write(CLEAN.0, CLEAN.1.as_bytes(), 0o755)?;

@@ -17,7 +17,7 @@ use ofedctl::target::{Arch, Driver, Mode, Nic};
 const KERNEL: &str = "5.15.0-1074-azure";
 const DIGEST: &str = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
 
-fn wish(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -> Settings {
+fn choosing(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -> Settings {
     let text = |text: Option<&str>| text.map(str::to_owned);
     let (driver_version, sha256) = (text(version), text(sha256));
     Settings { driver, driver_version, sha256, nic: Some(Nic::Cx6), ..Settings::default() }
@@ -36,7 +36,7 @@ fn a_profile_of_doca_is_asked_for_by_its_own_package() {
         (DocaProfile::DocaAll, "doca-all"),
     ] {
         for distro in ["ubuntu22.04", "almalinux8.10"] {
-            let settings = Settings { doca_profile: profile, ..wish(DriverChoice::Doca, None, None) };
+            let settings = Settings { doca_profile: profile, ..choosing(DriverChoice::Doca, None, None) };
             let plan = on(distro, &settings).unwrap();
             let doca: Vec<&String> = plan.packages.iter().filter(|name| name.starts_with("doca")).collect();
             assert_eq!(doca, [package], "{distro}");
@@ -58,7 +58,7 @@ fn a_named_driver_and_version_is_taken() {
         ("rhel8.2", DriverChoice::Auto, Some("5.5-1.0.3.2"), "mlnx_ofed 5.5-1.0.3.2"),
         ("ubuntu18.04", DriverChoice::MlnxOfed, None, "mlnx_ofed 23.04-1.1.3.0"),
     ] {
-        let plan = on(distro, &wish(driver, version, None)).unwrap();
+        let plan = on(distro, &choosing(driver, version, None)).unwrap();
         assert_eq!(plan.driver_name(), taken, "{distro} {driver:?} {version:?}");
         assert_eq!(plan.artifact.is_some(), plan.driver != Driver::Inbox);
         assert!(!plan.packages.is_empty() && !plan.edits.is_empty() && !plan.why.is_empty());
@@ -74,7 +74,7 @@ fn a_named_driver_that_does_not_fit_is_refused() {
         ("ubuntu22.04", DriverChoice::MlnxOfed, Some("3.2.2"), "it has doca 3.3.0"),
         ("nixos24.11", DriverChoice::Inbox, None, "no driver of nixos24.11's own"),
     ] {
-        let (reason, said) = refused(on(distro, &wish(driver, version, None)));
+        let (reason, said) = refused(on(distro, &choosing(driver, version, None)));
         assert_eq!(reason, Reason::ImageUnsupported, "{said}");
         assert!(said.contains(says), "{said}");
     }
@@ -84,16 +84,17 @@ fn a_named_driver_that_does_not_fit_is_refused() {
 fn a_digest_goes_with_a_version_and_does_not_overrule_the_catalogue() {
     let refusal = |settings: &Settings| refused(on("rhel8.2", settings));
     for wrong in [
-        wish(DriverChoice::Auto, None, Some(DIGEST)),
-        wish(DriverChoice::Inbox, Some("5.5"), None),
-        wish(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some("abc")),
+        choosing(DriverChoice::Auto, None, Some(DIGEST)),
+        choosing(DriverChoice::Inbox, Some("5.5"), None),
+        choosing(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some("abc")),
     ] {
         assert_eq!(refusal(&wrong).0, Reason::BadSettings, "{wrong:?}");
     }
-    let plan = on("rhel8.2", &wish(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some(DIGEST))).unwrap();
+    let plan = on("rhel8.2", &choosing(DriverChoice::Auto, Some("5.5-1.0.3.2"), Some(DIGEST))).unwrap();
     assert_eq!(plan.artifact.as_ref().unwrap().sha256, Some(DIGEST.to_lowercase()));
     assert!(plan.to_text().contains("its digest is the settings' word"), "{}", plan.to_text());
-    let (reason, said) = refused(on("ubuntu22.04", &wish(DriverChoice::Doca, Some("3.2.2"), Some(DIGEST))));
+    let (reason, said) =
+        refused(on("ubuntu22.04", &choosing(DriverChoice::Doca, Some("3.2.2"), Some(DIGEST))));
     assert!(reason == Reason::BadSettings && said.contains("and not the given"), "{said}");
 }
 
@@ -143,7 +144,9 @@ fn a_driver_that_an_image_holds_is_left_alone() {
     facts.hpc_image = Some(HpcImage::default());
     // Even where the catalogue has nothing for it.
     facts.os.distro = "fedora42".parse().ok();
-    for settings in [wish(DriverChoice::Auto, None, None), wish(DriverChoice::Doca, Some("3.2"), None)] {
+    for settings in
+        [choosing(DriverChoice::Auto, None, None), choosing(DriverChoice::Doca, Some("3.2"), None)]
+    {
         let plan = planned(&facts, Mode::Live, &settings).unwrap();
         assert_eq!((plan.driver_name().as_str(), plan.packages.len()), ("doca 3.2.1", 0));
         // Only what is around it is planned, but not the list of whoever brought it.
@@ -153,9 +156,9 @@ fn a_driver_that_an_image_holds_is_left_alone() {
         assert!(present.hpc_image && present.release == "OFED-internal-25.10-1.7.1");
     }
     for settings in [
-        wish(DriverChoice::Inbox, None, None),
-        wish(DriverChoice::MlnxOfed, None, None),
-        wish(DriverChoice::Auto, Some("3.3"), None),
+        choosing(DriverChoice::Inbox, None, None),
+        choosing(DriverChoice::MlnxOfed, None, None),
+        choosing(DriverChoice::Auto, Some("3.3"), None),
     ] {
         let (reason, said) = refused(planned(&facts, Mode::Live, &settings));
         assert_eq!(reason, Reason::DriverPresent);
@@ -167,18 +170,19 @@ fn a_driver_that_an_image_holds_is_left_alone() {
 #[test]
 fn a_driver_in_the_way_is_taken_out_where_the_settings_let_it() {
     let facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
-    let wish = |driver| Settings { replace_driver: ReplaceDriver::Replace, ..wish(driver, None, None) };
-    let plan = planned(&facts, Mode::Bake, &wish(DriverChoice::Inbox)).unwrap();
+    let choosing =
+        |driver| Settings { replace_driver: ReplaceDriver::Replace, ..choosing(driver, None, None) };
+    let plan = planned(&facts, Mode::Bake, &choosing(DriverChoice::Inbox)).unwrap();
     assert_eq!(plan.replaces.as_deref(), Some("OFED-internal-25.10-1.7.1"));
     assert!(plan.to_text().contains("take out   OFED-internal-25.10-1.7.1"), "{}", plan.to_text());
     // One that is right is not in the way.
-    let plan = planned(&facts, Mode::Bake, &wish(DriverChoice::Auto)).unwrap();
+    let plan = planned(&facts, Mode::Bake, &choosing(DriverChoice::Auto)).unwrap();
     assert!(plan.present.is_some() && plan.replaces.is_none());
     // A repository alone is no driver.
     let mut repository = with_ofed("", Some("3.2.1"));
     repository.ofed.as_mut().unwrap().release = None;
     repository.modules.insert(KERNEL.to_owned(), modules(Place::Kernel));
-    assert_eq!(planned(&repository, Mode::Bake, &wish(DriverChoice::Auto)).unwrap().replaces, None);
+    assert_eq!(planned(&repository, Mode::Bake, &choosing(DriverChoice::Auto)).unwrap().replaces, None);
 }
 
 #[test]
@@ -190,10 +194,19 @@ fn the_edits_are_those_of_the_driver_and_the_settings() {
         rdma_names: RdmaNames::Distribution,
         memlock: false,
         nofile: false,
-        ..wish(DriverChoice::Inbox, None, None)
+        ..choosing(DriverChoice::Inbox, None, None)
     };
-    assert_eq!(subjects("debian12", &inbox), ["/etc/modules-load.d/ofedctl.conf", "/etc/waagent.conf"]);
-    let vendors = Settings { kernel_hold: true, ..wish(DriverChoice::Doca, None, None) };
+    let few = subjects("debian12", &inbox);
+    for (wanted, is_there) in [
+        ("/etc/modules-load.d/ofedctl.conf", true),
+        ("/etc/waagent.conf", true),
+        ("/etc/udev/rules.d/60-rdma-persistent-naming.rules", false),
+        ("limits", false),
+        ("/opt/azurehpc", false),
+    ] {
+        assert_eq!(few.iter().any(|subject| subject.contains(wanted)), is_there, "{wanted} in {few:?}");
+    }
+    let vendors = Settings { kernel_hold: true, ..choosing(DriverChoice::Doca, None, None) };
     let all = subjects("ubuntu22.04", &vendors);
     for wanted in [
         "/etc/udev/rules.d/60-rdma-persistent-naming.rules",
@@ -207,13 +220,13 @@ fn the_edits_are_those_of_the_driver_and_the_settings() {
     assert!(all.last().unwrap().starts_with("linux-image-*"), "{all:?}");
     let plan = on("ubuntu22.04", &vendors).unwrap();
     assert!(plan.edits.iter().all(|edit| plan.to_text().contains(&edit.subject())), "{}", plan.to_text());
-    let rhel = Settings { kernel_hold: true, ..wish(DriverChoice::Auto, None, None) };
+    let rhel = Settings { kernel_hold: true, ..choosing(DriverChoice::Auto, None, None) };
     assert!(on("rhel8.2", &rhel).unwrap().to_text().contains("/etc/dnf/dnf.conf: kernel kernel-core "));
 }
 
 #[test]
 fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let mut ours = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
     assert!(planned(&ours, Mode::Bake, &auto).unwrap().present.is_some());
     ours.ofed.as_mut().unwrap().by_ofedctl = true;
@@ -233,7 +246,7 @@ fn a_driver_of_our_own_or_for_another_kernel_is_planned_for() {
 #[test]
 fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_there() {
     const NEW: &str = "6.8.0-1027-azure";
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
     facts.ofed.as_mut().unwrap().dkms_sources = Some("25.10.OFED.25.10.1.7.1.1".to_owned());
     facts.os.kernels.push(NEW.to_owned());
@@ -256,7 +269,7 @@ fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_th
     facts.modules.insert(NEW.to_owned(), modules(Place::Kernel));
     let replace = Settings { replace_driver: ReplaceDriver::Replace, ..auto.clone() };
     assert!(planned(&facts, Mode::Bake, &replace).unwrap().replaces.is_some());
-    let other = wish(DriverChoice::Doca, Some("3.3"), None);
+    let other = choosing(DriverChoice::Doca, Some("3.3"), None);
     assert_eq!(refused(planned(&facts, Mode::Bake, &other)).0, Reason::DriverPresent);
     // A module that is part of the kernel leaves nothing to build.
     facts.modules.insert(NEW.to_owned(), modules(Place::BuiltIn));
@@ -274,7 +287,7 @@ fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_th
 #[test]
 fn an_image_gets_all_its_kernels_and_a_vm_the_one_it_runs_and_those_it_had() {
     const OTHERS: [&str; 2] = ["5.15.0-1053-azure", "6.8.0-1027-azure"];
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let mut facts = machine("ubuntu22.04", Arch::X86_64, "5.15.0-1074-azure");
     for (at, kernel) in [(0, OTHERS[0]), (2, OTHERS[1])] {
         facts.os.kernels.insert(at, kernel.to_owned());
@@ -295,7 +308,7 @@ fn an_image_gets_all_its_kernels_and_a_vm_the_one_it_runs_and_those_it_had() {
 
 #[test]
 fn a_driver_that_is_there_for_the_kernel_that_runs_is_there() {
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let mut facts = with_ofed("MLNX_OFED_LINUX-5.8-1.1.2.1", None);
     facts.os.kernels.push("6.8.0-1027-azure".to_owned());
     facts.modules.insert("6.8.0-1027-azure".to_owned(), modules(Place::Kernel));
@@ -306,7 +319,7 @@ fn a_driver_that_is_there_for_the_kernel_that_runs_is_there() {
 
 #[test]
 fn plans_for_other_kernels_do_the_same() {
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let on =
         |kernel: &str, settings| planned(&machine("rhel8.10", Arch::X86_64, kernel), Mode::Live, settings);
     let plan = |kernel: &str| on(kernel, &auto).unwrap();
@@ -319,7 +332,7 @@ fn plans_for_other_kernels_do_the_same() {
 
 #[test]
 fn a_driver_that_secure_boot_keeps_out_is_not_there() {
-    let auto = wish(DriverChoice::Auto, None, None);
+    let auto = choosing(DriverChoice::Auto, None, None);
     let mut facts = with_ofed("OFED-internal-25.10-1.7.1", Some("3.2.1"));
     facts.secure_boot = SecureBoot::On;
     assert_eq!(refused(planned(&facts, Mode::Live, &auto)).0, Reason::SecureBoot);
