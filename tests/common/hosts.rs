@@ -27,6 +27,7 @@ pub fn put_cloud_init(root: &Path) {
     let Some(source) = source("cloud-init") else { return };
     replace(root, "cloudinit", &source);
     // What an upgrade of the package does, too: the list of modules names those that this cloud-init has.
+    replace_start_lines(root, &source);
     let cfg = root.join("etc/cloud/cloud.cfg");
     let text = std::fs::read_to_string(&cfg).unwrap();
     let modules = root.join(PACKAGES).join("cloudinit/config");
@@ -43,6 +44,25 @@ pub fn put_cloud_init(root: &Path) {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, program).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// Units that start a stage of the one process speak with it through its sockets, in the way of their version.
+fn replace_start_lines(root: &Path, source: &Path) {
+    let units = root.join("usr/lib/systemd/system");
+    if !units.join("cloud-init-main.service").exists() {
+        return;
+    }
+    for stage in ["cloud-init-local", "cloud-init-network", "cloud-config", "cloud-final"] {
+        let read = |path: PathBuf| std::fs::read_to_string(path).ok();
+        let theirs = source.join("systemd").join(format!("{stage}.service"));
+        let theirs = read(theirs.clone()).or_else(|| read(theirs.with_extension("service.tmpl"))).unwrap();
+        let is_start = |line: &&str| line.starts_with("ExecStart=");
+        let start = theirs.lines().find(is_start).unwrap();
+        let path = units.join(format!("{stage}.service"));
+        let unit = read(path.clone()).unwrap();
+        let lines = unit.lines().map(|line| if is_start(&line) { start } else { line });
+        std::fs::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    }
 }
 
 /// The newest agent in a root that has the distribution's, where one was fetched.

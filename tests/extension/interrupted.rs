@@ -38,7 +38,9 @@ fn a_power_loss_while_packages_are_installed_is_mended_at_the_next_start() {
     let reported = vm.run(&[goal]);
     assert_eq!(reported[0].ending(), ("success", 0, "reboot-required"), "{:#}", reported[0].0["status"]);
     let edited = vm.root.dpkg_verify();
-    assert_eq!(edited.trim_end(), "??5?????? c /etc/waagent.conf", "the one edit of a package's file");
+    // A newer agent that is tried in place of the distribution's has other files.
+    let edited: Vec<&str> = edited.lines().filter(|line| !line.contains("/azurelinuxagent/")).collect();
+    assert_eq!(edited, ["??5?????? c /etc/waagent.conf"], "the one edit of a package's file");
     assert!(vm.root.read("var/log/azure/ib-vmext-status").contains("did not end well, in step install"));
     image::ask("verify", &vm.root).expect(0, "verified");
 }

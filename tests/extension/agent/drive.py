@@ -95,7 +95,8 @@ def main():
         if protocol is None or step.get("restart"):
             protocol, agent = boot()
         else:
-            protocol.update_goal_state()
+            # Since agent 2.15 it is the client that knows the goal state.
+            (protocol if hasattr(protocol, "update_goal_state") else protocol.client).update_goal_state()
         agent.run()
         ran = time.time() - started
         seen = []
