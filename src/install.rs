@@ -5,7 +5,7 @@ mod module_check;
 mod room;
 
 use crate::cache::{Built, Bundle, Cache};
-use crate::drivers::{self, InstallOptions, Work};
+use crate::drivers::{self, Brought, InstallOptions, Work};
 use crate::host::Host;
 use crate::host::fault::{self, Point};
 use crate::host::fs::Content;
@@ -13,6 +13,7 @@ use crate::ledger::{Journal, PackagesBefore};
 use crate::outcome::Reason;
 use crate::packages::{self, BLOBS, Manager, REPOSITORY, Transaction};
 use crate::plan_document::Plan;
+use crate::trust::Trust;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -33,6 +34,8 @@ pub struct Installed {
     pub added: BTreeSet<String>,
     /// What was compiled on the way and may be kept for the next time.
     pub built: Vec<Built>,
+    /// What was found to vouch for the vendor's file, where that shows only in the file itself.
+    pub trust: Option<Trust>,
 }
 
 /// Installs the plan's packages from `bundle`.
@@ -77,7 +80,7 @@ pub fn install(
     let transacted = drivers::install(&work, &|| transact(host, manager, &transaction, &before, &now));
     fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;
-    let built = transacted?;
+    let Brought { built, trust } = transacted?;
     if plan.brings_modules() {
         module_check::check(host, plan)?;
     }
@@ -88,7 +91,7 @@ pub fn install(
     packages.retain(|name, version| is_new(name, version) || is_planned(name));
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
-    Ok(Installed { packages, changed, added, built })
+    Ok(Installed { packages, changed, added, built, trust })
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.

@@ -55,6 +55,12 @@ impl DriverChoice {
         }
     }
 
+    /// The one that asks for this driver.
+    pub fn from_driver(driver: Driver) -> Self {
+        let named = [Self::MlnxOfed, Self::Doca, Self::Inbox].into_iter().find(|it| it.allows(driver));
+        named.unwrap_or_default()
+    }
+
     /// Whether it is this driver, or leaves the choice.
     pub fn allows(self, driver: Driver) -> bool {
         self == Self::Auto || self.name() == driver.name()

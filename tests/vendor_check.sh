@@ -96,7 +96,7 @@ rm -rf "$work/changed" "$work/cache2"
 options "$work/image" "$work/$name.tgz" "$work/cache1" "${first[@]}"
 if [ -n "$stand_ins" ]; then built=dkms-build; else built=installed; fi
 run "kernel-only by the vendor's key, bake offline, kernel ${kernels[0]}" real "$built" bake --offline "${all[@]}"
-[ -z "$stand_ins" ] || row "its packages in the image after that" real "$(inside dpkg-query -W -f '${db:Status-Status}\n' 'mlnx-ofed-*' '*-dkms' knem ofed-scripts 2>/dev/null | grep -c '^installed') installed; its sources are not for kernel ${kernels[0]}" "-"
+[ -z "$stand_ins" ] || row "packages of it that are left, its sources not being for ${kernels[0]}" real "$(inside dpkg-query -W -f '${db:Status-Status}\n' 'mlnx-ofed-*' '*-dkms' knem ofed-scripts 2>/dev/null | grep -c '^installed' || true)" "-"
 
 # 2. The whole set; with stand-ins where something cannot be had here.
 kind=real
@@ -191,7 +191,7 @@ printf '#!/bin/sh\nexit 101\n' >"$work/root/usr/sbin/policy-rc.d" && chmod 755 "
 mv "$work/root" "$work/image.base" && rm -rf "$work/image" && mv "$work/image.base" "$work/image"
 cp /etc/resolv.conf "$work/image/etc/" 2>/dev/null || true
 cp "$work/apt.conf" "$work/image/etc/apt/apt.conf.d/99check" 2>/dev/null || true
-needs=$(with_network sh -c "cd /opt/$name && apt-get -qq update >/dev/null 2>&1; apt-get -qq -y install perl libfile-find-rule-perl procps >/dev/null 2>&1; ./mlnxofedinstall --check-deps-only --user-space-only --without-dkms --skip-distro-check --force 2>/dev/null" | sed -n 's/^apt-get install //p')
+needs=$(with_network sh -c "cd /opt/$name && apt-get -qq update >/dev/null 2>&1; apt-get -qq -y install perl libfile-find-rule-perl procps >/dev/null 2>&1; ./mlnxofedinstall --check-deps-only --user-space-only --without-dkms --skip-distro-check --force 2>/dev/null" | sed -n 's/^apt-get install //p' || true)
 row "packages that --check-deps-only names" "$kind" "$(echo "$needs" | wc -w)" "-"
 printf 'deb [trusted=yes] file:/opt/%s/%s ./\n' "$name" "$set" >"$work/image/etc/apt/sources.list.d/vendor.list"
 with_network sh -c "apt-get -qq update; apt-get -qq -y install --no-install-recommends $needs build-essential lsb-release apt-utils; apt-get -qq -y --download-only install mlnx-ofed-all-user-only" >/dev/null 2>&1 || true

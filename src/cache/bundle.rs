@@ -22,6 +22,8 @@ pub const RPM_TYPE: &str = "application/vnd.ofedctl.package.rpm.v1";
 pub const RPM_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.rpm.v1";
 /// The media type of a file as the driver's vendor made it.
 pub const VENDOR_TYPE: &str = "application/vnd.ofedctl.vendor.v1";
+/// The media type of the licence that comes in a vendor's file.
+pub const LICENCE_TYPE: &str = "application/vnd.ofedctl.licence.v1";
 /// The media type of an archive of kernel modules that were built from a bundle's files, for one kernel.
 pub const BUILT_TYPE: &str = "application/vnd.ofedctl.built.v1";
 /// The annotation of a layer that holds its file name; `oras pull` writes files by it.
@@ -142,6 +144,22 @@ impl Bundle {
     /// A file by its name.
     pub fn file(&self, title: &str) -> Option<&BundleFile> {
         self.files.iter().find(|file| file.title == title)
+    }
+
+    /// What whoever gives it away has to know: the vendor's file in it is under the vendor's licence. None where there is no
+    /// such file.
+    pub fn licence_notice(&self) -> Option<String> {
+        let of = |kind: &str| self.files.iter().find(|file| file.media_type == kind);
+        let file = &of(VENDOR_TYPE)?.title;
+        Some(match of(LICENCE_TYPE) {
+            Some(licence) => format!(
+                "`{file}` is NVIDIA's: its licence, in the bundle as `{}`, says to whom it may be given",
+                licence.title
+            ),
+            None => format!(
+                "`{file}` is NVIDIA's, and brings no file of its licence: ask NVIDIA to whom it may be given"
+            ),
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::settings::Settings;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -186,6 +187,7 @@ fn export(host: &Host, cache: &Cache, out: &Path, tags: &[String]) -> Result<Ans
         tags.iter().map(String::as_str).collect()
     };
     let exported = cache.export(host, &tags, out)?;
+    let notices = licence_notices(host, &exported.bundles);
     let text = format!(
         "{} bundles, {} files, {} bytes in {}\n",
         exported.bundles.len(),
@@ -193,7 +195,7 @@ fn export(host: &Host, cache: &Cache, out: &Path, tags: &[String]) -> Result<Ans
         exported.bytes,
         out.display()
     );
-    let json = json!({"schema_version": 1, "file": out, "bundles": to_json(&exported.bundles)?});
+    let json = json!({"schema_version": 1, "file": out, "bundles": to_json(&exported.bundles)?, "licences": notices});
     Ok(Answer::listed(text, json))
 }
 
@@ -246,7 +248,17 @@ fn push(
         "{}\n{} files, {} bytes sent; {} taken over, {} were there\n",
         pushed.pinned, pushed.sent, pushed.sent_bytes, pushed.mounted, pushed.present
     );
-    Ok(Answer::listed(text, json!({"schema_version": 1, "pushed": to_json(&pushed)?})))
+    let notices = licence_notices(host, std::slice::from_ref(bundle));
+    Ok(Answer::listed(text, json!({"schema_version": 1, "pushed": to_json(&pushed)?, "licences": notices})))
+}
+
+/// Says of bundles that are given away under whose licences their vendor's files are, each once.
+fn licence_notices(host: &Host, bundles: &[Bundle]) -> BTreeSet<String> {
+    let notices: BTreeSet<String> = bundles.iter().filter_map(Bundle::licence_notice).collect();
+    for notice in &notices {
+        host.events.warn(notice.as_str());
+    }
+    notices
 }
 
 fn pull(writer: &mut Writer, from: &str, settings: &Settings) -> Result<Answer> {

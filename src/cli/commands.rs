@@ -94,13 +94,13 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let outcome = Outcome::new(Reason::Staged, message);
     let mut json = outcome_json(&outcome);
     let mut text = format!("{}\n", verdict(&outcome));
-    if let Some(file) = first_use::vendor_file(&plan, bundle) {
-        if let Some(warning) = first_use::warning(&plan, &file) {
+    if let Some(file) = &bundle.config.vendor_file {
+        if let Some(warning) = first_use::warning(&plan, file) {
             host.events.warn(warning);
             let _ =
-                writeln!(text, "trust {}; pin it everywhere: {}", file.trust, first_use::pin(&plan, &file));
+                writeln!(text, "trust {}; pin it everywhere: {}", file.trust, first_use::pin(&plan, file));
         }
-        json["vendor_file"] = to_json(&file)?;
+        json["vendor_file"] = to_json(file)?;
     }
     json["bundle"] = to_json(bundle)?;
     json["downloaded"] = json!({"files": staged.downloaded, "bytes": staged.downloaded_bytes});

@@ -25,6 +25,7 @@ use crate::packages::{Format, Manager, Transaction, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::{Driver, Mode, Target};
+use crate::trust::Trust;
 use anyhow::Result;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -64,8 +65,7 @@ pub trait DriverOps: Sync {
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
 
     /// Install: lets the package manager do its part (`transact`), and does what the driver needs before and after it.
-    /// Returns what was compiled, to be kept.
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>>;
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought>;
 
     /// Verify: whether the release the driver says of itself is the planned one; none where it says nothing.
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check>;
@@ -91,12 +91,27 @@ pub fn ops(driver: Driver) -> &'static dyn DriverOps {
     }
 }
 
+/// What installing brought to light.
+#[derive(Debug, Default)]
+pub struct Brought {
+    /// What was compiled, to be kept.
+    pub built: Vec<Built>,
+    /// What vouches for the vendor's file, where that shows only in the file itself.
+    pub trust: Option<Trust>,
+}
+
+impl From<Vec<Built>> for Brought {
+    fn from(built: Vec<Built>) -> Self {
+        Self { built, trust: None }
+    }
+}
+
 /// Does the installing part of a plan: builds a driver that is there for more kernels, or installs one.
-pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
     transact()?;
     let Work { host, cache, bundle, options, .. } = *work;
-    dkms::Build { host, cache, bundle, kernels: &rebuild.kernels, options }.build()
+    dkms::Build { host, cache, bundle, kernels: &rebuild.kernels, options }.build().map(Brought::from)
 }
 
 /// Whether a vendor's driver was there `before` a run that did not end, and is there as it was.

@@ -23,6 +23,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::sandbox::Sandbox;
 use crate::target::{Arch, Distro, KernelDevel};
+use crate::trust::Trust;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct VendorRepo {
     pub goes_first: bool,
     /// The file of keys that its index must be signed with; none where something else vouches for it.
     pub key: Option<PathBuf>,
+    /// What vouches for it, where that shows only in the file itself.
+    pub trust: Option<Trust>,
 }
 
 /// A request for a resolver.

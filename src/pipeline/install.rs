@@ -4,7 +4,7 @@
 //! incomplete for this root changes nothing, and the next is tried.
 
 use super::step::{Declared, Steps};
-use super::{Job, previous_run};
+use super::{Job, previous_run, rollback};
 use crate::cache::remote::is_remote;
 use crate::cache::{Bundle, Cache};
 use crate::configure;
@@ -18,6 +18,7 @@ use crate::outcome::Reason;
 use crate::plan_document::Plan;
 use crate::stage::{self, Against, Opened, Proven, first_use};
 use crate::target::Mode;
+use crate::trust::Trust;
 use anyhow::Result;
 use std::collections::VecDeque;
 use std::path::Path;
@@ -45,10 +46,9 @@ pub(super) fn install_from_cache<'h>(
                 format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
             },
         })?;
-        if let Some(warning) =
-            first_use::vendor_file(plan, &bundle).and_then(|file| first_use::warning(plan, &file))
-        {
-            steps.warn("trust", &warning);
+        // Where its packages may be signed, installing finds out, and runs nothing else of it.
+        if !first_use::may_be_signed(plan, job.settings) {
+            say_trust(steps, plan, &bundle, None);
         }
         let (opened, has_more) = staging.opened()?;
         let installed = steps.change(Declared {
@@ -65,6 +65,9 @@ pub(super) fn install_from_cache<'h>(
         });
         match installed {
             Ok(mut installed) => {
+                if installed.trust.is_some() {
+                    say_trust(steps, plan, &bundle, installed.trust);
+                }
                 let built = std::mem::take(&mut installed.built);
                 return Ok((stage::add_built(job.host, opened, bundle, built), installed));
             }
@@ -75,8 +78,27 @@ pub(super) fn install_from_cache<'h>(
                     return Err(error);
                 }
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if rollback::is_due(plan, &error) {
+                    let out = steps.change(Declared {
+                        name: Step::Install,
+                        act: |journal: &mut Journal| rollback::take_out(job, journal, plan),
+                        say: String::clone,
+                    });
+                    let failed = |failed| format!("what came with it could not be taken out: {failed:#}");
+                    steps.warn("rollback", &out.unwrap_or_else(failed));
+                }
+                return Err(error);
+            }
         }
+    }
+}
+
+/// Says aloud that only its first use vouches for a vendor's file.
+fn say_trust(steps: &mut Steps, plan: &Plan, bundle: &Bundle, found: Option<Trust>) {
+    let file = first_use::vendor_file(plan, bundle, found);
+    if let Some(warning) = file.and_then(|file| first_use::warning(plan, &file)) {
+        steps.warn("trust", &warning);
     }
 }
 

@@ -8,7 +8,9 @@ mod install;
 mod previous_run;
 mod query;
 mod reboot;
+mod rollback;
 mod run;
+mod settled;
 mod step;
 mod uninstall;
 

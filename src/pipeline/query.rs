@@ -1,5 +1,6 @@
 //! What is asked of a root without changing it: its facts, a plan for it, whether it is as its receipt says.
 
+use super::settled::Asked;
 use super::{Job, reboot, without_infiniband};
 use crate::catalog::Catalog;
 use crate::configure::Loaded;
@@ -39,8 +40,15 @@ pub fn plan_only(
         if bug_report::is_copy(&host.root) { detect::detect(host) } else { facts(host, mode, settings) }
     });
     let facts = facts.transpose()?;
-    let mut plan = plan::plan(described, facts.as_ref(), mode, &Catalog::from_settings(settings)?, settings)?;
+    let catalog = Catalog::from_settings(settings)?;
+    let mut plan = plan::plan(described, facts.as_ref(), mode, &catalog, settings)?;
     let receipt = host.map(|host| Receipt::load(&host.root)).transpose()?.flatten();
+    // A copy of a machine has no packages to compare with.
+    let whole = host.filter(|host| !bug_report::is_copy(&host.root));
+    if let Some((host, facts)) = whole.zip(facts.as_ref()) {
+        let asked = Asked { host, described, facts, mode, settings, catalog: &catalog };
+        plan = asked.settle(plan, receipt.as_ref())?;
+    }
     first_use::remember(&mut plan, settings, receipt.as_ref())?;
     Ok((facts, plan))
 }
@@ -109,7 +117,8 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
         return Ok((question, plan));
     }
     let catalog = Catalog::parse(source, &text)?;
-    let mut plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
+    let plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
+    let mut plan = Asked::for_job(job, facts, &catalog).settle(plan, earlier)?;
     first_use::remember(&mut plan, job.settings, earlier)?;
     if plan.present.is_none() || !plan.edits.is_empty() {
         stage::manager_of(&plan)?;

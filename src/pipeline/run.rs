@@ -82,7 +82,8 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         say: |checks: &Vec<Check>| format!("{} checks passed", checks.len()),
     })?;
 
-    let vendor_file = bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle));
+    let vendor_file =
+        bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
     let bundle = bundle.map(|bundle| bundle.digest.to_string());
     let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };

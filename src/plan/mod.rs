@@ -27,6 +27,7 @@ use choose::{Choice, Chosen};
 use context::PlanContext;
 use existing_driver::ExistingDriver;
 use serde::Serialize;
+use std::path::Path;
 
 /// What a user says of the target on the command line; it goes before what detection finds.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -151,6 +152,13 @@ fn refuse_contradictions(settings: &Settings) -> Result<()> {
     let wrong = |what: &str| Err(Reason::BadSettings.error(what));
     if *driver == DriverChoice::Inbox && driver_version.is_some() {
         return wrong("`driver_version` goes with mlnx_ofed or doca: the distribution chooses its own");
+    }
+    let is_disk_image =
+        |place: &&str| Path::new(place).extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"));
+    if let Some(place) = settings.artifact.as_deref().map(file_name).filter(is_disk_image) {
+        let what =
+            format!("`{place}` is a disk image: name the `.tgz` of the same release, which holds the same");
+        return wrong(&what);
     }
     let Some(sha256) = sha256 else { return Ok(()) };
     if driver_version.is_none() {

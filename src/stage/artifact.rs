@@ -1,9 +1,10 @@
 //! The vendor's own file: fetched from wherever it can be had, and looked into for the packages it brings.
 
 use super::{fetch, first_use};
-use crate::cache::{BundleFile, Digest, Hasher, VENDOR_TYPE, Writer};
+use crate::cache::{BundleFile, Digest, Hasher, LICENCE_TYPE, VENDOR_TYPE, Writer};
 use crate::drivers;
 use crate::host::Host;
+use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
@@ -24,6 +25,8 @@ pub(super) struct Vendors {
     pub(super) vendor_repo: VendorRepo,
     /// How many files had to be fetched, and their bytes.
     pub(super) downloaded: (usize, u64),
+    /// The licence that it brings, as a part of the bundle.
+    pub(super) licence: Option<BundleFile>,
     _folder: Folder,
 }
 
@@ -59,7 +62,22 @@ pub(super) fn fetch_vendor_file(
         drivers::ops(plan.driver).vendor_repo(host, (plan, settings), manager, &path, folder.path())?;
     let (title, media_type) = (artifact.file_name.clone(), VENDOR_TYPE.to_owned());
     let file = BundleFile { title, media_type, digest, size };
-    Ok(Some(Vendors { file, vendor_repo, downloaded, _folder: folder }))
+    let licence = licence(&Root::open(folder.path())?)?.map(|bytes| {
+        let blob = writer.put(&bytes)?;
+        let title = format!("{}.licence", artifact.file_name);
+        let media_type = LICENCE_TYPE.to_owned();
+        Ok::<_, anyhow::Error>(BundleFile { title, media_type, digest: blob.digest, size: blob.size })
+    });
+    Ok(Some(Vendors { file, vendor_repo, downloaded, licence: licence.transpose()?, _folder: folder }))
+}
+
+/// The licence in an opened file of the vendor: beside the installer of `MLNX_OFED`, or where packages have theirs.
+fn licence(root: &Root) -> Result<Option<Vec<u8>>> {
+    const DOCUMENTS: &str = "/usr/share/doc";
+    let beside = root.list("/").into_iter().map(|top| format!("/{top}/LICENSE"));
+    let of_packages = root.list(DOCUMENTS).into_iter().map(|name| format!("{DOCUMENTS}/{name}/copyright"));
+    let Some(path) = beside.chain(of_packages).find(|path| root.exists(path)) else { return Ok(None) };
+    root.read(&path)
 }
 
 /// The SHA-256 of a file of this machine.

@@ -1,10 +1,12 @@
 //! A vendor's file whose digest nobody published: taken once from the vendor's own place, and the same ever after.
 
 use crate::cache::{Blob, Bundle, Cache, Writer};
+use crate::drivers;
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::ledger::Receipt;
 use crate::outcome::Reason;
+use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::Settings;
 use crate::trust::{Trust, VendorFile, host_of, is_vendors};
@@ -63,14 +65,14 @@ pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: Netwo
     writer.download_unknown(way, &artifact.url, name)
 }
 
-/// The file of a bundle's vendor, with what vouches for it by this plan.
-pub fn vendor_file(plan: &Plan, bundle: &Bundle) -> Option<VendorFile> {
+/// The file of a bundle's vendor, with what vouches for it: what was found in it, else what the plan says.
+pub fn vendor_file(plan: &Plan, bundle: &Bundle, found: Option<Trust>) -> Option<VendorFile> {
     let artifact = plan.artifact.as_ref()?;
     let file = bundle.file(&artifact.file_name)?;
     Some(VendorFile {
         file_name: artifact.file_name.clone(),
         sha256: file.digest.hex(),
-        trust: artifact.trust,
+        trust: found.unwrap_or(artifact.trust),
         url: without_secrets(&artifact.url),
     })
 }
@@ -87,6 +89,13 @@ pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
             pin(plan, file)
         )
     })
+}
+
+/// Whether its file will show that it is worth more than the plan can count on: its packages may be signed.
+pub fn may_be_signed(plan: &Plan, settings: &Settings) -> bool {
+    let format = Manager::for_target(&plan.target).map(|manager| manager.format());
+    let version = plan.driver_version.as_deref().unwrap_or_default();
+    format.is_some_and(|format| drivers::ops(plan.driver).is_signed(format, version, settings))
 }
 
 /// The settings that take this very file and no other, everywhere.

@@ -12,9 +12,11 @@ pub use cache_source::{Opened, Proven, hash_blobs, open, wait_turn};
 
 use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE, VENDOR_TYPE};
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
+use crate::drivers;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
+use crate::ledger::Receipt;
 use crate::outcome::{Cause, Reason};
 use crate::packages::{Arrived, Base, Format, InTarget, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
@@ -38,7 +40,11 @@ pub struct Against<'a> {
 /// What to resolve a plan for a root against. What will be taken out first cannot be counted on, and only its own
 /// uninstaller knows all that goes with it; so nothing is.
 pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
-    if plan.replaces.is_some() { Base::Empty } else { Base::Root(root) }
+    let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
+    let is_another = |it: &Receipt| drivers::ops(it.plan.driver).is_vendors() && of(&it.plan) != of(plan);
+    // A receipt that cannot be read stops the run that would install.
+    let ours_goes = || Receipt::load(root).ok().flatten().is_some_and(|receipt| is_another(&receipt));
+    if plan.replaces.is_some() || ours_goes() { Base::Empty } else { Base::Root(root) }
 }
 
 /// What staging did.
@@ -109,6 +115,8 @@ fn fill_unless(
     let (mut count, mut bytes) = (fetched.count, fetched.bytes);
     let mut files = fetched.files;
     let index = index(host, manager, (&cache, &mut writer), &resolution, &files, way)?;
+    let found = vendors.as_ref().and_then(|vendors| vendors.vendor_repo.trust);
+    let licence = vendors.as_ref().and_then(|vendors| vendors.licence.clone());
     if let Some(vendors) = vendors {
         (count, bytes) = (count + vendors.downloaded.0, bytes + vendors.downloaded.1);
         files.push(vendors.file);
@@ -118,13 +126,14 @@ fn fill_unless(
     let vendor_file = vendor_file.zip(plan.artifact.as_ref()).map(|(file, artifact)| VendorFile {
         file_name: file.title.clone(),
         sha256: file.digest.hex(),
-        trust: artifact.trust,
+        trust: found.unwrap_or(artifact.trust),
         url: without_secrets(&artifact.url),
     });
     let config = BundleConfig { unsigned: resolution.unsigned, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
     // What was built for these very files before stays with them.
     files.extend(built_artifacts::built_for(&cache, &tag));
+    files.extend(licence);
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Some(Staged { bundle, downloaded: count, downloaded_bytes: bytes }))
 }

@@ -18,6 +18,7 @@ pub mod shipped;
 pub mod status;
 pub mod still;
 pub mod tree;
+pub mod tunnel;
 pub mod vendor;
 pub mod wait;
 pub mod web;

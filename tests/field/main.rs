@@ -20,3 +20,4 @@ mod removal;
 mod source_sets;
 mod sources_apt;
 mod sources_rpm;
+mod vendors;

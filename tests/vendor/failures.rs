@@ -57,6 +57,11 @@ fn modules_that_do_not_build_are_named_with_the_compilers_words() {
         assert!(logs.any(tells), "{driver}: no log that tells why in: {message}");
         assert!(!scene.root.path().join("var/lib/ofedctl/receipt.json").exists());
         assert!(!scene.root.path().join("etc/dkms/no-autoinstall").exists());
+        // What came with it is out again, and the run says so.
+        for package in ["mlnx-ofed-kernel-dkms", "ofed-scripts", "doca-host", "doca-ofed", "mlnx-ofed-all"] {
+            assert!(scene.root.installed(package).is_none(), "{driver}: {package} is left");
+        }
+        assert!(ran.stderr.contains("are out again"), "{}", ran.stderr);
         image::assert_left_alone(&scene.root);
     }
 }

@@ -45,7 +45,12 @@ impl Scene {
         program::finish(program::program_without_network(&self.arguments("bake", &more)))
     }
 
-    fn arguments(&self, command: &str, more: &[&str]) -> Vec<String> {
+    /// The same root and cache, with another catalogue.
+    pub(crate) fn with_catalog_of(self, shop: &Shop) -> Self {
+        Self { catalog: shop.catalog(), ..self }
+    }
+
+    pub(crate) fn arguments(&self, command: &str, more: &[&str]) -> Vec<String> {
         let mut all = self.arguments_without_root(command, more);
         all.extend(["--root".to_owned(), self.root.path().display().to_string()]);
         all
@@ -55,8 +60,11 @@ impl Scene {
     pub(crate) fn arguments_without_root(&self, command: &str, more: &[&str]) -> Vec<String> {
         let path = |path: &Path| path.display().to_string();
         let (cache, catalog) = (path(&self.cache), path(&self.catalog));
-        let all = [command, "--cache", &cache, "--catalog", &catalog, "--vm-size", VM_SIZE, "--json"];
-        all.iter().chain(more).map(|word| (*word).to_owned()).collect()
+        let all = [command, "--catalog", &catalog, "--vm-size", VM_SIZE, "--json"];
+        // A plan needs no cache, and looks into the one that the settings name.
+        let setting = format!("cache={cache}");
+        let of_cache = if command == "plan" { ["--set", &setting] } else { ["--cache", &cache] };
+        all.iter().chain(&of_cache).chain(more).map(|word| (*word).to_owned()).collect()
     }
 }
 

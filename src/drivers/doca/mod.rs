@@ -1,8 +1,7 @@
 //! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
 //! builds.
 
-use super::{DriverOps, InstallOptions, Work, checks, needed_to_build};
-use crate::cache::Built;
+use super::{Brought, DriverOps, InstallOptions, Work, checks, needed_to_build};
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::host::Host;
@@ -53,7 +52,7 @@ impl DriverOps for Doca {
         &[]
     }
 
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
         let Work { host, manager, transaction, options, .. } = *work;
         let vendors = work.vendor_file()?;
         let before = manager.installed(host)?;
@@ -65,7 +64,7 @@ impl DriverOps for Doca {
             take_back(host, manager, &before, options)?;
         }
         transacted?;
-        work.build_by_dkms()
+        work.build_by_dkms().map(Brought::from)
     }
 
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check> {

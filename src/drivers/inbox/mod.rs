@@ -1,7 +1,6 @@
 //! The distribution's own kernel modules and rdma-core: packages like any other, and nothing beside them.
 
-use super::{DriverOps, Work};
-use crate::cache::Built;
+use super::{Brought, DriverOps, Work};
 use crate::edits::Edit;
 use crate::edits::wanted::Subject;
 use crate::host::Host;
@@ -47,8 +46,8 @@ impl DriverOps for Inbox {
         &[]
     }
 
-    fn install(&self, _: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
-        transact().map(|()| Vec::new())
+    fn install(&self, _: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+        transact().map(|()| Brought::default())
     }
 
     fn release(&self, _: &Host, _: &Plan) -> Option<Check> {

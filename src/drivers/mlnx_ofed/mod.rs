@@ -8,8 +8,7 @@ mod options;
 mod packages;
 mod prerequisites;
 
-use super::{DriverOps, UNINSTALLER, Work, built_with, checks};
-use crate::cache::Built;
+use super::{Brought, DriverOps, UNINSTALLER, Work, built_with, checks};
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::ofed::Ofed;
@@ -75,12 +74,12 @@ impl DriverOps for MlnxOfed {
         &[(LIMITS, &LIMITS_LINES)]
     }
 
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
         if folder::metapackage(work.plan).is_some() {
             return packages::install(work, transact);
         }
         transact()?;
-        installer::Installer { work }.install()
+        installer::Installer { work }.install().map(Brought::from)
     }
 
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check> {

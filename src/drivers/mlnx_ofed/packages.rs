@@ -5,10 +5,9 @@
 //! `ofed_info`, takes `opensmd` out of the boot and sets `SDP_LOAD` and `QIB_LOAD` in `openib.conf`; `knem-dkms` has its
 //! module loaded at boot. Packages of the distribution that stand in the way go in the same transaction.
 
-use super::super::Work;
+use super::super::{Brought, Work};
 use super::folder;
 use super::installer::Installer;
-use crate::cache::Built;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::unpack::unpack;
@@ -53,19 +52,20 @@ pub(super) fn vendor_repo(
         wanted: Vec::new(),
         goes_first: true,
         key: key.transpose()?,
+        trust: Some(opened.trust),
     })
 }
 
 /// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
-pub(super) fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Vec<Built>> {
+pub(super) fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let installer = Installer { work };
-    installer.in_private(|| {
+    let trust = installer.in_private(|| {
         let top = installer.unpack_original()?;
         let host = work.host;
         let folder = folder::open(host, &host.root, &top, work.plan, work.options.settings)?;
         host.events.info(format!("`{}` is {} (trust level {})", folder.path, folder.signed, folder.trust));
         bring_folder(&host.root, &folder.path, folder.key.as_deref())?;
-        transact()
+        transact().map(|()| folder.trust)
     })?;
-    work.build_by_dkms()
+    Ok(Brought { built: work.build_by_dkms()?, trust: Some(trust) })
 }

@@ -58,20 +58,27 @@ pub(super) fn source_and_preferences(
 
 pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
     let folder = index_of_host_package(host, file, folder)?;
-    Ok(VendorRepo { folder, packages: Vec::new(), wanted: Vec::new(), goes_first: false, key: None })
+    Ok(VendorRepo {
+        folder,
+        packages: Vec::new(),
+        wanted: Vec::new(),
+        goes_first: false,
+        key: None,
+        trust: None,
+    })
 }
 
 pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
     let all = index_of_archive(host, file, folder)?;
     let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
     let (folder, wanted) = (folder.to_owned(), WANTED_BY_INSTALLER.to_vec());
-    Ok(VendorRepo { folder, packages, wanted, goes_first: false, key: None })
+    Ok(VendorRepo { folder, packages, wanted, goes_first: false, key: None, trust: None })
 }
 
 /// Takes nothing but the repository's index out of the package, which is large.
 fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<PathBuf> {
     const SCRIPT: &str = "dpkg-deb --fsys-tarfile \"$1\" | tar -x -C \"$2\" --wildcards --no-same-owner \
-        './usr/share/*/Packages*' './usr/share/*/Release*' './usr/share/*/InRelease'";
+        './usr/share/doc/*/copyright' './usr/share/*/Packages*' './usr/share/*/Release*' './usr/share/*/InRelease'";
     let show = |path: &Path| path.display().to_string();
     let read = host.run(&Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &show(file), &show(folder)]))?;
     // tar complains of each pattern that no member has; what counts is whether an index came.
