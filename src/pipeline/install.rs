@@ -85,7 +85,9 @@ pub(super) fn install_from_cache<'h>(
                         act: |journal: &mut Journal| rollback::take_out(job, journal, plan),
                         say: String::clone,
                     });
-                    let failed = |failed| format!("what came with it could not be taken out: {failed:#}");
+                    let failed = |failed| {
+                        format!("the packages that were installed with it could not be removed: {failed:#}")
+                    };
                     steps.warn("rollback", &out.unwrap_or_else(failed));
                 }
                 return Err(error);

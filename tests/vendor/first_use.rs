@@ -11,10 +11,10 @@ use crate::common::tunnel::Tunnel;
 use crate::common::vendor;
 use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
 use crate::common::vendor::shop::Shop;
+use crate::common::wait;
 use ofedctl::cache::Cache;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// The vendor's host: the files of a shop below `/ofed/right/`, and redirections to other places.
 struct VendorHost {
@@ -57,11 +57,7 @@ impl VendorHost {
         let mut nginx = Command::new("/usr/sbin/nginx");
         nginx.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
         let nginx = nginx.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(20), "nginx does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait::until("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { nginx, tunnel: Tunnel::to(port), folder }
     }
 
