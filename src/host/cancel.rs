@@ -1,7 +1,6 @@
-//! When a run must end before it is done: a signal, or its deadline.
-//!
-//! A signal only sets a flag; whoever loops or waits asks [`Cancel::check`] and unwinds in order, so that
-//! every way out undoes its half-work and leaves a terminal status.
+//! Cancellation: a run must end early when a signal comes or its deadline passes. A signal only sets a flag. Code that
+//! loops or waits calls [`Cancel::check`] and returns its error, so that unfinished work is always undone and a final
+//! status is always written.
 
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
@@ -10,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Shared by everything that takes part in one run.
+/// The cancellation state that all parts of one run share.
 #[derive(Debug, Clone)]
 pub struct Cancel {
     signalled: Arc<AtomicBool>,
@@ -28,12 +27,12 @@ impl Cancel {
         Ok(Self { signalled, deadline: None })
     }
 
-    /// Never stops.
+    /// A state that is never cancelled.
     pub fn never() -> Self {
         Self { signalled: Arc::default(), deadline: None }
     }
 
-    /// The same, but also stopping after `limit` from now, if it would not stop earlier.
+    /// The same state with a deadline of `limit` from now; an earlier deadline stays in force.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
         let limited = Instant::now().checked_add(limit);
@@ -41,17 +40,17 @@ impl Cancel {
         Self { signalled: Arc::clone(&self.signalled), deadline }
     }
 
-    /// Stops the run as a signal would.
+    /// Cancels the run as a signal would.
     pub fn now(&self) {
         self.signalled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a signal came.
+    /// Whether a signal has come.
     pub fn is_signalled(&self) -> bool {
         self.signalled.load(Ordering::Relaxed)
     }
 
-    /// An error when the run must end.
+    /// Fails when the run must end.
     pub fn check(&self) -> Result<()> {
         if self.is_signalled() {
             return Err(Reason::Interrupted.error("stopped by a signal"));

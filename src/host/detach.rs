@@ -1,4 +1,4 @@
-//! Starting this program again in the background, where it goes on after its caller has ended.
+//! Starts this program again in the background, where it keeps running after its caller has ended.
 
 use super::Host;
 use super::process::program;
@@ -8,13 +8,13 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Where systemd is the first process (`sd_booted(3)`).
+/// A folder that exists only where systemd is the first process (`sd_booted(3)`).
 const SYSTEMD: &str = "/run/systemd/system";
 
 impl Host {
-    /// Starts this program with other arguments and does not wait for it: as a transient unit where there is systemd,
-    /// which the end of the caller's service leaves alone, and else as a plain process, which has to
-    /// [`leave_caller`](super::process::leave_caller). `name` names the unit.
+    /// Starts this program with other arguments and does not wait for it. Where systemd runs, it becomes a transient
+    /// unit called `name`, which does not end with the caller's service; elsewhere it is a plain process, which has to
+    /// call [`leave_caller`](super::process::leave_caller).
     pub fn detach(&self, name: &str, args: &[String]) -> Result<()> {
         let program = program()?;
         if self.root.is_dir(SYSTEMD) && self.start_unit(name, &program, args) {
@@ -28,7 +28,7 @@ impl Host {
     }
 
     fn start_unit(&self, name: &str, program: &Path, args: &[String]) -> bool {
-        // A stop is for the run to answer, not for a package manager in the middle of its work.
+        // Only this program gets the stop signal, so that a package manager is not killed in the middle of its work.
         let properties =
             ["KillMode=mixed", "TimeoutStopSec=60", "Type=simple"].map(|p| format!("--property={p}"));
         // systemd before 236 (RHEL 7, Ubuntu 16.04) cannot forget a unit that failed.

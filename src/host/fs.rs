@@ -1,7 +1,6 @@
-//! Files of a root, by absolute path as the system in it would name them.
-//!
-//! Every path is resolved inside the root, links included, as a chroot would: a hostile link can lead to
-//! another file of the same root, never out of it. Writes appear whole under their final name or not at all.
+//! Files of a root. Paths are absolute, as the system inside that root names them. Every path is resolved inside the
+//! root, links included, as after a chroot: a hostile link can lead to another file of the same root, but never out of
+//! it. A written file appears complete under its final name or not at all.
 
 use super::fault::{self, Point};
 use crate::outcome::{Cause, Reason, WithReason};
@@ -13,9 +12,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Larger files than this are not configuration or metadata, and are never read whole.
+/// The largest file that is read into memory. Configuration and metadata are smaller.
 const MAX_READ_BYTES: u64 = 256 << 20;
-/// Memory is set aside for files up to this size; what a file says of its size is only a hint.
+/// Memory is reserved in advance up to this size; a file's reported size is only a hint.
 const LIKELY_BYTES: usize = 8 << 20;
 
 /// An open root.
@@ -25,16 +24,16 @@ pub struct Root {
     dir: pathrs::Root,
 }
 
-/// A file's content with what must be kept when it is written again.
+/// A file's content with the attributes that must be kept when it is rewritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// Permission bits, e.g. `0o644`.
     pub mode: u32,
-    /// Owner's number.
+    /// The owner's user id.
     pub uid: u32,
-    /// Group's number.
+    /// The group id.
     pub gid: u32,
 }
 
@@ -43,7 +42,7 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self> {
         let wrong = || format!("cannot use `{}` as a root", path.display());
         let path = path.canonicalize().with_reason(Reason::BadRoot, wrong)?;
-        // Whoever resolves paths safely does so by it, and says so with a panic.
+        // The path resolver (the crate pathrs) needs /proc and panics without it.
         if !Path::new("/proc/self/fd").exists() {
             return Err(Cause::NoProc.error("/proc is not mounted here"));
         }
@@ -61,7 +60,7 @@ impl Root {
         self.path == Path::new("/")
     }
 
-    /// A regular file's bytes; none when it does not exist or is not a regular file.
+    /// The bytes of a regular file; none when it does not exist or is not a regular file.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         let Some((file, metadata)) = self.open_file(path)? else { return Ok(None) };
         // One byte more than its size, so that the read that finds the end needs no new memory.
@@ -72,7 +71,7 @@ impl Root {
         Ok(Some(bytes))
     }
 
-    /// A file as text; invalid UTF-8 is replaced, because no file of a system is worth a panic.
+    /// A file as text. Invalid UTF-8 is replaced, so that no file of a system can make the program fail.
     pub fn read_text(&self, path: &str) -> Result<Option<String>> {
         let bytes = self.read(path)?;
         Ok(bytes.map(|bytes| match String::from_utf8(bytes) {
@@ -100,7 +99,7 @@ impl Root {
 
     /// Opens a regular file for reading; none when it does not exist or is something else.
     pub fn open_file(&self, path: &str) -> Result<Option<(File, Metadata)>> {
-        // Without O_NONBLOCK a FIFO in a hostile root would hang the run at open.
+        // Without O_NONBLOCK, opening a FIFO in a hostile root would block the run.
         let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK;
         let file = match self.dir.open_subpath(path, flags) {
             Ok(file) => file,
@@ -111,13 +110,13 @@ impl Root {
         Ok(metadata.is_file().then_some((file, metadata)))
     }
 
-    /// What a path is, links followed inside the root; none when it does not exist.
+    /// The metadata of a path, links followed inside the root; none when it does not exist.
     pub fn metadata(&self, path: &str) -> Option<Metadata> {
         let handle = self.dir.resolve(path).ok()?;
         std::fs::metadata(fd_path(&handle)).ok()
     }
 
-    /// The owner's number of a path itself, not of what a link leads to; none when it does not exist.
+    /// The owner's user id of a path itself, not of a link's target; none when it does not exist.
     pub fn owner(&self, path: &str) -> Option<u32> {
         let handle = self.dir.resolve_nofollow(path).ok()?;
         nix::sys::stat::fstat(&handle).ok().map(|found| found.st_uid)
@@ -164,7 +163,7 @@ impl Root {
         Ok((handle, pinned))
     }
 
-    /// Makes a folder and those above it. Existing ones stay as they are.
+    /// Creates a folder and its parents. Existing folders stay as they are.
     pub fn make_dirs(&self, path: &str, mode: u32) -> Result<()> {
         self.dir
             .mkdir_all(path, &Permissions::from_mode(mode))
@@ -172,11 +171,13 @@ impl Root {
             .with_context(|| self.cannot("make the folder", path))
     }
 
-    /// Writes a file whole: into a temporary neighbour, synced, renamed, and the folder synced.
+    /// Writes a file atomically: into a temporary file beside it, which is synced and renamed; then the folder is
+    /// synced.
     pub fn write(&self, path: &str, content: &Content) -> Result<()> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         self.make_dirs(if folder.is_empty() { "/" } else { folder }, 0o755)?;
-        // One writer at a time holds the run lock, so a fixed name lets the next run clear what a killed one left.
+        // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites what a killed one
+        // left.
         let temporary = format!("{folder}/.{name}.ofedctl-new");
         self.remove_file(&temporary)?;
         let doing = || self.cannot("write", path);
@@ -188,7 +189,7 @@ impl Root {
             if nix::unistd::geteuid().is_root() {
                 std::os::unix::fs::fchown(&file, Some(content.uid), Some(content.gid))?;
             }
-            // Once more, because create_file is subject to the umask.
+            // Set again, because create_file is subject to the umask.
             file.set_permissions(permissions)?;
             file.sync_all()
         })();
@@ -206,19 +207,19 @@ impl Root {
         self.write(path, &Content { bytes: text.as_bytes().to_vec(), mode: 0o644, uid: 0, gid: 0 })
     }
 
-    /// Writes other bytes into a file that is there; its permissions and owner are kept.
+    /// Replaces the content of an existing file; its permissions and owner are kept.
     pub fn rewrite(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
         let old = self.content(path)?.with_context(|| self.cannot("find", path))?;
         self.write(path, &Content { bytes, ..old })
     }
 
-    /// Makes a symbolic link. Its folder must exist, and its own path must not.
+    /// Creates a symbolic link. Its folder must exist, and its own path must not.
     pub fn make_link(&self, path: &str, to: &Path) -> Result<()> {
         let link = pathrs::InodeType::Symlink(to.to_owned());
         self.dir.create(path, &link).with_context(|| self.cannot("make the link", path))
     }
 
-    /// Opens a file for appending, made with its folders where missing.
+    /// Opens a file for appending; the file and its folders are created where missing.
     pub fn append(&self, path: &str, mode: u32) -> Result<File> {
         let (folder, _) = path.rsplit_once('/').unwrap_or(("", path));
         self.make_dirs(if folder.is_empty() { "/" } else { folder }, 0o755)?;
@@ -236,7 +237,7 @@ impl Root {
         }
     }
 
-    /// The same, and it stays removed whatever happens to the machine.
+    /// Removes a file and syncs its folder, so that the file stays removed after a power cut.
     pub fn remove_file_synced(&self, path: &str) -> Result<()> {
         self.remove_file(path)?;
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -256,14 +257,14 @@ impl Root {
         }
     }
 
-    /// The room left on the root's file system, in bytes.
+    /// The free space of the root's file system, in bytes.
     pub fn free_bytes(&self) -> Result<u64> {
         let found =
             nix::sys::statvfs::statvfs(&self.path).with_context(|| self.cannot("ask the size of", "/"))?;
         Ok(found.blocks_available().saturating_mul(found.fragment_size()))
     }
 
-    /// Writes everything the root's file system still holds back to the disk.
+    /// Flushes the root's file system to the disk.
     pub fn sync(&self) -> Result<()> {
         let dir = File::open(&self.path).with_context(|| self.cannot("open", "/"))?;
         nix::unistd::syncfs(dir).with_context(|| self.cannot("sync", "/"))
@@ -291,7 +292,7 @@ fn is_missing(error: &pathrs::error::Error) -> bool {
     matches!(error.kind(), ErrorKind::OsError(Some(ENOENT | ENOTDIR)))
 }
 
-/// The path of something open, which no link can redirect any more.
+/// The path of an open file through `/proc/self/fd`, which no link can redirect.
 pub(super) fn fd_path(open: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", open.as_fd().as_raw_fd()))
 }

@@ -1,4 +1,4 @@
-//! The one HTTP client: TLS by rustls, the system's certificate authorities, proxies from settings or environment.
+//! The only HTTP client: TLS by rustls, the system's certificate authorities, proxies from settings or environment.
 
 use super::cancel::Cancel;
 use crate::outcome::{Reason, WithReason};
@@ -11,33 +11,33 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
-/// Who asks, as servers see it.
+/// The `User-Agent` header of every request.
 pub(super) const USER_AGENT: &str = concat!("ofedctl/", env!("CARGO_PKG_VERSION"));
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
-/// How often a wait looks whether the run must end.
+/// How often a wait checks whether the run must end.
 const TICK: Duration = Duration::from_millis(200);
-/// As many as browsers follow at least (Fetch standard: 20); file servers need one or two.
+/// The most redirections that are followed. Browsers follow 20 (Fetch standard); file servers need one or two.
 const MAX_REDIRECTS: usize = 10;
 
-/// How to reach the world.
+/// How to reach servers on the network.
 #[derive(Debug, Clone, Copy)]
 pub struct NetworkOptions<'a> {
     /// The proxy; the environment's when not set.
     pub proxy: Option<&'a str>,
     /// A PEM file with further certificate authorities.
     pub ca_file: Option<&'a str>,
-    /// Where else files are, as the setting `mirrors` has it.
+    /// Mirrors of files, from the setting `mirrors`.
     pub mirrors: &'a [String],
-    /// How often in a row an address may fail.
+    /// How often in succession an address may fail.
     pub retries: u32,
-    /// How long a server may send nothing, or next to nothing.
+    /// How long a server may send nothing, or almost nothing.
     pub stall: Duration,
-    /// Whether only the vendor's own places may be asked, also where a server redirects to another.
+    /// Whether requests and redirections may go only to the vendor's own servers.
     pub vendor_only: bool,
 }
 
 impl<'a> NetworkOptions<'a> {
-    /// The way the settings describe.
+    /// The options that the settings describe.
     pub fn from_settings(settings: &'a Settings) -> Self {
         Self {
             proxy: settings.proxy.as_deref(),
@@ -50,7 +50,7 @@ impl<'a> NetworkOptions<'a> {
     }
 }
 
-/// A client for one thread: what it waits for ends when the run must.
+/// A client for one thread. Its waits end when the run must end.
 #[derive(Debug)]
 pub struct Client {
     runtime: Runtime,
@@ -62,7 +62,7 @@ pub struct Client {
 impl Client {
     /// Makes a client.
     pub fn new(way: NetworkOptions) -> Result<Self> {
-        // Fails only when a provider is installed already, which is what is wanted.
+        // Fails only when a provider is installed already, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let vendor_only = way.vendor_only;
         let mut builder = reqwest::Client::builder()
@@ -83,7 +83,7 @@ impl Client {
         Ok(Self { runtime: runtime.with_reason(Reason::Internal, failed)?, http, stall: way.stall })
     }
 
-    /// Waits for something, however long it takes. An error when the run must end.
+    /// Waits for a future, however long it takes. Fails when the run must end.
     pub(super) fn finish<T>(&self, cancel: &Cancel, future: impl Future<Output = T>) -> Result<T> {
         self.runtime.block_on(async {
             let mut future = pin!(future);
@@ -96,7 +96,8 @@ impl Client {
         })
     }
 
-    /// Waits for something, but no longer than a server may be silent: none then. An error when the run must end.
+    /// Waits for a future, but no longer than a server may be silent; returns none after that time. Fails when the run
+    /// must end.
     pub(super) fn wait<T>(&self, cancel: &Cancel, future: impl Future<Output = T>) -> Result<Option<T>> {
         let begin = Instant::now();
         self.runtime.block_on(async {
@@ -121,8 +122,8 @@ fn further_authorities(way: NetworkOptions) -> Result<Vec<reqwest::Certificate>>
     reqwest::Certificate::from_pem_bundle(&pem).with_reason(Reason::BadSettings, wrong)
 }
 
-/// Follows redirections, but not in circles, not from a protected connection to an open one, and not away from the
-/// vendor's own places where only those may be asked.
+/// Follows redirections, but not in circles, not from TLS to plain HTTP, and not away from the vendor's own servers
+/// where only those are allowed.
 fn follow(attempt: Attempt, vendor_only: bool) -> reqwest::redirect::Action {
     if attempt.previous().len() > MAX_REDIRECTS || attempt.previous().contains(attempt.url()) {
         return attempt.error("the server redirects in circles");
@@ -141,12 +142,12 @@ fn follow(attempt: Attempt, vendor_only: bool) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
-/// The hosts that are asked directly, whatever proxy is set, as the environment names them.
+/// The hosts that are reached without a proxy, from the environment (`NO_PROXY`).
 pub fn asked_directly() -> Option<String> {
     ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok())
 }
 
-/// An address without what may be secret: user, password and query.
+/// An address without its parts that may be secret: user, password and query.
 pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     match url.split_once("://") {

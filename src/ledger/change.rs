@@ -1,4 +1,4 @@
-//! One file or link that a run changed, with what is needed to take that back.
+//! The record of one file or link that a run changed, with all that is needed to undo the change.
 
 use crate::edits::Edit;
 use crate::host::fs::{Content, Root};
@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The files that were there before.
+/// The folder with copies of the files as they were before this program changed them.
 pub const SAVED_DIR: &str = "/var/lib/ofedctl/saved";
 
 /// One file that was made or replaced, or one link that was made.
@@ -21,47 +21,47 @@ pub struct Change {
     /// Where the link points; none for a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// What was there before; none when there was nothing.
+    /// The file as it was before; none when there was no file.
     pub before: Option<Saved>,
-    /// Folders that had to be made for it, outermost first.
+    /// Folders that had to be created for it, outermost first.
     pub folders: Vec<String>,
-    /// Undone at the end of the run, however it ends.
+    /// Whether the change is undone at the end of the run, however the run ends.
     pub temporary: bool,
-    /// SHA-256 of everything this program wrote there, or was about to write. Empty in journals of form 1 and in receipts
-    /// of their time, which did not note it.
+    /// SHA-256 of every content that this program wrote there, or was about to write. Empty in journals of schema
+    /// version 1 and in receipts of the same age, which did not record it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrote: Vec<String>,
-    /// Lines that another program adds on the way and that are to go again.
+    /// Lines that another program adds to the file during the run, and that the undo removes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lines: Vec<String>,
 }
 
-/// An old file.
+/// A file as it was before a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     /// SHA-256 of its bytes in hex, which is also its name in [`SAVED_DIR`].
     pub sha256: String,
-    /// Permission bits.
+    /// Its permission bits.
     pub mode: u32,
-    /// Owner's number.
+    /// Its owner's user id.
     pub uid: u32,
-    /// Group's number.
+    /// Its group id.
     pub gid: u32,
 }
 
 /// What a changed file held before.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Before {
-    /// There was none.
+    /// There was no file.
     Nothing,
-    /// This.
+    /// These bytes.
     Bytes(Vec<u8>),
-    /// Its copy is gone, or is not what was saved.
+    /// The saved copy is missing or damaged.
     Lost,
 }
 
 impl Change {
-    /// A change of a file or link that nothing is known of yet but its place.
+    /// A new record for a file or link, of which only the path is known yet.
     pub(super) fn at(root: &Root, path: &str) -> Self {
         let above = path.match_indices('/').skip(1).map(|(at, _)| path[..at].to_owned());
         Self {
@@ -76,7 +76,7 @@ impl Change {
         }
     }
 
-    /// Whether it was made by this edit of a file's text.
+    /// Whether this edit of a file's text made the change.
     pub fn is_of(&self, edit: &Edit) -> bool {
         let named = edit.path();
         named.is_some() && (named == Some(&self.path) || named == self.through.as_deref())
@@ -91,7 +91,7 @@ impl Change {
         })
     }
 
-    /// Notes bytes that are about to be written.
+    /// Records the digest of bytes that are about to be written.
     pub(super) fn note(&mut self, bytes: &[u8]) {
         let digest = digest(bytes);
         if !self.wrote.contains(&digest) {
@@ -99,7 +99,7 @@ impl Change {
         }
     }
 
-    /// Takes over what a later run did to the same file. The oldest content stays the one to put back.
+    /// Adds what a later run did to the same file. The oldest content stays the one that the undo restores.
     pub(super) fn continue_with(&mut self, later: Self) {
         for digest in later.wrote {
             if !self.wrote.contains(&digest) {
@@ -108,7 +108,7 @@ impl Change {
         }
     }
 
-    /// Removes the folders that were made for it, unless something else is in them by now.
+    /// Removes the folders that were created for the file, unless they hold something else by now.
     pub(super) fn remove_folders(&self, root: &Root) {
         for folder in self.folders.iter().rev() {
             root.remove_empty_dir(folder);
@@ -116,12 +116,12 @@ impl Change {
     }
 }
 
-/// Keeps a copy of an old file.
+/// Saves a copy of a file before it is changed.
 pub(super) fn save(root: &Root, old: &Content) -> Result<Saved> {
     let sha256 = digest(&old.bytes);
     let kept = format!("{SAVED_DIR}/{sha256}");
     root.make_dirs(STATE_DIR, 0o755)?;
-    // What was readable by few stays so.
+    // A copy of a file that only some users could read must not be readable by others.
     root.make_dirs(SAVED_DIR, 0o700)?;
     let is_kept = root.read(&kept)?.is_some_and(|bytes| digest(&bytes) == sha256);
     if !is_kept {

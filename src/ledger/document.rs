@@ -1,6 +1,6 @@
-//! The ledger's files: read by every later version, and refused whole by one that does not understand them.
-//!
-//! A file that can't be understood is never taken for none. Whoever did so would forget what belongs to this program.
+//! How the ledger's files are read. Every later version can read them; a version that does not understand one refuses
+//! the whole file. A file that cannot be understood never counts as a missing one: the record of what belongs to this
+//! program would be lost.
 
 use crate::host::fs::Root;
 use crate::outcome::Reason;
@@ -8,8 +8,8 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Reads a document whose form has the number `newest`, or an older one, which `migrate` brings up by one. None where
-/// there is no such file.
+/// Reads a document of schema version `newest` or older; `migrate` turns a document of one version into the next. None
+/// where there is no such file.
 pub(super) fn read<T: DeserializeOwned>(
     root: &Root,
     path: &str,
@@ -21,7 +21,7 @@ pub(super) fn read<T: DeserializeOwned>(
             .error(format!("`{path}` in `{}` cannot be read: {why}", root.path().display()))
     };
     let Some(text) = root.read_text(path)? else {
-        // A link that leads nowhere, or a folder, is not nothing.
+        // A dangling link or a folder at this path is an error, not a missing file.
         let is_there = root.exists(path) || root.link_target(path).is_some();
         return if is_there { Err(unreadable("it is not a file".to_owned())) } else { Ok(None) };
     };
@@ -31,7 +31,9 @@ pub(super) fn read<T: DeserializeOwned>(
     let version = version.ok_or_else(|| unreadable("it has no `schema_version`".to_owned()))?;
     if version > newest {
         let by = value.get("made_by").and_then(Value::as_str).unwrap_or("a newer version of this program");
-        let what = format!("its form has the number {version}, written by {by}; this version knows {newest}");
+        let what = format!(
+            "it has schema version {version}, written by {by}; this version knows versions up to {newest}"
+        );
         return Err(unreadable(what));
     }
     for from in version..newest {
@@ -69,7 +71,7 @@ mod tests {
             (r#"{"schema_version": 0}"#, "no `schema_version`"),
             (
                 r#"{"schema_version": 3, "made_by": "ofedctl 9"}"#,
-                "written by ofedctl 9; this version knows 2",
+                "written by ofedctl 9; this version knows versions up to 2",
             ),
             (r#"{"schema_version": 2, "new": "x"}"#, "invalid type"),
         ] {

@@ -1,11 +1,11 @@
-//! Forgets what the ledger says, where it cannot be read and the version that could read it is gone.
+//! Discards the ledger where it cannot be read and no version that could read it is available.
 
 use super::{JOURNAL, RECEIPT};
 use crate::host::fs::{Content, Root};
 use anyhow::Result;
 
-/// Puts receipt and journal aside, as `….forgotten`, whatever they hold. Returns where they are now. The packages and
-/// edits that they list stay in the root; no later run removes them.
+/// Renames receipt and journal to `….forgotten`, whatever they hold, and returns the new paths. The packages and edits
+/// that they list stay in the root; no later run removes them.
 pub fn forget(root: &Root) -> Result<Vec<String>> {
     let mut put_aside = Vec::new();
     for path in [JOURNAL, RECEIPT] {

@@ -1,5 +1,6 @@
-//! Everything about what this program did to a root: what a run at work has changed so far, what the last one that ended
-//! well left there, and the one undo of both.
+//! The ledger: the record of what this program did to a root. The journal lists what the current run has changed so
+//! far; the receipt, which is the record of installation, lists what the last successful run left there; one undo
+//! serves both.
 
 mod change;
 mod document;

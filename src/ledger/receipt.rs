@@ -1,4 +1,5 @@
-//! The receipt: what is installed and from what, so that later runs, users and `uninstall` know.
+//! The receipt: the record of an installation. It tells later runs, users and `uninstall` what was installed and from
+//! which files.
 
 use super::change::{Change, SAVED_DIR};
 use super::document;
@@ -9,32 +10,32 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where it is kept, inside the root.
+/// Path of the receipt inside the root.
 pub const RECEIPT: &str = "/var/lib/ofedctl/receipt.json";
-/// The number of the form it is written in.
+/// The schema version in which this program writes it.
 const FORM: u64 = 1;
 
-/// One thing that was looked at after the work, and how it was.
+/// One check made after the installation, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What was checked, e.g. `module mlx5_ib for 6.1.0-31-amd64`.
     pub name: String,
-    /// Whether it is as planned.
+    /// Whether the result is as planned.
     pub ok: bool,
     /// What was found.
     pub found: String,
-    /// What kind of thing was looked at. For the run alone; a document tells it by the name.
+    /// The kind of thing that was checked. It is not written down: in a document the name tells it.
     #[serde(skip)]
     pub subject: Subject,
 }
 
-/// What kind of thing a check looked at: what failed decides for which reason a run ends.
+/// The kind of thing that was checked. The kind of a failed check decides the reason with which a run ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Subject {
-    /// What was installed, planned or found on the machine.
+    /// A package, module or file that was installed, planned or found on the machine.
     #[default]
     Installation,
-    /// A service of the running system, which may be the cause of what else is missing.
+    /// A service of the running system. A failed service may be why other checks fail.
     Service,
 }
 
@@ -44,45 +45,45 @@ impl Check {
         Self { name: name.into(), ok, found: found.into(), subject: Subject::Installation }
     }
 
-    /// The same of a service.
+    /// A check of a service.
     #[must_use]
     pub fn of_service(self) -> Self {
         Self { subject: Subject::Service, ..self }
     }
 }
 
-/// What was done to a root.
+/// The record of what one run did to a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Version of this document's form.
+    /// Schema version of this document.
     pub schema_version: u32,
     /// The program that wrote it, e.g. `ofedctl 0.1.0`.
     pub made_by: String,
-    /// The door it came through, e.g. `shell`.
+    /// The entry point through which the run was started, e.g. `shell`.
     pub door: String,
-    /// The VM it was made on, where one is known. None in an image baked elsewhere.
+    /// The id of the VM on which the run took place, where known. None in an image that was baked elsewhere.
     pub vm_id: Option<String>,
     /// When the run began, RFC 3339.
     pub started: String,
-    /// When it ended, RFC 3339.
+    /// When the run ended, RFC 3339.
     pub finished: String,
-    /// Digest of all that the plan was made from.
+    /// Digest of all input from which the plan was made.
     pub question: String,
     /// The plan that was carried out.
     pub plan: Plan,
-    /// The bundle the files came from, as `sha256:…`.
+    /// Digest of the cache bundle that the files came from, as `sha256:…`.
     pub bundle: Option<String>,
-    /// The vendor's file among them, and what vouched for it.
+    /// The vendor's file in that bundle, and how it was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_file: Option<VendorFile>,
-    /// Versions of the planned packages and of all those that came with them.
+    /// Versions of the planned packages and of all packages that were installed as their dependencies.
     pub packages: BTreeMap<String, String>,
-    /// Those of them that were not there before at all.
+    /// Those of `packages` that were not installed before the run in any version.
     pub added: BTreeSet<String>,
-    /// Versions of packages that were there before, and that came in another version or had to go.
+    /// Earlier versions of packages that the run upgraded, downgraded or removed.
     #[serde(default)]
     pub replaced: BTreeMap<String, String>,
-    /// The files that were edited, with what was there before.
+    /// The files that were edited, each with its earlier content.
     pub changes: Vec<Change>,
     /// The packages that were put on hold.
     #[serde(default)]
@@ -92,9 +93,9 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Reads a root's receipt; none when there is none. One that this version can't read is an error.
+    /// Reads a root's receipt; none when there is no receipt. A receipt that this version cannot read is an error.
     pub fn load(root: &Root) -> Result<Option<Self>> {
-        // There is no older form yet.
+        // There is no older schema version yet.
         document::read(root, RECEIPT, FORM, |_, value| value)
     }
 
@@ -104,7 +105,7 @@ impl Receipt {
         root.write_text(RECEIPT, &(text + "\n"))
     }
 
-    /// Removes copies of old files that no change of this receipt needs.
+    /// Removes saved copies that no change in this receipt needs any more.
     pub fn sweep_saved(&self, root: &Root) -> Result<()> {
         let needed = |name: &String| {
             self.changes
@@ -118,12 +119,12 @@ impl Receipt {
         Ok(())
     }
 
-    /// Takes over what an earlier receipt knows of files and packages that this run found already in place. Of the
-    /// packages those count that are still installed, with the version they have now.
+    /// Adds the earlier receipt's records of files and packages that this run found already in place. Only packages
+    /// that are still installed are added, with their present version.
     pub fn continue_from(&mut self, earlier: &Self, installed: &BTreeMap<String, String>) {
         let mut changes = earlier.changes.clone();
         for change in std::mem::take(&mut self.changes) {
-            // The oldest copy of a file is the one to put back.
+            // The undo restores the oldest copy of a file.
             match changes.iter_mut().find(|known| known.path == change.path) {
                 Some(known) => known.continue_with(change),
                 None => changes.push(change),
@@ -133,7 +134,7 @@ impl Receipt {
         self.plan.keep_rebuilds_of(&earlier.plan);
         self.added.extend(earlier.added.iter().cloned());
         self.held.extend(earlier.held.iter().cloned());
-        // The oldest version is the one that was there before; what an earlier run added was not.
+        // The undo restores the oldest version. A package that an earlier run added has no older version.
         self.replaced.retain(|name, _| !earlier.added.contains(name));
         self.replaced.extend(earlier.replaced.clone());
         for name in earlier.packages.keys() {

@@ -1,5 +1,5 @@
-//! What earlier versions wrote is read for ever: the receipt of a bake of Debian 12 by version 0.1.0, and the journal of
-//! another that was killed while it edited.
+//! Files that earlier versions wrote stay readable: the receipt of a bake of Debian 12 by version 0.1.0, and the
+//! journal of another such bake that was killed while it edited files.
 
 use super::*;
 use crate::edits::Edit;
@@ -15,7 +15,7 @@ fn fixture(name: &str) -> String {
     std::fs::read_to_string(format!("{FIXTURES}/{name}")).unwrap()
 }
 
-/// A root that has these fixtures and their saved files, and the edits of their plan.
+/// A root that holds these fixtures, their saved files, and the edits of their plan.
 fn edited_by_an_old_version(ledger: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
     let (dir, host) = on_an_empty_root(Cancel::never());
     for (path, name) in ledger {
@@ -37,7 +37,7 @@ fn edited_by_an_old_version(ledger: &[(&str, &str)]) -> (tempfile::TempDir, Host
 }
 
 #[test]
-fn what_an_old_version_baked_is_taken_back() {
+fn a_bake_by_an_old_version_is_undone() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     let receipt = Receipt::load(&host.root).unwrap().unwrap();
     assert_eq!((receipt.changes.len(), receipt.added.len(), receipt.held.len()), (4, 15, 2));
@@ -49,7 +49,7 @@ fn what_an_old_version_baked_is_taken_back() {
 }
 
 #[test]
-fn an_admins_line_survives_when_what_an_old_version_baked_is_taken_back() {
+fn an_admins_line_survives_when_a_bake_by_an_old_version_is_undone() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     host.root.write_text(AGENT, "OS.EnableRDMA=y\nResourceDisk.Format=n\nAdmins=line\n").unwrap();
     let receipt = Receipt::load(&host.root).unwrap().unwrap();
@@ -58,7 +58,7 @@ fn an_admins_line_survives_when_what_an_old_version_baked_is_taken_back() {
 }
 
 #[test]
-fn a_later_plan_takes_its_own_out_and_leaves_an_admins_line() {
+fn a_later_plan_removes_only_lines_of_this_program_and_leaves_an_admins_line() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     host.root.write_text(AGENT, "OS.EnableRDMA=y\nResourceDisk.Format=n\nAdmins=line\n").unwrap();
     let mut receipt = Receipt::load(&host.root).unwrap().unwrap();
@@ -77,12 +77,12 @@ fn a_killed_bake_of_an_old_version_is_recovered() {
     assert_eq!(unfinished.packages_before.unwrap().len(), 122);
     assert_eq!(host.root.read_text(AGENT).unwrap().unwrap(), AGENT_BEFORE);
     assert!(!host.root.exists("/etc/modules-load.d/ofedctl.conf"));
-    // Packages were touched, so the next run has to know.
+    // The run had begun to install packages, so the journal stays for the next run.
     assert!(recover(&host).unwrap().is_some());
 }
 
 #[test]
-fn a_file_that_somebody_deleted_or_linked_stays_so() {
+fn a_file_that_somebody_deleted_or_replaced_by_a_link_is_left_alone() {
     let (_dir, host) = edited_by_an_old_version(&[(RECEIPT, "receipt.json")]);
     host.root.remove_file(AGENT).unwrap();
     let rules = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";
@@ -95,7 +95,7 @@ fn a_file_that_somebody_deleted_or_linked_stays_so() {
 }
 
 #[test]
-fn what_is_forgotten_is_put_aside_whatever_it_is() {
+fn forget_renames_ledger_files_whatever_they_hold() {
     let (dir, host) = on_an_empty_root(Cancel::never());
     assert!(forget(&host.root).unwrap().is_empty());
     host.root.write_text(RECEIPT, "{half").unwrap();

@@ -1,8 +1,7 @@
-//! The one undo: of a run that failed or was killed, of what a later plan does not ask for any more, and of everything
-//! when a driver is taken out.
-//!
-//! It compares before it writes. A file that holds what this program wrote gets its old content back; of one that
-//! somebody has changed since, only what an edit put in is taken out, and where that can't be told apart, it stays.
+//! The one undo. It serves a run that failed or was killed, edits that a later plan does not ask for any more, and the
+//! removal of a driver. It compares before it writes. A file that still holds what this program wrote gets its old
+//! content back. From a file that somebody has changed since, only the text that an edit added is removed; where the
+//! two cannot be told apart, the file stays as it is.
 
 use super::change::{Before, Change, digest};
 use super::receipt::Receipt;
@@ -15,24 +14,25 @@ use anyhow::Result;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Where the present content of a file goes before an old version's journal puts the old one back.
+/// The folder to which a file's present content is copied before the undo of an old version's journal restores its old
+/// content.
 const SET_ASIDE: &str = "/var/lib/ofedctl/set-aside";
 
-/// How a changed file is now.
+/// The present state of a file that a run changed.
 #[derive(Debug, PartialEq, Eq)]
 enum Now {
     AsBefore,
     AsEdited,
-    /// Somebody has changed its text since.
+    /// Somebody has changed its text since; this is the present text.
     Changed(Vec<u8>),
-    /// It is gone, or is not a file any more.
+    /// It no longer exists, or is not a file any more.
     Another,
 }
 
-/// The edits that a run was to make. None where an old version did not write them down.
+/// The edits that a run was going to make. None where an old version did not record them.
 pub(super) type Known<'a> = Option<&'a [Edit]>;
 
-/// Takes recorded changes back, the last first. Returns how many had to stay because somebody has changed them since.
+/// Undoes recorded changes, the last first. Returns how many had to stay because somebody has changed the file since.
 pub(super) fn undo(host: &Host, edits: Known, changes: &[Change]) -> Result<usize> {
     let mut kept = 0;
     for change in changes.iter().rev() {
@@ -54,7 +54,7 @@ fn undo_one(host: &Host, edits: Known, change: &Change) -> Result<bool> {
         }
     };
     match compare(host, &of_this, change, before.as_deref())? {
-        // Whoever put it back, dpkg for example, did not know of the folders.
+        // Another program, such as dpkg, may have restored the file; it did not remove the folders.
         Now::AsBefore => change.remove_folders(&host.root),
         Now::AsEdited => put_back(host, change, before)?,
         Now::Changed(text) => match without_ours(&of_this, change, &text, before.as_deref()) {
@@ -76,7 +76,7 @@ fn stays(host: &Host, change: &Change) -> bool {
     false
 }
 
-/// Whether a text is what was there before. A list of components without an entry counts as no file.
+/// Whether a text equals the earlier content. A list of components without an entry (`{}`) counts as no file.
 fn is_as_before(text: &[u8], before: Option<&[u8]>) -> bool {
     before.map_or(text.trim_ascii() == b"{}", |before| before == text)
 }
@@ -91,7 +91,7 @@ fn compare(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>)
             _ => Now::Another,
         });
     }
-    // What was edited was a file; to write through a link that came since would change what it leads to.
+    // The edit was made in a regular file; writing through a link that replaced it would change the link's target.
     if target.is_some() {
         return Ok(Now::Another);
     }
@@ -101,7 +101,7 @@ fn compare(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>)
     if before == Some(&current) {
         return Ok(Now::AsBefore);
     }
-    // What another program leaves on the way was never written by this one.
+    // A file that another program left during the run has no digest that this program recorded.
     let is_leftover =
         change.temporary && change.before.is_none() && change.wrote.is_empty() && change.lines.is_empty();
     if is_leftover || change.wrote.contains(&digest(&current)) {
@@ -113,7 +113,8 @@ fn compare(host: &Host, edits: &[&Edit], change: &Change, before: Option<&[u8]>)
     Ok(Now::Changed(current))
 }
 
-/// What the edits make of the old content. Journals of form 1 do not say what was written, so this stands in for it.
+/// The old content with the edits applied. Journals of schema version 1 do not record what was written, so it is
+/// computed.
 fn edited(host: &Host, edits: &[&Edit], before: Option<&[u8]>) -> Option<Vec<u8>> {
     let says = ofed::read(host).and_then(|ofed| ofed.version);
     let mut edited = before.map(<[u8]>::to_vec);
@@ -123,7 +124,7 @@ fn edited(host: &Host, edits: &[&Edit], before: Option<&[u8]>) -> Option<Vec<u8>
     edited
 }
 
-/// A text that somebody has changed since, without what this program put in; none where the two cannot be told apart.
+/// The present text of a file without what this program added; none where the two cannot be told apart.
 fn without_ours(edits: &[&Edit], change: &Change, text: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
     if !change.lines.is_empty() {
         return Some(without_lines(text, before.unwrap_or_default(), &change.lines));
@@ -135,7 +136,7 @@ fn without_ours(edits: &[&Edit], change: &Change, text: &[u8], before: Option<&[
     left
 }
 
-/// Takes out the lines of another program, but for those that were there before it. Spaces do not count.
+/// Removes the lines that another program added, but not equal lines that were there before. White space is ignored.
 fn without_lines(text: &[u8], before: &[u8], lines: &[String]) -> Vec<u8> {
     let words = |line: &[u8]| -> Vec<Vec<u8>> {
         let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
@@ -161,7 +162,8 @@ fn put_back(host: &Host, change: &Change, before: Option<Vec<u8>>) -> Result<()>
     let root = &host.root;
     match (&change.before, before) {
         (Some(saved), Some(bytes)) => {
-            // An edit keeps permissions and owner, so others than those of the old file are somebody's wish.
+            // An edit keeps permissions and owner. If they differ from those of the old file, somebody has changed them
+            // on purpose.
             let now = root.content(&change.path)?.filter(|_| !change.temporary);
             let (mode, uid, gid) =
                 now.map_or((saved.mode, saved.uid, saved.gid), |now| (now.mode, now.uid, now.gid));
@@ -184,13 +186,13 @@ fn set_aside(host: &Host, change: &Change, text: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Takes back all that a receipt tells of. Returns how many changes had to stay.
+/// Undoes every change that a receipt records. Returns how many had to stay.
 pub fn undo_receipt(host: &Host, receipt: &Receipt) -> Result<usize> {
     undo(host, Some(&receipt.plan.edits), &receipt.changes)
 }
 
-/// Takes back what a receipt tells of and a later plan does not ask for any more. A run that dies before it has written
-/// that down does it again.
+/// Undoes those changes in a receipt that a later plan does not ask for any more. If the run dies before the new
+/// receipt is written, the next run does it again.
 pub fn retire(host: &Host, earlier: &mut Receipt, wanted: &[Edit]) -> Result<()> {
     let asked_for = |change: &Change| {
         let name = change.path.rsplit('/').next().filter(|_| change.link.is_some());
@@ -208,7 +210,7 @@ pub fn retire(host: &Host, earlier: &mut Receipt, wanted: &[Edit]) -> Result<()>
     undo(host, Some(&earlier.plan.edits), &retired).map(drop)
 }
 
-/// Takes back, of several edits of one file, those that a later plan does not ask for any more, and leaves the others.
+/// Undoes, of several edits in one file, those that a later plan does not ask for any more, and leaves the others.
 fn retire_some(host: &Host, edits: &[Edit], wanted: &[Edit], change: &mut Change) -> Result<()> {
     let retired: Vec<&Edit> =
         edits.iter().filter(|edit| change.is_of(edit) && !wanted.contains(edit)).collect();
@@ -232,7 +234,7 @@ fn retire_some(host: &Host, edits: &[Edit], wanted: &[Edit], change: &mut Change
     host.root.rewrite(&change.path, text)
 }
 
-/// Ends the hold of packages that this program put on hold. Returns how many still were.
+/// Releases the packages that this program put on hold. Returns how many were still on hold.
 pub fn release_holds(host: &Host, manager: Manager, ours: &BTreeSet<String>, sealed: bool) -> Result<usize> {
     let installed = manager.installed(host)?;
     let held: Vec<String> = ours.intersection(&installed.held).cloned().collect();

@@ -1,6 +1,6 @@
-//! How often and how soon an address is asked again: exponential pauses with full jitter, longer where the server asks
-//! for it. Full jitter, because it spreads many clients that failed at the same moment best (AWS Architecture Blog,
-//! "Exponential Backoff And Jitter").
+//! How often and how soon a request is repeated: exponential pauses with full jitter, longer where the server asks for
+//! that. Full jitter best spreads many clients that failed at the same moment (AWS Architecture Blog, "Exponential
+//! Backoff And Jitter").
 
 use super::error::{DownloadError, Failure};
 use crate::host::Host;
@@ -12,28 +12,29 @@ use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A server that drips is not forgiven for every drop.
+/// So many bytes reset the count of failures. A server that sends only a few bytes at a time must not reset it each
+/// time.
 const WORTH_A_TRY: u64 = 64 << 10;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// One address, and how it has behaved.
+/// One address, with its failures so far.
 #[derive(Debug)]
 pub(super) struct Backoff {
     /// The address.
     pub(super) url: String,
-    /// Why it is not asked again.
+    /// Why the address was given up, if it was.
     pub(super) dead: Option<anyhow::Error>,
-    /// When it may be asked next.
+    /// The earliest time of the next request.
     pub(super) not_before: Instant,
     failures: u32,
-    /// What is being done with it.
+    /// What is done with the address, as a verb for messages.
     verb: &'static str,
-    /// Bytes since the last failure.
+    /// Bytes received since the last failure.
     came: u64,
     retries: u32,
-    /// What was said of it last: the same is not said again.
+    /// The last message about this address; an equal message is not repeated.
     told: String,
-    /// Whether somebody looks on, who can put right what is wrong sooner than any pause.
+    /// Whether the run is at a terminal, where a user can mend the fault sooner than a long series of pauses ends.
     watched: bool,
 }
 
@@ -52,7 +53,7 @@ impl Backoff {
         }
     }
 
-    /// Some bytes came. So many that they are worth a request, in all since the last failure, make up for it.
+    /// Counts bytes that were received. Enough of them since the last failure reset the count of failures.
     pub(super) fn succeed(&mut self, bytes: u64) {
         self.came += bytes;
         if self.came >= WORTH_A_TRY {
@@ -60,7 +61,7 @@ impl Backoff {
         }
     }
 
-    /// What came is not what is wanted, and will not be.
+    /// Gives the address up for good, because its content is not the wanted one.
     pub(super) fn reject(&mut self, error: anyhow::Error) {
         self.dead = Some(error.context(self.doing()));
     }
@@ -69,7 +70,7 @@ impl Backoff {
         format!("{} `{}`", self.verb, without_secrets(&self.url))
     }
 
-    /// Nothing came. Returns what there is to say about another try.
+    /// Counts a failure. Returns a message about the next try, if it is a new one.
     pub(super) fn fail(&mut self, failure: Failure) -> Option<String> {
         let doing = self.doing();
         self.failures += 1;
@@ -79,7 +80,8 @@ impl Backoff {
             self.reject(error);
             return None;
         }
-        // On a terminal a server that is not there is given up at once; where nobody looks on, it may yet come.
+        // At a terminal a server that cannot be reached is given up at once; an unattended run waits, because the
+        // server may come up.
         let retries = if self.watched && failure.unreached { self.retries.min(1) } else { self.retries };
         if self.failures > retries {
             self.dead = Some(error.context(format!("{doing}: gave up after {} tries", self.failures)));
@@ -94,7 +96,7 @@ impl Backoff {
     }
 }
 
-/// Does something with a server until it works, cannot work, or has failed too often.
+/// Repeats a request until it succeeds, cannot succeed, or has failed too often.
 pub(crate) fn patiently<T>(
     host: &Host,
     url: &str,
@@ -126,26 +128,26 @@ fn seconds(pause: Duration) -> String {
     format!("{}.{} s", pause.as_secs(), pause.subsec_millis() / 100)
 }
 
-/// Between nothing and a limit that doubles with each failure, after what the server asked for.
+/// A random pause up to a limit that doubles with each failure, added to the pause that the server asked for.
 fn pause(failures: u32, retry_after: Option<Duration>, random: u64) -> Duration {
     let limit = FIRST_PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(LONGEST_PAUSE);
     retry_after.unwrap_or_default() + share(limit, random)
 }
 
-/// A part of a duration, uniformly.
+/// A random part of a duration, uniformly distributed.
 fn share(limit: Duration, random: u64) -> Duration {
     let nanos = (u128::from(random) * limit.as_nanos()) >> 64;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
 }
 
-/// Hash maps are seeded at random, and nothing here must be unpredictable.
+/// A random number from the seed of hash maps. It need not be unpredictable.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
-/// Where in a spread of time a machine has its turn: always the same for one name, uniform over many.
+/// The delay of one machine within a time span: always the same for one name, uniformly distributed over many names.
 pub fn jitter_of(name: &str, spread: Duration) -> Duration {
-    // FNV-1a, then spread over all bits: names of machines differ in few.
+    // FNV-1a, then mixed over all bits, because names of machines differ in few characters.
     let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
@@ -153,7 +155,8 @@ pub fn jitter_of(name: &str, spread: Duration) -> Duration {
     share(spread, (mixed ^ (mixed >> 27)).wrapping_mul(0x81da_def4_bc2d_d44d))
 }
 
-/// The end of all addresses: the own address's error, which is last, with what the mirrors said.
+/// The error when every address has failed: that of the file's own address, which is tried last, with the mirrors'
+/// errors.
 pub(super) fn all_dead(sources: &mut [Backoff]) -> anyhow::Error {
     let mut errors = sources.iter_mut().filter_map(|source| source.dead.take()).collect::<Vec<_>>();
     let Some(last) = errors.pop() else { return Reason::DownloadFailed.error("there is no address to ask") };

@@ -1,34 +1,34 @@
-//! What can go wrong with a request, whether asking again may help, and which reason it is.
+//! What can go wrong with a request, whether a repetition may help, and which reason code it gets.
 
 use crate::outcome::Reason;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Response, StatusCode};
 use std::time::{Duration, SystemTime};
 
-/// A server that asks for more is not waited for: another run will find it better.
+/// The longest pause a server may ask for. A run does not wait longer; a later run can try again.
 const LONGEST_WAIT: Duration = Duration::from_secs(15 * 60);
 
-/// Why an address gave nothing.
+/// Why an address could not deliver the file.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// What happened.
     pub(super) error: anyhow::Error,
-    /// Whether asking again may help.
+    /// Whether another request may help.
     pub(super) passing: bool,
-    /// Whether nobody was reached at all: no such name, nobody at that address.
+    /// Whether no server was reached at all: the name is unknown, or nothing answers at the address.
     pub(super) unreached: bool,
-    /// How long the server asked to be left alone.
+    /// How long the server asked clients to wait (`Retry-After`).
     pub(super) retry_after: Option<Duration>,
 }
 
-/// Why no bytes came.
+/// Why no bytes were received.
 #[derive(Debug)]
 pub(crate) enum DownloadError {
     /// The run must end.
     Stopped(anyhow::Error),
-    /// The file is another one than the one begun.
+    /// The file on the server has changed since the download began.
     Changed,
-    /// An address failed.
+    /// The address with this index failed.
     Of(usize, Failure),
 }
 
@@ -61,7 +61,7 @@ pub(super) fn wrong_length(source: usize, found: u64, total: u64) -> DownloadErr
 
 /// A request that failed before its answer was complete.
 pub(crate) fn broken(source: usize, error: reqwest::Error) -> DownloadError {
-    // reqwest would repeat the whole address, query and all.
+    // reqwest's message would contain the whole address with its query, which may be secret.
     let error = error.without_url();
     let is_connect = error.is_connect();
     let said = chain(&error);
@@ -86,7 +86,7 @@ pub(crate) fn broken(source: usize, error: reqwest::Error) -> DownloadError {
     passing(source, Reason::DownloadFailed.error(said))
 }
 
-/// What happened and why, each said once.
+/// An error and its causes in one line, each text only once.
 fn chain(error: &reqwest::Error) -> String {
     let mut said = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -100,7 +100,7 @@ fn chain(error: &reqwest::Error) -> String {
     said
 }
 
-/// An answer that is neither the file nor a part of it.
+/// The error for an answer that is neither the file nor a part of it.
 pub(crate) fn refused(source: usize, answer: &Response) -> DownloadError {
     let DownloadError::Of(source, failure) = failed_with(source, answer.status(), None) else {
         return failed_with(source, answer.status(), None);
@@ -113,7 +113,7 @@ pub(crate) fn refused(source: usize, answer: &Response) -> DownloadError {
     DownloadError::Of(source, Failure { retry_after, ..failure })
 }
 
-/// A status that is no success, with what else was said.
+/// The error for an HTTP status that is no success, with the rest of the server's answer.
 pub(crate) fn failed_with(source: usize, status: StatusCode, said: Option<&str>) -> DownloadError {
     let said = said.filter(|said| !said.is_empty()).map(|said| format!(": {said}")).unwrap_or_default();
     let message = format!("the server said {status}{said}");
@@ -130,7 +130,7 @@ pub(crate) fn failed_with(source: usize, status: StatusCode, said: Option<&str>)
     }
 }
 
-/// Seconds, or a date (RFC 9110, 10.2.3).
+/// Reads `Retry-After`: seconds, or a date (RFC 9110, 10.2.3).
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -139,7 +139,7 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
 
-/// A part must begin where the last one ended. Returns the size of the whole, if the server says it.
+/// Checks that a part begins where the last one ended. Returns the size of the whole file, if the server says it.
 pub(super) fn check_range(
     source: usize,
     headers: &HeaderMap,
@@ -159,7 +159,7 @@ pub(super) fn length_of(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Portals and proxies that want a login answer anything with a page of theirs, as if all were well.
+/// Refuses a web page. Portals and proxies that require a login answer every request with a page and status 200.
 pub(super) fn check_kind(source: usize, headers: &HeaderMap) -> Result<(), DownloadError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("text/html") {

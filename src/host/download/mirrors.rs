@@ -1,13 +1,13 @@
-//! Where else a file is: the addresses the setting `mirrors` makes of one, in the order they are tried.
+//! Mirrors of a file: the addresses that the setting `mirrors` derives from the original one, in the order in which
+//! they are tried.
 
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// The addresses a file may be had from, `url` itself last unless a rule names its place.
-///
-/// A rule `PREFIX=REPLACEMENT` puts the replacement in the place of the prefix. A rule that is only an address gets
-/// the file's host and path behind it, which is the layout of `wget --mirror`.
+/// The addresses from which a file can be downloaded. `url` itself is the last, unless a rule puts it elsewhere. A rule
+/// `PREFIX=REPLACEMENT` replaces the prefix. To a rule that is only an address, the file's host and path are appended,
+/// which is the layout of `wget --mirror`.
 pub fn alternatives(mirrors: &[String], url: &str) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for rule in mirrors {

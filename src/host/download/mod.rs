@@ -1,5 +1,5 @@
-//! One file from the network, whatever happens on the way: resumed where it broke off, from another address when one
-//! fails, in flat memory.
+//! Downloads one file from the network. A broken download is resumed, another address is tried when one fails, and the
+//! memory in use does not depend on the file's size.
 
 mod backoff;
 mod error;
@@ -21,10 +21,10 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode};
 use std::time::{Duration, Instant};
 
-/// A server that sends less than this over the time it may be silent is given up on, too. A modem sent more.
+/// A server that sends less than this, averaged over the time that it may be silent, counts as failed.
 const LEAST_BYTES_A_SECOND: u64 = 1024;
 
-/// Where the bytes held so far came from, and what the server called that version of them.
+/// Where the bytes received so far came from, and the server's name for that version of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The address, without secrets.
@@ -33,40 +33,41 @@ pub struct Origin {
     pub validator: String,
 }
 
-/// What a stream gives next.
+/// The next piece of a stream.
 #[derive(Debug)]
 pub enum Piece {
-    /// The bytes that follow.
+    /// The next bytes of the file.
     Bytes(Bytes),
-    /// There are no more.
+    /// The file is complete.
     End,
-    /// The file is another one now: what is held is worth nothing, and the next piece is the first.
+    /// The file on the server has changed: the bytes so far are void, and the next piece is the first one.
     Changed,
 }
 
-/// Gives the header that lets a request in. Asked with `true`, it gets a new one: the last was refused.
+/// Returns the authorization header for a request. With `true` it fetches a new one, because the last was refused.
 pub type Authorize<'a> = Box<dyn Fn(bool) -> Result<Option<HeaderValue>> + 'a>;
 
-/// A file, read from wherever it can be had.
+/// A file that is read from any of its addresses.
 pub struct Stream<'a> {
     host: &'a Host,
     client: &'a Client,
     sources: Vec<Backoff>,
     authorize: Option<Authorize<'a>>,
     header: Option<(HeaderName, HeaderValue)>,
-    /// Where in the file the bytes begin, and whether they end before it does.
+    /// The part of the file that is read, where it is only a part: its first byte and whether it ends before the file
+    /// does.
     window: Option<u64>,
     total: Option<u64>,
     at: u64,
-    /// The address that was asked last.
+    /// Index of the address of the last request.
     last: usize,
     origin: Option<Origin>,
     body: Option<Body>,
-    /// Whether the bytes since the first are of more than one version or place, as far as one can tell.
+    /// Whether the bytes so far may come from more than one version or address.
     is_mixed: bool,
-    /// Whether the last answer said that parts can be had.
+    /// Whether the last answer said that the server supports range requests.
     gives_parts: bool,
-    /// For readers that take less than a piece.
+    /// The unread rest of a piece, for readers with a small buffer.
     rest: Bytes,
 }
 
@@ -80,16 +81,15 @@ impl std::fmt::Debug for Stream<'_> {
 struct Body {
     source: usize,
     response: Response,
-    /// Bytes before the wanted ones, of a server that knows no ranges.
+    /// Bytes to discard before the wanted ones, where a server does not support ranges.
     skip: u64,
     window: Instant,
     in_window: u64,
 }
 
 impl<'a> Stream<'a> {
-    /// Begins to read the file at `url` or its mirrors. Nothing is asked for yet.
-    ///
-    /// `total` is the size it must have, when that is known.
+    /// Prepares to read the file at `url` or its mirrors. Sends no request yet. `total` is the size that the file must
+    /// have, where that is known.
     pub fn new(
         host: &'a Host,
         client: &'a Client,
@@ -117,40 +117,41 @@ impl<'a> Stream<'a> {
         })
     }
 
-    /// The same, with requests that are let in by a header.
+    /// Adds an authorization header to each request.
     #[must_use]
     pub fn authorized(mut self, authorize: Authorize<'a>) -> Self {
         self.authorize = Some(authorize);
         self
     }
 
-    /// The same, with a further header in each request.
+    /// Adds a further header to each request.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.header = Some((name, value));
         self
     }
 
-    /// The same, but only the bytes from `from` on, as many as the stream was said to have.
+    /// Limits the stream to the bytes from `from` on; their number is the `total` of the stream.
     #[must_use]
     pub fn window(mut self, from: u64) -> Self {
         self.window = Some(from);
         self
     }
 
-    /// Goes on after `at` bytes that are held already.
+    /// Continues after `at` bytes that the caller has already.
     #[must_use]
     pub fn resumed(mut self, at: u64, origin: Option<Origin>) -> Self {
         (self.at, self.origin) = (at, origin);
         self
     }
 
-    /// Where the bytes so far came from; none when from several places, or when the server did not say.
+    /// Where the bytes so far came from; none when they came from several addresses, or when the server named no
+    /// version.
     pub const fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
-    /// Whether the bytes came from several places.
+    /// Whether the bytes came from several addresses.
     pub const fn is_mixed(&self) -> bool {
         self.is_mixed
     }
@@ -160,7 +161,7 @@ impl<'a> Stream<'a> {
         self.total
     }
 
-    /// The bytes that follow. Fails when every address was given up on, or the run must end.
+    /// Returns the next piece. Fails when every address was given up, or when the run must end.
     pub fn next_piece(&mut self) -> Result<Piece> {
         if !self.rest.is_empty() {
             return Ok(Piece::Bytes(std::mem::take(&mut self.rest)));
@@ -196,7 +197,7 @@ impl<'a> Stream<'a> {
         self.rest = Bytes::new();
     }
 
-    /// Gives the address up that the last bytes came from, for what they turned out to be, and begins again.
+    /// Gives up the address of the last bytes because its content is wrong, and begins again.
     pub fn reject(&mut self, error: anyhow::Error) -> Result<()> {
         self.sources[self.last].reject(error);
         self.rewind();
@@ -238,7 +239,7 @@ impl<'a> Stream<'a> {
                 continue;
             }
             if self.window.is_some() {
-                // The rest of the file, of a server that knows no ranges.
+                // A server that does not support ranges also sends the rest of the file.
                 let left = self.total.unwrap_or(u64::MAX) - self.at;
                 bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             }
@@ -254,7 +255,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The first address that need not be left alone, waited for when there is none.
+    /// The first address that may be asked now. Waits where every address has asked for a pause.
     fn choose(&mut self) -> Result<usize> {
         loop {
             self.host.cancel.check()?;
@@ -275,7 +276,7 @@ impl<'a> Stream<'a> {
     fn open(&mut self, source: usize) -> Result<(), DownloadError> {
         let mut answer = self.ask(source, false)?;
         if answer.status() == StatusCode::UNAUTHORIZED && self.authorize.is_some() {
-            // Tokens of registries live for minutes, and a file may take longer.
+            // Registry tokens are valid for minutes, and a download may take longer.
             answer = self.ask(source, true)?;
         }
         if answer.status().is_success() {
@@ -306,7 +307,7 @@ impl<'a> Stream<'a> {
         if self.at == 0 {
             self.origin = now;
         } else if now.is_none() || now != self.origin {
-            // Bytes of two places go by their digest alone.
+            // Bytes from two addresses are verified by their digest alone.
             (self.origin, self.is_mixed) = (None, true);
         }
         let window = Instant::now();
@@ -338,7 +339,7 @@ impl<'a> Stream<'a> {
         answer.map_err(|error| error::broken(source, error))
     }
 
-    /// Compares the size of the file, as far as the server says it, with what it must be.
+    /// Compares the size of the file, if the server states it, with the expected size.
     fn agree(&mut self, source: usize, found: Option<u64>) -> Result<(), DownloadError> {
         match (found.filter(|_| self.window.is_none()), self.total) {
             (Some(found), Some(total)) if found != total => {

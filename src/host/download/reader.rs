@@ -1,11 +1,11 @@
-//! Downloads for those who read: all of a small file, or a file read forward.
+//! Readers on top of a download: all of a small file at once, or a large file from its beginning to its end.
 
 use super::{Piece, Stream, without_secrets};
 use crate::outcome::{Carried, Reason};
 use anyhow::Result;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 
-/// All of a small file.
+/// Reads all of a small file.
 pub(crate) fn whole(mut stream: Stream, limit: usize) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     loop {
@@ -23,7 +23,8 @@ pub(crate) fn whole(mut stream: Stream, limit: usize) -> Result<Vec<u8>> {
 }
 
 impl Stream<'_> {
-    /// Whether the server gives parts of the file. Asks for its beginning, which is kept.
+    /// Whether the server supports range requests. Requests the beginning of the file, which is kept for the first
+    /// read.
     pub fn is_seekable(&mut self) -> Result<bool> {
         if let Piece::Bytes(bytes) = self.next_piece()? {
             self.rest = bytes;
@@ -31,9 +32,9 @@ impl Stream<'_> {
         Ok(self.gives_parts)
     }
 
-    /// Moves on without reading, with a new request where that is cheaper.
+    /// Skips bytes, with a new request where that is cheaper than reading them.
     fn skip(&mut self, bytes: u64) -> Result<()> {
-        /// About what a new request costs at 10 Gb/s and 1 ms.
+        /// So many bytes take about as long as a new request, at 10 Gb/s and a round trip of 1 ms.
         const WORTH_A_REQUEST: u64 = 1 << 20;
         let mut left = bytes;
         let held = left.min(self.rest.len() as u64);
@@ -50,7 +51,7 @@ impl Stream<'_> {
 }
 
 impl Seek for Stream<'_> {
-    /// Moves forward.
+    /// Moves forward in the file.
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
         let here = self.at - self.rest.len() as u64;
         let forward = match to {
@@ -65,7 +66,8 @@ impl Seek for Stream<'_> {
 }
 
 impl Read for Stream<'_> {
-    /// For readers that see the bytes once: a file that changes meanwhile is an error.
+    /// Reads the next bytes. A file that changes meanwhile is an error, because the caller has used the earlier bytes
+    /// already.
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.rest.is_empty() {
             match self.next_piece().map_err(Carried::from)? {

@@ -1,7 +1,7 @@
-//! What a run has changed so far, written down before it acts, so that any later run can undo it.
-//!
-//! The journal lives at [`JOURNAL`] while a run is at work and is removed when it ends. Old files are kept by digest
-//! under `/var/lib/ofedctl/saved`; those of lasting changes stay there, for `uninstall`.
+//! The journal: what the current run has changed so far. Each change is written down before it is made, so that any
+//! later run can undo it. The journal lies at [`JOURNAL`] while a run works and is removed when the run ends. Copies of
+//! the old files lie in `/var/lib/ofedctl/saved`, named by digest; copies of files with lasting changes stay there for
+//! `uninstall`.
 
 mod record;
 #[cfg(test)]
@@ -31,7 +31,7 @@ pub struct Journal<'h> {
 }
 
 impl<'h> Journal<'h> {
-    /// Begins the journal of a run, which takes over what [`recover`] told of an earlier one.
+    /// Begins the journal of a run. `unfinished` is what [`recover`] returned of an earlier run.
     pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
         let Unfinished { packages_before, held, leftovers_before } = unfinished.unwrap_or_default();
         let record = Record {
@@ -49,14 +49,14 @@ impl<'h> Journal<'h> {
         Ok(Self { host, record, open: true })
     }
 
-    /// Notes the edits that this run makes, before the first of them.
+    /// Records the edits that this run will make, before the first of them.
     pub fn plan(&mut self, edits: &[Edit]) -> Result<()> {
         self.record.edits = Some(edits.to_vec());
         self.save()
     }
 
-    /// Notes what vendors' installers have left so far, unless an earlier run that did not end well did. Returns what was
-    /// noted first.
+    /// Records which files vendors' installers have left in folders for temporary files, unless an earlier failed run
+    /// did. Returns the first such record.
     pub fn note_leftovers(&mut self, now: Vec<String>) -> Result<BTreeSet<String>> {
         if self.record.leftovers_before.is_none() {
             self.record.leftovers_before = Some(now.into_iter().collect());
@@ -65,7 +65,7 @@ impl<'h> Journal<'h> {
         Ok(self.record.leftovers_before.clone().unwrap_or_default())
     }
 
-    /// Notes what is installed before packages are touched, unless an earlier run that did not end well did.
+    /// Records what is installed before the first package changes, unless an earlier failed run did.
     pub fn note_packages(&mut self, now: &BTreeMap<String, String>) -> Result<PackagesBefore> {
         if let Some(versions) = self.record.packages_before.clone() {
             return Ok(PackagesBefore { versions, noted_earlier: true });
@@ -76,25 +76,25 @@ impl<'h> Journal<'h> {
         Ok(PackagesBefore { versions: now.clone(), noted_earlier: false })
     }
 
-    /// Notes which step is at work from now on.
+    /// Records which step is running from now on.
     pub fn enter(&mut self, step: Step) -> Result<()> {
         self.host.events.enter(step);
         step.name().clone_into(&mut self.record.step);
         self.save()
     }
 
-    /// Writes a file that stays. The old one's permissions and owner are kept. Of a symbolic link, the file it leads to is
-    /// written.
+    /// Writes a file that stays after the run. Permissions and owner of an existing file are kept. If the path is a
+    /// symbolic link, its target is written.
     pub fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         self.replace(path, bytes, 0o644, false)
     }
 
-    /// Writes an executable file that is gone again when the run ends, however it ends.
+    /// Writes an executable file that is removed when the run ends, however it ends.
     pub fn write_temporary(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         self.replace(path, bytes, 0o755, true)
     }
 
-    /// Makes a link that stays, where there is nothing yet.
+    /// Creates a link that stays after the run, where nothing exists yet.
     pub fn link(&mut self, path: &str, to: &str) -> Result<()> {
         self.record(Change { link: Some(to.to_owned()), ..Change::at(&self.host.root, path) })?;
         let (folder, _) = path.rsplit_once('/').unwrap_or(("/", path));
@@ -102,8 +102,8 @@ impl<'h> Journal<'h> {
         self.host.root.make_link(path, Path::new(to))
     }
 
-    /// Notes a file that another program makes on the way; what is left of it is gone when the run ends, however it
-    /// ends. One that is there already is somebody else's and stays.
+    /// Records a file that another program will create during the run. If it is left over, it is removed when the run
+    /// ends, however it ends. A file that exists already belongs to somebody else and stays.
     pub fn expect_temporary(&mut self, path: &str) -> Result<()> {
         if self.host.root.exists(path) {
             return Ok(());
@@ -111,8 +111,8 @@ impl<'h> Journal<'h> {
         self.record(Change { temporary: true, ..Change::at(&self.host.root, path) })
     }
 
-    /// Notes lines that another program adds to a file on the way. They are gone when the run ends, however it ends, but
-    /// for those that were there before.
+    /// Records lines that another program will add to a file during the run. They are removed when the run ends,
+    /// however it ends, except those that were there before.
     pub fn expect_lines(&mut self, path: &str, lines: &[&str]) -> Result<()> {
         let root = &self.host.root;
         let place = edits::place(root, path)?;
@@ -130,19 +130,19 @@ impl<'h> Journal<'h> {
         })
     }
 
-    /// Notes packages before they are put on hold. Unlike files they stay so when the run does not end well: packages
-    /// are for the next run to finish.
+    /// Records packages before they are put on hold. Unlike edits, holds are not undone when the run fails: the next
+    /// run finishes the work on packages.
     pub fn note_held(&mut self, packages: &[String]) -> Result<()> {
         self.record.held.extend(packages.iter().cloned());
         self.save()
     }
 
-    /// What was installed before the first package was touched; none when none was.
+    /// What was installed before the first package changed; none when no package has changed.
     pub fn packages_before(&self) -> Option<&BTreeMap<String, String>> {
         self.record.packages_before.as_ref()
     }
 
-    /// The packages that were put on hold, by this run or by those before it that did not end well.
+    /// The packages that were put on hold, by this run or by failed runs before it.
     pub fn held(&self) -> &BTreeSet<String> {
         &self.record.held
     }
@@ -156,7 +156,7 @@ impl<'h> Journal<'h> {
         let root = &self.host.root;
         let place = edits::place(root, path)?;
         let old = root.content(&place.path)?;
-        // Of a file that is edited twice, the first content is the one to put back.
+        // If a file is edited twice, the undo restores its first content.
         if let Some(known) = self.record.changes.iter_mut().find(|change| change.path == place.path) {
             known.note(bytes);
             known.temporary &= temporary;
@@ -178,10 +178,9 @@ impl<'h> Journal<'h> {
         Ok(())
     }
 
-    /// Ends the run well: undoes temporary changes and returns the lasting ones, for the receipt.
-    ///
-    /// `publish` writes that receipt; only then is the journal gone, so that a run that dies between the
-    /// two is undone and not half-remembered.
+    /// Ends a successful run: undoes the temporary changes and passes the lasting ones to `publish`. `publish` writes
+    /// the receipt. The journal is removed only after that, so that a run that dies between the two is undone and never
+    /// half recorded.
     pub fn commit(mut self, publish: impl FnOnce(&[Change]) -> Result<()>) -> Result<()> {
         let (temporary, lasting): (Vec<_>, Vec<_>) =
             self.record.changes.iter().cloned().partition(|c| c.temporary);

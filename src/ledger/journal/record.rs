@@ -1,4 +1,4 @@
-//! The journal as a document: what a run writes down, and what the next one makes of a journal that it finds.
+//! The journal as a document: what a run writes into it, and how the next run recovers from a journal that it finds.
 
 use super::super::change::Change;
 use super::super::document;
@@ -11,9 +11,9 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The journal of the run at work.
+/// Path of the current run's journal inside the root.
 pub const JOURNAL: &str = "/var/lib/ofedctl/journal.json";
-/// The number of the form it is written in. Form 1 has no edits, and does not say what was written.
+/// The schema version in which this program writes it. Version 1 has no edits and no digests of what was written.
 pub(super) const FORM: u64 = 2;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,55 +22,56 @@ pub(super) struct Record {
     pub(super) started: String,
     pub(super) step: String,
     pub(super) changes: Vec<Change>,
-    /// The edits that the run makes: what is needed to take them out of files that somebody changes meanwhile.
+    /// The edits that the run makes. The undo needs them to remove an edit from a file that somebody else has changed
+    /// meanwhile.
     #[serde(default)]
     pub(super) edits: Option<Vec<Edit>>,
-    /// What was installed before the first package was touched; kept over runs until one ends well, so that
-    /// the receipt knows every package that came, whichever run it came with.
+    /// What was installed before the first package changed. It is kept from run to run until one succeeds, so that the
+    /// receipt lists every added package, whichever run installed it.
     pub(super) packages_before: Option<BTreeMap<String, String>>,
-    /// Packages that were about to be put on hold; kept over runs like those installed before.
+    /// Packages that were about to be put on hold; kept from run to run in the same way.
     #[serde(default)]
     pub(super) held: BTreeSet<String>,
-    /// What vendors' installers had left in the folders for temporary files before the first of these runs.
+    /// Files that vendors' installers had left in folders for temporary files before the first of these runs.
     #[serde(default)]
     pub(super) leftovers_before: Option<BTreeSet<String>>,
 }
 
-/// What is known of a run that did not end well.
+/// What the journal tells about an earlier run that failed or was killed.
 #[derive(Debug, Default)]
 pub struct Unfinished {
-    /// The versions that were installed before it, when it had begun to install.
+    /// The versions that were installed before it, if it had begun to install.
     pub packages_before: Option<BTreeMap<String, String>>,
     /// The packages that it put on hold, or was about to.
     pub held: BTreeSet<String>,
-    /// What vendors' installers had left before it, where it noted that.
+    /// Files that vendors' installers had left before it, if it recorded that.
     pub leftovers_before: Option<BTreeSet<String>>,
 }
 
-/// What was installed before the first package was touched.
+/// What was installed before the first package changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct PackagesBefore {
     /// Versions by name.
     pub versions: BTreeMap<String, String>,
-    /// An earlier run noted it, and may have installed a part since.
+    /// Whether an earlier run recorded it. That run may have installed some packages since.
     pub noted_earlier: bool,
 }
 
-/// Reads the journal of a run that did not end well, if there is one. Changes nothing.
+/// Reads the journal of a run that failed or was killed, if there is one. Changes nothing.
 fn read(root: &Root) -> Result<Option<Record>> {
     document::read(root, JOURNAL, FORM, |_, mut value| {
-        // What form 2 says beside is optional, for form 1 can't be told it any more.
+        // The fields that version 2 adds are optional: for a version 1 journal they cannot be found out any more.
         value["schema_version"] = FORM.into();
         value
     })
 }
 
-/// Fails where a run left a journal that this version can't read.
+/// Fails where a run left a journal that this version cannot read.
 pub fn require_readable(host: &Host) -> Result<()> {
     read(&host.root).map(drop)
 }
 
-/// Undoes what a run that did not end well has left. None when there was no such run.
+/// Undoes the edits of a run that failed or was killed. None when there was no such run.
 pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     let Some(mut record) = read(&host.root)? else { return Ok(None) };
     host.events
@@ -82,7 +83,7 @@ pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     Ok(Some(Unfinished { packages_before, held, leftovers_before }))
 }
 
-/// Drops a journal whose changes are undone, unless packages were touched: those are for the next run to finish.
+/// Removes a journal whose changes are undone, unless packages were changed: the next run finishes that work.
 pub(super) fn close(root: &Root, record: &Record) -> Result<()> {
     let touched = record.packages_before.is_some() || !record.held.is_empty();
     if touched { save(root, record) } else { root.remove_file_synced(JOURNAL) }

@@ -1,4 +1,4 @@
-//! A journal and its undo on roots of a few files.
+//! Tests of the journal and its undo, on roots with a few files.
 
 use super::*;
 use crate::host::cancel::Cancel;
@@ -133,7 +133,7 @@ fn a_journal_that_is_not_understood_stops_the_next_run_and_stays() {
     }
 }
 
-/// A run that edits, and is killed.
+/// A run that is killed after its edits.
 fn killed(host: &Host) {
     let mut journal = Journal::begin(host, None).unwrap();
     let key = "K".to_owned();
@@ -176,7 +176,7 @@ fn a_second_edit_saves_nothing_of_ours_as_the_original() {
 }
 
 #[test]
-fn a_link_is_edited_where_it_leads_and_is_still_a_link_afterwards() {
+fn an_edit_through_a_link_changes_its_target_and_the_link_stays_a_link() {
     let (dir, host) = host();
     std::fs::remove_file(dir.path().join("etc/waagent.conf")).unwrap();
     host.root.write_text("/etc/site/waagent.conf", "old\n").unwrap();
