@@ -64,7 +64,7 @@ pub fn install(
     };
     let now = manager.installed(host)?;
     if now.broken.is_empty() {
-        // What was interrupted for want of room is finished first by what it has left.
+        // An installation that ended because the disk was full is finished first, with the room that is there now.
         room::require(host, manager, (cache, bundle), plan, &now)?;
     }
     begin(host, journal, manager, options)?;
@@ -135,7 +135,7 @@ pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, options: Inst
     Ok(())
 }
 
-/// Lets the manager do its work, and what an interrupted transaction left undone.
+/// Runs the package manager, and lets it finish an interrupted transaction first.
 fn transact(
     host: &Host,
     manager: Manager,
@@ -163,7 +163,7 @@ fn transact(
 /// the root. Not one byte of a package is copied.
 fn lay_out(host: &Host, manager: Manager, cache: &Cache, bundle: &Bundle) -> Result<()> {
     let root = &host.root;
-    // A run that was killed may have left one.
+    // A run that was killed may have left this folder.
     root.remove_all(REPOSITORY)?;
     root.make_dirs(REPOSITORY, 0o755)?;
     let index = manager.index_files();

@@ -151,9 +151,9 @@ impl Plan {
         }
     }
 
-    /// Whether both ask for the same to be there, for the same kernels or for others. What is known of the machine, and
-    /// the reasons, may differ: an image is baked for a size that only the VM made from it knows. So may what was in the
-    /// way: it is gone by now.
+    /// Whether both plans ask for the same result, for the same kernels or for others. Facts about the machine and
+    /// reasons may differ, because only a VM made from an image knows its size; so may a driver that was removed
+    /// first, because it is gone by now.
     pub fn does_the_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.target, &other.target);
         (&ours.distro, ours.arch) == (&theirs.distro, theirs.arch)

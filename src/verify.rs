@@ -1,4 +1,4 @@
-//! The proving step: compares a root with its plan, and says for each thing looked at how it is.
+//! The verification step: compares a root with its plan and gives one result for each thing that was checked.
 
 pub mod live;
 mod services;

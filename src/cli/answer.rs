@@ -44,13 +44,13 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// A result that is there to be printed.
+    /// An answer whose result is printed.
     pub(super) fn listed(text: String, json: Value) -> Self {
         Self { outcome: Outcome::new(Reason::Listed, ""), text, json }
     }
 }
 
-/// An answer that is nothing but its outcome.
+/// An answer that has only an outcome and no other result.
 pub(super) fn outcome_alone(outcome: Outcome) -> Answer {
     let text = if outcome.is_success() { format!("{}\n", verdict(&outcome)) } else { String::new() };
     let json = outcome_json(&outcome);

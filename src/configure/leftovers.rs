@@ -4,7 +4,7 @@ use crate::host::Host;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Where they leave it.
+/// The folders where they leave files.
 const FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Whether a name is one that `mlnxofedinstall`, `doca-kernel-support` or DKMS give to what they leave
@@ -14,7 +14,7 @@ fn is_leftover(name: &str) -> bool {
     name == "ofed.conf" || starts.iter().any(|start| name.starts_with(start))
 }
 
-/// What is there of it, as paths inside the root.
+/// The leftovers that are there, as paths inside the root.
 pub fn leftovers(host: &Host) -> Vec<String> {
     let of = |folder: &&str| {
         let names = host.root.list(folder).into_iter().filter(|name| is_leftover(name));
@@ -23,7 +23,8 @@ pub fn leftovers(host: &Host) -> Vec<String> {
     FOLDERS.iter().flat_map(of).collect()
 }
 
-/// Removes what is there of it, but not what was there `before`, nor what another user owns: both are somebody else's.
+/// Removes the leftovers, except those that were there `before` and those that another user owns: both belong to
+/// somebody else.
 pub fn tidy(host: &Host, before: &BTreeSet<String>) -> Result<()> {
     let is_ours = |path: &&String| !before.contains(*path) && host.root.owner(path) == Some(host.user());
     for path in leftovers(host).iter().filter(is_ours) {

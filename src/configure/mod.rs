@@ -58,11 +58,12 @@ fn make(host: &Host, journal: &mut Journal, manager: Manager, action: Action, se
 /// How far the running kernel has the modules.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Loaded {
-    /// It has them all.
+    /// The running kernel has all of them.
     All,
-    /// A kernel that was replaced since it booted, for example, needs a reboot first.
+    /// The modules are loaded only after a reboot, for example because another kernel was installed.
     NotAll,
-    /// It takes none that no key it trusts has signed, and will not after a reboot either: modprobe's words.
+    /// The kernel accepts only modules signed with a key that it trusts, also after a reboot. Holds modprobe's
+    /// message.
     Refused(String),
 }
 

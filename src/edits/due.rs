@@ -29,7 +29,7 @@ pub enum Action {
     Refresh {
         /// The kernel.
         kernel: String,
-        /// What is wrong with the present one.
+        /// What is wrong with the initial file system that is there.
         stale: Vec<String>,
     },
 }

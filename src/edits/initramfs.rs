@@ -1,8 +1,8 @@
 //! The initial file system of a kernel: which modules it holds, and how the root's own tools make it again.
 //!
-//! It is made from the modules that are installed when it is made. One that holds the inbox `mlx5_core` loads that one
-//! before the vendor's is within reach, and the other way round after the vendor's driver is gone. What it is made
-//! from, and not an old copy of it, is what brings it back to how it was.
+//! It is made from the modules that are installed when it is made. An initial file system that holds the inbox
+//! `mlx5_core` loads it before the vendor's module can be found, and after the vendor's driver is removed the other
+//! way round. To undo the edit it is made again from the installed modules; no old copy is put back.
 
 use crate::facts::modules;
 use crate::host::Host;

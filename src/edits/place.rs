@@ -14,8 +14,8 @@ pub struct Place {
     pub through: Option<String>,
 }
 
-/// Finds the file that a path names. Refuses a link that leads to no file of the root: what somebody points at
-/// `/dev/null` or at nothing is not to be had.
+/// Finds the file that a path names. Refuses a link that leads to no file of the root: an administrator who points a
+/// settings file at `/dev/null`, or at a path that does not exist, does not want it edited.
 pub fn place(root: &Root, path: &str) -> Result<Place> {
     let Some(to) = root.link_target(path) else { return Ok(Place { path: path.to_owned(), through: None }) };
     let refused = || format!("`{path}` is a link to `{}`, which is no file of this root", to.display());

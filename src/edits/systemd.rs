@@ -1,7 +1,7 @@
 //! Units of a root as files: whether one starts at boot, and the links that make it do so.
 //!
-//! `systemctl --root` does the same, but is the root's own program, or this machine's, which may be older than the
-//! units it is to read; and what it changes cannot be written down beforehand.
+//! `systemctl --root` does the same, but the root's own or this machine's program may be older than the units it has
+//! to read, and it cannot say beforehand what it will change.
 
 use crate::host::fs::Root;
 use anyhow::Result;
@@ -80,7 +80,7 @@ mod tests {
             .make_link(&link("sysinit.target.wants"), "/usr/lib/systemd/system/openibd.service".as_ref())
             .unwrap();
         assert_eq!(missing().len(), 2);
-        // Masked.
+        // A link to `/dev/null` or an empty file masks a unit (systemd.unit(5)).
         host.root.make_link(&format!("{SYSTEM}/openibd.service"), "/dev/null".as_ref()).unwrap();
         assert_eq!(missing(), []);
     }

@@ -1,5 +1,5 @@
-//! Whether each kernel would really load the driver's modules: package scripts and installers say so more often than it is
-//! true.
+//! Checks that each kernel would really load the driver's modules, because package scripts and installers report
+//! success without it.
 
 use crate::facts::modules::{self, Module, Place};
 use crate::host::Host;
@@ -7,7 +7,7 @@ use crate::outcome::Reason;
 use crate::plan_document::Plan;
 use anyhow::Result;
 
-/// Refuses to call a driver installed when a kernel has no module of its, or would load another.
+/// Fails when a kernel lacks a module of the driver, or would load another file in its place.
 pub(super) fn check(host: &Host, plan: &Plan) -> Result<()> {
     for kernel in &plan.target.kernels {
         let found = modules::find(&host.root, kernel, &plan.modules);

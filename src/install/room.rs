@@ -52,11 +52,11 @@ fn packages(manager: Manager, cache: &Cache, bundle: &Bundle, installed: &Instal
             }
         }
     }
-    // One that is there may stay as it is; then the rest alone counts.
+    // A package that is installed in this version stays as it is and needs no room.
     Ok(if new == 0 { 0 } else { new.saturating_add(largest) })
 }
 
-/// A new one is written beside the old one.
+/// A new initial file system is written beside the old one before it replaces it.
 fn largest_initramfs(host: &Host, kernels: &[String]) -> u64 {
     let is_one = |name: &&String| {
         (name.starts_with("initrd") || name.starts_with("initramfs"))

@@ -33,10 +33,10 @@ fn by_kind(kind: std::io::ErrorKind) -> Option<Errno> {
     }
 }
 
-/// What a number means, and whether it explains more than whatever gave up because of it.
+/// What a number means, and whether it explains more than the error of the step that failed because of it.
 ///
-/// A disk that is full, read-only or broken shows at any step, and always in the same way; a file that is missing means
-/// to each step something of its own.
+/// A disk that is full, read-only or broken shows at any step, and always in the same way; a missing file means
+/// something different in each step.
 pub(super) fn reason(errno: Errno) -> Option<(Reason, bool)> {
     Some(match errno {
         // A file system without inodes left says ENOSPC, too.

@@ -34,7 +34,7 @@ impl Reason {
                 return Self::from_error(&carried.0);
             }
             let Some((reason, explains)) = errno::number(cause).and_then(errno::reason) else { continue };
-            // A full disk explains itself better than whatever gave up because of it.
+            // A full disk explains more than the step that failed because of it.
             if explains {
                 return reason;
             }

@@ -38,7 +38,7 @@ impl Outcome {
         }
     }
 
-    /// The same with another message.
+    /// The same outcome with another message.
     #[must_use]
     pub fn with_message(&self, message: &str) -> Self {
         Self { message: shown::line(message), ..self.clone() }
@@ -60,7 +60,7 @@ impl From<&anyhow::Error> for Outcome {
     fn from(error: &anyhow::Error) -> Self {
         let reason = Reason::from_error(error);
         let outcome = Self::new(reason, format!("{error:#}"));
-        // A full disk, say, explains itself better than what gave up because of it.
+        // A full disk, for example, explains more than the step that failed because of it.
         let cause = Cause::from_error(error).filter(|cause| cause.reason() == reason);
         Self { cause, ..outcome }
     }

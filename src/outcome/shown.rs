@@ -9,17 +9,18 @@ pub fn line(text: &str) -> String {
     escaped(&without_secrets_of_addresses(text), |_| false)
 }
 
-/// The same of a text that has lines of its own.
+/// Like [`line`], for a text of several lines.
 pub fn lines(text: &str) -> String {
     escaped(&without_secrets_of_addresses(text), |c| c == '\n' || c == '\t')
 }
 
-/// The same of JSON, in which addresses may be there for another program to use.
+/// Like [`line`], for JSON, whose addresses stay whole because another program may use them.
 pub fn json(text: &str) -> String {
     escaped(text, |c| c == '\n')
 }
 
-/// An error of a type without the value itself, which may be a secret in the wrong place; a plain word may stand.
+/// The message of a type error without the value, which may be a secret written in the wrong place; a plain word is
+/// shown.
 pub fn wrong_type(error: &str) -> String {
     let cut = |begin: &str, end: &str, after: &str| {
         let (head, rest) = error.split_once(begin)?;
@@ -38,7 +39,7 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
     for c in text.chars() {
         match c {
             c if stays(c) || !is_unsafe(c) => shown.push(c),
-            // Whoever reads one line reads on.
+            // Lines of one message are joined, so that a reader of one line sees all of it.
             '\n' | '\t' => shown.push(' '),
             c => {
                 let _ = write!(shown, "\\u{:04x}", u32::from(c));

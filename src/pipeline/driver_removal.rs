@@ -15,7 +15,7 @@ use crate::packages::Manager;
 use crate::plan_document::Plan;
 use anyhow::Result;
 
-/// A run that takes something out.
+/// What a removal needs to know of the run it belongs to.
 #[derive(Debug)]
 pub(super) struct DriverRemoval<'a> {
     pub(super) host: &'a Host,
@@ -26,7 +26,7 @@ pub(super) struct DriverRemoval<'a> {
 }
 
 impl DriverRemoval<'_> {
-    /// Refuses to take out what a receipt tells of while others need it.
+    /// Refuses to remove the packages that a receipt records while other packages need them.
     pub(super) fn require_ours_not_needed(&self, receipt: &Receipt) -> Result<()> {
         let mut goes = receipt.added.clone();
         // The vendor's own uninstaller takes what came in the place of other versions, too.
@@ -53,7 +53,7 @@ impl DriverRemoval<'_> {
         Err(Reason::PackageManager.error(what))
     }
 
-    /// Takes out what somebody else installed, of which no receipt tells.
+    /// Removes a driver that somebody else installed, which no receipt records.
     pub(super) fn remove_others(&self, journal: &mut Journal, release: &str) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         host.events.info(format!("taking out {release}"));
@@ -82,7 +82,8 @@ impl DriverRemoval<'_> {
     /// Takes out what this program installed: `packages` are those that it installed and that are still installed.
     pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
-        // What somebody else installed stays; what was built or added for it since goes.
+        // A driver that somebody else installed stays; the modules and packages that this program added to it are
+        // removed.
         let stays = plan.present.is_some() && plan.rebuilds.is_none();
         if stays && packages.is_empty() {
             return Ok(());
@@ -113,7 +114,8 @@ impl DriverRemoval<'_> {
         install::begin(self.host, journal, self.manager, InstallOptions { sealed: true, ..self.options })
     }
 
-    /// It asks nothing with `--force`, and leaves loaded modules alone without `--unload-modules`.
+    /// With `--force` the vendor's uninstaller asks no questions; without `--unload-modules` it leaves loaded modules
+    /// alone.
     fn run_uninstaller(&self, journal: &mut Journal, program: &str) -> Result<()> {
         self.keep_services(journal)?;
         let finished = self.host.run(&self.inside(Cmd::new(program).arg("--force")))?;

@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use anyhow::Result;
 use std::time::Duration;
 
-/// What is kept of our own state. Whatever else is there is a VM's.
+/// The parts of this program's own state that an image keeps. Everything else belongs to one VM and is removed.
 const OF_THE_IMAGE: [&str; 2] = [RECEIPT, SAVED_DIR];
 /// What the host told this VM, the address of its InfiniBand interface among it. A clone that still has it when the
 /// VM agent starts would take that address (Azure/azhpc-images removes it, too).
@@ -22,7 +22,7 @@ pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
     host.require_superuser()?;
     host.require_distribution()?;
     let _lock = host.lock_run(Duration::from_secs(settings.lock_timeout))?;
-    // What can't be read stops this before it touches anything.
+    // A receipt that can't be read ends the command before anything is changed.
     let receipt = Receipt::load(&host.root)?;
     ledger::require_readable(host)?;
     if host.root.exists(JOURNAL) {

@@ -37,7 +37,7 @@ pub(super) fn install_from_cache<'h>(
         let (bundle, proven) = steps.change(Declared {
             name: Step::Stage,
             act: |journal: &mut Journal| {
-                // What is there before anything is installed is nobody's of this run.
+                // Noted before anything is installed, so that this run removes only leftovers of its own.
                 journal.note_leftovers(configure::leftovers(job.host))?;
                 staging.next_bundle()
             },
@@ -46,7 +46,8 @@ pub(super) fn install_from_cache<'h>(
                 format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
             },
         })?;
-        // Where its packages may be signed, installing finds out, and runs nothing else of it.
+        // Whether the file's packages are signed is found out while they are installed; nothing else of the file is
+        // run before.
         if !first_use::may_be_signed(plan, job.settings) {
             say_trust(steps, plan, &bundle, None);
         }
@@ -55,7 +56,7 @@ pub(super) fn install_from_cache<'h>(
             name: Step::Install,
             act: |journal: &mut Journal| {
                 if !way_is_clear {
-                    // Not before there is something to put in its place.
+                    // The other driver is removed only when a verified bundle to replace it is at hand.
                     previous_run::remove_other_driver(job, journal, plan, earlier)?;
                     way_is_clear = true;
                 }
@@ -96,7 +97,7 @@ pub(super) fn install_from_cache<'h>(
     }
 }
 
-/// Says aloud that only its first use vouches for a vendor's file.
+/// Warns that nobody published a digest of the vendor's file, so that the first download alone vouches for it.
 fn say_trust(steps: &mut Steps, plan: &Plan, bundle: &Bundle, found: Option<Trust>) {
     let file = first_use::vendor_file(plan, bundle, found);
     if let Some(warning) = file.and_then(|file| first_use::warning(plan, &file)) {
@@ -180,7 +181,7 @@ fn install(job: &Job, journal: &mut Journal, from: (&Cache, &Bundle), plan: &Pla
     install::install(job.host, journal, stage::manager_of(plan)?, from, plan, options)
 }
 
-/// What tells this machine from its neighbours: its VM id, or what it calls itself.
+/// What tells this machine from other VMs: its VM id, else its host name.
 fn machine_name(host: &Host, facts: &Facts) -> String {
     let own = || host.root.attribute("/etc/machine-id").or_else(|| host.root.attribute("/etc/hostname"));
     facts.compute.vm_id.clone().or_else(own).unwrap_or_default()

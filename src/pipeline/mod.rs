@@ -71,7 +71,7 @@ fn with_run_lock<'h>(
     (operation, copy, door): (&str, Option<&'h str>, Door),
     steps: impl FnOnce(&mut Report<'h>) -> Result<Outcome>,
 ) -> Outcome {
-    // Before these hold there is nowhere to report to.
+    // Until these two conditions hold, there is no place for a log or a status document.
     let ready = host.require_superuser().and_then(|()| {
         host.require_distribution()?;
         let lock = host.lock_run(Duration::from_secs(settings.lock_timeout))?;

@@ -60,8 +60,9 @@ pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()
     Ok(())
 }
 
-/// A machine that was found right once is known by its question the next time, at the next boot for example; and a
-/// clone by its own name. Kernels that came or went with nothing to do about them are in the plan from now on.
+/// Notes in the receipt what the last plan was made from, so that the next run, at the next boot for example, can
+/// recognise an unchanged machine without planning again. A clone is noted by its own VM id. Kernels that were added
+/// or removed without any work for them are in the plan from then on.
 pub(super) fn note_question(
     host: &Host,
     receipt: Option<&mut Receipt>,

@@ -1,4 +1,4 @@
-//! What is asked of a root without changing it: its facts, a plan for it, whether it is as its receipt says.
+//! Questions about a root that change nothing: its facts, a plan for it, whether it still matches its receipt.
 
 use super::settled::Asked;
 use super::{Job, reboot, without_infiniband};
@@ -62,9 +62,9 @@ pub enum Outlook {
     Work(String),
 }
 
-/// Finds out what a run would do, without a lock. Refuses what a run would refuse; for an adapter that may still come it
-/// waits no longer than `patience`. Changes nothing; of a driver that is in place, it loads what the running kernel
-/// lacks.
+/// Finds out what a run would do, without taking the lock, and refuses what a run would refuse. It waits no longer
+/// than `patience` for an adapter that may still appear. It changes no file; where the driver is installed, it loads
+/// the modules that the running kernel lacks.
 pub fn outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     find_outlook(job, patience).or_else(|error| {
         let is_early = job.settings.wait_for_device > patience.as_secs();
@@ -107,7 +107,7 @@ pub(super) fn plan_summary(plan: &Plan) -> String {
     format!("{}: {}", plan.driver_name(), plan.why.join("; "))
 }
 
-/// The plan, and the question it answers: from the receipt when that was the question then too.
+/// The plan, and the digest of all it was made from. If the receipt has the same digest, the receipt's plan is taken.
 pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
     let (source, text) = Catalog::text(job.settings)?;
     let question = plan::plan_fingerprint(job.described, facts, job.mode, &text, job.settings)?;
@@ -139,7 +139,7 @@ pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>
     if !installed.broken.is_empty() || verify::failures(&checks).is_some() {
         return Ok(false);
     }
-    // Of a kernel that came since, nobody has looked into the initial file system yet.
+    // The initial file system of a kernel that was installed since has not been checked yet.
     nothing_is_due(job, plan, &receipt.plan.edits)
 }
 

@@ -29,8 +29,8 @@ pub(super) fn load_modules(job: &Job, plan: &Plan) -> Result<Loaded> {
     }
 }
 
-/// The good ending, with a word on the reboot that is due where the modules are not `loaded`; a bad one where no reboot
-/// will load them.
+/// The outcome of a run that succeeded: it says that a reboot is due where the modules are not `loaded`, and is a
+/// failure where no reboot will load them.
 pub(super) fn outcome(job: &Job, loaded: Loaded, reason: Reason, message: String) -> Result<Outcome> {
     match (loaded, job.settings.reboot) {
         (Loaded::All, _) => Ok(Outcome::new(reason, message)),

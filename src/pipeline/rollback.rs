@@ -1,4 +1,5 @@
-//! What becomes of a vendor's packages whose modules do not build: they go again, so that the root is as good as before.
+//! A vendor's packages whose modules do not build are removed again, so that the root works as well as before the
+//! run.
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
@@ -9,8 +10,8 @@ use crate::plan_document::Plan;
 use crate::stage;
 use anyhow::Result;
 
-/// Whether a run failed in a way that leaves the packages in and no modules. A transaction that did not end stays: the next
-/// run finishes it.
+/// Whether a run failed in a way that left packages installed and no modules built. The packages of an unfinished
+/// transaction stay, because the next run finishes it.
 pub(super) fn is_due(plan: &Plan, error: &anyhow::Error) -> bool {
     let is_built_wrong = matches!(
         Reason::from_error(error),
@@ -19,7 +20,7 @@ pub(super) fn is_due(plan: &Plan, error: &anyhow::Error) -> bool {
     is_built_wrong && drivers::ops(plan.driver).is_vendors() && plan.rebuilds.is_none()
 }
 
-/// Takes out the packages that came in this run. Returns what to say of it.
+/// Removes the packages that this run installed. Returns one line for the log.
 pub(super) fn take_out(job: &Job, journal: &mut Journal, plan: &Plan) -> Result<String> {
     let Some(before) = journal.packages_before().cloned() else { return Ok("no package came".to_owned()) };
     let manager = stage::manager_of(plan)?;

@@ -91,7 +91,8 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     reboot::outcome(job, loaded, reason, message)
 }
 
-/// How a run that succeeded is told. What was there, and was only configured, was not installed.
+/// Reason and message of a run that succeeded. A driver that was already there and was only configured is not called
+/// installed.
 fn ending(
     plan: &Plan,
     bundle: Option<&Bundle>,
@@ -113,8 +114,8 @@ fn ending(
 fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     let unfinished = ledger::recover(job.host)?;
     let mut facts = query::facts(job.host, job.mode, job.settings)?;
-    // A run that did not end well has no receipt; the half of a driver it left is still ours, unless the driver was there
-    // before and was only built for more kernels.
+    // A run that failed wrote no receipt. A half-installed driver that it left belongs to this program all the same,
+    // unless somebody else's driver was only built for more kernels.
     let before = unfinished.as_ref().and_then(|unfinished| unfinished.packages_before.as_ref());
     let is_ours = match (before, facts.os.distro.as_ref().and_then(Manager::for_distro)) {
         (Some(before), Some(manager)) => !drivers::was_there(before, &manager.installed(job.host)?.versions),
@@ -162,7 +163,7 @@ fn compare_with_plan(job: &Job, plan: &Plan, installed: &Installed) -> Result<Ve
     }
 }
 
-/// What a run that succeeded knows in the end.
+/// All that the receipt of a successful run is made from.
 struct Ended<'a> {
     job: &'a Job<'a>,
     question: String,

@@ -1,7 +1,7 @@
-//! A driver that an earlier run installed, and that is right, stays: nobody asked for another one.
+//! A driver that an earlier run installed and that still verifies stays, unless the user asks for another one.
 //!
-//! What would be chosen today may be newer, because the catalogue or this program is. Replacing a driver in use is a change
-//! that somebody has to want: by name.
+//! Today's choice may be newer only because the catalogue or this program is newer. Replacing a driver in use is a change
+//! that the user has to ask for, by naming the driver, its version or its file.
 
 use super::Job;
 use crate::catalog::Catalog;
@@ -32,8 +32,8 @@ impl<'a> Asked<'a> {
         Self { host, described, facts, mode, settings, catalog }
     }
 
-    /// The plan for the driver that is there, where `better` is another one that nobody asked for, and what the receipt
-    /// tells of is all still so; else `better`.
+    /// The plan for the installed driver, where `better` is a driver that the user did not name and the root still
+    /// matches its receipt; else `better`.
     pub(super) fn settle(&self, better: Plan, receipt: Option<&Receipt>) -> Result<Plan> {
         let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
         let is_free = better.present.is_none() && better.replaces.is_none() && !is_named(self.settings);
@@ -44,7 +44,7 @@ impl<'a> Asked<'a> {
         if there.rebuilds.is_some() {
             return Ok(better);
         }
-        // For the kernels that it was installed for, nobody has to look any more whether it can be.
+        // Whether the driver supports these kernels was decided when it was installed.
         let is_for = |kernel: &String| there.target.kernels.contains(kernel);
         let is_for_all = better.target.kernels.iter().all(is_for);
         let unsupported_kernel =
@@ -52,7 +52,7 @@ impl<'a> Asked<'a> {
         let settings = Settings {
             driver: DriverChoice::from_driver(there.driver),
             driver_version: there.driver_version.clone(),
-            // It is here already, whatever vouched for it then.
+            // The driver is installed already, so the trust level of its file does not matter for keeping it.
             sha256: receipt.vendor_file.as_ref().map(|file| file.sha256.clone()),
             unsupported_kernel,
             ..self.settings.clone()
@@ -60,7 +60,7 @@ impl<'a> Asked<'a> {
         let plan = plan::plan(self.described, Some(self.facts), self.mode, self.catalog, &settings);
         let mut plan = match plan {
             Ok(plan) if of(&plan) == of(there) => plan,
-            // No catalogue may know it any more.
+            // The catalogue of today may not have this version any more.
             _ if is_for_all => Plan { target: better.target.clone(), ..there.clone() },
             _ => return Ok(better),
         };

@@ -31,7 +31,7 @@ impl<'r, 'h> Steps<'r, 'h> {
         Self { host, report, unfinished: None, journal: None }
     }
 
-    /// Hands over what a run before this one left undone; the journal of this one begins with it.
+    /// Hands over what an unfinished earlier run left; this run's journal begins with it.
     pub(super) fn take_over(&mut self, unfinished: Option<Unfinished>) {
         self.unfinished = unfinished;
     }
@@ -69,7 +69,7 @@ impl<'r, 'h> Steps<'r, 'h> {
         Ok(result)
     }
 
-    /// Says something that somebody should look at, in the log and in the status document.
+    /// Warns in the log and in the status document.
     pub(super) fn warn(&mut self, about: &str, text: &str) {
         self.report.warn(about, text);
         self.report.publish();

@@ -88,7 +88,7 @@ enum Found {
     Nothing,
     Receipt {
         receipt: Box<Receipt>,
-        /// Those that came with the driver and are still there.
+        /// The packages that were installed with the driver and are still installed.
         packages: Vec<String>,
         unfinished: Option<Unfinished>,
     },
@@ -101,7 +101,8 @@ fn find_installed(host: &Host) -> Result<Found> {
     let Some(receipt) = receipt else {
         return match &unfinished {
             None => Ok(Found::Nothing),
-            // It ended before it touched a package, or after it had taken everything out: its edits are undone by now.
+            // The earlier run ended before it touched a package, or after it had removed them all, and its edits are
+            // undone by now.
             Some(before) if before.packages_before.is_none() && before.held.is_empty() => {
                 host.root.remove_all(SAVED_DIR)?;
                 Ok(Found::Nothing)
@@ -118,7 +119,7 @@ fn find_installed(host: &Host) -> Result<Found> {
     Ok(Found::Receipt { receipt: Box::new(receipt), packages, unfinished })
 }
 
-/// The packages that go.
+/// The packages to remove.
 struct Removal<'a> {
     host: &'a Host,
     settings: &'a Settings,
@@ -137,7 +138,7 @@ impl Removal<'_> {
         let is_torn =
             || Ok::<_, anyhow::Error>(self.was_killed || !manager.installed(host)?.broken.is_empty());
         if is_torn()? {
-            // What is half there cannot be asked whether others need it.
+            // A package manager cannot tell who needs a half-installed package, so unfinished work comes first.
             install::finish(host, journal, manager, options, false)?;
         }
         let Plan { rebuilds, target, .. } = &receipt.plan;
@@ -147,7 +148,7 @@ impl Removal<'_> {
         removal.remove_ours(journal, &receipt.plan, self.packages)?;
         fault::reached(Point::PackagesRemoved);
         if is_torn()? {
-            // Triggers of packages that went the last time, too.
+            // This also runs triggers that an earlier removal left pending.
             install::finish(host, journal, manager, options, true)?;
         }
         let now = manager.installed(host)?.versions;
@@ -159,7 +160,7 @@ impl Removal<'_> {
     }
 }
 
-/// Returns how many edits had to stay. Holds are let go last, so that a removal that fails leaves them.
+/// Returns how many edits had to stay. Holds are released last, so that a failed removal leaves them in place.
 fn take_edits_back(host: &Host, mode: Mode, journal: &Journal, receipt: &Receipt) -> Result<usize> {
     let kept = ledger::undo_receipt(host, receipt)?;
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();

@@ -4,8 +4,8 @@ use super::context::PlanContext;
 use crate::facts::{pci, vm_size};
 use crate::target::Nic;
 
-/// What is planned for when nothing tells the adapter: the generations of all sizes that are sold today, best first
-/// all of them, else those that older distributions know.
+/// The adapter generations to plan for when nothing tells which one it is: those of all sizes sold today, or, if no
+/// driver serves them all, those that older distributions support.
 const USUAL: [&[Nic]; 2] = [&[Nic::Cx5, Nic::Cx6, Nic::Cx7], &[Nic::Cx5, Nic::Cx6]];
 
 /// The adapter.
@@ -26,7 +26,7 @@ impl Adapter {
     }
 }
 
-/// The settings say it, else the hardware where its device number does, else the size.
+/// Settings come first, then the hardware where its PCI device number tells the generation, then the VM size.
 pub(super) fn planned(context: &PlanContext) -> Adapter {
     let adapter = told(context);
     let name = context.vm_size.as_deref().unwrap_or_default();

@@ -32,12 +32,12 @@ pub(super) enum Chosen<'a> {
 /// Chooses, or refuses with what stands against each driver.
 pub(super) fn choose<'a>(requirements: &Requirements<'a>) -> Result<Choice<'a>> {
     let mut refusal = None;
-    // What is only known by what it is like comes after all that is known by name.
+    // A distribution that the catalogue does not list is judged by its family only where no listed driver fits.
     for by_likeness in [false, true] {
         for nics in requirements.nics {
             match for_nics(requirements, nics, by_likeness) {
                 Ok(choice) => return Ok(choice),
-                // The last set asks for least, so what stands against that counts.
+                // The last set asks for the least, so its objections are the ones to report.
                 Err(error) => refusal = Some(error),
             }
         }
@@ -143,7 +143,7 @@ fn distributions_own<'a>(
     Choice { chosen: Chosen::Inbox(inbox), why, rejected, more }
 }
 
-/// The kernels of the target that lack modules, with those.
+/// The kernels of the target that lack modules, each with the names of the modules.
 fn lacking<'a>(requirements: &Requirements<'a>) -> Vec<(&'a str, Vec<&'a str>)> {
     let counted = requirements.facts.iter().flat_map(|facts| &facts.modules);
     let counted = counted.filter(|(kernel, _)| requirements.target.kernels.contains(kernel));
@@ -155,8 +155,8 @@ fn lacking<'a>(requirements: &Requirements<'a>) -> Vec<(&'a str, Vec<&'a str>)> 
     counted.filter_map(lacks).collect()
 }
 
-/// The package that may bring what a kernel lacks. It is asked for where the adapter's own module is there: a kernel without
-/// that is made for something else.
+/// The package that may bring what a kernel lacks. It is asked for only where the kernel has the adapter's own
+/// module; a kernel without that, such as Debian's cloud kernel, is built without InfiniBand.
 fn more_modules(requirements: &Requirements, kernel: &str) -> Option<String> {
     let target = requirements.target;
     let places = requirements.facts?.modules.get(kernel)?;
@@ -217,7 +217,7 @@ fn inbox<'a>(
     Ok(found)
 }
 
-/// Why nothing was chosen: the reason that one can do most about, and what stands against each driver.
+/// Why nothing was chosen: of all reasons the one that a user can do most about, with the objections to each driver.
 fn refusal(
     requirements: &Requirements,
     nics: &[Nic],

@@ -12,7 +12,7 @@ pub(super) struct PlanContext<'a> {
     pub(super) settings: &'a Settings,
     /// The root's facts.
     pub(super) facts: Option<&'a Facts>,
-    /// The same, where the root is that of the machine the driver is for.
+    /// The facts again, but only where the root is that of the machine the driver is for.
     pub(super) live: Option<&'a Facts>,
     /// The size of that machine.
     pub(super) vm_size: Option<String>,

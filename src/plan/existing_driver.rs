@@ -1,4 +1,5 @@
-//! Images that hold a vendor's driver already, as Azure's HPC images do: mostly nothing is to be done, and nothing refused.
+//! Finds a vendor's driver that an image holds already, as Azure's HPC images do. Mostly such a driver is kept as it
+//! is.
 
 use super::context::PlanContext;
 use crate::drivers;
@@ -17,7 +18,7 @@ pub(super) struct Found {
     present: document::Present,
     driver: Driver,
     version: Option<String>,
-    /// What is to be known of it.
+    /// What the plan document says of it.
     note: Option<String>,
 }
 
@@ -25,18 +26,18 @@ pub(super) struct Found {
 pub(super) enum ExistingDriver {
     /// No vendor's driver.
     Nothing,
-    /// The one that is wanted, for every kernel of the target.
+    /// A driver that fits, with modules for every kernel of the target.
     Right(Found),
-    /// The one that is wanted, whose sources are there and not built for some kernels.
+    /// A driver that fits, whose sources are installed but not yet built for some kernels.
     LacksKernels {
         /// The driver.
         found: Found,
-        /// These kernels.
+        /// The kernels without its modules.
         lacking: Vec<String>,
-        /// What is amiss with the first.
+        /// What is wrong for the first of these kernels.
         why: String,
     },
-    /// One that has to go first.
+    /// A driver that does not fit and has to be removed first.
     InTheWay {
         /// What it calls itself.
         release: String,
@@ -114,7 +115,8 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
     Ok(ExistingDriver::Right(found))
 }
 
-/// What has to go first, where the settings let it: what another installed, this program cannot put back.
+/// Which driver has to be removed first. Only a setting allows that, because this program cannot restore what
+/// somebody else installed.
 pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Result<String> {
     match settings.replace_driver {
         ReplaceDriver::Replace => Ok(release),
@@ -160,7 +162,7 @@ fn edits(found: &Found, target: &Target, context: &PlanContext) -> Vec<Edit> {
     wanted::edits_around(&subject, by_dkms, drivers::ops(found.driver).edits(&subject))
 }
 
-/// The plan that says so.
+/// A plan that keeps the driver and says why.
 pub(super) fn plan(found: Found, target: Target, modules: Vec<String>, context: &PlanContext) -> Plan {
     let edits = edits(&found, &target, context);
     let Found { present, driver, version, note } = found;

@@ -66,7 +66,7 @@ fn seen(facts: &Facts) -> String {
     format!("{}{bus}", without_bus(facts))
 }
 
-/// The same where the size's name says it all, and what is on the bus tells a reader nothing.
+/// The size alone, where its name already explains the refusal and the devices on the bus add nothing.
 fn without_bus(facts: &Facts) -> String {
     let functions: Vec<String> = facts.functions.iter().map(ToString::to_string).collect();
     let functions = if functions.is_empty() {

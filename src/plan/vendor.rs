@@ -57,8 +57,8 @@ pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
         Some(place) => is_vendors(&protected(place)).then_some(Trust::FirstUse),
         None => row.trust(),
     };
-    // Where the signature is what is asked for, it is expected, and looked at when the file is there; so it is for a file
-    // that the user names, which may come from anywhere.
+    // Where a signature is required, the plan assumes that there is one, and it is checked once the file is there.
+    // The same holds for a file that the user names, which may come from anywhere.
     let is_asked = settings.trust == Trust::Signed || (by_address.is_none() && settings.artifact.is_some());
     let format = Manager::for_distro(&requirements.target.distro).map(|manager| manager.format());
     let is_signed = |format| drivers::ops(row.driver).is_signed(format, &row.version.to_string(), settings);

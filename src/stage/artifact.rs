@@ -48,7 +48,7 @@ pub(super) fn fetch_vendor_file(
     let (digest, downloaded) = if let Some(digest) = artifact.digest() {
         fetch_from_anywhere(host, writer, artifact, digest, way)?
     } else if let Some(path) = here {
-        // What vouches for it is looked at when it is open.
+        // Its signature is checked once it is unpacked.
         fetch_from_anywhere(host, writer, artifact, &digest_of(Path::new(path))?, way)?
     } else {
         let blob = first_use::take(host, writer, artifact, way)?;
@@ -93,7 +93,7 @@ fn digest_of(path: &Path) -> Result<String> {
     }
 }
 
-/// Tries the address and its mirrors in turn. What comes must match the digest, from wherever it comes.
+/// Tries the address and its mirrors in turn. The file must match the digest, whichever address it was fetched from.
 fn fetch_from_anywhere(
     host: &Host,
     writer: &Writer,
@@ -128,7 +128,7 @@ fn fetch_from_anywhere(
     Err(last)
 }
 
-/// Whether another address may do better: not where this machine or the user stands in the way.
+/// Whether another address may succeed: not where this machine's disk or the user's signal ended the download.
 fn is_of_the_place(error: &anyhow::Error) -> bool {
     let here = [Reason::NoSpace, Reason::Interrupted, Reason::DeadlineExceeded, Reason::BadSettings];
     !here.contains(&Reason::from_error(error))

@@ -1,4 +1,5 @@
-//! What was built from a bundle's files, kept with them, so that nobody has to compile it again.
+//! Modules that were built from a bundle's files. They are kept in the cache with the bundle, so that they need not
+//! be compiled again.
 
 use super::Opened;
 use crate::cache::{BUILT_TYPE, Built, Bundle, BundleFile, Cache};
@@ -6,7 +7,7 @@ use crate::host::Host;
 use anyhow::{Context, Result};
 use std::time::{Duration, SystemTime};
 
-/// What is kept with the bundle of a tag.
+/// The built files that are kept with the bundle of a tag.
 pub(super) fn built_for(cache: &Cache, tag: &str) -> Vec<BundleFile> {
     let bundle = cache.bundle(tag).ok().flatten();
     let files = bundle.map(|bundle| bundle.files).unwrap_or_default();

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A cache that is open. One that came as a file is unpacked into a folder that is gone with this value.
+/// An open cache. A cache given as a file is unpacked into a folder, which is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Opened {
     /// The cache.
@@ -41,7 +41,7 @@ impl Opened {
 }
 
 /// Opens the cache the settings name: a folder, a file made by `cache export`, the address of such a file, or a place
-/// in a registry. What is elsewhere is brought into the folder `cache_copy` first, as far as it is missing there.
+/// in a registry. A cache elsewhere is copied into the folder `cache_copy` first, as far as files are missing there.
 pub fn open(host: &Host, settings: &Settings) -> Result<Opened> {
     if is_remote(&settings.cache) {
         return fetch(host, settings);
@@ -142,7 +142,7 @@ struct Copy<'h> {
 
 impl<'h> Copy<'h> {
     fn make(root: &'h Root) -> Result<Self> {
-        // A run that was killed may have left one.
+        // A run that was killed may have left this folder.
         root.remove_all(COPY)?;
         root.make_dirs(COPY, 0o700)?;
         let (_handle, pinned) = root.pin(COPY)?;
@@ -161,7 +161,7 @@ impl Drop for Copy<'_> {
 /// Waits for this machine's turn to pull its cache, so that a thousand machines that boot at one moment do not ask a
 /// registry at one moment. `name` tells machines apart; the same one always has the same turn.
 ///
-/// Nothing is waited for when the cache is at hand: a folder or a file, or a bundle pinned by digest that was pulled
+/// There is no wait when the cache is at hand: a folder or a file, or a bundle pinned by digest that was pulled
 /// before.
 pub fn wait_turn(host: &Host, settings: &Settings, name: &str) -> Result<()> {
     // Most of the deadline is for the work.

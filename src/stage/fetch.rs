@@ -1,4 +1,4 @@
-//! What a resolver's answer names, brought into the cache; nothing that it has already.
+//! Downloads the files that a resolver names into the cache, except those that it has already.
 
 use crate::cache::{BundleFile, Digest, Source, Wanted, Writer};
 use crate::host::Host;
@@ -10,7 +10,7 @@ use anyhow::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What came.
+/// The files that were asked for, and how much was downloaded.
 #[derive(Debug)]
 pub(super) struct Fetched {
     /// Every file asked for, in the order asked.
@@ -21,7 +21,8 @@ pub(super) struct Fetched {
     pub(super) bytes: u64,
 }
 
-/// Brings every download into the cache, as files of this media type. What is `local` need not come over a network.
+/// Brings every download into the cache, as files of this media type. Files that are `local` are copied and need no
+/// network.
 pub(super) fn fetch_all(
     host: &Host,
     writer: &Writer,

@@ -1,4 +1,5 @@
-//! A vendor's file whose digest nobody published: taken once from the vendor's own place, and the same ever after.
+//! A vendor's file whose digest nobody published: it is downloaded once from the vendor's own host, and later runs
+//! accept only the same bytes.
 
 use crate::cache::{Blob, Bundle, Cache, Writer};
 use crate::drivers;
@@ -77,7 +78,7 @@ pub fn vendor_file(plan: &Plan, bundle: &Bundle, found: Option<Trust>) -> Option
     })
 }
 
-/// What there is to say of a file that only its first use vouches for.
+/// The warning about a file whose digest nobody published.
 pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
     let weak = file.trust == Trust::FirstUse;
     weak.then(|| {
@@ -91,14 +92,14 @@ pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
     })
 }
 
-/// Whether its file will show that it is worth more than the plan can count on: its packages may be signed.
+/// Whether the file itself may turn out to be trusted more than the plan assumes, because its packages may be signed.
 pub fn may_be_signed(plan: &Plan, settings: &Settings) -> bool {
     let format = Manager::for_target(&plan.target).map(|manager| manager.format());
     let version = plan.driver_version.as_deref().unwrap_or_default();
     format.is_some_and(|format| drivers::ops(plan.driver).is_signed(format, version, settings))
 }
 
-/// The settings that take this very file and no other, everywhere.
+/// The settings that accept this very file and no other on every machine.
 pub fn pin(plan: &Plan, file: &VendorFile) -> String {
     let version = plan.driver_version.as_deref().unwrap_or_default();
     format!("`driver_version: {version}`, `sha256: {}`", file.sha256)

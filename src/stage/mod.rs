@@ -37,8 +37,8 @@ pub struct Against<'a> {
     pub is_root: bool,
 }
 
-/// What to resolve a plan for a root against. What will be taken out first cannot be counted on, and only its own
-/// uninstaller knows all that goes with it; so nothing is.
+/// What to resolve a plan for a root against. A driver that will be removed first cannot be relied on, and only its
+/// own uninstaller knows which packages go with it; so the installed set is taken as empty then.
 pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
     let is_another = |it: &Receipt| drivers::ops(it.plan.driver).is_vendors() && of(&it.plan) != of(plan);
@@ -70,7 +70,7 @@ pub fn fill_for_others(
     fill_unless(host, dir, plan, against, settings, true)
 }
 
-/// The same for the one target that will install from it, whatever it has.
+/// Like [`fill_for_others`], for the one target that will install from the bundle, whatever it has installed.
 pub fn fill(host: &Host, dir: &Path, plan: &Plan, against: &Against, settings: &Settings) -> Result<Staged> {
     let staged = fill_unless(host, dir, plan, against, settings, false)?;
     staged.ok_or_else(|| Reason::Internal.error("nothing was staged"))
@@ -131,7 +131,7 @@ fn fill_unless(
     });
     let config = BundleConfig { unsigned: resolution.unsigned, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
-    // What was built for these very files before stays with them.
+    // Modules that were built from these very files before stay in the bundle.
     files.extend(built_artifacts::built_for(&cache, &tag));
     files.extend(licence);
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
@@ -229,7 +229,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     all.retain(|bundle| opened.offers(bundle));
     let target = &plan.target;
     let lacks = |bundle: &Bundle| {
-        // One that was made for a target that had all packages brings none.
+        // A bundle made for a target that had all packages holds none.
         let kinds = [DEB_TYPE, RPM_TYPE, VENDOR_TYPE];
         let brings = bundle.files.iter().any(|file| kinds.contains(&file.media_type.as_str()));
         let is_there = |name: &&String| {

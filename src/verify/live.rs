@@ -92,7 +92,7 @@ fn srcversions(host: &Host, kernel: &str, names: &[&String]) -> Result<Vec<Optio
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    // At every boot: one program for all, unless a line for one of them is missing.
+    // This runs at every boot, so one program asks for all modules, and for single ones only if a line is missing.
     let all = ask(names)?;
     if all.len() == names.len() {
         return Ok(all.into_iter().map(Some).collect());
@@ -280,7 +280,7 @@ mod tests {
         let ours = "# Made by ofedctl\nPROGRAM==\"rdma_rename %k NAME_FIXED mlx5_ib0\"";
         host.root.write_text(NAMING, ours).unwrap();
         assert_eq!(failed(&host), ["names: mlx5_0 in PCI domain 0101"]);
-        // What the image has in charge of names is not judged by what is not.
+        // Names are judged only by the rules that are in charge of them.
         let other = "SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_KERNEL\"\n";
         host.root.write_text("/etc/udev/rules.d/60-ib.rules", other).unwrap();
         assert_eq!(failed(&host), Vec::<String>::new());

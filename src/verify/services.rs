@@ -12,7 +12,7 @@ const SERVICES: [&str; 4] = [
     "systemd-networkd-wait-online.service",
     "NetworkManager-wait-online.service",
 ];
-/// systemd makes it, and only it (`sd_booted(3)`).
+/// Only systemd makes this folder (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 
 /// Looks at each service the machine has. None where systemd is not what booted it.

@@ -41,7 +41,7 @@ fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Check> {
     let Some(addressing) = addressing(host, device, port) else {
         return Ok(Check::new(name, false, "the port has no address (GID) yet"));
     };
-    // Not always the same one, so that two users do not get into each other's way.
+    // Not always the same port, so that two users of the machine do not collide.
     let tcp_port = 20_000 + std::process::id() % 10_000;
     let cmd = |peer: Option<&str>| {
         Cmd::new("timeout")
@@ -92,7 +92,7 @@ fn addressing(host: &Host, device: &VerbsDevice, port: &Port) -> Option<Vec<Stri
             && attribute("gid_attrs/types").is_some_and(|kind| kind == "RoCE v2")
     };
     let mut routable: Vec<u32> = (0..32).filter(is_routable).collect();
-    // The last ones are those of IPv4 addresses, which are there to stay.
+    // The last identifiers are those of IPv4 addresses, which do not change while the test runs.
     let index = routable.pop()?;
     Some(vec!["-g".to_owned(), index.to_string()])
 }

@@ -11,11 +11,11 @@ const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Text {
-    /// It is not there.
+    /// There is no such file.
     Missing,
     /// Keys and values; those of a template as cloud-init has filled it.
     Yaml(Value),
-    /// A template, and nobody to fill it.
+    /// A template, and no cloud-init at hand that could fill it.
     Template(String),
     /// Something else: an archive of several parts, a script, or broken.
     Other(String),
@@ -24,7 +24,7 @@ pub(super) enum Text {
 /// Reads a file. A template is given to cloud-init itself, where it runs and knows what VM this is.
 pub(super) fn text(host: &Host, path: &str) -> Result<Text> {
     let Some(bytes) = host.root.read(path)? else { return Ok(Text::Missing) };
-    // What comes compressed is none of the texts that are read here.
+    // Compressed user data is not one of the forms that are read here.
     let Ok(text) = String::from_utf8(bytes) else { return Ok(Text::Other("it is not text".to_owned())) };
     if is_template(&text) {
         return Ok(match rendered(host, path)? {

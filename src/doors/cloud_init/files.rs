@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_yaml::Value;
 use std::fmt::Write;
 
-/// The module.
+/// The cloud-init module.
 pub(super) const ADAPTER: &str = include_str!("../../../cloud-init/cc_ofedctl.py");
 pub(super) const ADAPTER_NAME: &str = "cc_ofedctl.py";
 /// Read after all others by its name.
@@ -16,10 +16,10 @@ pub(super) const DROP_IN_NAME: &str = "zz-ofedctl.cfg";
 /// Run by `cloud-init clean`.
 pub(super) const CLEAN: (&str, &str) =
     ("/etc/cloud/clean.d/50-ofedctl", include_str!("../../../cloud-init/image/clean.sh"));
-/// What runs instead of the module where cloud-init is disabled.
+/// The systemd unit that runs where cloud-init is disabled.
 pub(super) const UNIT: (&str, &str) =
     ("/etc/systemd/system/ofedctl.service", include_str!("../../../cloud-init/image/ofedctl.service"));
-/// What `systemctl enable` would make.
+/// The link that `systemctl enable` would make for the unit.
 pub(super) const UNIT_LINK: (&str, &str) =
     ("/etc/systemd/system/multi-user.target.wants/ofedctl.service", "../ofedctl.service");
 /// Where this program belongs, and where the module and the unit look for it.

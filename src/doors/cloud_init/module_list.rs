@@ -29,7 +29,7 @@ pub(super) fn with_ours(host: &Host, ours: &str) -> Result<Vec<Value>> {
             host.events.warn(format!("`{path}` is read later and has its own `{KEY}`: add `ofedctl` to it"));
             continue;
         }
-        // Somebody may have added us already, with arguments.
+        // The image's builder may have listed this module already, with arguments.
         if let Some(entry) = found.iter().find(|entry| is_ours(entry)) {
             own = entry.clone();
         }

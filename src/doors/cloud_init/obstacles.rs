@@ -69,9 +69,9 @@ impl fmt::Display for Obstacle {
 /// How a root's boots are set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FirstBoot {
-    /// In which way; none when not at all.
+    /// In which way; none when no boot runs this program.
     pub way: Option<Way>,
-    /// What is in the way of that.
+    /// What keeps a boot from running it.
     pub obstacles: Vec<Obstacle>,
 }
 
@@ -252,7 +252,7 @@ fn sent(host: &Host, found: &mut Vec<Obstacle>) -> Result<()> {
             }
         }
     }
-    // Whatever came on other ways, such as parts of a MIME archive.
+    // Module lists that came in other forms, such as parts of a MIME archive.
     if found.len() == before
         && host.is_running_system()
         && let Text::Yaml(value) = cloud_config::text(host, COMBINED)?

@@ -8,11 +8,11 @@ use crate::settings::Settings;
 use crate::target::Mode;
 use std::time::Duration;
 
-/// There while a reboot is due, as Debian's `/run/reboot-required` is; what the condition of `power_state` reads.
-/// Holds the word of the setting `reboot`.
+/// This file exists while a reboot is due, as Debian's `/run/reboot-required` does, and the condition of
+/// `power_state` reads it. It holds the value of the setting `reboot`.
 pub const REBOOT_REQUIRED: &str = "/run/ofedctl/reboot-required";
 
-/// Makes this VM right.
+/// Installs and configures the driver on this VM.
 pub fn run(host: Host, described: &Described, mut settings: Settings) -> Outcome {
     // One image serves sizes with and without InfiniBand, and a boot that fails on half of them would teach people
     // to look away.

@@ -34,9 +34,9 @@ pub struct SetupOptions {
 pub enum Change {
     /// It was made, or its content was replaced.
     Written,
-    /// It is as it should be already.
+    /// It has the right content already.
     Unchanged,
-    /// It was taken out.
+    /// It was removed.
     Removed,
 }
 
@@ -49,7 +49,7 @@ pub struct Changed {
     pub change: Change,
 }
 
-/// Makes the image's first boot as wished. What an earlier setup was asked for beside that, stays.
+/// Sets up the image's first boot as the options say. Options of an earlier setup that this one does not name stay.
 pub fn setup(host: &Host, options: &SetupOptions) -> Result<Vec<Changed>> {
     host.require_superuser()?;
     host.require_distribution()?;
@@ -75,7 +75,7 @@ pub fn setup(host: &Host, options: &SetupOptions) -> Result<Vec<Changed>> {
     Ok(work.changed)
 }
 
-/// Takes out what [`setup`] puts in, whichever way it was asked to.
+/// Removes all files that [`setup`] makes, whichever its options were.
 pub fn remove(host: &Host) -> Result<Vec<Changed>> {
     host.require_superuser()?;
     host.require_distribution()?;
@@ -102,7 +102,7 @@ pub fn remove(host: &Host) -> Result<Vec<Changed>> {
         host.root.remove_empty_dir(folder);
     }
     let (program, path) = this_program()?;
-    // Not the one that runs, which somebody put there.
+    // The program that is running stays: somebody else put it there.
     let is_copy = host.root.read(PROGRAM)?.is_some_and(|there| there == program);
     if is_copy && !(host.is_running_system() && path == Path::new(PROGRAM)) {
         work.remove(PROGRAM)?;
@@ -151,7 +151,7 @@ impl Work<'_> {
         if !keys.is_empty() {
             self.image_settings(&keys)?;
         }
-        // Not before its keys are in their new place.
+        // The old file is removed only after its keys are in the image's layer.
         if is_older {
             self.remove(CONFIG_FILE)?;
             self.host.root.remove_empty_dir("/etc/ofedctl");
@@ -185,7 +185,7 @@ impl Work<'_> {
         Ok(lacking.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// What an administrator's file says lies over the image's, and may undo it.
+    /// An administrator's file overrides the image's layer, and may undo what was just set.
     fn warn_of_overridden(&self, keys: &serde_yaml::Mapping) -> Result<()> {
         let (_, origins) = config::load_with_origins(&self.host.root, "", Layer::default())?;
         for origin in origins.iter().filter(|origin| keys.contains_key(origin.key.as_str())) {
@@ -209,7 +209,7 @@ impl Work<'_> {
         Ok("cloud-config.service")
     }
 
-    /// A unit of our own.
+    /// Sets up the systemd unit that runs in place of cloud-init's module.
     fn unit(&mut self) -> Result<&'static str> {
         self.write(UNIT.0, UNIT.1.as_bytes(), 0o644)?;
         if !self.host.root.exists(UNIT_LINK.0) {

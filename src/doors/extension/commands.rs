@@ -44,7 +44,7 @@ pub enum Verb {
     Uninstall,
     /// Forget what was done.
     Reset,
-    /// Not the agent's: what `enable` starts in the background, for the settings of this number.
+    /// Not a command of the agent: the background process that `enable` starts for the settings of this number.
     Work(u64),
 }
 
@@ -131,7 +131,7 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
         Ok((Begun::Right(outcome), _))
             if handler.is_seen(host) && status_guard::stands(host, handler, &outcome) =>
         {
-            // What the document says of the time it was installed is more than this.
+            // The status document of the installation says more than this, so it stays.
             ending.hand_over();
             outcome
         }
@@ -142,8 +142,8 @@ fn enable(host: &Host, handler: &Handler) -> Outcome {
     }
 }
 
-/// What the agent is told of a run that takes longer than it waits. Where an earlier run of these settings failed, the
-/// VM must not look right while another try is at work.
+/// What the agent is told when the run takes longer than `enable` waits. Where an earlier run with these settings
+/// failed, the VM must not be shown as ready while the next try runs.
 fn still_at_work(text: &str, failed_before: Option<Outcome>) -> Outcome {
     if let Some(failed) = failed_before {
         let message = &failed.message;
@@ -158,7 +158,7 @@ fn still_at_work(text: &str, failed_before: Option<Outcome>) -> Outcome {
 enum Begun {
     /// There is nothing to do.
     Right(Outcome),
-    /// A worker does it.
+    /// A worker process does the work.
     AtWork(String),
 }
 
@@ -187,7 +187,7 @@ fn begin(host: &Host, handler: &Handler, given: &Given) -> Result<Begun> {
         status_file: None,
     };
     let text = match pipeline::outlook(&job, PATIENCE) {
-        // While a worker is there, what is right may not stay so.
+        // While a worker runs, the state of the root may still change, so nothing is called done yet.
         Ok(Outlook::Right(outcome)) if workers.is_empty() => return Ok(Begun::Right(outcome)),
         Ok(Outlook::Right(outcome)) => outcome.message,
         Ok(Outlook::Work(text)) => text,
@@ -222,7 +222,7 @@ fn uninstall(host: Host, handler: &Handler) -> Outcome {
     outcome
 }
 
-/// Takes the driver out, where the settings want that.
+/// Removes the driver, where the settings ask for that.
 fn take_out(host: Host, handler: &Handler) -> Outcome {
     match settings::read(&host, handler) {
         Ok(given) if given.settings.remove_on_uninstall => {

@@ -38,8 +38,8 @@ impl Handler {
         handler
     }
 
-    /// Reads the document in both of its shapes: an array of one, as agents write it, or the object alone. What it
-    /// does not say is where agents put it.
+    /// Reads the document in both of its shapes: an array of one, as agents write it, or the object alone. Folders
+    /// that the document does not name are those where agents put them.
     fn parse(dir: &str, text: &str) -> Self {
         let document: Value = serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default();
         let first = document.get(0).unwrap_or(&document);
@@ -52,7 +52,7 @@ impl Handler {
             status_folder: folder("statusFolder").or_else(|| Some(format!("{dir}/status"))),
             log_folder: folder("logFolder"),
             events_folder: folder("eventsFolder").or_else(|| folder("eventsFolder_preview")),
-            // Only very old agents say it here.
+            // Only very old agents give the sequence number in this document.
             seq: said["seqNo"].as_u64().or_else(|| said["seqNo"].as_str()?.parse().ok()).unwrap_or_default(),
         }
     }

@@ -12,7 +12,7 @@ pub(super) const SHIM: &str = "bin/ofedctl-shim";
 /// system's shell: the shim needs no execute permission, which neither the archive nor a `noexec` file system keeps.
 const SHELL: &str = "../../../../../../../../bin/sh";
 
-/// Who publishes the handler, and as what.
+/// Publisher, type and version of the handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     publisher: String,
@@ -24,7 +24,7 @@ impl Identity {
     /// Publisher (`Contoso.Hpc`), type (`InfiniBandDriverLinux`) and version (`1.2.3.4`), in the form that publishing
     /// and the agent ask for (Azure/azure-linux-extensions, docs/handler-registration.md).
     pub fn new(publisher: &str, kind: &str, version: &str) -> Result<Self> {
-        // The agent parts name and version at the first `-`.
+        // The agent splits a folder's name into name and version at the first `-`.
         let is_word = |text: &str| {
             let fine = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric());
             text.len() < 256 && text.split('.').all(fine)

@@ -18,7 +18,7 @@ const SHIM_TEXT: &str = include_str!("shim.sh");
 /// What to make a package of.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Who publishes it, and as what.
+    /// Publisher, type and version of the handler.
     pub identity: &'a Identity,
     /// The program that makes the package; it goes in for its architecture unless another one does.
     pub own_program: &'a Path,
@@ -124,7 +124,7 @@ struct Program {
     is_static: bool,
 }
 
-/// Looks at the programs, and puts them in the order of their architectures.
+/// Reads the programs' ELF headers, and sorts the programs by architecture.
 fn read_programs(parts: &Parts) -> Result<Vec<Program>> {
     let mut programs = parts.programs.iter().map(|path| read_program(path)).collect::<Result<Vec<_>>>()?;
     let own = read_program(parts.own_program)?;

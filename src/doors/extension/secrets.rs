@@ -1,4 +1,5 @@
-//! The protected part of the settings: decrypted with the VM's key, and what in it must never be said.
+//! The protected part of the settings: how it is decrypted with the VM's key, and which of its words must never be
+//! printed.
 
 use crate::host::Host;
 use crate::host::run::Cmd;
@@ -50,8 +51,8 @@ fn pem(label: &str, base64: &str) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// What must not be said of an address: user and password, and the query, as a SAS token is one; as they are written
-/// and as they are meant.
+/// The parts of an address that must not be printed: user, password and query (a SAS token is one), both as they are
+/// written and with `%41` and the like decoded.
 pub(super) fn of_address(address: &str) -> Vec<String> {
     let address = address.split('#').next().unwrap_or_default();
     let (place, query) = address.split_once('?').unwrap_or((address, ""));

@@ -1,5 +1,5 @@
-//! The settings the agent hands over: `publicSettings` and, over them, `protectedSettings`, which take the same keys as
-//! every other door. An unknown key is told and left out: it may be meant for a newer version of the handler.
+//! The settings the agent hands over: `publicSettings` and, over them, `protectedSettings`, which take the same keys
+//! as every other door. An unknown key is reported and ignored: it may be meant for a newer version of the handler.
 
 use super::environment::Handler;
 use super::package::BUNDLE;
@@ -17,9 +17,9 @@ const SHORTEST_WORD: usize = 8;
 /// What the user asked of the extension.
 #[derive(Debug)]
 pub(super) struct Given {
-    /// With the defaults and the settings files of the machine below.
+    /// The settings in force: those of the extension, over the machine's settings files and the defaults.
     pub(super) settings: Settings,
-    /// What is odd about it, in one line each.
+    /// Warnings about the settings, one line each.
     pub(super) warnings: Vec<String>,
 }
 

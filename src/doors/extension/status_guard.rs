@@ -1,4 +1,5 @@
-//! How a command of the handler ends: in the status document that the agent reads, whichever way it ended.
+//! Makes sure that each command of the handler ends with a terminal status document for the agent, also when it fails
+//! or panics.
 
 use super::environment::Handler;
 use crate::events::Events;
@@ -24,7 +25,7 @@ impl<'a> StatusGuard<'a> {
         Self { host, handler, open: true }
     }
 
-    /// Somebody else ends the status.
+    /// Another process, the worker, will end the status.
     pub(super) fn hand_over(mut self) {
         self.open = false;
     }
@@ -109,7 +110,7 @@ pub(super) fn stands(host: &Host, handler: &Handler, outcome: &Outcome) -> bool 
 }
 
 fn save(host: &Host, document: &StatusDocument, path: &str) {
-    // The agent removes the folder with the handler; there is nobody left to read it then.
+    // The agent removes the folder together with the handler, and then reads no status any more.
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
     if path != STATUS_FILE && !host.root.is_dir(folder) {
         return;

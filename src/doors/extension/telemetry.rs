@@ -19,7 +19,8 @@ const MAX_EVENTS: u32 = 200;
 /// Where the kernel makes up a GUID (random(4)).
 const UUID: &str = "/proc/sys/kernel/random/uuid";
 
-/// Lets log folder and events folder hear what is said from now on. Neither is worth a failed run.
+/// Copies log lines to the log folder and the events folder from now on. A failure to write there does not fail a
+/// run.
 pub(super) fn attach(host: &Host, handler: &Handler, operation: &'static str) {
     let sinks = [
         handler.log_folder.as_deref().map(|folder| mirror(host, folder)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Outside of every handler's folder, as both versions look at it.
 const MARK: &str = "/var/lib/ofedctl/extension-update";
-/// `update` may take 15 minutes, and the `uninstall` after it 5. An older mark is of an update that came to nothing.
+/// `update` may take 15 minutes, and the `uninstall` after it 5. An older mark was left by an update that failed.
 const VALID: Duration = Duration::from_secs(60 * 60);
 
 /// Says that an update is under way.
@@ -15,15 +15,15 @@ pub(super) fn begin(host: &Host) -> Result<()> {
     host.root.write_text(MARK, "")
 }
 
-/// Says that it is over, or was none.
+/// Notes that the update is over, or that there was none.
 pub(super) fn end(host: &Host) -> Result<()> {
     host.root.remove_file(MARK)
 }
 
-/// Whether one is under way.
+/// Whether an update is under way.
 pub(super) fn is_under_way(host: &Host) -> bool {
     let written = host.root.metadata(MARK).and_then(|mark| mark.modified().ok());
-    // A mark from the future is of a clock that was set back meanwhile.
+    // A mark with a time in the future was made before the clock was set back.
     written.is_some_and(|written| written.elapsed().unwrap_or_default() < VALID)
 }
 

@@ -26,7 +26,7 @@ const START_PATIENCE: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(90 * 60 - 2 * run::STOPPING.as_secs());
 const POLL: Duration = Duration::from_millis(100);
 
-/// A worker that is there.
+/// A worker process.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Worker {
     pid: i32,
@@ -54,7 +54,7 @@ fn parse(pid: i32, line: &[String]) -> Option<Worker> {
     Some(Worker { pid, seq: seq.parse().ok()?, dir })
 }
 
-/// The workers that are there, at work or waiting.
+/// The worker processes of this handler, at work or waiting.
 pub(super) fn all() -> Vec<Worker> {
     process::all().iter().filter_map(|(pid, line)| parse(*pid, line)).collect()
 }

@@ -8,16 +8,16 @@ use anyhow::Result;
 use serde_json::Value;
 use std::time::Instant;
 
-/// What keeps a bake going.
+/// The watchdog script, which lets a bake go on while the build is connected.
 const RUN: &str = include_str!("run.sh");
-/// What the script that follows ends with when the bake has gone without a word.
+/// The exit code of the script that follows the log, when the bake has ended without a result.
 const GONE: i32 = 99;
 
 /// Bakes with these arguments, and says how it ended. `number` tells the bakes of one build apart.
 pub(super) fn bake(guest: &Guest, folder: &Folder, number: usize, arguments: &[String]) -> Result<Outcome> {
     let run = format!("run-{number}");
     upload::text(guest, RUN, &folder.at("run.sh"))?;
-    // Asked again after a lost connection, it has been started already.
+    // After a lost connection the command may come twice; the bake is started only once.
     let script = format!(
         "mkdir {run} 2>/dev/null || exit 0; setsid sh {sh} {run} {program} {arguments} </dev/null >/dev/null 2>&1 &",
         run = folder.word(&run),

@@ -10,7 +10,7 @@ use anyhow::Result;
 use std::fs::File;
 use std::path::Path;
 
-/// No log of a run is longer.
+/// The longest log that is fetched.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// Makes the folder, and proves that files can be made in it.
@@ -20,7 +20,7 @@ pub(super) fn prepare(into: &Path) -> Result<()> {
     tempfile::tempfile_in(into).with_cause(Cause::FolderUnwritable, doing).map(drop)
 }
 
-/// Fetches what there is.
+/// Fetches those of the records that the guest has.
 pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()> {
     for (path, name) in
         [(STATUS_FILE, "status.json"), (RECEIPT, "receipt.json"), (LOG_FILE, "ib-vmext-status")]
@@ -29,7 +29,7 @@ pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()>
         let copy = folder.word(name);
         let ran = guest.run(As::Root, &format!("cp {path} {copy} && chmod 644 {copy}"))?;
         if ran.code != 0 {
-            // A run that ended early has not written it.
+            // A run that ended early has not written every record.
             continue;
         }
         fetch(guest, &folder.at(name), &into.join(name))?;

@@ -23,7 +23,7 @@ pub(super) fn description() -> String {
         "post_processors": none,
         "provisioners": [DEFAULT_COMPONENT],
         "datasources": none,
-        // Packer may ask for Protocol Buffers.
+        // Tells Packer that the specification can be sent as Protocol Buffers.
         "protocol_version": "v2",
     });
     format!("{description}\n")

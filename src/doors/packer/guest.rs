@@ -1,8 +1,8 @@
 //! The machine that becomes the image, reached through Packer's communicator: shell commands and files, nothing else.
 //!
-//! What the communicator says of a command's end is not enough: it takes some lost connections for success, and a
-//! builder without a machine runs nothing at all. So every command frames its answer with a word that only this run
-//! knows, as `shell` has it.
+//! The exit code that the communicator reports cannot be relied on: some lost connections look like success, and a
+//! builder without a machine runs nothing at all. So every command prints a random word of this run around its
+//! answer; `shell` has the format.
 
 use super::protocol::{Broker, Caller, Finished, Piece};
 use super::shell::{Answer, Ran, Splitter, command, decoded, framed};
@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// What is kept, for a message, of what others say on standard error.
+/// How many bytes of other programs' standard error are kept for a message.
 const MAX_NOISE: usize = 2 << 10;
 /// The script that root runs next, in the run's folder.
 pub(super) const STEP: &str = "step";
-/// How root comes to run it, when the template says how.
+/// The file with the template's own command for running a script as root.
 pub(super) const WAY: &str = "way";
 /// Between two attempts to reach a guest that is away.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_secs(1);
@@ -52,9 +52,9 @@ pub(super) enum As {
 pub(super) enum Attempt {
     /// It ran to its end.
     Ended(Ran),
-    /// It was not heard to its end: the connection is lost, or not there yet.
+    /// Its end was not seen: the connection is lost, or not yet made.
     Lost(String),
-    /// The communicator says that it ran, and it said nothing at all.
+    /// The communicator reports that it ran, and it printed nothing at all.
     Mute(String),
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Machine {
 }
 
 impl<'r> Guest<'r> {
-    /// Looks who is there.
+    /// Connects for the first time: finds out the guest's architecture, kernel and user.
     pub(super) fn meet(
         caller: &'r Caller,
         broker: &'r Arc<Broker>,
@@ -167,7 +167,7 @@ impl<'r> Guest<'r> {
         let command = command(&framed(&self.word, &script));
         let ended = self.caller.run(self.broker, &self.cancel, &command, |piece| match piece {
             Piece::Out(bytes) => out.take(bytes, &mut on_any_line),
-            // What the script itself complains of is in the frame.
+            // The script's own standard error is inside the frame.
             Piece::Err(bytes) => {
                 noise.extend_from_slice(bytes);
                 let excess = noise.len().saturating_sub(MAX_NOISE);
@@ -194,8 +194,8 @@ impl<'r> Guest<'r> {
         }
     }
 
-    /// The script, run as the user, that has another run by root. That lies in a file, as the shell provisioner's do,
-    /// and takes the earlier one's place at once: a shell may still read that.
+    /// A script for the user that starts the given script as root. The given script is written to a file, as the
+    /// shell provisioner does it, and renamed over the earlier one, because a shell may still be reading that.
     fn step(&self, script: &str) -> String {
         let at = |name: &str| format!("{}/{name}", self.folder());
         let (step, new) = (at(STEP), at(&format!("{STEP}.{}", self.steps.fetch_add(1, Ordering::Relaxed))));
@@ -222,7 +222,7 @@ pub(super) fn not_root(said: &str) -> anyhow::Error {
     ))
 }
 
-/// Not secret, only never the same.
+/// The word need not be secret, only different for each run.
 fn new_word() -> String {
     format!("ofedctl-{:016x}", RandomState::new().build_hasher().finish())
 }

@@ -61,10 +61,10 @@ pub(super) fn provision(
     outcome
 }
 
-/// Works while the guest is told, every now and then, that somebody is there.
+/// Does the work while the watchdog file on the guest is renewed, so that a bake ends when the build is gone.
 fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let lease = guest.wanted.reconnect_timeout.max(Duration::from_secs(1));
-    // Its process is known before there is anything to end.
+    // The watchdog notes its process id first, so that it can be ended at any time.
     let script = format!(
         "setsid sh {} {} {} </dev/null >/dev/null 2>&1 &
         patience=100
@@ -80,7 +80,7 @@ fn kept<T>(guest: &Guest, folder: &Folder, work: impl FnOnce() -> Result<T>) -> 
         let (done, is_done) = channel::<()>();
         scope.spawn(move || {
             while is_done.recv_timeout(lease / 4) == Err(RecvTimeoutError::Timeout) {
-                // When the guest is away, whoever works with it notices.
+                // A lost connection is reported by the work itself, so it is ignored here.
                 let _ = guest.attempt(As::User, &renew, &mut |_| {});
             }
         });
@@ -135,7 +135,7 @@ fn in_folder(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Outcom
     let baked = bake_from_cache(&host, guest, folder, (&plan, &settings), &bake_arguments);
     if let Some(into) = &guest.wanted.output_directory {
         let kept = collect::collect(guest, folder, into);
-        // What went wrong with the bake matters more.
+        // A failure of the bake itself is reported before one of fetching the records.
         if baked.as_ref().is_ok_and(Outcome::is_success) {
             kept?;
         }
@@ -236,7 +236,7 @@ fn bake_from_cache(
     let mut may_stage = guest.wanted.stage;
     let mut tried: Vec<Bundle> = Vec::new();
     loop {
-        // What the guest has installed is for the guest to see.
+        // The installed packages are compared on the guest.
         let found = stage::open(host, settings).and_then(|opened| {
             let bundles = stage::candidates(&opened, plan, &Installed::default())?;
             Ok((opened, bundles))

@@ -23,7 +23,7 @@ struct Provisioner {
 
 struct State {
     wanted: Option<Wanted>,
-    /// Of the provisioning at work.
+    /// The signal that stops the provisioning at work.
     cancel: Cancel,
 }
 

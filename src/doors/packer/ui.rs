@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Between two lines about a long transfer.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
 
-/// Packer's user interface. What cannot be said is lost: the build goes on.
+/// Packer's user interface. A message that cannot be shown is lost; the build goes on.
 #[derive(Debug, Clone)]
 pub(super) struct Ui(Arc<Caller>);
 
@@ -89,7 +89,7 @@ pub(super) struct Progress {
 const STEP_BYTES: u64 = 1 << 20;
 
 impl Progress {
-    /// So many more bytes have moved.
+    /// Counts more bytes that were transferred.
     pub(super) fn add(&mut self, bytes: u64) {
         self.done += bytes;
         if self.done - self.shown >= STEP_BYTES || self.done >= self.total {

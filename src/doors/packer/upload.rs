@@ -26,7 +26,7 @@ impl Folder {
     pub(super) fn make(guest: &Guest) -> Result<Self> {
         let folder = Self(guest.folder());
         let path = quoted(&folder.0);
-        // Again after a lost connection it is there already, and ours.
+        // When the command is repeated after a lost connection, the folder is there already and belongs to this run.
         let script = format!("umask 077; mkdir {path} 2>/dev/null || [ -O {path} ]");
         guest.must(As::User, &script, &format!("making the folder `{}`", folder.0))?;
         Ok(folder)
@@ -130,7 +130,7 @@ pub(super) fn upload(
         if how.contains("No space left") || how.contains("Disk quota") {
             return Err(Reason::NoSpace.error(format!("uploading `{path}`: {how}")));
         }
-        // A guest that answers has refused the file, and will again.
+        // A guest that answers other commands has refused the file, and would refuse it again.
         if let Attempt::Ended(_) = guest.attempt(As::User, ":", &mut |_| {})? {
             return Err(Reason::GuestFailed.error(format!("uploading `{path}`: {how}")));
         }
@@ -156,7 +156,7 @@ pub(super) fn bundle(
         bundle.blobs().len(),
         missing.div_ceil(1 << 20)
     ));
-    // The file, and what is unpacked from it.
+    // Room for the file, and for the files that are unpacked from it.
     folder.require_room(guest, 2 * missing + ROOM_BESIDE)?;
     let scratch = scratch()?;
     let path = scratch.path().join("bundle.tar");

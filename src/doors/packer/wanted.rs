@@ -37,7 +37,7 @@ pub(super) struct Wanted {
     pub(super) execute_command: Option<ExecuteCommand>,
     /// Where a folder for the files of the run is made in the guest.
     pub(super) remote_folder: String,
-    /// How long the guest may be away, and how long it goes on when the build is.
+    /// How long the guest may be unreachable, and how long its bake goes on while the build is unreachable.
     pub(super) reconnect_timeout: Duration,
     /// Where status, receipt and log go on the build host.
     pub(super) output_directory: Option<PathBuf>,
@@ -68,7 +68,7 @@ pub(super) fn read(given: Map<String, Value>) -> Result<Wanted, String> {
                 wrong.push(format!("`{key}` {what}"));
                 continue;
             }
-            // The layer names the key that was meant.
+            // The settings layer suggests the key that was meant.
             None => value,
         };
         if is_own(&key) {
@@ -325,7 +325,7 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
-        // An adapter that is named says what the size would.
+        // Where the template names the adapter, the VM size is not needed.
         assert!(given(json!({"vm_size": "Standard_HB999rs_v9", "nic": "cx7"})).is_ok());
     }
 

@@ -1,4 +1,4 @@
-//! Sentences of the command line at this door, where what is a flag there is an attribute.
+//! Messages of the command line, reworded for Packer, where flags are attributes of the template.
 
 use super::attributes::spec;
 use crate::outcome::{Outcome, Reason};
@@ -14,7 +14,7 @@ pub(super) fn at_this_door(text: &str) -> String {
     said.collect::<Vec<_>>().join("`")
 }
 
-/// What to do about an outcome, here.
+/// The remedy of an outcome, in the words of a Packer template.
 pub(super) fn remedy(outcome: &Outcome) -> String {
     match outcome.reason {
         Reason::CacheMissing => {

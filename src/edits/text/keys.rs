@@ -27,8 +27,8 @@ pub(in super::super) fn set(text: &[u8], key: &str, value: &str) -> Vec<u8> {
     edited
 }
 
-/// Gives the key the lines it had in `before`, in the place of the one that [`set`] made. None where that one is not
-/// there any more: what stands there instead is somebody's wish.
+/// Gives the key the lines it had in `before`, in the place of the one that [`set`] made. None where that line is not
+/// there any more: somebody has changed it on purpose.
 pub(in super::super) fn revert(text: &[u8], before: &[u8], key: &str, value: &str) -> Option<Vec<u8>> {
     let wanted = format!("{key}={value}");
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
@@ -145,7 +145,8 @@ mod tests {
             };
             prop_assert_eq!(full(before), full(after));
             prop_assert_eq!(set(&edited, KEY, "y"), edited.as_slice());
-            // What others added stays, and nothing of ours does that was not there before.
+            // Lines that others added stay; of the lines that this program wrote only those stay that were there
+            // before.
             let grown = [&edited[..], b"Others=1\n"].concat();
             let reverted = revert(&grown, &text, KEY, "y").unwrap();
             prop_assert!(reverted.ends_with(b"Others=1\n"));

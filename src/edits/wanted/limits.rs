@@ -1,4 +1,5 @@
-//! What a user's and a service's programs may take: RDMA registers memory, which locks it, and each rank opens files.
+//! Resource limits of a user's and a service's programs: RDMA registers memory, which locks it, and each MPI rank
+//! opens files.
 //!
 //! A login gets its limits from `pam_limits`; what a service starts, such as a batch scheduler's jobs, has no login and
 //! gets systemd's. So both are said, on every distribution.
@@ -6,7 +7,7 @@
 use crate::edits::Edit;
 use crate::settings::Settings;
 
-/// As Azure's HPC images have it (Azure/azhpc-images, `hpc-tuning.sh`); the most that the kernel gives unless told
+/// The value of Azure's HPC images (Azure/azhpc-images, `hpc-tuning.sh`), which is also the kernel's default maximum
 /// (`fs.nr_open`, proc(5)).
 const FILES: &str = "1048576";
 

@@ -48,9 +48,9 @@ pub struct Subject<'a> {
     pub naming: &'a [Naming],
 }
 
-/// The edits around a driver that is there already: all that are not about how it came.
+/// The edits around a driver that is there already: all except those about its installation.
 pub fn edits_around(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit> {
-    // The list of components is of whoever brought the driver.
+    // The list of components was written by whoever installed the driver.
     let of_driver = of_driver.into_iter().filter(|edit| !matches!(edit, Edit::SetComponent { .. })).collect();
     edits(subject, by_dkms, of_driver)
 }

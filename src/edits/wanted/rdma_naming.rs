@@ -8,8 +8,8 @@
 //! domain of its own, counted from 0101 in hexadecimal. `ConnectX-3` keeps its kernel's letters, `mlx4_ib0`, and is found in
 //! domains of any number (OpenLogic/AzureBuildCentOS issue 92: 225e).
 //!
-//! What else names devices in an image is left in charge, for two that rename the same device end in neither's names; or
-//! is put out of action, where the settings say so.
+//! What else names devices in an image is left in charge, because two services that rename the same device end with
+//! the names of neither; or it is switched off, where the settings say so.
 
 use crate::edits::Edit;
 use crate::facts::naming::{Naming, REPLACED};

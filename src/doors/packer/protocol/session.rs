@@ -40,7 +40,7 @@ impl Session {
             Arc::new(Mux { writer: Mutex::new(socket), state: Mutex::new(state), changed: Condvar::new() });
         let theirs = Arc::clone(&mux);
         let read = move || {
-            // Whatever ended it, nobody must wait any longer.
+            // Whatever ended the session, every thread that waits on it must be woken.
             let _ = theirs.read_frames(reader);
             theirs.end();
         };

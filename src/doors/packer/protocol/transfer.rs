@@ -257,7 +257,7 @@ mod tests {
     use rmpv::Value;
     use std::os::unix::net::UnixStream;
 
-    /// A caller whose calls a host answers that has one command, one file, and no patience.
+    /// A test host that answers calls for one command and one file.
     fn connected() -> (Caller, Arc<Broker>) {
         let (host, plugin) = UnixStream::pair().unwrap();
         let (host, _) = Broker::start(Session::start(host, Role::Host).unwrap()).unwrap();
