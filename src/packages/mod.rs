@@ -7,6 +7,7 @@ pub mod dkms;
 mod hold;
 mod in_target;
 mod installed;
+pub mod kernels;
 mod manager;
 pub mod openpgp;
 mod removal;

@@ -18,6 +18,7 @@ use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::ledger::Receipt;
 use crate::outcome::{Cause, Reason};
+use crate::packages::kernels;
 use crate::packages::{Arrived, Base, Format, InTarget, Installed, Manager, Resolution, ResolveRequest};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -105,6 +106,7 @@ fn fill_unless(
     if skip_empty && resolution.downloads.is_empty() && vendors.is_none() {
         return Ok(None);
     }
+    refuse_kernels(plan, manager, &resolution)?;
     judge_unsigned(host, &resolution.unsigned, settings)?;
     let way = NetworkOptions::from_settings(settings);
     let way = NetworkOptions { proxy: way.proxy.or(resolution.proxy.as_deref()), ..way };
@@ -136,6 +138,22 @@ fn fill_unless(
     files.extend(licence);
     let bundle = writer.publish(&tag, &config, SystemTime::now(), files)?;
     Ok(Some(Staged { bundle, downloaded: count, downloaded_bytes: bytes }))
+}
+
+/// No kernel comes into an image that nobody asked for, whichever driver's packages need it.
+fn refuse_kernels(plan: &Plan, manager: Manager, resolution: &Resolution) -> Result<()> {
+    let kernels = &plan.target.kernels;
+    let unasked = kernels::unasked(manager.format(), &resolution.downloads, &plan.packages, kernels);
+    if unasked.is_empty() {
+        return Ok(());
+    }
+    let (driver, files) = (plan.driver_name(), unasked.join(", "));
+    let what = format!(
+        "the packages of {driver} need a kernel that is not there, and would bring it in: {files}; the plan is for {}. \
+         Their modules are for that kernel alone: take a release for this one, or boot that one first",
+        kernels.join(", ")
+    );
+    Err(Reason::KernelUnsupported.error(what))
 }
 
 /// Packages that no key vouches for are whatever their server says they are, and are installed as root. Their owner has

@@ -2,13 +2,14 @@
 
 use crate::bake::{give, known, prepared, stack};
 use crate::common::image;
-use crate::common::program::Ran;
+use crate::common::program::{self, Ran};
 use crate::common::root::Root;
 use crate::common::vendor::shop::Shop;
 use crate::packages::{Repository, Rpm};
 use crate::roots::ALMA8;
 use crate::vendor::{packages, root, run};
 use crate::vendor_packages;
+use std::path::PathBuf;
 
 const VERSION: &str = "24.10-3.2.5.0";
 
@@ -94,6 +95,42 @@ fn a_file_of_the_vendors_that_another_package_has_is_named_with_both() {
         assert_eq!(root.read("etc/rdma/mlx4.conf"), "# the site's\n");
         assert_nothing_left(&root);
     }
+}
+
+#[test]
+fn a_kernel_that_a_vendors_package_needs_never_comes_into_an_image_unasked() {
+    // DOCA 3.1 for Enterprise Linux 9.6 on 9.7: built modules need 9.6's kernel, which the distribution still has.
+    let kmod = Rpm::plain("kmod-mlnx-ofa_kernel", "25.07", "kernel-core = 4.18.0");
+    let shop = Shop::of(|folder| {
+        vendor_packages::host_package_with(folder, "3.2.1", "25.10", "rhel8", std::slice::from_ref(&kmod));
+    });
+    let kernel = Rpm::plain("kernel-core", "4.18.0", "");
+    let repository = Repository::of(&[&packages(ALMA8)[..], std::slice::from_ref(&kernel)].concat());
+    let root = root(ALMA8, &repository);
+    let cache = root.beside("cache");
+    // From the distribution's repositories dnf is shown no kernel at all.
+    let ran = run("stage", &root, &shop, &cache, &["--driver", "doca"]);
+    ran.expect(14, "resolve-failed");
+    assert!(message(&ran).contains("kernel-core-4.18.0-1.noarch is filtered out"), "{}", message(&ran));
+    assert_nothing_left(&root);
+
+    // Of an image that is only described, nobody knows what it has.
+    let shell = Rpm { head: "Provides: /bin/sh", ..Rpm::plain("bash", "5", "") };
+    let all = [&packages(ALMA8)[..], &[kernel.clone(), shell]].concat();
+    let repository = Repository::of(&all);
+    root.write("sources/etc/yum.repos.d/test.repo", &repository.file(""));
+    let path = |path: PathBuf| path.display().to_string();
+    let (sources, catalog) = (path(root.path().join("sources")), path(shop.catalog()));
+    let of = ["--distro", "almalinux8.10", "--kernel", ALMA8.kernel, "--nic", "cx7", "--sources", &sources];
+    let ran = program::run(
+        &[&["stage", "--json", "--catalog", &catalog, "--cache", &path(cache.clone())], &of[..]].concat(),
+    );
+    ran.expect(12, "kernel-unsupported");
+    assert!(message(&ran).contains("would bring it in: kernel-core-4.18.0-1"), "{}", message(&ran));
+
+    // Where it is there already, nothing has to come.
+    give(&root, &kernel);
+    run("stage", &root, &shop, &cache, &["--driver", "doca"]).expect(0, "staged");
 }
 
 #[test]

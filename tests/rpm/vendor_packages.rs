@@ -67,6 +67,17 @@ fn user_space() -> Vec<Rpm> {
 /// `doca-host-<version>-<build>_<ofed>_<distro>.x86_64.rpm`: a package that brings a repository of packages and the
 /// file that names it, and nothing else.
 pub(crate) fn host_package(folder: &Path, version: &str, ofed: &str, distro: &str) -> PathBuf {
+    host_package_with(folder, version, ofed, distro, &[])
+}
+
+/// The same with more packages, which the profile package needs.
+pub(crate) fn host_package_with(
+    folder: &Path,
+    version: &str,
+    ofed: &str,
+    distro: &str,
+    more: &[Rpm],
+) -> PathBuf {
     let repository = crate::common::scratch();
     let release = format!("{ofed}-1.7.1");
     let kernel = text(format!("{ofed}.OFED.{ofed}.1.7.1.1"));
@@ -77,8 +88,12 @@ pub(crate) fn host_package(folder: &Path, version: &str, ofed: &str, distro: &st
     }
     all.extend(user_space());
     all.push(Rpm { files: vec![("/usr/sbin/dkms", FOREIGN_DKMS)], ..Rpm::plain("dkms", "99", "") });
-    let kernel = "mlnx-ofa_kernel-dkms, iser-dkms, isert-dkms, srp-dkms";
-    all.push(Rpm::plain("doca-ofed", text(version.to_owned()), text(format!("libibverbs = 25, {kernel}"))));
+    let mut needs = "libibverbs = 25, mlnx-ofa_kernel-dkms, iser-dkms, isert-dkms, srp-dkms".to_owned();
+    for rpm in more {
+        needs = format!("{needs}, {}", rpm.name);
+    }
+    all.push(Rpm::plain("doca-ofed", text(version.to_owned()), text(needs)));
+    all.extend(more.iter().cloned());
     for rpm in &all {
         rpm.build(repository.path());
     }

@@ -1,5 +1,17 @@
 //! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
 //! builds.
+//!
+//! What is assumed of it, and from where:
+//! - Its package installs a folder that is a repository, and the file that names it to the package manager, and nothing else
+//!   (NVIDIA's DOCA installation guide for Linux, "Host").
+//! - From 3.2 on the modules of its rpms come as sources for DKMS, as those of its debs always did. Earlier rpms have modules
+//!   that are built for the first kernel of one minor release, so the catalogue calls their lines `prebuilt_rpms` and no plan
+//!   takes them (Mellanox/doca-driver-build, pull request 161; Azure/azhpc-images, `install_doca.sh` until June 2026).
+//! - Such modules need their kernel's own package, which must not come into an image with them: see
+//!   [`crate::packages::kernels`].
+//! - None of its packages needs `make`, so it is asked for beside `dkms` and `gcc`, like the headers of each kernel.
+//! - Its configure scripts ask `uname -r`, which is answered with the kernel that is built for
+//!   ([`crate::host::sandbox::Sandbox::for_kernel`]).
 
 use super::{Brought, DriverOps, InstallOptions, Work, checks, needed_to_build};
 use crate::edits::Edit;
