@@ -70,6 +70,21 @@ fn what_the_vendors_packages_end_with_is_told_by_its_cause() {
              build MLNX_OFED_LINUX for 4.19.0",
             Reason::DkmsBuild,
         ),
+        // debian-nvidia-installer 48 in its form, and DOCA on a kernel with CONFIG_MLXFW=y: a symbol that the kernel has.
+        (
+            Doing::Vendors,
+            "  MODPOST Module.symvers\nERROR: modpost: drivers/net/ethernet/mellanox/mlxfw/mlxfw: \
+             'mlxfw_firmware_flash' exported twice. Previous export was in vmlinux\nError! Bad return status for \
+             module build on kernel: 6.6.0-custom (x86_64)",
+            Reason::KernelUnsupported,
+        ),
+        // open-gpu-kernel-modules 805 in its form: a compiler that no dependency brings.
+        (
+            Doing::Vendors,
+            "/bin/sh: line 1: make: command not found\nError! Bad return status for module build on kernel: \
+             5.14.0-503.26.1.el9_5.x86_64 (x86_64)",
+            Reason::PrerequisitesMissing,
+        ),
     ];
     for (doing, said, wanted) in table {
         assert_eq!(reason_of(said, doing, Reason::Internal), wanted, "{said}");

@@ -43,13 +43,20 @@ fn driver(section: &str) -> Option<Driver> {
 fn one_distro(driver: Driver, distro: &Distro, place: &str, entry: &Map<String, Value>, import: &mut Import) {
     let mut by_arch = false;
     for (key, value) in entry {
-        if let (Ok(arch), Some(entry)) = (key.parse::<Arch>(), value.as_object()) {
-            by_arch = true;
-            package(driver, distro, Some(arch), format!("{place} {key}"), entry, import);
+        let Ok(arch) = key.parse::<Arch>() else { continue };
+        by_arch = true;
+        let place = format!("{place} {key}");
+        match value.as_object() {
+            Some(entry) => package(driver, distro, Some(arch), place, entry, import),
+            None => import.leave(&place, "no package"),
         }
     }
     if !by_arch {
-        package(driver, distro, None, place.to_owned(), entry, import);
+        return package(driver, distro, None, place.to_owned(), entry, import);
+    }
+    let is_no_arch = |key: &&String| key.parse::<Arch>().is_err();
+    for key in entry.keys().filter(is_no_arch) {
+        import.leave(&format!("{place} {key}"), "not an architecture this program knows");
     }
 }
 

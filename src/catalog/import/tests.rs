@@ -77,6 +77,7 @@ fn the_images_versions_are_taken_in_both_shapes() {
     );
     let left = [
         "doca ubuntu24.04 aarch64 some_host: a variant for one kind of machine",
+        "doca ubuntu24.04 riscv64: not an architecture this program knows",
         "doca ubuntu24.04-other: not a distribution this program knows",
         "doca ubuntu26.04 x86_64: `https://linux.mellanox.com/public/repo/doca/3.4.0/ubuntu26.04/x86_64/` is not a vendor package",
         "doca ol9.6 x86_64: says distribution ol9.6, but names `doca-host-3.2.1-044000_25.10_rhel9.x86_64.rpm`",

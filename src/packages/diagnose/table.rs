@@ -317,6 +317,18 @@ pub(super) const ROWS: &[Row] = &[
     row(Installer, Is(Reason::DriverShadowed),
         &["Module * belong to a kernel which is not a part of "],
         "Module mlx5_ib belong to a kernel which is not a part of MLNX_OFED, skipping..."),
+    // A kernel with CONFIG_MLXFW=y has symbols of its own that the vendor's modules export too (DOCA's build as reported).
+    row(Builder, Is(Reason::KernelUnsupported),
+        &["ERROR: modpost: *exported twice. Previous export was in vmlinux",
+          "WARNING: modpost: *exported twice. Previous export was in vmlinux"],
+        "ERROR: modpost: drivers/net/ethernet/mellanox/mlxfw/mlxfw: 'mlxfw_firmware_flash' exported twice. Previous export was in vmlinux"),
+    // `make` is no dependency of DOCA's packages, and without it or a compiler its configure script knows no kernel.
+    row(Builder, Is(Reason::PrerequisitesMissing),
+        &["@: line *: make: command not found", "@: line *: gcc: command not found",
+          "@: make: command not found", "@: gcc: command not found", "could not determine kernel version",
+          "@: could not determine kernel version", "configure: error: could not determine kernel version",
+          "configure: error: no acceptable C compiler found in "],
+        "configure: error: no acceptable C compiler found in $PATH"),
     row(Builder, Is(Reason::DkmsBuild),
         &["Error! Bad return status for module build on kernel", "@: error: *implicit declaration of function",
           "@: error: *has no member named", "error: *implicit declaration of function",
