@@ -21,9 +21,9 @@ fn hold(readme: &str, mark: &str, wanted: &str) {
 }
 
 #[test]
-fn the_readme_explains_every_reason_as_the_program_does() {
-    hold("README.md", "reasons", &ofedctl::outcome::markdown_table());
-    hold("README.md", "sizes", &ofedctl::facts::vm_size_table::markdown_table());
+fn the_documents_explain_every_reason_and_size_as_the_program_does() {
+    hold("docs/reasons.md", "reasons", &ofedctl::outcome::markdown_table());
+    hold("docs/support.md", "sizes", &ofedctl::facts::vm_size_table::markdown_table());
 }
 
 /// One row for each reason that is no success: its code, what it means, and what to do about it.
@@ -128,6 +128,7 @@ fn the_extensions_readme_has_the_systems_and_the_settings_of_the_program() {
     let systems = ofedctl::catalog::coverage::Coverage::from_catalog(&catalog);
     hold("azure/README.md", "systems", &systems.to_markdown());
     hold("azure/README.md", "settings", &settings());
+    hold("docs/settings.md", "settings", &settings());
 }
 
 /// The rows of `tests/golden/live_extension.txt`, which `tests/plan/extension.rs` makes from what is planned.
@@ -156,4 +157,87 @@ fn rows() -> String {
 #[test]
 fn the_page_for_those_who_come_from_the_live_extension_has_every_row() {
     hold("azure/coming-from-infinibanddriverlinux.md", "rows", &rows());
+}
+
+/// Every document that a user reads, with its text.
+fn documents() -> Vec<(PathBuf, String)> {
+    let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<PathBuf> =
+        ["README.md", "azure/README.md", "cloud-init/README.md", "packer/README.md"]
+            .map(|name| house.join(name))
+            .into();
+    paths.extend(fs::read_dir(house.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
+}
+
+#[test]
+fn the_readme_is_short_enough_to_be_read() {
+    let size = fs::metadata(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap().len();
+    assert!(
+        size < 12 * 1024,
+        "README.md has {size} bytes; what is not for the first five minutes belongs into docs/"
+    );
+}
+
+/// The name under which GitHub links to a heading.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
+    let mut broken = Vec::new();
+    for (path, text) in documents() {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let headed = |text: &str| {
+                text.lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| anchor(line.trim_matches(['#', ' '])) == heading)
+            };
+            let found = target.exists()
+                && (heading.is_empty() || fs::read_to_string(&target).is_ok_and(|text| headed(&text)));
+            if !found {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The `ofedctl` command lines in the shell blocks of a document, without their comments.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let lines =
+        blocks.flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>());
+    let lines = lines.flat_map(|line| {
+        let line = line.split(" #").next().unwrap_or_default().to_owned();
+        line.split(" && ").map(|part| part.trim().to_owned()).collect::<Vec<_>>()
+    });
+    lines.filter(|line| line.starts_with("ofedctl ")).collect()
+}
+
+#[test]
+fn every_command_that_a_document_shows_is_one_that_the_program_takes() {
+    let mut seen = 0;
+    let mut refused = Vec::new();
+    for (path, text) in documents() {
+        for line in commands(&text) {
+            seen += 1;
+            // `--help` is answered only when everything before it was understood.
+            let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ofedctl"));
+            let output = program.args(line.split_whitespace().skip(1)).arg("--help").output().unwrap();
+            if !output.status.success() {
+                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                refused.push(format!("{}: {line}\n  {said}", path.display()));
+            }
+        }
+    }
+    assert!(refused.is_empty(), "{refused:#?}");
+    assert!(seen >= 20, "only {seen} commands were found");
 }

@@ -1,5 +1,5 @@
 //! Azure's VM sizes that have InfiniBand, had it, or look as if they had: one table, from which the checks, the
-//! expectations and the README's table are made.
+//! expectations and the table in docs/support.md are made.
 //!
 //! Sources: MicrosoftDocs/azure-compute-docs, the page of each series and "Retired and retiring VM size series";
 //! adapters per VM and their rates also in Azure/azurehpc-health-checks, conf/*.conf (`check_hw_ib RATE DEVICE`).
@@ -150,7 +150,7 @@ pub const FAMILIES: &[SizeFamily] = &[
         .aarch64().source("azhpc-images, build scripts: an Ethernet fabric"),
 ];
 
-/// The sizes with InfiniBand as a Markdown table, for the README.
+/// The sizes with InfiniBand as a Markdown table, for docs/support.md.
 pub fn markdown_table() -> String {
     let mut table = String::from(
         "| Series | VM sizes | Adapters | Driver | Architecture | Retires |\n|---|---|---|---|---|---|\n",

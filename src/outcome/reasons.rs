@@ -1,6 +1,6 @@
 //! The table of reasons: why a run can end, with which exit code, and what to do next.
 //!
-//! `ofedctl explain`, the README's table and the status document are all made from it. The exit codes are those that the
+//! `ofedctl explain`, the table in docs/reasons.md and the status document are all made from it. The exit codes are those that the
 //! `InfiniBandDriverLinux` VM extension documents (azure-compute-docs, hpc-compute-infiniband-linux.md); the reasons are
 //! this project's own stable tokens.
 
@@ -17,7 +17,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order of the README's table.
+            /// Every reason, in the order of the table in docs/reasons.md.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
             /// The stable token, e.g. `digest-mismatch`.
@@ -221,7 +221,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The table of codes and reasons as Markdown: the README holds exactly this text.
+/// The table of codes and reasons as Markdown: docs/reasons.md holds exactly this text.
 pub fn markdown_table() -> String {
     let mut table = String::from("| code | reason | what happened | what to do next |\n|---|---|---|---|\n");
     for reason in Reason::ALL {
