@@ -2,15 +2,13 @@
 //! target is asked, inside the target, and only its own database is looked at.
 
 use super::super::{Installed, removal};
-use super::{DATABASES, sources};
+use super::database_copy::reading;
 use crate::host::Host;
-use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::BTreeMap;
-use tempfile::TempDir;
 
 /// Name, version and release with the epoch where there is one, and architecture.
 const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n";
@@ -19,12 +17,6 @@ const FORMAT: &str = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\n"
 /// known by. Keys are kept as packages, too.
 fn is_one_of_many(name: &str) -> bool {
     name == "gpg-pubkey" || name.starts_with("kernel-") || name == "kernel"
-}
-
-/// The folder of a root's database; none when it has none.
-pub(super) fn folder(root: &Root) -> Option<&'static str> {
-    let is_database = |name: &String| matches!(name.as_str(), "rpmdb.sqlite" | "Packages" | "Packages.db");
-    DATABASES.into_iter().find(|folder| root.list(folder).iter().any(is_database))
 }
 
 /// What rpm says is installed.
@@ -159,21 +151,6 @@ fn ask(host: &Host, cmd: Cmd) -> Result<Finished> {
     }
     let (_copy, cmd) = reading(&host.root, cmd)?;
     host.run(&cmd)
-}
-
-/// A command in a root that it can read and cannot change. rpm locks and repairs its database even to read it; so it sees
-/// a copy, which lies in the folder that is returned, too.
-pub(super) fn reading(root: &Root, cmd: Cmd) -> Result<(TempDir, Cmd)> {
-    const DATABASE: &str = "database";
-    let private = tempfile::Builder::new().prefix("ofedctl-rpm-").tempdir();
-    let private = private.context("cannot make a folder for rpm")?;
-    let scratch = private.path().join("scratch");
-    let copy = scratch.join(DATABASE);
-    std::fs::create_dir_all(&copy).with_context(|| format!("cannot make `{}`", copy.display()))?;
-    let sandbox = Sandbox::lookup(root, &scratch);
-    let Some(folder) = folder(root) else { return Ok((private, cmd.inside(sandbox))) };
-    sources::copy_database(root, &copy)?;
-    Ok((private, cmd.inside(sandbox.with_cover(DATABASE, folder))))
 }
 
 /// Lines are `S.5....T.  c /etc/x` or `missing     /usr/bin/x`; a letter before the path marks configuration (`c`),

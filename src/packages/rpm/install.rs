@@ -5,7 +5,7 @@
 
 use super::super::diagnose::{self, Doing};
 use super::super::{REPOSITORY, Transaction};
-use super::{Dialect, database};
+use super::{Dialect, database, database_copy};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -90,7 +90,7 @@ pub(super) fn repair(
 
 /// Berkeley DB's locks outlive their holder. Nobody else is at work: that was waited for.
 fn clear_locks(host: &Host) -> Result<()> {
-    let Some(folder) = database::folder(&host.root) else { return Ok(()) };
+    let Some(folder) = database_copy::folder(&host.root) else { return Ok(()) };
     for name in host.root.list(folder).iter().filter(|name| name.starts_with("__db.")) {
         host.root.remove_file(&format!("{folder}/{name}"))?;
     }

@@ -5,6 +5,7 @@
 //! same repositories. They are installed by the target's own.
 
 mod database;
+mod database_copy;
 pub(super) mod dnf;
 mod hold;
 mod index;

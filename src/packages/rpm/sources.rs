@@ -1,8 +1,7 @@
 //! The target's package sources, keys and database, copied into a private folder so that dnf of this machine can use
 //! them. Each file is read inside the target's root; nothing of it is run, and no plugin of it is loaded.
 
-use super::DATABASES;
-use super::database;
+use super::database_copy::{self, copy_file};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -96,19 +95,6 @@ pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Co
     Ok(Copied { main: found.then_some(main), ..copied })
 }
 
-/// Copies the database of a root.
-pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
-    let folder = database::folder(root).ok_or_else(|| {
-        Reason::BadRoot.error(format!("there is no rpm database in the root, in {}", DATABASES.join(" or ")))
-    })?;
-    // Not Berkeley DB's scratch files, which belong to processes, and not locks.
-    let lasting = |name: &&String| !name.starts_with("__db") && !name.starts_with('.');
-    for name in root.list(folder).iter().filter(lasting) {
-        copy_file(root, &format!("{folder}/{name}"), &to.join(name))?;
-    }
-    Ok(())
-}
-
 /// The database, converted to the form that rpm of this machine prefers, where the root's has one that not every rpm can
 /// read: ndb, which SLES 15 has. rpm of the root reads it, inside the root.
 pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()> {
@@ -118,7 +104,7 @@ pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()
     }
     // Packed, and as text, since that is what passes between programs here.
     let export = Cmd::new("/bin/sh").args(["-c", "rpmdb --exportdb | gzip -c | base64 -w 0"]);
-    let (_copy, export) = database::reading(root, export.captured())?;
+    let (_copy, export) = database_copy::reading(root, export.captured())?;
     let exported = host.run(&export)?;
     let exported = exported.check(Reason::ResolveFailed, "exporting the target's rpm database")?;
     for old in fs::read_dir(to).context("cannot list the copied database")?.flatten() {
@@ -191,18 +177,6 @@ fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize) -> Result<()> {
     copy_file(root, path, &place).map(drop)
 }
 
-/// Copies a file, readable by its owner alone; says whether there was one.
-fn copy_file(root: &Root, path: &str, to: &Path) -> Result<bool> {
-    let Some((mut file, _)) = root.open_file(path)? else { return Ok(false) };
-    let doing = || format!("cannot copy `{path}`");
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).with_context(doing)?;
-    }
-    let mut copy = fs::File::create(to).with_context(doing)?;
-    std::io::copy(&mut file, &mut copy).with_context(doing)?;
-    Ok(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,7 +205,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let places = &super::super::dnf::DIALECT.sources;
         let copied = copy(places, &root, scratch.path()).unwrap();
-        copy_database(&root, &copied.database).unwrap();
+        database_copy::copy_database(&root, &copied.database).unwrap();
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(read(&copied.repositories.join("0-a.repo")), "[a]");
         // zypper's are for zypper, or for want of others.
@@ -258,12 +232,5 @@ mod tests {
         }
         root.write_text("/etc/yum/loop.conf", "include=/etc/yum/loop.conf\n").unwrap();
         assert!(read("include=/etc/yum/loop.conf\n").is_err());
-    }
-
-    #[test]
-    fn a_root_without_a_database_is_named() {
-        let target = tempfile::tempdir().unwrap();
-        let error = copy_database(&Root::open(target.path()).unwrap(), target.path()).unwrap_err();
-        assert_eq!(Reason::from_error(&error), Reason::BadRoot);
     }
 }

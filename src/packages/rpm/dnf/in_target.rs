@@ -3,7 +3,7 @@
 
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
-use super::super::{DATABASES, Dialect, sources, vendor_repo};
+use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
 use super::resolve::{Answer, RUN, SCRIPT, Trust, download, question, refused, unsigned};
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -71,8 +71,8 @@ pub(super) fn resolve(
 /// release in it does.
 fn copy_database(request: &ResolveRequest, to: &Path) -> Result<()> {
     match request.base {
-        Base::Root(root) => sources::copy_database(root, to),
-        Base::Empty => sources::copy_database(request.sources, to).or(Ok(())),
+        Base::Root(root) => database_copy::copy_database(root, to),
+        Base::Empty => database_copy::copy_database(request.sources, to).or(Ok(())),
         Base::StatusFile(path) => {
             let copy = to.join(path.file_name().unwrap_or_default());
             let copied = fs::copy(path, copy)

@@ -3,7 +3,7 @@
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
 use super::super::hold::RDMA_PACKAGES;
-use super::super::{Dialect, sources, vendor_repo};
+use super::super::{Dialect, database_copy, sources, vendor_repo};
 use super::in_target;
 use crate::host::Host;
 use crate::host::http::asked_directly;
@@ -73,7 +73,7 @@ pub(in super::super) fn resolve(
     match request.base {
         Base::Empty => {}
         Base::Root(root) => {
-            sources::copy_database(root, &copied.database)?;
+            database_copy::copy_database(root, &copied.database)?;
             sources::convert_database(host, root, &copied.database)?;
         }
         Base::StatusFile(path) => {
