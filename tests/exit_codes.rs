@@ -31,6 +31,29 @@ fn a_wrong_call_is_one_clear_line_and_code_1() {
 }
 
 #[test]
+fn a_wrong_call_is_answered_as_json_where_json_is_wanted() {
+    for args in [&["--json", "frobnicate"][..], &["plan", "--vm-sise", "x", "--json"], &["bake", "--json"]] {
+        let ran = run(args);
+        ran.expect(1, "usage");
+        assert_eq!(ran.stderr.lines().count(), 1, "{args:?}: {}", ran.stderr);
+    }
+    // After `--` it is a word like any other.
+    assert_eq!(run(&["explain", "--", "--json", "x"]).stdout, "");
+}
+
+#[test]
+fn every_command_has_a_manual_page_of_its_own() {
+    for words in commands(&[]) {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let ran = run(&[&["man"], &words[..]].concat());
+        assert_eq!(ran.code, 0, "{words:?}: {ran:?}");
+        let name = [&["ofedctl"], &words[..]].concat().join("-");
+        assert!(ran.stdout.contains(&format!(".TH {name} 1")), "{words:?}: {}", ran.stdout);
+    }
+    is_refused(&["man", "cache", "frobnicate"], "ofedctl cache frobnicate");
+}
+
+#[test]
 fn no_command_at_all_shows_the_help_with_code_1() {
     let ran = run::<&str>(&[]);
     assert_eq!(ran.code, 1);

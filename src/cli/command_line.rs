@@ -72,6 +72,9 @@ pub(super) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print the manual page of the program, or of a command
+    Man {
+        /// The command, such as `cache list`
+        command: Vec<String>,
+    },
 }

@@ -28,9 +28,12 @@ use std::ffi::OsString;
 
 /// Runs one command line and returns the code to exit with. Prints everything there is to print.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // What could not be parsed cannot say whether JSON is wanted; the words themselves can.
+    let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => return not_a_command(&error),
+        Err(error) => return not_a_command(&error, wants_json),
     };
     let answer = Cancel::on_signals().map(|cancel| {
         let call = Call { quiet: cli.quiet, cancel: &cancel, situation: RefCell::default() };
@@ -85,11 +88,7 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
             clap_complete::generate(*shell, &mut Cli::command(), "ofedctl", &mut script);
             Ok(printed(&script))
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-            Ok(printed(&page))
-        }
+        Command::Man { command } => Ok(printed(&manual_page(command)?)),
     }
 }
 
@@ -98,8 +97,25 @@ fn printed(bytes: &[u8]) -> Answer {
     Answer::listed(text.clone(), json!({"schema_version": 1, "text": text}))
 }
 
-/// clap's refusal as one line, or the help that was asked for.
-fn not_a_command(error: &clap::Error) -> ExitCode {
+/// The manual page of the program, or of the command that the words lead to.
+fn manual_page(words: &[String]) -> Result<Vec<u8>> {
+    let mut program = Cli::command();
+    // Gives the commands below it the names that they are called by.
+    program.build();
+    let mut command = &program;
+    for word in words {
+        let found = command.find_subcommand(word);
+        command = found.ok_or_else(|| {
+            Reason::Usage.error(format!("there is no command `ofedctl {}`", words.join(" ")))
+        })?;
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone()).render(&mut page)?;
+    Ok(page)
+}
+
+/// clap's refusal as one line, as JSON too where that is wanted, or the help that was asked for.
+fn not_a_command(error: &clap::Error, wants_json: bool) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.to_string();
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
@@ -114,6 +130,11 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
     let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
     let said = said.join(" ");
     let message = said.strip_prefix("error: ").unwrap_or(&said);
-    terminal::say(&format!("ofedctl: {}", verdict(&Outcome::new(Reason::Usage, message))));
+    let outcome = Outcome::new(Reason::Usage, message);
+    if wants_json {
+        // The line below and the exit code say the same where this cannot be written.
+        let _ = terminal::json(&format!("{:#}\n", outcome_json(&outcome)));
+    }
+    terminal::say(&format!("ofedctl: {}", verdict(&outcome)));
     ExitCode::Usage
 }
