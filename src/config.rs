@@ -1,4 +1,5 @@
-//! The settings files of a root, and a door's own settings over them.
+//! Loads the settings: the files of a root, overridden by the settings that the entry point (command line, Packer,
+//! cloud-init, VM extension) was given.
 
 use crate::host::fs::Root;
 use crate::host::owner::Owners;
@@ -7,12 +8,12 @@ use anyhow::{Context, Result};
 use std::io::Read;
 use std::path::Path;
 
-/// More than any settings file has; what is longer is refused when it is understood.
+/// The largest part of a file that is read. Real settings files are smaller; a longer one is refused by the parser.
 const MAX_BYTES: u64 = 2 << 20;
-/// What [`Origin::source`] says of a key that nobody set.
+/// The value of [`Origin::source`] for a key that nobody set.
 pub const DEFAULT: &str = "default";
 
-/// The settings of a root, or the defaults where there is none, with what a door was given over them.
+/// The settings of a root, or the defaults where there is no root, overridden by the settings given to the entry point.
 ///
 /// A file that is wrong ends in [`crate::outcome::Reason::BadSettings`] with its path and line.
 pub fn load(root: Option<&Root>, door: Layer) -> Result<Settings> {
@@ -20,16 +21,17 @@ pub fn load(root: Option<&Root>, door: Layer) -> Result<Settings> {
     Settings::from_layers(files.into_iter().map(|(_, layer)| layer).chain([door]))
 }
 
-/// Where the value of one key comes from.
+/// The source of one key's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The key.
     pub key: String,
-    /// The file, the name given for the door's layer, or [`DEFAULT`].
+    /// The file, the name of the entry point's layer, or [`DEFAULT`].
     pub source: String,
 }
 
-/// The settings, and for each key, in the order of the schema, which layer said so. `name` stands for the door's layer.
+/// The settings, and for each key, in the order of the schema, the layer that set it. `name` is the name of the entry
+/// point's layer.
 pub fn load_with_origins(root: &Root, name: &str, door: Layer) -> Result<(Settings, Vec<Origin>)> {
     let mut layers = layers(root)?;
     layers.push((name.to_owned(), door));
@@ -42,7 +44,7 @@ pub fn load_with_origins(root: &Root, name: &str, door: Layer) -> Result<(Settin
     Ok((Settings::from_layers(layers.into_iter().map(|(_, layer)| layer))?, origins))
 }
 
-/// The files of a root with their paths, later over earlier.
+/// The files of a root with their paths; later ones override earlier ones.
 fn layers(root: &Root) -> Result<Vec<(String, Layer)>> {
     let mut layers = Vec::new();
     for path in files(root) {
@@ -54,7 +56,7 @@ fn layers(root: &Root) -> Result<Vec<(String, Layer)>> {
     Ok(layers)
 }
 
-/// One file, which nobody but root may write to: it says whose key counts, and where drivers come from.
+/// Reads one file, which only root may be able to write: it decides which key is trusted and where drivers come from.
 fn read(root: &Root, path: &str) -> Result<Option<String>> {
     let Some((file, metadata)) = root.open_file(path)? else { return Ok(None) };
     let folder = path.rsplit_once('/').map_or("/", |(folder, _)| folder);
@@ -67,7 +69,7 @@ fn read(root: &Root, path: &str) -> Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// The files in the order they lie over each other.
+/// The paths of the files; later ones override earlier ones.
 fn files(root: &Root) -> impl Iterator<Item = String> {
     let image = drop_ins(root, IMAGE_DIR);
     image.chain(std::iter::once(CONFIG_FILE.to_owned())).chain(drop_ins(root, CONFIG_DIR))
@@ -104,7 +106,7 @@ mod tests {
         let (settings, origins) = load_with_origins(&host.root, "command line", door.clone()).unwrap();
         assert_eq!(load(Some(&host.root), door).unwrap(), settings);
         assert!(settings.offline && !settings.ipoib);
-        // Of lists the last one counts as a whole.
+        // A list replaces the earlier list as a whole.
         assert_eq!((settings.cache.as_str(), settings.mirrors), ("/srv/site", vec!["c".to_owned()]));
         let source = |key: &str| origins.iter().find(|origin| origin.key == key).unwrap().source.clone();
         assert_eq!(source("offline"), files[0].0);

@@ -1,7 +1,5 @@
-//! What a run says while it works: the one stream that becomes the log file, the terminal and what each
-//! door shows its host.
-//!
-//! A step never prints. It emits [`Event`]s into [`Events`]; the pipeline and the door attach the sinks.
+//! The messages of a run: one stream that feeds the log file, the terminal and the output of each entry point. A step
+//! never prints. It emits [`Event`]s into [`Events`]; the pipeline and the entry point attach the sinks.
 
 use crate::outcome::shown;
 use std::fmt;
@@ -15,15 +13,15 @@ pub enum Step {
     Detect,
     /// Decide what is to be installed.
     Plan,
-    /// Have every file at hand and verified.
+    /// Fetch and verify every file.
     Stage,
     /// Let the package manager install.
     Install,
     /// Make the edits around the packages.
     Configure,
-    /// Prove the result.
+    /// Check the result.
     Verify,
-    /// Say what happened.
+    /// Report what happened.
     Report,
 }
 
@@ -41,7 +39,7 @@ impl Step {
         }
     }
 
-    /// What goes on while it is at work, in a few words.
+    /// The step's work in a few words, for progress messages.
     pub const fn doing(self) -> &'static str {
         match self {
             Self::Detect => "looking at this machine",
@@ -55,27 +53,27 @@ impl Step {
     }
 }
 
-/// How much a message matters.
+/// The severity of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// The course of a normal run.
     Info,
-    /// Somebody should know, but the run goes on.
+    /// Somebody should know, but the run continues.
     Warn,
     /// The run ends because of this.
     Error,
 }
 
-/// What happened at one moment of a run.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// A step begins. People read of it when it ends.
+    /// A step begins. It is shown to people only when it ends.
     Begun,
     /// A message for people and logs.
     Message(Level, String),
-    /// A long job moved on. `done` and `total` are bytes.
+    /// Progress of a long job. `done` and `total` are bytes.
     Progress {
-        /// What is being moved, e.g. a file's name.
+        /// What is copied or hashed, e.g. a file's name.
         label: String,
         /// Bytes so far.
         done: u64,
@@ -84,14 +82,14 @@ pub enum What {
     },
 }
 
-/// One thing a run has to say.
+/// One message of a run.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// When it was said.
+    /// The time of the message.
     pub time: SystemTime,
-    /// The step that was at work.
+    /// The step that emitted it.
     pub step: Step,
-    /// What was said.
+    /// Its content.
     pub what: What,
 }
 
@@ -112,7 +110,7 @@ impl Event {
 /// Receives events as they happen, from any thread.
 pub type Sink = Box<dyn FnMut(&Event) + Send>;
 
-/// The stream itself: cheap to clone, shared by everything that takes part in one run.
+/// The stream of messages. It is cheap to clone, and all parts of one run share it.
 #[derive(Clone)]
 pub struct Events {
     shared: Arc<Mutex<Shared>>,
@@ -121,7 +119,7 @@ pub struct Events {
 struct Shared {
     step: Step,
     sinks: Vec<Sink>,
-    /// What must not be said, the longest first.
+    /// Secrets to keep out of messages, the longest first.
     secrets: Vec<String>,
 }
 
@@ -143,60 +141,60 @@ impl Events {
         }
     }
 
-    /// A stream nobody listens to.
+    /// A stream without a sink.
     pub fn silent() -> Self {
         Self::to(Box::new(|_| {}))
     }
 
-    /// Adds a sink; it hears what is said from now on.
+    /// Adds a sink for all later messages.
     pub fn attach(&self, sink: Sink) {
         self.shared().sinks.push(sink);
     }
 
-    /// Keeps these words out of everything that is said from now on.
+    /// Keeps these words out of all later messages.
     pub fn conceal(&self, secrets: impl IntoIterator<Item = String>) {
         let mut shared = self.shared();
         shared.secrets.extend(secrets.into_iter().filter(|secret| !secret.is_empty()));
         shared.secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
-    /// A text without the concealed words.
+    /// A text with the concealed words masked.
     pub fn clean(&self, text: &str) -> String {
         self.shared().clean(text)
     }
 
-    /// Says which step is at work from now on.
+    /// Sets the current step.
     pub fn enter(&self, step: Step) {
         self.shared().step = step;
     }
 
-    /// The same, and lets everybody know.
+    /// Sets the current step and announces it.
     pub fn begin(&self, step: Step) {
         self.enter(step);
         self.emit(What::Begun);
     }
 
-    /// The step at work.
+    /// The current step.
     pub fn step(&self) -> Step {
         self.shared().step
     }
 
-    /// Says something about the normal course of the run.
+    /// Emits a message about the normal course of the run.
     pub fn info(&self, text: impl Into<String>) {
         self.emit(What::Message(Level::Info, text.into()));
     }
 
-    /// Says something somebody should look at.
+    /// Emits a warning.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(What::Message(Level::Warn, text.into()));
     }
 
-    /// Says why the run ends.
+    /// Emits the error that ends the run.
     pub fn error(&self, text: impl Into<String>) {
         self.emit(What::Message(Level::Error, text.into()));
     }
 
-    /// Says how far a long job is, in bytes.
+    /// Emits the progress of a long job, in bytes.
     pub fn progress(&self, label: &str, done: u64, total: u64) {
         self.emit(What::Progress { label: label.to_owned(), done, total });
     }
@@ -259,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_concealed_is_said_nowhere() {
+    fn a_concealed_word_appears_in_no_message() {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&heard);
         let events = Events::to(Box::new(move |event| ear.lock().unwrap().push(event.clone())));

@@ -1,4 +1,4 @@
-//! The last step, and the one that runs beside all others: keeps the status document true while a run works.
+//! The last step, which also runs beside all others: it keeps the status document up to date while a run works.
 
 use crate::events::Step;
 use crate::host::{Host, LOG_FILE};
@@ -7,29 +7,29 @@ use crate::remedies::Situation;
 use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
 use anyhow::Result;
 
-/// The report of one run. Dropped before [`Report::end`] it still ends terminal, so that no way out of a run
-/// leaves a status that says it is at work.
+/// The report of one run. If it is dropped before [`Report::end`], it writes a final status, so that a status never
+/// says that a finished run still works.
 #[derive(Debug)]
 pub struct Report<'h> {
     host: &'h Host,
-    /// Where the door wants a copy of the document.
+    /// The path for a copy of the document, if the entry point wants one.
     copy: Option<&'h str>,
     document: StatusDocument,
     ended: bool,
 }
 
 impl<'h> Report<'h> {
-    /// Begins the report of a run. Nothing is written before a step is announced with [`Report::publish`]; then the
-    /// document goes to [`STATUS_FILE`] and, as a `copy`, to where the door wants it, too.
+    /// Begins the report of a run. Nothing is written before [`Report::publish`]; from then on the document is written
+    /// to [`STATUS_FILE`] and, if the entry point wants one, to `copy`.
     pub fn begin(host: &'h Host, operation: &str, copy: Option<&'h str>) -> Self {
         Self { host, copy, document: StatusDocument::begin(operation), ended: false }
     }
 
-    /// A step begins.
+    /// Records that a step begins.
     pub fn enter(&mut self, step: Step) {
         self.host.events.begin(step);
         self.document.set_step(step, State::Transitioning, 0, step.doing());
-        // What is read while a run works: how far it is, and where to look for more.
+        // While a run works, readers see how far it is and where to look for more.
         self.document.say(&format!(
             "{}: {}; look again in a minute, or into {LOG_FILE}",
             step.name(),
@@ -37,19 +37,19 @@ impl<'h> Report<'h> {
         ));
     }
 
-    /// The step at work ended well.
+    /// Records that the current step succeeded.
     pub fn done(&mut self, message: &str) {
         self.host.events.info(message);
         self.set(self.host.events.step(), State::Success, 0, message);
     }
 
-    /// Something beside the steps that is to be known, under a name of its own.
+    /// Adds a warning beside the steps, under its own name.
     pub fn warn(&mut self, name: &str, message: &str) {
         self.host.events.warn(message);
         self.document.set(name, State::Warning, 0, &self.host.events.clean(message));
     }
 
-    /// Writes the document as it stands. A status that cannot be written ends no run: the log says it too.
+    /// Writes the document in its present state. A failure is only logged: it must not end the run.
     pub fn publish(&self) {
         for path in [Some(STATUS_FILE), self.copy].into_iter().flatten() {
             if let Err(error) = self.document.save(&self.host.root, path) {
@@ -58,7 +58,7 @@ impl<'h> Report<'h> {
         }
     }
 
-    /// Says how the run ended, in the log and in the document.
+    /// Writes how the run ended into the log and the document.
     pub fn end(mut self, outcome: &Outcome) {
         self.write_end(outcome);
     }
@@ -73,7 +73,7 @@ impl<'h> Report<'h> {
                 self.set(Step::Report, State::Warning, 0, &verdict(outcome));
             }
         } else {
-            // The step at work is the one that failed.
+            // The current step is the one that failed.
             let step = self.host.events.step();
             self.set(step, State::Error, outcome.exit_code().number(), &verdict(outcome));
             self.host.events.error(verdict(outcome));
@@ -83,7 +83,7 @@ impl<'h> Report<'h> {
         self.publish();
     }
 
-    /// A substatus, without what the log must not say either.
+    /// Sets a substatus, with secrets masked as in the log.
     fn set(&mut self, step: Step, state: State, code: u8, text: &str) {
         self.document.set_step(step, state, code, &self.host.events.clean(text));
     }
@@ -97,7 +97,7 @@ impl Drop for Report<'_> {
     }
 }
 
-/// Runs the steps of a run and reports how they ended, whichever way that was.
+/// Runs the steps of a run and reports the outcome, success or failure.
 pub fn reported<'h>(
     host: &'h Host,
     operation: &str,

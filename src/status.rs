@@ -1,4 +1,4 @@
-//! The status document of the VM extension protocol, which every door writes.
+//! The status document of the VM extension protocol. Every entry point writes it.
 //!
 //! The rules are the agent's own (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py): an array of one, lower-case
 //! keys, no null name or message, valid UTF-8, small. Breaking one can cost the status of every extension.
@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::time::SystemTime;
 
-/// Where every run keeps it, inside the root; the extension's have another copy in the handler's folder.
+/// The document's path inside the root, for every run; runs of the extension have a second copy in the handler's
+/// folder.
 pub const STATUS_FILE: &str = "/var/lib/ofedctl/status/0.status";
-/// The portal shows about this much of a message.
+/// The longest message; the Azure portal shows about this much.
 const MAX_MESSAGE_CHARS: usize = 1000;
 
-/// How far something is, in the agent's four words.
+/// The state of a step, in the agent's four words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
@@ -67,13 +68,13 @@ struct Envelope {
     status: Status,
 }
 
-/// The document, as it is filled while a run goes on.
+/// The document, which is filled while a run works.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StatusDocument(Vec<Envelope>);
 
 impl StatusDocument {
-    /// A document that says a run has begun. `operation` is the extension protocol's word, e.g. `Install`.
+    /// The document of a run that has begun. `operation` is the extension protocol's word, e.g. `Install`.
     pub fn begin(operation: &str) -> Self {
         let time = now();
         Self(vec![Envelope {
@@ -91,12 +92,12 @@ impl StatusDocument {
         }])
     }
 
-    /// Says how a step stands; the latest word on a step replaces the one before.
+    /// Sets the state of a step, replacing an earlier one.
     pub fn set_step(&mut self, step: Step, state: State, code: u8, text: &str) {
         self.set(step.name(), state, code, text);
     }
 
-    /// Says how something beside the steps stands.
+    /// Sets the state of an entry that is not a step.
     pub fn set(&mut self, name: &str, state: State, code: u8, text: &str) {
         let said = Substatus { name: name.to_owned(), status: state, code, formatted_message: message(text) };
         for envelope in &mut self.0 {
@@ -108,7 +109,7 @@ impl StatusDocument {
         }
     }
 
-    /// Says how the run ended.
+    /// Sets how the run ended.
     pub fn end(&mut self, outcome: &Outcome) {
         for envelope in &mut self.0 {
             envelope.timestamp = now();
@@ -119,7 +120,7 @@ impl StatusDocument {
         }
     }
 
-    /// Writes it whole to a file of the root.
+    /// Writes the document atomically to a file of the root.
     pub fn save(&self, root: &Root, path: &str) -> Result<()> {
         let text = serde_json::to_string_pretty(self).context("cannot write the status document")?;
         root.write_text(path, &(text + "\n"))
@@ -131,13 +132,13 @@ impl StatusDocument {
         serde_json::from_str(&text).map(Some).with_context(|| format!("cannot read `{path}`"))
     }
 
-    /// Why the run it tells of has ended as it did; none while it goes on.
+    /// The reason with which the run ended; none while it works.
     pub fn reason(&self) -> Option<Reason> {
         let status = &self.0.first()?.status;
         Reason::from_token(status.formatted_message.message.split(':').next()?)
     }
 
-    /// How the run it tells of has ended, with the message as far as the document has it; none while it goes on.
+    /// How the run ended, with as much of the message as the document holds; none while it works.
     pub fn outcome(&self) -> Option<Outcome> {
         let reason = self.reason().filter(|_| self.code().1)?;
         let said = &self.0.first()?.status.formatted_message.message;
@@ -157,14 +158,14 @@ impl StatusDocument {
         end(self) == end(&told)
     }
 
-    /// Says what goes on while nothing has ended yet.
+    /// Sets the message while the run works.
     pub fn say(&mut self, text: &str) {
         for envelope in &mut self.0 {
             envelope.status.formatted_message = message(text);
         }
     }
 
-    /// The exit code of the run it tells of, and whether that run has ended.
+    /// The exit code of the run, and whether the run has ended.
     pub fn code(&self) -> (u8, bool) {
         let status = self.0.first().map(|envelope| &envelope.status);
         status.map_or((0, false), |status| (status.code, status.state != State::Transitioning))
@@ -186,7 +187,7 @@ impl StatusDocument {
     }
 }
 
-/// The one line an operator reads first: reason, what happened and, unless all is well, what to do.
+/// The line that an operator reads first: the reason, what happened and, unless all is well, the remedy.
 pub fn verdict(outcome: &Outcome) -> String {
     let Outcome { reason, message, remedy, .. } = outcome;
     if outcome.is_success() && remedy == "Nothing to do." {

@@ -1,4 +1,4 @@
-//! The plain words of the field: what a driver is chosen for, and which drivers there are.
+//! Basic types: the target for which a driver is chosen, and the drivers that exist.
 
 mod distro;
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// When in a machine's life a run happens.
+/// Whether a run works on an image or on a running VM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// An image is being made: no InfiniBand hardware is needed, its target is described, and nothing may start.
+    /// An image is baked: no InfiniBand hardware is needed, the user describes the target, and no service may start.
     Bake,
-    /// A VM that runs: its own hardware decides.
+    /// A running VM: its own hardware decides.
     Live,
 }
 
@@ -53,7 +53,7 @@ impl Arch {
     }
 }
 
-/// A kernel as rpm packages have it in their versions: `uname -r` without the architecture at its end.
+/// A kernel release as rpm versions contain it: `uname -r` without the architecture at its end.
 pub fn without_arch(kernel: &str) -> &str {
     let of = |arch: Arch| kernel.strip_suffix(arch.name())?.strip_suffix('.');
     of(Arch::X86_64).or_else(|| of(Arch::Aarch64)).unwrap_or(kernel)
@@ -145,7 +145,7 @@ impl FromStr for Nic {
 pub enum Driver {
     /// The vendor's `MLNX_OFED`: a tgz with its own installer.
     MlnxOfed,
-    /// The vendor's DOCA-Host: a package that brings a local repository, and `doca-ofed` from it.
+    /// The vendor's DOCA-Host: a package that contains a local repository, from which `doca-ofed` is installed.
     Doca,
     /// The distribution's own kernel modules and rdma-core.
     Inbox,
@@ -180,7 +180,7 @@ pub struct KernelDevel {
     pub url: Option<String>,
 }
 
-/// What a driver is wanted for.
+/// The system for which a driver is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Target {
@@ -194,13 +194,13 @@ pub struct Target {
     pub vm_size: Option<String>,
     /// The adapter generation, where known.
     pub nic: Option<Nic>,
-    /// What it is like, where its name does not tell.
+    /// Its family, where its name does not tell (`ID_LIKE` of os-release).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
 }
 
 impl Target {
-    /// The family, by what it is like or by its name.
+    /// The family, by the field `family` or by the distribution's name.
     pub fn family(&self) -> Family {
         self.family.unwrap_or_else(|| self.distro.family())
     }

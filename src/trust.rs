@@ -1,23 +1,24 @@
-//! How far a vendor's file can be trusted, and what is known of one that came.
-//!
-//! Nothing runs as root which the level in force (the setting `trust`) does not cover. What covers a file is decided
-//! again wherever it is used, from catalogue, keys and settings.
+//! Trust levels of a vendor's file, and the record of a file that was downloaded. No vendor's file runs as root unless
+//! its level is at least the one that the setting `trust` demands. The level is decided again at each use, from
+//! catalogue, keys and settings.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 
-/// What vouches for a vendor's file, or has to; the stronger, the greater.
+/// How a vendor's file is verified, or has to be. A stronger level compares as greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Trust {
-    /// It came over TLS from the vendor's own host, and whoever has its digest from then on takes no other file.
+    /// It was downloaded over TLS from the vendor's own host. Its digest is recorded then, and no other file is
+    /// accepted later.
     #[default]
     FirstUse,
-    /// A key of the vendor that this program pins, or that the settings name, signs all of it that runs.
+    /// Everything in it that runs is signed with a vendor's key that is built into this program or named in the
+    /// settings.
     Signed,
-    /// Somebody published its digest, or the user gives it.
+    /// Its digest is published, or the user gives it.
     Digest,
 }
 
@@ -31,7 +32,7 @@ impl Trust {
         }
     }
 
-    /// The level of a file whose digest is known: also of plans that were written before there were levels.
+    /// The level of a file whose digest is known. Also the level in plans that were written before levels existed.
     pub const fn of_digest() -> Self {
         Self::Digest
     }
@@ -43,22 +44,22 @@ impl fmt::Display for Trust {
     }
 }
 
-/// A vendor's file as it was taken: what bundles and receipts remember, so that no other file of that name is taken
-/// where nobody published its digest.
+/// The record of a vendor's file in bundles and receipts. It ensures that no other file of that name is accepted later
+/// where no digest is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VendorFile {
     /// Its name.
     pub file_name: String,
-    /// The SHA-256 of what came, in hexadecimal.
+    /// The SHA-256 of the downloaded file, in hexadecimal.
     pub sha256: String,
-    /// What vouched for it then. A record, never an argument.
+    /// How it was verified at that time. It is only a record: the level is decided again at each use.
     pub trust: Trust,
     /// Where it came from, without secrets.
     pub url: String,
 }
 
-/// The vendor's own hosts, with what the paths of its drivers begin with: the places that its documents, azhpc-images,
-/// azhpc-extensions and microsoft/lisa download from.
+/// The vendor's own hosts, with the path prefixes of its drivers. These are the places from which the vendor's
+/// documents, azhpc-images, azhpc-extensions and microsoft/lisa download.
 const VENDOR_PLACES: [(&str, &str); 4] = [
     ("content.mellanox.com", "/"),
     ("www.mellanox.com", "/downloads/"),
@@ -66,17 +67,18 @@ const VENDOR_PLACES: [(&str, &str); 4] = [
     ("developer.download.nvidia.com", "/"),
 ];
 
-/// Whether an address is a place of the vendor's own, over TLS.
+/// Whether an address is on the vendor's own host, over TLS.
 pub fn is_vendors(url: &str) -> bool {
     let Some(("https", rest)) = url.split_once("://") else { return false };
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-    // Compared as a whole: a user name, another port or a fragment makes it another place.
+    // The whole authority is compared: with a user name or another port it is another server.
     let host = authority.strip_suffix(":443").unwrap_or(authority);
     let places = VENDOR_PLACES.iter().filter(|(name, _)| host.eq_ignore_ascii_case(name));
     !path.contains("/../") && { places }.any(|(_, begin)| path.starts_with(begin))
 }
 
-/// An address as it is asked: the vendor's by TLS, also where a list gives it without, as the live extension's does.
+/// The address that is requested: the vendor's always with TLS, even where a list has `http:`, as that of the published
+/// extension does.
 pub fn protected(url: &str) -> Cow<'_, str> {
     let by_tls = url.strip_prefix("http://").map(|rest| format!("https://{rest}"));
     by_tls.filter(|url| is_vendors(url)).map_or(Cow::Borrowed(url), Cow::Owned)

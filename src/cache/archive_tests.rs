@@ -1,4 +1,4 @@
-//! Export and import together, and archives that were not made by us.
+//! Tests of export and import together, and of archives that other programs wrote.
 
 use super::testing::{Lab, flip_a_bit};
 use super::{Cache, Digest, Imported};

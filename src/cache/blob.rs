@@ -1,4 +1,4 @@
-//! One blob on its way in or out, hashed as it passes by.
+//! Writes and reads one blob, and hashes it meanwhile.
 
 use super::Cache;
 use super::digest::{Digest, Hasher};
@@ -37,7 +37,7 @@ impl<'w> BlobWriter<'w> {
         Ok(Self { cache, file, hasher: Hasher::default(), expected: expected.copied() })
     }
 
-    /// Verifies the blob, brings it to the disk and gives it its name.
+    /// Verifies the blob, syncs it to the disk and renames it to its digest.
     pub fn finish(self) -> Result<Blob> {
         let (digest, size) = self.hasher.finish();
         if let Some(expected) = self.expected.filter(|expected| *expected != digest) {
@@ -47,7 +47,7 @@ impl<'w> BlobWriter<'w> {
         let path: PathBuf = self.cache.blob_path(&digest);
         let doing = || format!("cannot store the blob `{}`", path.display());
         self.file.as_file().sync_all().with_context(doing)?;
-        // Over one that is there already, too: ours is verified, and that one may be damaged.
+        // An existing blob is replaced as well: this one is verified, and that one may be damaged.
         self.file.persist(&path).map_err(|error| error.error).with_context(doing)?;
         Ok(Blob { digest, size })
     }
@@ -89,7 +89,7 @@ impl BlobReader {
         self.size
     }
 
-    /// Reads what is left and checks the digest of it all.
+    /// Reads the rest and checks the digest of the whole blob.
     pub fn finish(mut self) -> Result<()> {
         let doing = format!("cannot read the blob `{}`", self.expected);
         std::io::copy(&mut self, &mut std::io::sink()).with_reason(Reason::CacheUnreadable, || doing)?;

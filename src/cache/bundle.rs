@@ -1,4 +1,4 @@
-//! A bundle: everything one target needs, as one OCI manifest with a layer per file.
+//! A bundle: all files that one target needs, as one OCI manifest with a layer per file.
 
 use super::blob::Blob;
 use super::digest::Digest;
@@ -20,7 +20,7 @@ pub const APT_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.apt.v1";
 pub const RPM_TYPE: &str = "application/vnd.ofedctl.package.rpm.v1";
 /// The media type of the index files that make a bundle's files an rpm repository.
 pub const RPM_INDEX_TYPE: &str = "application/vnd.ofedctl.repository.rpm.v1";
-/// The media type of a file as the driver's vendor made it.
+/// The media type of a file of the driver's vendor, unchanged.
 pub const VENDOR_TYPE: &str = "application/vnd.ofedctl.vendor.v1";
 /// The media type of the licence that comes in a vendor's file.
 pub const LICENCE_TYPE: &str = "application/vnd.ofedctl.licence.v1";
@@ -29,9 +29,8 @@ pub const BUILT_TYPE: &str = "application/vnd.ofedctl.built.v1";
 /// The annotation of a layer that holds its file name; `oras pull` writes files by it.
 pub(super) const TITLE: &str = "org.opencontainers.image.title";
 
-/// What a bundle serves and what is to be done with it: the `ofedctl` member of its config.
-///
-/// Members this program does not know are passed over, so that bundles of later versions can be used.
+/// The `ofedctl` member of a bundle's config: which target the bundle serves and what is to be installed from it.
+/// Unknown members are ignored, so that bundles of later versions can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleConfig {
     /// The version of this document, 1.
@@ -41,31 +40,32 @@ pub struct BundleConfig {
     /// The driver's version; none where the distribution decides it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver_version: Option<String>,
-    /// The distribution it was resolved for.
+    /// The distribution for which packages were resolved.
     pub distro: Distro,
-    /// The architecture it was resolved for.
+    /// The architecture for which packages were resolved.
     pub arch: Arch,
-    /// The kernels it brings modules for, or was resolved for.
+    /// The kernels for which it contains modules, or for which packages were resolved.
     #[serde(default)]
     pub kernels: Vec<String>,
-    /// What is to be asked of the package manager.
+    /// The packages to request from the package manager.
     #[serde(default)]
     pub packages: Vec<String>,
     /// The package repository that the bundle's files make up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<Repository>,
-    /// The vendor's file among its files, as it was taken.
+    /// The record of the vendor's file in the bundle, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_file: Option<VendorFile>,
-    /// Repositories whose packages are in it although no key vouched for them. A record, never an argument.
+    /// Repositories whose packages are in the bundle although no key verified them. This is only a record; no decision
+    /// uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsigned: Vec<String>,
-    /// The program that made it, e.g. `ofedctl 0.1.0`.
+    /// The program that wrote it, e.g. `ofedctl 0.1.0`.
     #[serde(default)]
     pub made_by: String,
 }
 
-/// A package repository made of a bundle's files.
+/// The package repository that a bundle's files form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repository {
     /// Which package manager reads it.
@@ -93,14 +93,14 @@ pub struct BundleFile {
     pub media_type: String,
     /// Its bytes.
     pub digest: Digest,
-    /// How many they are.
+    /// Its size in bytes.
     pub size: u64,
 }
 
 /// A file that was built from a bundle's files and may be kept with them.
 #[derive(Debug)]
 pub struct Built {
-    /// Its name, which says what it is of and for which kernel.
+    /// Its name, which tells the module's package and the kernel.
     pub title: String,
     /// Its bytes.
     pub file: File,
@@ -109,9 +109,9 @@ pub struct Built {
 /// A bundle as it lies in a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Bundle {
-    /// What it is called in its cache.
+    /// Its tag in the cache.
     pub tag: String,
-    /// The digest of its manifest, which stands for all of it.
+    /// The digest of its manifest, which covers the whole bundle.
     pub digest: Digest,
     /// The bytes of all its blobs, shared or not.
     pub size_in_all: u64,
@@ -136,7 +136,7 @@ impl Bundle {
         documents.into_iter().chain(self.files.iter().map(|file| (file.digest, file.size))).collect()
     }
 
-    /// How large the two documents are that make it a bundle.
+    /// The size of the bundle's two documents, its manifest and its config.
     pub(super) const fn bytes_of_documents(&self) -> u64 {
         self.manifest_size.saturating_add(self.config_blob.size)
     }
@@ -186,14 +186,14 @@ pub(super) fn check_files(files: &[BundleFile], repository: Option<&Repository>)
     }
 }
 
-/// Titles become file names below a folder of ours: they must not lead out of it.
+/// Whether a title is a plain file name. Titles become file names in a folder and must not lead out of it.
 fn is_file_name(title: &str) -> bool {
     !matches!(title, "" | "." | "..")
         && title.len() <= 255
         && !title.chars().any(|c| c == '/' || c.is_control())
 }
 
-/// Checks that a tag is one every registry takes.
+/// Checks that every registry accepts a tag.
 pub(super) fn check_tag(tag: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     let well_formed = tag.len() <= 128 && tag.chars().all(plain) && !tag.starts_with(['.', '-']);

@@ -1,4 +1,4 @@
-//! Proving a cache: which blobs there must be, and which of them are not what they should be.
+//! Verifies a cache: finds blobs that are missing or damaged.
 
 use super::Cache;
 use super::bundle::Bundle;
@@ -28,10 +28,10 @@ pub struct Report {
     pub unreferenced: Vec<Digest>,
 }
 
-/// A blob that is not as it must be.
+/// A missing or damaged blob.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Damage {
-    /// What it is called.
+    /// The blob's digest.
     pub digest: Digest,
     /// What is wrong with it.
     pub problem: Problem,
@@ -65,9 +65,8 @@ impl Report {
 }
 
 impl Cache {
-    /// Hashes the blobs of some bundles, or all there are, those of other tools included.
-    ///
-    /// Damage is part of the report; an error means that the check itself could not be made.
+    /// Hashes the blobs of some bundles, or all blobs in the cache, including those of other tools. Damage is part of
+    /// the report; an error means that the check itself failed.
     pub fn verify(&self, host: &Host, only: Option<&[Bundle]>) -> Result<Report> {
         let index = layout::read_index(&self.dir)?;
         let mut unreferenced = Vec::new();
@@ -76,7 +75,7 @@ impl Cache {
             blobs_of(bundles)
         } else {
             let references = References::follow(self, &host.cancel, index.manifests())?;
-            // Blobs of an entry that cannot be followed would look as if nobody needed them.
+            // If an entry cannot be followed, its blobs would wrongly appear unreferenced.
             if references.unread.is_empty() {
                 unreferenced = self.stored()?;
                 unreferenced.retain(|digest| !references.blobs.contains_key(digest));
@@ -96,7 +95,7 @@ impl Cache {
         let bytes = jobs.iter().map(|job| job.size).sum();
         let problems = self.hash_all(host, jobs, bytes)?;
         damaged.extend(problems);
-        // A document that is damaged, or needs one that is, cannot be understood either; that is said once.
+        // A damaged document, or one that refers to it, cannot be parsed either; it is reported only once.
         let known: BTreeSet<Digest> = damaged.iter().map(|(digest, _)| *digest).collect();
         let known_tags: BTreeSet<&Arc<str>> = known
             .iter()
@@ -143,7 +142,7 @@ impl Cache {
         Ok(stored)
     }
 
-    /// Finds what is missing or of a wrong size without reading it; the rest is to be hashed.
+    /// Finds blobs that are missing or have a wrong size, without reading them; the others are hashed afterwards.
     fn presence(
         &self,
         wanted: &BTreeMap<Digest, Referred>,

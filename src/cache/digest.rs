@@ -1,4 +1,4 @@
-//! What a blob is called: the SHA-256 of its bytes, written as OCI writes it, `sha256:` and 64 hex digits.
+//! The digest that names a blob: SHA-256 in OCI's form, `sha256:` and 64 hex digits.
 
 use crate::host::hex;
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ impl Digest {
         hex(&self.0)
     }
 
-    /// Reads the 64 hex digits, lower case as OCI demands: one blob must not have two names.
+    /// Parses the 64 hex digits. They must be lower case, as OCI demands, so that a blob has only one name.
     pub fn from_hex(text: &str) -> Result<Self, String> {
         let wrong =
             || format!("`{}` is not a SHA-256 digest in 64 lower-case hex digits", text.escape_default());
@@ -74,7 +74,7 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// Hashes and counts bytes as they pass by.
+/// Hashes and counts bytes.
 #[derive(Debug, Default)]
 pub struct Hasher {
     sha256: Sha256,
@@ -82,13 +82,13 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
     }
 
-    /// The digest of all bytes taken, and how many they were.
+    /// The digest and the number of all bytes added.
     pub fn finish(self) -> (Digest, u64) {
         (Digest(self.sha256.finalize().into()), self.bytes)
     }

@@ -1,8 +1,7 @@
-//! The two documents of a bundle, its manifest and its config, written and read.
-//!
-//! The manifest's config is a real OCI image config with this program's document beside it. With a media type
-//! of our own there, plain `skopeo inspect` (1.9.3) refuses the manifest; so it works, shows the labels, and any
-//! registry takes it. What makes it a bundle is its artifact type.
+//! The two documents of a bundle, its manifest and its config, written and read. The manifest's config is a real OCI
+//! image config with this program's document as a further member. With an own media type for the config, plain `skopeo
+//! inspect` (1.9.3) refuses the manifest; with OCI's type it works and shows the labels, and every registry accepts it.
+//! The artifact type marks the manifest as a bundle.
 
 use super::blob::Blob;
 use super::bundle::{self, BUNDLE_TYPE, Bundle, BundleConfig, BundleFile, TITLE};
@@ -101,7 +100,7 @@ fn layer(file: &BundleFile) -> Result<Descriptor> {
     Ok(layer)
 }
 
-/// Puts a bundle together from its verified documents.
+/// Builds a bundle from its verified documents.
 pub(super) fn assemble(
     tag: &str,
     manifest_blob: Blob,
@@ -127,7 +126,7 @@ pub(super) fn assemble(
     })
 }
 
-/// What a bundle says of itself is printed, logged and compared: plain words, and a time that is one.
+/// Checks the texts of a bundle, which are printed, logged and compared: no control characters, and a valid time.
 fn check_words(tag: &str, image: &Image, files: &[BundleFile]) -> Result<()> {
     let config = &image.ofedctl;
     let distro = config.distro.to_string();
@@ -147,11 +146,11 @@ fn check_words(tag: &str, image: &Image, files: &[BundleFile]) -> Result<()> {
     Ok(())
 }
 
-/// The newest form of a bundle's document that this program understands.
+/// The newest schema version of a bundle's document that this program understands.
 const SCHEMA_VERSION: u32 = 1;
 
 impl Image {
-    /// Refuses a document of a later form: what it means may have changed.
+    /// Refuses a document of a later schema version, because its meaning may have changed.
     pub(super) fn check_version(&self) -> Result<()> {
         let version = self.ofedctl.schema_version;
         if version <= SCHEMA_VERSION {

@@ -1,4 +1,4 @@
-//! Blobs from the network into the cache: several at a time, each verified while it is written.
+//! Downloads blobs into the cache: several at a time, each verified while it is written.
 
 use super::blob::Blob;
 use super::digest::Digest;
@@ -15,15 +15,16 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Enough to hide one slow answer behind others, and polite to a server.
+/// The number of downloads at a time: enough that one slow answer does not stop all, and few enough not to overload a
+/// server.
 const AT_ONCE: usize = 4;
 
-/// Where a blob can be had.
+/// Where a blob is available.
 #[derive(Debug, Clone)]
 pub enum Source<'s> {
-    /// At an address, or a mirror of it; `file:` is this machine.
+    /// At an address or a mirror of it; `file:` means this machine.
     Address(String),
-    /// A file of a root that is not this machine's: its links lead nowhere else, and only a regular file counts.
+    /// In a regular file of a root that is not this machine's. Links are resolved inside that root.
     InRoot(Arc<Root>, String),
     /// Inside a file at an address, from this byte on.
     Inside(String, u64),
@@ -38,16 +39,17 @@ pub struct Wanted<'s> {
     pub digest: Digest,
     /// Its size, 0 when not known.
     pub size: u64,
-    /// What it is called, for messages.
+    /// Its file name, for messages.
     pub title: String,
-    /// Where it can be had.
+    /// Where it is available.
     pub source: Source<'s>,
 }
 
 impl Writer<'_> {
-    /// Brings blobs in, several at a time. The first failure ends it; what has come by then stays.
+    /// Downloads blobs, several at a time. The first failure ends the download; complete and partial blobs stay in the
+    /// cache.
     pub fn download_all(&self, way: NetworkOptions, mut wanted: Vec<Wanted>) -> Result<()> {
-        // The largest first, so that no big one is left for the end.
+        // The largest first, so that no large one is downloaded alone at the end.
         wanted.sort_by_key(|blob| (blob.size, blob.digest));
         let total = wanted.iter().map(|blob| blob.size).sum();
         let threads = AT_ONCE.min(wanted.len());
@@ -63,7 +65,7 @@ impl Writer<'_> {
             while let Some(wanted) = next() {
                 let mut seen = 0;
                 self.download_blob(&client, way, &wanted, |now| {
-                    // What has to begin again counts backwards.
+                    // When a download begins again, its count goes backwards.
                     let change = now.wrapping_sub(seen);
                     let sum = done.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
                     seen = now;
@@ -91,7 +93,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Brings one blob in. `held` is told how many of its bytes are there.
+    /// Downloads one blob. Calls `held` with the number of bytes that are present.
     fn download_blob(
         &self,
         client: &Client,
@@ -126,8 +128,8 @@ impl Writer<'_> {
             .with_reason(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
     }
 
-    /// Brings a file in of which no digest is known, from its own address alone. What its server changes meanwhile
-    /// begins again, and what it may have changed unseen is not taken.
+    /// Downloads a file whose digest is not known, only from its own address. If the file changes on the server
+    /// meanwhile, the download begins again; if that cannot be ruled out, the file is refused.
     pub fn download_unknown(&self, way: NetworkOptions, url: &str, title: &str) -> Result<Blob> {
         let doing = || format!("`{title}` from `{}`", without_secrets(url));
         let client = Client::new(way)?;
@@ -151,13 +153,13 @@ impl Writer<'_> {
         }
     }
 
-    /// A file of this machine, verified like everything else.
+    /// Copies a file of this machine, verified like a download.
     fn copy(&self, path: &str, digest: &Digest) -> Result<Blob> {
         let file = File::open(path).with_reason(Reason::DownloadFailed, || format!("copying `{path}`"))?;
         self.store(file, path, digest)
     }
 
-    /// The same of a root.
+    /// Copies a file of a root.
     fn copy_from(&self, root: &Root, path: &str, digest: &Digest) -> Result<Blob> {
         let file = root.open_file(path)?.map(|(file, _)| file);
         let missing =
@@ -172,10 +174,8 @@ impl Writer<'_> {
         blob.finish().with_reason(Reason::DownloadFailed, doing)
     }
 
-    /// Brings a blob in from a stream that gives its bytes. `held` is told how many of its bytes are there now, which
-    /// become fewer when a download has to begin again.
-    ///
-    /// A stream whose address has something else under it goes on with the next address.
+    /// Downloads a blob from a stream. Calls `held` with the number of bytes that are present, which falls when a
+    /// download has to begin again. If an address has another file, the stream continues with the next address.
     pub fn download(&self, mut stream: Stream, digest: &Digest, mut held: impl FnMut(u64)) -> Result<Blob> {
         let mut partial = self.partial(digest, stream.total())?;
         stream = stream.resumed(partial.held(), partial.origin().cloned());
@@ -194,7 +194,7 @@ impl Writer<'_> {
                         Err(error) if Reason::from_error(&error) != Reason::DigestMismatch => {
                             return Err(error);
                         }
-                        // Perhaps only what an earlier run or another address gave was wrong.
+                        // Perhaps only the bytes from an earlier run or another address were wrong.
                         Err(_) if was_resumed => stream.rewind(),
                         Err(error) => stream.reject(error)?,
                     }

@@ -1,7 +1,6 @@
-//! Some bundles as one file: an OCI archive, which is a tar of an image layout.
-//!
-//! The same bundles always give the same bytes. Blobs are verified as they pass by, and memory does not grow
-//! with them; the file appears under its name when it is whole.
+//! Exports bundles into one file: an OCI archive, which is a tar of an image layout. The same bundles always give the
+//! same bytes. Blobs are verified while they are written, memory use does not depend on their size, and the file
+//! appears under its name only when it is complete.
 
 use super::Cache;
 use super::bundle::Bundle;
@@ -20,7 +19,7 @@ use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use tar::{EntryType, Header};
 
-/// What tar counts in.
+/// The size of a tar block.
 const BLOCK: usize = 512;
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -36,12 +35,12 @@ pub struct Exported {
 }
 
 impl Cache {
-    /// Writes bundles into one file, all there are when no tag is given. The same bundles give the same bytes.
+    /// Writes the bundles with these tags into one file, or all bundles when no tag is given.
     pub fn export(&self, host: &Host, tags: &[&str], out: &Path) -> Result<Exported> {
         self.export_without(host, tags, &BTreeSet::new(), out)
     }
 
-    /// The same, but for blobs that whoever imports it has already.
+    /// The same without blobs that the receiver has already.
     pub fn export_without(
         &self,
         host: &Host,
@@ -57,7 +56,7 @@ impl Cache {
         }
         blobs.retain(|digest, _| !there.contains(digest));
         let index = self.index_of(&bundles)?;
-        // What else the index names: signatures.
+        // The index may also name signatures.
         let further = References::follow(self, &host.cancel, index.manifests())?.blobs;
         blobs.extend(further.into_iter().map(|(digest, blob)| (digest, blob.size)));
         let index = layout::canonical(&index)?;
@@ -139,7 +138,7 @@ impl Cache {
     }
 }
 
-/// Nothing of this machine or moment goes into the file.
+/// A tar header without the time or this machine's users, so that the file is reproducible.
 fn header(name: &str, size: u64, kind: EntryType) -> Result<Header> {
     let mut header = Header::new_gnu();
     header.set_path(name).with_context(|| format!("cannot name the member `{name}`"))?;

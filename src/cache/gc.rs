@@ -1,4 +1,4 @@
-//! Giving space back: blobs nobody refers to, damaged ones when asked, and what killed writers left.
+//! Frees space: removes unreferenced blobs, damaged ones when asked, and leftovers of killed writers.
 
 use super::digest::Digest;
 use super::hash::Problem;
@@ -14,14 +14,14 @@ use serde::Serialize;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What a clean-up removed.
+/// The result of a clean-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Freed {
     /// How many files.
     pub files: usize,
     /// Their bytes.
     pub bytes: u64,
-    /// Bundles that were given up, because their own documents were damaged.
+    /// Bundles that were removed because their documents were damaged.
     pub bundles: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl Writer<'_> {
             let gone = index.manifests().iter().find(named).and_then(|it| layout::digest_of(it).ok());
             layout::edit(&mut index, |entries| {
                 entries.retain(|entry| layout::tag_of(entry) != *tag);
-                // A signature of what is gone serves nobody; what has another tag is not gone.
+                // Signatures of removed bundles are removed too, unless the bundle still has another tag.
                 let is_gone = |digest: &Digest| {
                     !entries.iter().any(|entry| layout::digest_of(entry).is_ok_and(|it| it == *digest))
                 };
@@ -53,10 +53,9 @@ impl Writer<'_> {
         layout::write_index(&self.cache.dir, index)
     }
 
-    /// Removes what nothing in the index refers to, of whatever tool, and unfinished files.
-    ///
-    /// With `damaged` every blob is hashed, and those that are not what their digest says go too: they serve
-    /// nobody, and staging again brings them back. A bundle whose own documents are damaged leaves the index.
+    /// Removes unfinished files and all blobs to which nothing in the index refers, whichever tool wrote them. With
+    /// `damaged` every blob is hashed and damaged ones are removed, too; staging again downloads them. A bundle whose
+    /// documents are damaged is removed from the index.
     pub fn gc(&mut self, damaged: bool) -> Result<Freed> {
         let mut freed = Freed::default();
         let mut bad = BTreeSet::new();
@@ -70,7 +69,7 @@ impl Writer<'_> {
         let references = References::follow(&self.cache, &self.host.cancel, index.manifests())?;
         if let Some(unread) = references.unread.into_iter().next() {
             let tag = layout::tag_of(&unread.entry).escape_default().to_string();
-            // Its blobs cannot be told from those nobody needs.
+            // The blobs of an unreadable entry cannot be told from unreferenced ones.
             return Err(unread.error).with_reason(Reason::CacheUnreadable, || {
                 format!("nothing was removed, because what `{tag}` needs is not known; remove `{tag}` first")
             });
@@ -111,7 +110,8 @@ impl Writer<'_> {
         self.cache.find(entry).is_err_and(|error| damaged.contains(&Reason::from_error(&error)))
     }
 
-    /// No other writer is at work, because we hold the lock; no blob of ours, because we are borrowed alone.
+    /// Removes unfinished files. No other writer works, because this one holds the lock, and this one writes no blob,
+    /// because it is borrowed exclusively.
     fn remove_unfinished(&self, folder: &Path, freed: &mut Freed) -> Result<()> {
         let doing = || format!("cannot list `{}`", folder.display());
         for entry in std::fs::read_dir(folder).with_context(doing)? {

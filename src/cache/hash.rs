@@ -1,4 +1,4 @@
-//! Hashing many blobs on all processors, in the same memory whatever their sizes.
+//! Hashes many blobs on all processors; memory use does not depend on their sizes.
 
 use super::Cache;
 use super::digest::{Digest, Hasher};
@@ -9,28 +9,28 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Beyond this many, disks and not processors are what one waits for.
+/// The most threads; with more, the disk and not the processor is the limit.
 const MAX_THREADS: usize = 8;
 
-/// From this size on, another thread reads ahead: a bundle may be one vendor archive and little beside it, and
-/// then hashing that one blob is all the time there is.
+/// From this size on, a second thread reads ahead: a bundle may consist mostly of one vendor archive, and then hashing
+/// that one blob takes nearly all the time.
 const AHEAD_FROM_BYTES: u64 = 32 << 20;
 
-/// What can be wrong with a blob.
+/// What is wrong with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Problem {
-    /// It is not there.
+    /// It is missing.
     Missing,
     /// It is shorter than its descriptor says.
     Truncated,
     /// It is longer than its descriptor says.
     TooLong,
-    /// Its bytes are not those of its digest.
+    /// Its bytes do not match its digest.
     Digest,
     /// It cannot be read from the disk.
     Unreadable,
-    /// Its bytes are right, but they are not the document they must be.
+    /// Its digest is right, but it is not a valid document.
     Malformed,
 }
 
@@ -42,14 +42,14 @@ pub(super) struct Job {
 }
 
 impl Cache {
-    /// Hashes blobs and says which are not what they are called.
+    /// Hashes blobs and returns those that do not match their digest.
     pub(super) fn hash_all(
         &self,
         host: &Host,
         mut jobs: Vec<Job>,
         bytes: u64,
     ) -> Result<Vec<(Digest, Problem)>> {
-        // The largest first: it must not be begun when everything else is done.
+        // The largest first, so that it is not hashed alone at the end.
         jobs.sort_unstable_by_key(|job| (std::cmp::Reverse(job.size), job.digest));
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = processors.min(MAX_THREADS).min(jobs.len());
@@ -88,7 +88,7 @@ impl Cache {
             pass.ahead(&mut file, |bytes| hasher.update(bytes))
         };
         if let Err(error) = passed {
-            // A disk that fails is a finding; a run that must stop is not.
+            // A read error is part of the report; a cancelled run is an error.
             host.cancel.check()?;
             host.events.warn(format!("cannot read the blob `{digest}`: {error:#}"));
             return Ok(Some(Problem::Unreadable));

@@ -1,7 +1,6 @@
-//! Bundles out of an OCI archive, as `export` and `skopeo copy … oci-archive:…` write it.
-//!
-//! What comes in is not trusted: only the members of a layout are taken, every blob is verified before it has
-//! its name, and the index is merged when all that it needs is there. Read once, in flat memory.
+//! Imports bundles from an OCI archive, as `export` and `skopeo copy … oci-archive:…` write it. The archive is not
+//! trusted: only members of a layout are accepted, every blob is verified before it gets its name, and the index is
+//! merged when all blobs are present. The archive is read once, and memory use does not depend on its size.
 
 use super::Cache;
 use super::bundle::Bundle;
@@ -21,10 +20,10 @@ use std::io::{Read, Write};
 use std::path::Path;
 use tar::EntryType;
 
-/// Extended headers of other writers hold a time stamp or two.
+/// The largest extended header. Those of other writers hold one or two time stamps.
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
 
-/// What an import brought.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// The bundles of the file.
@@ -34,7 +33,7 @@ pub struct Imported {
 }
 
 impl Writer<'_> {
-    /// Takes in the bundles of a file that `export`, or `skopeo copy … oci-archive:…`, made.
+    /// Imports the bundles of a file that `export` or `skopeo copy … oci-archive:…` wrote.
     pub fn import(&mut self, path: &Path) -> Result<Imported> {
         self.import_owned(path, None)
     }
@@ -42,7 +41,7 @@ impl Writer<'_> {
     /// The same, refused where others than its owners may write to the file.
     pub fn import_owned(&mut self, path: &Path, owners: Option<Owners>) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", path.display());
-        // The one file this reads may be a link; only within a cache there are none.
+        // The archive itself may be a link; only within a cache links are refused.
         let path = &path.canonicalize().with_reason(Reason::CacheUnreadable, doing)?;
         let (file, size) = layout::open_regular(path).with_reason(Reason::CacheUnreadable, doing)?;
         if let Some(owners) = owners {
@@ -52,15 +51,14 @@ impl Writer<'_> {
         self.import_stream(file, size).with_context(doing)
     }
 
-    /// The same from any source that is read once. `total` is how many bytes it should have, for progress.
-    ///
-    /// Blobs that came before a failure stay: they are verified, and the next import skips them.
+    /// Imports from any reader. `total` is the expected number of bytes, for progress. Blobs that were stored before a
+    /// failure stay: they are verified, and the next import skips them.
     pub fn import_stream(&mut self, archive: impl Read, total: u64) -> Result<Imported> {
         let pass = Pass::begin(self.host, "importing bundles", total);
         let mut incoming = Incoming::default();
         let mut tar = tar::Archive::new(archive);
         let broken = || "it is not a whole tar archive".to_owned();
-        // Raw, because what extended headers say must not be believed, nor held in memory, before it is looked at.
+        // Raw entries, because extended headers must be checked before they are used or held in memory.
         for member in tar.entries().with_reason(Reason::CacheUnreadable, broken)?.raw(true) {
             let mut member = member.with_reason(Reason::CacheUnreadable, broken)?;
             self.take_member(&mut member, &pass, &mut incoming)?;
@@ -118,7 +116,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Stores a blob, or only hashes it when it is there. Returns whether it is new.
+    /// Stores a blob, or only hashes it when the cache has it. Returns whether it is new.
     fn take_blob(&self, member: &mut impl Read, pass: &Pass, digest: &Digest, size: u64) -> Result<bool> {
         let doing = || format!("cannot take in the blob `{digest}`");
         let cut_short = |found| {
@@ -187,7 +185,7 @@ impl Writer<'_> {
         if bundles.is_empty() {
             return Err(Reason::CacheMissing.error("it holds no bundle"));
         }
-        // Those of bundles that came along, when their own blobs did.
+        // Signatures of the imported bundles are kept if their own blobs are present.
         signatures.retain(|entry| bundles.iter().any(|bundle| is_about(&self.cache, entry, &bundle.digest)));
         for entry in signatures {
             let whole = References::follow(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
@@ -201,17 +199,17 @@ impl Writer<'_> {
     }
 }
 
-/// What is gathered while an archive streams by.
+/// What is collected while an archive is read.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
     layout: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
     pub(super) new_blobs: usize,
-    /// Of an archive that can be read anywhere, the blobs that are not read as it streams by.
+    /// For an archive with random access: the blobs that are skipped now and read later.
     pub(super) later: Option<Vec<Later>>,
 }
 
-/// A blob of an archive, and the byte it begins at.
+/// A blob in an archive and the offset at which it begins.
 #[derive(Debug)]
 pub(super) struct Later {
     pub(super) digest: Digest,
@@ -220,14 +218,14 @@ pub(super) struct Later {
 }
 
 impl Incoming {
-    /// Of an archive that can be read anywhere.
+    /// For an archive with random access.
     pub(super) fn of_parts() -> Self {
         Self { later: Some(Vec::new()), ..Self::default() }
     }
 
-    /// Whether a blob need not be read now: it is there already, or large enough to be fetched by itself.
+    /// Whether a blob need not be read now: the cache has it, or it is large enough for a request of its own.
     fn leaves_for_later(&mut self, cache: &Cache, digest: &Digest, size: u64, from: u64) -> bool {
-        /// Smaller ones come along with what is around them.
+        /// Smaller blobs are read together with their neighbours.
         const WORTH_A_REQUEST: u64 = 1 << 20;
         let Some(later) = &mut self.later else { return false };
         let is_there = cache.size_of(digest) == Some(size);

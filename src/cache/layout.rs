@@ -19,19 +19,19 @@ pub(super) const BLOBS: &str = "blobs/sha256";
 pub(super) const LAYOUT: &str = "oci-layout";
 /// The document that lists the manifests.
 pub(super) const INDEX: &str = "index.json";
-/// What the names of unfinished files begin with.
+/// The prefix of the names of unfinished files.
 pub(super) const UNFINISHED: &str = ".new-";
 /// The annotation of an index entry that holds its tag.
 pub(super) const TAG: &str = "org.opencontainers.image.ref.name";
-/// Larger documents are not read; registries draw the line for manifests there too.
+/// The largest document that is read; registries have the same limit for manifests.
 pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 
-/// Makes an empty layout, or completes one that was being made; what is there stays as it is.
+/// Creates an empty layout, or completes one whose creation was interrupted; existing files stay as they are.
 pub(super) fn create(dir: &Path) -> Result<()> {
     let doing = || format!("cannot make the cache `{}`", dir.display());
     if !dir.exists() {
         std::fs::create_dir_all(dir).with_context(doing)?;
-        // Whatever the umask: the cache of an image is read by whoever looks into it.
+        // The umask must not make the cache of an image unreadable for other users.
         std::fs::set_permissions(dir, Permissions::from_mode(0o755)).with_context(doing)?;
     }
     for folder in ["blobs", BLOBS] {
@@ -44,7 +44,7 @@ pub(super) fn create(dir: &Path) -> Result<()> {
             Err(error) => return Err(error).with_context(doing),
         }
     }
-    // The file that makes it a layout comes last. Neither replaces one that another process has just made.
+    // The `oci-layout` file is written last. Neither file replaces one that another process has just created.
     let index = canonical(&ImageIndex::default())?;
     let layout = canonical(&serde_json::json!({ "imageLayoutVersion": "1.0.0" }))?;
     for (name, bytes) in [(INDEX, index), (LAYOUT, layout)] {
@@ -104,12 +104,12 @@ pub(super) fn read_index_of(dir: &Path, owners: Option<Owners>) -> Result<ImageI
     parse(&read_whole(file, &path).with_reason(Reason::CacheUnreadable, doing)?, &name)
 }
 
-/// Replaces the index: it is the old one or the new one at any moment, also after a power cut.
+/// Replaces the index atomically: also after a power cut it is either the old or the new one.
 pub(super) fn write_index(dir: &Path, mut index: ImageIndex) -> Result<()> {
     index.set_media_type(Some(MediaType::ImageIndex));
     let path = dir.join(INDEX);
     let doing = || format!("cannot write `{}`", path.display());
-    // What the index will name must be on the disk before it.
+    // Blobs that the index names must be on the disk before the index.
     sync_dir(&dir.join(BLOBS)).with_context(doing)?;
     let file = write_unfinished(dir, &canonical(&index)?).with_context(doing)?;
     file.persist(&path).map_err(|error| error.error).with_context(doing)?;
@@ -138,7 +138,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T> 
         .with_reason(Reason::CacheUnreadable, || format!("cannot understand `{name}`"))
 }
 
-/// The tag of an index entry. Tools may leave it out; such an entry goes by its digest.
+/// The tag of an index entry. Tools may leave it out; then the digest is used.
 pub(super) fn tag_of(entry: &Descriptor) -> String {
     let tag = entry.annotations().as_ref().and_then(|annotations| annotations.get(TAG));
     tag.cloned().unwrap_or_else(|| entry.digest().to_string())
@@ -152,7 +152,7 @@ pub(super) fn digest_of(descriptor: &Descriptor) -> Result<Digest> {
 
 /// Opens a regular file for reading.
 pub(super) fn open_regular(path: &Path) -> std::io::Result<(File, u64)> {
-    // A pipe or a link in a cache is not ours, and must neither hang nor lead the reader away.
+    // A pipe or a link in a cache was put there by others. It must neither block the reader nor redirect it.
     let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -167,7 +167,7 @@ pub(super) fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// A new file under a temporary name, which is gone again unless it is renamed.
+/// A new file under a temporary name, which is removed unless it is renamed.
 pub(super) fn unfinished(dir: &Path) -> std::io::Result<NamedTempFile> {
     let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
     file.as_file().set_permissions(Permissions::from_mode(0o644))?;

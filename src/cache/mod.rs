@@ -1,7 +1,6 @@
-//! The cache: an OCI image layout on this machine, whose manifests are bundles.
-//!
-//! Everything a target needs lies here under its digest, so targets share files and nothing is used unverified.
-//! Any number of readers need no lock, because a file appears whole or not at all; the one [`Writer`] holds a lock.
+//! The cache: an OCI image layout on this machine, whose manifests are bundles. All files that a target needs are named
+//! by digest, so targets share files and every file is verified before use. Readers need no lock, because a file
+//! appears complete or not at all; the only [`Writer`] holds a lock.
 
 #[cfg(test)]
 mod archive_tests;
@@ -48,11 +47,11 @@ use crate::outcome::{Cause, Reason};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// A cache that exists.
+/// An open cache.
 #[derive(Debug, Clone)]
 pub struct Cache {
     dir: PathBuf,
-    /// Who may own the index, where that was asked for.
+    /// The users who may own the index, where that is checked.
     owners: Option<Owners>,
 }
 
@@ -78,7 +77,7 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Opens a cache, made empty with the folders above it where missing.
+    /// Opens a cache; creates an empty one, with its parent folders, where it is missing.
     pub fn open_or_create(dir: &Path) -> Result<Self> {
         layout::create(dir)?;
         Self::open(dir)
@@ -89,12 +88,12 @@ impl Cache {
         &self.dir
     }
 
-    /// Where a blob lies, whether or not it is there.
+    /// The path of a blob, whether or not it exists.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.blobs_dir().join(digest.hex())
     }
 
-    /// Whether a blob is there. Says nothing about its bytes: see [`Cache::verify`].
+    /// Whether a blob exists. Its content is not checked; see [`Cache::verify`].
     pub fn has(&self, digest: &Digest) -> bool {
         self.size_of(digest).is_some()
     }

@@ -1,7 +1,6 @@
-//! A blob that comes in pieces, over several runs if need be: `<digest>.partial` beside the blobs until it is whole.
-//!
-//! What a broken connection leaves is kept and only the rest is fetched. Its bytes are then hashed again, once,
-//! because the state of a hash does not outlive its process; nothing that was hashed in this run is read again.
+//! A blob that is downloaded in pieces, over several runs if necessary. It is called `<digest>.partial` until it is
+//! complete. After a broken connection only the rest is downloaded. Bytes from an earlier run are hashed again once,
+//! because the state of a hash does not outlive its process; bytes of this run are not read again.
 
 use super::Cache;
 use super::blob::Blob;
@@ -15,15 +14,15 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the names of blobs that are not whole yet end in.
+/// The suffix of the names of incomplete blobs.
 pub(super) const PARTIAL: &str = ".partial";
-/// The same of the note that says where such a blob's bytes came from.
+/// The suffix of the note that records where such a blob's bytes came from.
 pub(super) const NOTE: &str = ".partial-from";
 const CHUNK: usize = 256 << 10;
-/// An address and a validator are shorter.
+/// The longest note; an address and a validator are shorter.
 const LONGEST_NOTE: u64 = 64 << 10;
 
-/// A blob on its way, of which some may be there already.
+/// An incomplete blob.
 #[derive(Debug)]
 pub struct Partial {
     file: File,
@@ -35,7 +34,7 @@ pub struct Partial {
     hasher: Hasher,
     held: u64,
     origin: Option<Origin>,
-    /// Whether an earlier run brought some of its bytes.
+    /// Whether some of its bytes are from an earlier run.
     is_resumed: bool,
 }
 
@@ -81,22 +80,22 @@ impl Partial {
         Ok(())
     }
 
-    /// How many bytes are there.
+    /// The number of bytes present.
     pub const fn held(&self) -> u64 {
         self.held
     }
 
-    /// Where they came from, when that is known of all of them.
+    /// Where the bytes came from, if that is known for all of them.
     pub const fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
-    /// Whether some of its bytes came in another run, or may be of another version of the file.
+    /// Whether some of its bytes are from another run, or may belong to another version of the file.
     pub const fn is_resumed(&self) -> bool {
         self.is_resumed
     }
 
-    /// Remembers where the bytes come from, also for the next run.
+    /// Records where the bytes come from, also for the next run.
     pub fn note_origin(&mut self, origin: Option<&Origin>) -> Result<()> {
         if self.origin.as_ref() == origin {
             return Ok(());
@@ -109,7 +108,7 @@ impl Partial {
         .with_context(|| format!("cannot write `{}`", self.note.display()))
     }
 
-    /// Takes the bytes that follow.
+    /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).with_context(|| format!("cannot write `{}`", self.path.display()))?;
         self.hasher.update(bytes);
@@ -117,18 +116,18 @@ impl Partial {
         Ok(())
     }
 
-    /// Forgets all bytes.
+    /// Discards all bytes.
     pub fn restart(&mut self) -> Result<()> {
         let doing = || format!("cannot begin `{}` again", self.path.display());
-        // A new file: what another process may still have open is not ours any more.
+        // A new file is created, because another process may still have the old one open.
         remove(&self.path).with_context(doing)?;
         self.file = open(&self.path).with_context(doing)?;
         (self.hasher, self.held, self.is_resumed) = (Hasher::default(), 0, false);
         self.note_origin(None)
     }
 
-    /// Verifies the blob, brings it to the disk and gives it its name. Bytes that are not what they must be are
-    /// dropped, and the blob can begin again.
+    /// Verifies the blob, syncs it to the disk and renames it to its digest. Wrong bytes are discarded, and the
+    /// download can begin again.
     pub fn finish(&mut self) -> Result<Blob> {
         let (found, size) = std::mem::take(&mut self.hasher).finish();
         if found != self.expected {

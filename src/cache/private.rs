@@ -1,7 +1,6 @@
-//! The blobs of a bundle in a form that nobody can change between the check and the use.
-//!
-//! A package manager reads the files that were hashed once more, by their names. Where only root can change those names
-//! they are used as they lie; from any other cache, they are copied to where only root may go, and the copies hashed.
+//! Protects the blobs of a bundle from changes between verification and use. The package manager opens the verified
+//! files again by name. Where only root can change those files they are used in place; from any other cache they are
+//! copied to a folder that only root can enter, and the copies are verified.
 
 use super::Cache;
 use super::bundle::Bundle;
@@ -15,15 +14,14 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// Between two looks at whether the run must stop.
+/// The number of bytes copied between two checks for cancellation.
 const PIECE: u64 = 64 << 20;
 
 impl Cache {
-    /// The same cache, refused where others than its owners may write to it, as root is to install from it.
+    /// Demands that only these owners may write to the cache, because root will install from it.
     pub fn owned_by(mut self, owners: Owners) -> Result<Self> {
         self.require_owners(owners)?;
-        // A folder above may be somebody else's, who could put another cache in its place: the index is asked again
-        // when it is open.
+        // The owner of a parent folder could replace the cache, so the index is checked again when it is open.
         self.owners = Some(owners);
         Ok(self)
     }
@@ -47,15 +45,15 @@ impl Cache {
         let blobs = self.blobs_dir();
         let is_roots = |path: &Path| match std::fs::symlink_metadata(path) {
             Ok(found) => found.is_file() && Owners::default().may_alone_write(path),
-            // Nobody else can put one there; that it is missing, the check of the files says.
+            // A missing blob is reported when the files are verified.
             Err(error) => error.kind() == ErrorKind::NotFound,
         };
         owner::is_roots_alone(&blobs)
             && bundle.files.iter().all(|file| is_roots(&blobs.join(file.digest.hex())))
     }
 
-    /// Copies the blobs of a bundle's files into a new cache in `dir`, which only root can reach. Not one of them counts
-    /// before it is verified there.
+    /// Copies the blobs of a bundle's files into a new cache in `dir`, which only root can reach. They must be verified
+    /// there before use.
     pub fn copy_for_root(&self, host: &Host, bundle: &Bundle, dir: &Path) -> Result<Self> {
         let copy = Self { dir: dir.to_owned(), owners: None };
         let doing = || format!("cannot copy the bundle `{}` to `{}`", bundle.tag, dir.display());
@@ -68,7 +66,7 @@ impl Cache {
             }
             let opened = layout::open_regular(&self.blob_path(&file.digest));
             if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-                // The check of the copy says so.
+                // The verification of the copy reports it.
                 continue;
             }
             let (mut from, size) = opened
@@ -81,7 +79,7 @@ impl Cache {
             let mut to = options.write(true).create_new(true).mode(0o644).open(&to).with_context(doing)?;
             loop {
                 host.cancel.check()?;
-                // From file to file: the kernel copies, and shares the blocks where the file system can.
+                // Copying from file to file lets the kernel copy, or share blocks where the file system supports that.
                 let copied = std::io::copy(&mut from.by_ref().take(PIECE), &mut to).with_context(doing)?;
                 if copied == 0 {
                     break;

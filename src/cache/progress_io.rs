@@ -1,4 +1,4 @@
-//! One pass over many bytes: stops when the run must, says how far it is, and needs the same memory for any size.
+//! A pass over many bytes with progress messages and cancellation, in constant memory.
 
 use crate::host::Host;
 use anyhow::{Result, anyhow};
@@ -6,12 +6,12 @@ use std::io::{ErrorKind, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
-/// Large enough that reading costs little beside hashing, small enough for many threads.
+/// The size of a chunk: large enough that reading costs little beside hashing, small enough for many threads.
 const CHUNK_BYTES: usize = 1 << 20;
-/// How far a reading thread runs ahead.
+/// The number of chunks that a reading thread is ahead.
 const CHUNKS_AHEAD: usize = 2;
 
-/// A pass at work; shared by the threads that make it.
+/// A pass in progress, shared by its threads.
 #[derive(Debug)]
 pub(super) struct Pass<'h> {
     host: &'h Host,
@@ -26,7 +26,7 @@ impl<'h> Pass<'h> {
         Self { host, label: label.into(), done: AtomicU64::new(0), total }
     }
 
-    /// Hands all that `from` gives to `take`, chunk by chunk. Returns how many bytes there were.
+    /// Reads `from` to its end and calls `take` with each chunk. Returns the number of bytes.
     pub(super) fn over(
         &self,
         from: &mut impl Read,
@@ -53,10 +53,11 @@ impl<'h> Pass<'h> {
         for _ in 0..=CHUNKS_AHEAD {
             empty.send(vec![0; CHUNK_BYTES])?;
         }
-        // The ends of the channels move in, so that they are gone, and the reader ends, when this ends early.
+        // The channel ends are moved into the scope, so that they are dropped and the reader ends if this one ends
+        // early.
         std::thread::scope(move |scope| {
             let reader = scope.spawn(move || {
-                // Either side ends when the other has gone.
+                // Either side ends when the other has ended.
                 while let Ok(mut chunk) = emptied.recv() {
                     chunk.resize(CHUNK_BYTES, 0);
                     let read = read_some(from, &mut chunk)?;

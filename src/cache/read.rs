@@ -1,4 +1,4 @@
-//! Reading a cache: bundles from their verified documents, and blobs with their digest checked on the way.
+//! Reads a cache: bundles from their verified documents, and blobs with their digest checked while they are read.
 
 use super::Cache;
 use super::blob::{Blob, BlobReader};
@@ -13,22 +13,21 @@ use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 use serde::Deserialize;
 use std::io::Read;
 
-/// What an index entry turned out to be.
+/// The kind of an index entry.
 #[derive(Debug)]
 pub(super) enum Found {
     /// A bundle.
     Bundle(Box<Bundle>),
-    /// A bundle whose config, though intact, is not one this version understands.
+    /// A bundle whose config is intact but not understood by this version.
     Strange(anyhow::Error),
-    /// Something else that shares the layout.
+    /// An entry of another tool in the same layout.
     Foreign,
 }
 
 impl Cache {
-    /// The bundles of this cache, in the order of its index.
-    ///
-    /// Manifests that are not bundles are passed over, and so are bundles that only a later version of this
-    /// program understands: a shared cache stays usable for all. Damage is an error.
+    /// The bundles of this cache, in the order of its index. Manifests that are not bundles are skipped, and so are
+    /// bundles that only a later version of this program understands, so that several versions can share a cache.
+    /// Damage is an error.
     pub fn bundles(&self) -> Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
         let mut bytes = 0_u64;
@@ -57,7 +56,7 @@ impl Cache {
         }
     }
 
-    /// Opens a blob for reading. Its bytes count only once [`BlobReader::finish`] says so.
+    /// Opens a blob for reading. Its bytes are verified only after [`BlobReader::finish`] has succeeded.
     pub fn blob(&self, digest: &Digest) -> Result<BlobReader> {
         BlobReader::open(&self.blob_path(digest), digest)
     }
@@ -87,7 +86,7 @@ impl Cache {
     }
 
     fn read_manifest(&self, tag: &str, entry: &Descriptor) -> Result<Found> {
-        /// Tools that copy manifests drop the artifact type from the index; this is where it always is.
+        /// The artifact type is read from the manifest, because tools that copy manifests drop it from the index.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Kind {

@@ -1,4 +1,4 @@
-//! Which blobs the index refers to, through every kind of manifest OCI tools write, ours or not.
+//! Finds all blobs to which the index refers, through every kind of manifest that OCI tools write.
 
 use super::Cache;
 use super::bundle::{BUNDLE_TYPE, TITLE};
@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Image indexes may list image indexes; nobody nests them deeper than this.
+/// The deepest nesting of image indexes.
 const MAX_DEPTH: u32 = 4;
-/// All documents of one walk together. A bundle of 300 files has a manifest of about 100 KB.
+/// The total size of all documents of one walk. A bundle of 300 files has a manifest of about 100 KB.
 pub(super) const MAX_BYTES_OF_DOCUMENTS: u64 = 128 << 20;
-/// References that one walk follows. What lists itself many times over, level by level, has more.
+/// The most references that one walk follows. An index that is built to explode, level by level, has more.
 const MAX_REFERENCES: usize = 400_000;
 
 const MANIFESTS: [&str; 2] =
@@ -24,7 +24,7 @@ const MANIFESTS: [&str; 2] =
 const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 
-/// All that a layout's index refers to.
+/// All blobs to which a layout's index refers.
 #[derive(Debug, Default)]
 pub(super) struct References {
     /// The blobs, by digest.
@@ -88,8 +88,8 @@ struct Document {
     subject: Option<Descriptor>,
 }
 
-/// One walk over all entries. Each document is read once, and followed once for each entry, so that the work is
-/// bounded by what there is, however often it is listed.
+/// A walk over all entries. Each document is read once, and followed once for each entry, so that the work is bounded
+/// by the number of documents and not by how often they are listed.
 struct Walk<'c> {
     most: usize,
     cache: &'c Cache,
@@ -98,7 +98,7 @@ struct Walk<'c> {
     bytes: u64,
     references: usize,
     found: References,
-    /// The documents that the entry at hand has led to.
+    /// The documents that the current entry has led to.
     visited: HashSet<Digest>,
 }
 
@@ -119,7 +119,7 @@ impl Walk<'_> {
         for manifest in &document.manifests {
             self.follow(tag, manifest, depth + 1)?;
         }
-        // What a manifest is about need not be in the same layout.
+        // The subject of a manifest need not be in the same layout.
         match &document.subject {
             Some(subject) if layout::digest_of(subject).is_ok_and(|digest| self.cache.has(&digest)) => {
                 self.follow(tag, subject, depth + 1)
@@ -185,7 +185,7 @@ impl Walk<'_> {
     }
 }
 
-/// More than any cache of this program, or of another, comes near.
+/// The error for an index beyond the limits; no real cache comes near them.
 pub(super) fn too_many() -> anyhow::Error {
     Reason::CacheUnreadable.error("the index leads to more documents than any cache needs")
 }

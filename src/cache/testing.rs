@@ -1,4 +1,4 @@
-//! What the tests of this folder share: a cache in a temporary folder and things to put into it.
+//! Shared by the tests of this folder: a cache in a temporary folder, and content for it.
 
 use super::bundle::DEB_TYPE;
 use super::document;
@@ -70,7 +70,7 @@ impl Lab {
         self.host.root.list("/cache/blobs/sha256")
     }
 
-    /// A manifest of ours with a config no version understands yet.
+    /// A bundle's manifest with a config that no version understands.
     pub(super) fn publish_strange(&self, tag: &str) {
         self.add_manifest(
             tag,

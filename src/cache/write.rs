@@ -1,7 +1,6 @@
-//! Writing a cache: one [`Writer`] at a time, any number of blobs at once, and bundles made visible last.
-//!
-//! A blob gets its name only when it is verified and on the disk; the index names only what is there. So a
-//! writer that is killed leaves at most unnamed files, which `gc` removes.
+//! Writes a cache: one [`Writer`] at a time, any number of blobs at once. A bundle enters the index last. A blob gets
+//! its name only when it is verified and on the disk, and the index names only existing blobs. So a writer that is
+//! killed leaves at most unfinished files, which `gc` removes.
 
 use super::Cache;
 use super::blob::{Blob, BlobReader, BlobWriter};
@@ -20,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-/// The one writer of a cache. Its lock is released when it is dropped.
+/// The writer of a cache. Its lock is released when it is dropped.
 #[derive(Debug)]
 pub struct Writer<'h> {
     pub(super) cache: Cache,
@@ -29,7 +28,7 @@ pub struct Writer<'h> {
 }
 
 impl Cache {
-    /// Becomes the one writer, waiting up to `patience` for another.
+    /// Takes the writer's lock, waiting up to `patience` for another writer.
     pub fn writer<'h>(&self, host: &'h Host, patience: Duration) -> Result<Writer<'h>> {
         let lock = FileLock::take(host, &self.dir.join(".ofedctl.lock"), patience)
             .with_context(|| format!("cannot write to the cache `{}`", self.dir.display()))?;
@@ -43,7 +42,7 @@ impl Writer<'_> {
         &self.cache
     }
 
-    /// Whether a blob is there already.
+    /// Whether the cache has a blob.
     pub fn has(&self, digest: &Digest) -> bool {
         self.cache.has(digest)
     }
@@ -53,14 +52,14 @@ impl Writer<'_> {
         BlobWriter::begin(&self.cache, expected)
     }
 
-    /// Begins a blob that may come in pieces over several runs, or goes on with one; `size` is its size, if known.
+    /// Begins or continues a blob that may take several runs; `size` is its size, if known.
     ///
     /// Each blob may be begun once at a time.
     pub fn partial(&self, digest: &Digest, size: Option<u64>) -> Result<Partial> {
         Partial::open(&self.cache, digest, size)
     }
 
-    /// Stores bytes that are at hand as a blob.
+    /// Stores bytes as a blob.
     pub fn put(&self, bytes: &[u8]) -> Result<Blob> {
         let blob = Blob { digest: Digest::of_bytes(bytes), size: bytes.len() as u64 };
         let there = self.cache.size_of(&blob.digest) == Some(blob.size)
@@ -73,10 +72,9 @@ impl Writer<'_> {
         writer.finish()
     }
 
-    /// Makes a bundle of blobs that are there, and makes it visible under its tag.
-    ///
-    /// The bundle that had the tag before loses it. One that differs in nothing but its time of making stays
-    /// as it is, so that staging again does not give every image a new digest.
+    /// Creates a bundle from blobs in the cache, and adds it to the index under its tag. A bundle that had the tag
+    /// before loses it. If the old bundle differs only in its creation time it stays, so that staging again does not
+    /// change digests.
     pub fn publish(
         &mut self,
         tag: &str,
@@ -85,7 +83,7 @@ impl Writer<'_> {
         mut files: Vec<BundleFile>,
     ) -> Result<Bundle> {
         bundle::check_tag(tag)?;
-        // Files come in the order their downloads ended; the bundle must not depend on it.
+        // The order in which downloads ended must not change the bundle.
         files.sort_unstable();
         bundle::check_files(&files, config.repository.as_ref())?;
         self.check_present(tag, &files)?;
@@ -107,11 +105,12 @@ impl Writer<'_> {
         }
     }
 
-    /// Puts entries into the index, in the places of those that have their tags now.
+    /// Adds entries to the index, replacing those with the same tags.
     pub(super) fn merge(&mut self, entries: Vec<Descriptor>) -> Result<()> {
         let mut index = layout::read_index(&self.cache.dir)?;
         let before = index.clone();
-        // Of several with one tag the last counts. A map, because a foreign index may have thousands.
+        // The last of several entries with one tag counts. A map, because a foreign index may have thousands of
+        // entries.
         let tags: Vec<String> = entries.iter().map(layout::tag_of).collect();
         let mut new: HashMap<&String, Descriptor> = tags.iter().zip(entries).collect();
         layout::edit(&mut index, |entries| {

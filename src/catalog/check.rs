@@ -1,4 +1,4 @@
-//! `catalog check`: what is wrong with a catalogue, or odd.
+//! `catalog check`: finds errors and oddities in a catalogue.
 
 use super::package_names::FileName;
 use super::{Catalog, Row};
@@ -7,7 +7,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What kind of finding.
+/// The kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
@@ -15,17 +15,17 @@ pub enum Kind {
     UnknownLine,
     /// A row's driver or version is not that of its line.
     WrongLine,
-    /// The file name says something else than the row.
+    /// The file name contradicts the row.
     NameMismatch,
     /// A digest is not 64 hexadecimal digits.
     MalformedDigest,
-    /// An address is neither http nor https, or a mirror has no digest to be held to.
+    /// An address is neither http nor https, or a row has mirrors but no digest to verify them with.
     BadAddress,
-    /// An address stands in two rows.
+    /// Two rows have the same address.
     Duplicate,
-    /// One address or file name, and two digests.
+    /// One address or file name has two digests.
     Conflict,
-    /// Whatever is asked for, another row is chosen before it.
+    /// Another row is always chosen before this one.
     NeverChosen,
     /// A plain http address without a digest: staging it needs `--sha256`.
     PlainHttp,
@@ -45,7 +45,7 @@ pub struct Finding {
     pub kind: Kind,
     /// The row, as `driver version distro arch`.
     pub row: String,
-    /// What is wrong, with both sides of it.
+    /// What is wrong, with both values.
     pub what: String,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Everything there is to say about a catalogue, row by row.
+/// All findings about a catalogue, row by row.
 pub fn check(catalog: &Catalog) -> Vec<Finding> {
     let mut seen = Seen::default();
     let mut findings = Vec::new();
@@ -232,8 +232,8 @@ drivers:
         assert_eq!(twice(&row.replace("8.6", "8.7")), []);
     }
 
-    /// What the built-in catalogue may be told: the extension's plain http addresses, for which nobody
-    /// published a digest, and one package that Azure's sources name at two addresses of the vendor.
+    /// The findings that are expected in the built-in catalogue: the extension's plain http addresses, for which no
+    /// digest is published, and one package that Azure's sources name at two addresses of the vendor.
     #[test]
     fn the_built_in_catalogue_has_only_the_findings_that_are_known() {
         let catalog = Catalog::embedded().unwrap();

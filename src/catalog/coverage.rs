@@ -11,16 +11,16 @@ use std::fmt::Write;
 /// The table distribution x adapter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Coverage {
-    /// The form of this value: 1.
+    /// The schema version of this value: 1.
     pub schema_version: u32,
-    /// One row per distribution and architecture that has anything.
+    /// One row per distribution and architecture with at least one driver.
     pub rows: Vec<CoverageRow>,
 }
 
-/// What there is for one distribution.
+/// The drivers for one distribution.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CoverageRow {
-    /// The distribution; a shorter version stands for those of its releases that have no row.
+    /// The distribution; a shorter version covers those of its releases that have no row.
     pub distro: Distro,
     /// The architecture.
     pub arch: Arch,
@@ -36,16 +36,17 @@ pub struct Cell {
     /// Its version, unless the distribution brings it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
-    /// Whether staging needs a digest from the user: none is published, and it is not at the vendor's own place.
+    /// Whether staging needs a digest from the user, because none is published and the file is not on the vendor's own
+    /// host.
     pub needs_sha256: bool,
-    /// What vouches for the vendor's file, where anything does.
+    /// How the vendor's file is verified, if it can be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
     /// Whether the distribution's own stack would do as well.
     pub inbox: bool,
 }
 
-/// What the stars in the table mean.
+/// The footnotes of the table.
 const NOTES: [(&str, &str); 2] = [
     ("*", "nobody published its digest: it is taken from the vendor's own host (trust level first-use)"),
     ("**", "nobody published its digest, and it is not at the vendor's own host: staging needs --sha256"),
@@ -62,7 +63,7 @@ impl Coverage {
         for distro in distros {
             for arch in [Arch::X86_64, Arch::Aarch64] {
                 let row = row(catalog, distro, arch);
-                // `rhel9` comes before `rhel9.6`, and says it all where both have the same.
+                // `rhel9` comes before `rhel9.6`, so an equal row of `rhel9.6` is left out.
                 let said = |before: &CoverageRow| {
                     before.distro.covers(distro) && before.arch == arch && before.nics == row.nics
                 };
@@ -148,7 +149,7 @@ fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
             trust: row.trust(),
             inbox,
         };
-        // As a plan takes them; one that nothing vouches for only when it is named.
+        // The same order as in a plan: a row that cannot be verified is used only if the user names it.
         let covered: Vec<&Row> = rows.iter().copied().filter(|row| row.trust().is_some()).collect();
         let own = Cell { driver: Driver::Inbox, version: None, needs_sha256: false, trust: None, inbox };
         let taken = catalog.pick(&covered, |row| row.sha256.is_some()).map(vendors);

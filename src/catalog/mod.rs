@@ -1,7 +1,6 @@
-//! The catalogue: which vendor package installs on which distribution, for which adapters, and from where.
-//!
-//! The data is `catalog.yaml` beside this file; no distribution, version or adapter is decided on in code.
-//! This file holds its form and answers the one question asked of it, [`Catalog::candidates`].
+//! The catalogue: which vendor package installs on which distribution, for which adapters, and from where. The data is
+//! in `catalog.yaml` beside this file; the code has no special cases for a distribution, version or adapter. This file
+//! defines the schema and the query [`Catalog::candidates`].
 
 pub mod check;
 pub mod coverage;
@@ -26,18 +25,18 @@ use versions::Version;
 pub const EMBEDDED: &str = include_str!("catalog.yaml");
 /// How errors name it.
 const EMBEDDED_NAME: &str = "built-in catalog.yaml";
-/// The one form there is.
+/// The only schema version.
 const SCHEMA_VERSION: u32 = 1;
 
 /// A whole catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalog {
-    /// The form of the file: 1.
+    /// The schema version of the file: 1.
     pub schema_version: u32,
     /// The release lines, by name.
     pub lines: BTreeMap<String, Line>,
-    /// Where packages of a distribution install, if not just there.
+    /// The distributions on which packages of a distribution install, if more than that one.
     #[serde(default)]
     pub compatible: BTreeMap<Distro, Vec<Distro>>,
     /// Releases that do not build for some kernels.
@@ -51,32 +50,32 @@ pub struct Catalog {
     pub inbox: Vec<Inbox>,
 }
 
-/// What all packages of one release line share.
+/// The properties that all packages of one release line share.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
     /// The driver.
     pub driver: Driver,
-    /// What the versions of the line begin with: `5.8`.
+    /// The prefix of the line's versions: `5.8`.
     pub release: String,
     /// For DOCA, the OFED release inside: `25.10`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ofed: Option<String>,
     /// The adapter generations it drives.
     pub nics: Vec<Nic>,
-    /// Whether it is maintained for long.
+    /// Whether the vendor maintains it as a long-term line.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lts: bool,
     /// The first of its releases that the vendor calls long-term, where those before it are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lts_from: Option<Version>,
-    /// Why it is taken before newer lines, where failures that others reported show it.
+    /// Why it is preferred to newer lines, because of reported failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred: Option<String>,
     /// The month its support ends, `2027-10`, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_of_life: Option<String>,
-    /// Whether its rpms bring modules for the first kernel of a release, and no sources that DKMS could build.
+    /// Whether its rpms contain modules for the first kernel of a release, and no sources that DKMS could build.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prebuilt_rpms: bool,
     /// The first kernel it does not build for, where known.
@@ -96,7 +95,7 @@ pub struct KnownBad {
     /// The first release of it that builds again, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Version>,
-    /// What the names of those kernels have in them, where another distribution's kernels of the same numbers are well.
+    /// A part of those kernels' names, where kernels of other distributions with the same numbers work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<String>,
     /// The first kernel that it fails for.
@@ -104,7 +103,7 @@ pub struct KnownBad {
     /// The first kernel after it that it does not fail for, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub below: Option<Version>,
-    /// What happens.
+    /// The failure.
     pub why: String,
     /// Who says so.
     pub source: String,
@@ -114,7 +113,7 @@ pub struct KnownBad {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Row {
-    /// The driver it brings.
+    /// The driver it contains.
     pub driver: Driver,
     /// Its version.
     pub version: Version,
@@ -126,10 +125,10 @@ pub struct Row {
     pub arch: Arch,
     /// Its address; a bare file name where it is not public.
     pub url: String,
-    /// Its SHA-256 in hexadecimal, where anybody published it.
+    /// Its SHA-256 in hexadecimal, where published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// Other addresses of the same file name. Only the digest says that it is the same file.
+    /// Other addresses of a file with the same name. Only the digest proves that it is the same file.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
     /// The vendor's online package repository of the same release.
@@ -138,7 +137,7 @@ pub struct Row {
     /// The kernel headers it is to be built with, where mirrors no longer have them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_devel: Option<KernelDevel>,
-    /// What to know before choosing it.
+    /// A remark for users before they choose it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -153,15 +152,15 @@ pub struct Inbox {
     pub arch: Vec<Arch>,
     /// The adapter generations their kernels drive.
     pub nics: Vec<Nic>,
-    /// The packages to ask their package manager for.
+    /// The packages to request from the package manager.
     pub packages: Vec<String>,
-    /// Whether they bring the vendor's modules, which the distribution builds for each of its kernels.
+    /// Whether these packages contain the vendor's modules, which the distribution builds for each of its kernels.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub brings_modules: bool,
 }
 
 impl Catalog {
-    /// The catalogue this program was built with. It is read when asked for, not before.
+    /// The built-in catalogue. It is parsed on the first use.
     pub fn embedded() -> Result<Self> {
         Self::parse(EMBEDDED_NAME, EMBEDDED)
     }
@@ -182,8 +181,8 @@ impl Catalog {
 
     /// Reads a catalogue. `source` names it in errors, usually its path.
     pub fn parse(source: &str, text: &str) -> Result<Self> {
-        // A line or table named twice would silently lose one of them; only the untyped reading sees that. The
-        // built-in text has been through it in a test.
+        // A key that occurs twice would silently replace the first one; only parsing into an untyped value detects
+        // that. For the built-in text a test does it.
         if source != EMBEDDED_NAME {
             settings::read_yaml::<Value>(source, text)?;
         }
@@ -197,10 +196,9 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// The packages that install on this distribution and drive this adapter, newest first.
-    ///
-    /// "Newest" is by OFED release, so that DOCA-Host 3.2 (OFED 25.10) comes before `MLNX_OFED` 24.10. Of one
-    /// release DOCA comes first, for the vendor has moved there; of one version, rows with a digest, then https.
+    /// The packages that install on this distribution and drive this adapter, newest first. "Newest" is by OFED
+    /// release, so that DOCA-Host 3.2 (OFED 25.10) comes before `MLNX_OFED` 24.10. Within a release DOCA comes first,
+    /// because the vendor has moved to it; within a version, rows with a digest come first, then https.
     pub fn candidates(&self, distro: &Distro, arch: Arch, nic: Nic) -> Vec<&Row> {
         let fits = |row: &&Row| {
             row.arch == arch
@@ -220,16 +218,14 @@ impl Catalog {
         rows
     }
 
-    /// Puts rows that are newest first in the order in which they should be taken: preferred lines first, then the
-    /// newest.
+    /// Sorts rows from newest-first order into order of preference: preferred lines first, then the newest.
     pub fn prefer(&self, rows: &mut [&Row]) {
         rows.sort_by_key(|row| self.line(row).is_none_or(|line| line.preferred.is_none()));
     }
 
-    /// Of rows in the order in which they should be taken, the one to take.
-    ///
-    /// One with a published digest, where there is one; else the first. But a feature release is no reason to stay
-    /// behind: where the vendor has a newer one, that goes before it, whatever vouches for it.
+    /// Chooses one of the rows, which are in order of preference. The first row with a published digest is chosen, or
+    /// else the first row. A feature release is the exception: a newer release of the vendor is preferred to it,
+    /// however that one is verified.
     pub fn pick<'a>(&self, rows: &[&'a Row], has_digest: impl Fn(&Row) -> bool) -> Option<&'a Row> {
         let first = rows.first().copied();
         let Some(digest) = rows.iter().copied().find(|row| has_digest(row)) else { return first };
@@ -237,7 +233,7 @@ impl Catalog {
         first.filter(newer).or(Some(digest))
     }
 
-    /// Why nothing here can build the modules of a row for any kernel, where that is so.
+    /// The reason why this program cannot build the modules of a row for any kernel, if there is one.
     pub fn unbuildable(&self, row: &Row) -> Option<&'static str> {
         if row.is_source() {
             return Some("only its sources are there, and ofedctl does not run their install.pl");
@@ -248,7 +244,7 @@ impl Catalog {
         )
     }
 
-    /// Why a release does not build for a kernel (as `uname -r` prints it), as far as anybody has said; with who says so.
+    /// The known reason, with its source, why a release does not build for a kernel (as `uname -r` prints it).
     pub fn objection_to(&self, row: &Row, kernel: &str) -> Option<String> {
         let line = self.line(row)?;
         let version = Version::new(kernel);
@@ -295,8 +291,8 @@ impl Catalog {
         })
     }
 
-    /// The stack of distributions of a family, for one that no row names: what the newest of them have under their own
-    /// names. Whether its kernels drive an adapter, their modules tell.
+    /// The packages for a distribution that no row names: those of the newest distributions of its family. Whether its
+    /// kernels support an adapter is decided by their modules.
     pub fn inbox_of_family(&self, distro: &Distro, family: Family) -> Option<&Inbox> {
         let is_named = |inbox: &Inbox| inbox.distros.iter().any(|served| served.covers(distro));
         if family == Family::Other || self.inbox.iter().any(is_named) {
@@ -307,7 +303,7 @@ impl Catalog {
         self.inbox.iter().rev().find(is_alike)
     }
 
-    /// The higher, the sooner chosen.
+    /// The rank of a row; a higher one is chosen first.
     fn rank<'a>(&'a self, row: &'a Row) -> impl Ord + use<'a> {
         let ofed = self.line(row).map(|line| Version::new(line.ofed_release()));
         let is_doca = row.driver == Driver::Doca;
@@ -333,13 +329,13 @@ impl Row {
         package_names::file_name(&self.url)
     }
 
-    /// What vouches for its file, as far as the catalogue tells. None: nothing does.
+    /// How its file can be verified, as far as the catalogue tells; none if it cannot.
     pub fn trust(&self) -> Option<Trust> {
         let by_tls = || is_vendors(&protected(&self.url)).then_some(Trust::FirstUse);
         self.sha256.as_ref().map(|_| Trust::Digest).or_else(by_tls)
     }
 
-    /// Whether it can be downloaded at all; if not, the user must have the file.
+    /// Whether it can be downloaded; if not, the user must provide the file.
     pub fn is_public(&self) -> bool {
         self.url.contains("://")
     }
@@ -354,7 +350,7 @@ impl Row {
         self.distro.family() != Family::Debian
     }
 
-    /// Where it can be downloaded, best first. What comes must match the digest, from wherever it comes.
+    /// The addresses for a download, best first. The file must match the digest, whichever address it comes from.
     pub fn addresses(&self) -> impl Iterator<Item = &str> {
         std::iter::once(&self.url).filter(|_| self.is_public()).chain(&self.mirrors).map(String::as_str)
     }

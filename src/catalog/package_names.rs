@@ -1,12 +1,12 @@
-//! What the vendor's file names say, and how the vendor names distributions in them.
+//! Parses the vendor's file names, and the names of distributions in them.
 
 use super::versions::Version;
 use crate::target::{Arch, Distro, Driver};
 
-/// Where the vendor keeps `MLNX_OFED` releases.
+/// The vendor's address of `MLNX_OFED` releases.
 const MLNX_OFED_PLACE: &str = "https://content.mellanox.com/ofed";
 
-/// A vendor file name, taken apart.
+/// A parsed file name of the vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileName {
     /// The driver.
@@ -81,16 +81,16 @@ fn distro_of_tag(tag: &str) -> Option<Distro> {
         None if id == "alinux" || version.starts_with(['7', '8', '9']) => version.split_at(1),
         None => version.split_at_checked(2)?,
     };
-    // What os-release says of these has no minor version to install by.
+    // The os-release of these distributions has no minor version that matters.
     if minor.is_empty() || matches!(id, "debian" | "alinux" | "azurelinux" | "mariner") {
         return format!("{id}{major}").parse().ok();
     }
     format!("{id}{major}.{minor}").parse().ok()
 }
 
-/// What the vendor's installer calls a distribution by itself, and the names of its packages with it: `ubuntu22.04`,
-/// `ol7.9`, `sles15sp4` (seen in what it prints on SLES: "Detected sles15sp0"). `CentOS` is RHEL to it (azhpc-images call it
-/// there without `--distro`, which they give on `AlmaLinux` and Rocky Linux).
+/// The name of a distribution in the vendor's installer and package names: `ubuntu22.04`, `ol7.9`, `sles15sp4` (its
+/// output on SLES is "Detected sles15sp0"). For `CentOS` it is that of RHEL: azhpc-images call the installer there
+/// without `--distro`, which they pass on `AlmaLinux` and Rocky Linux.
 pub fn tag_of(distro: &Distro) -> String {
     match distro.id.as_str() {
         "sles" => distro.to_string().replacen('.', "sp", 1),
@@ -99,7 +99,7 @@ pub fn tag_of(distro: &Distro) -> String {
     }
 }
 
-/// The address of an `MLNX_OFED` package at the vendor. The installers of azhpc-images make it the same way.
+/// The vendor's address of an `MLNX_OFED` package, built as in the installers of azhpc-images.
 pub fn mlnx_ofed_url(version: &Version, distro: &Distro, arch: Arch) -> String {
     let distro = tag_of(distro);
     format!("{MLNX_OFED_PLACE}/MLNX_OFED-{version}/MLNX_OFED_LINUX-{version}-{distro}-{arch}.tgz")

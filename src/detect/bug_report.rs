@@ -1,7 +1,7 @@
-//! `detect --capture`: copies the small text tree that detection reads, so that a machine can be looked at elsewhere.
-//!
-//! Only what becomes a fact is copied. Long lists are cut down to the lines that matter, and of files that may hold
-//! secrets only the facts are written, never the file. `ofedctl detect --root DIR` reads the copy as it would the machine.
+//! `detect --capture`: copies the small text files that detection reads, so that a machine can be examined elsewhere.
+//! Only what detection uses is copied. Long lists are cut down to the lines that matter, and for files that may hold
+//! secrets only the facts are written, never the file. `ofedctl detect --root DIR` reads the copy as it would read the
+//! machine.
 
 use super::STACK;
 use crate::facts::{Facts, MODULES, azure, compute, rdma};
@@ -12,25 +12,25 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-/// Whether a root is such a copy: it has what only a kernel that runs tells, and not what every `/proc` has.
+/// Whether a root is such a copy: it has files of a running kernel, but not those that every `/proc` has.
 pub fn is_copy(root: &Root) -> bool {
     root.exists("/proc/sys/kernel/osrelease") && !root.exists("/proc/version")
 }
 
-/// How something is copied.
+/// How a path is copied.
 #[derive(Clone, Copy)]
 enum Keep {
-    /// As it is.
+    /// Unchanged.
     Whole,
-    /// Only that it is there.
+    /// As an empty file, because only its existence matters.
     Existence,
-    /// Only these lines.
+    /// Only the lines for which the function returns text.
     Lines(fn(&str) -> Option<String>),
-    /// A link, of whose target only the last part counts; it leads into this folder.
+    /// As a link into this folder; only the last part of its target matters.
     Link(&'static str),
 }
 
-/// What detection reads. `*` stands for any part of one name.
+/// The paths that detection reads. `*` stands for any part of one name.
 #[rustfmt::skip]
 const TREE: &[(&str, Keep)] = &[
     ("/etc/os-release", Keep::Whole),
@@ -76,7 +76,7 @@ const TREE: &[(&str, Keep)] = &[
     ("/usr/src/mlnx-ofa_kernel-*", Keep::Existence),
 ];
 
-/// Copies into `to`, a folder that is new or empty. Returns how many files and folders it holds then.
+/// Copies into `to`, a new or empty folder. Returns the number of files and folders copied.
 pub fn write(host: &Host, facts: &Facts, to: &Path) -> Result<usize> {
     std::fs::create_dir_all(to).with_context(|| format!("cannot make the folder `{}`", to.display()))?;
     let copy = Root::open(to)?;
@@ -104,7 +104,7 @@ pub fn write(host: &Host, facts: &Facts, to: &Path) -> Result<usize> {
     Ok(count)
 }
 
-/// What is written from the facts: the files themselves are long, binary, or hold more than is anybody's business.
+/// Files that are generated from the facts, because the originals are long, binary, or hold private data.
 fn made_from(host: &Host, facts: &Facts) -> Result<Vec<(String, String)>> {
     let mut files = Vec::new();
     if let Some(arch) = facts.os.arch {
@@ -125,7 +125,7 @@ fn made_from(host: &Host, facts: &Facts) -> Result<Vec<(String, String)>> {
 
 const DPKG_STATUS: &str = "/var/lib/dpkg/status";
 
-/// What dpkg says of the RDMA stack.
+/// The dpkg status of the packages of the RDMA stack.
 fn stanzas(status: &str) -> String {
     let kept = status.split("\n\n").filter(|stanza| {
         let name = stanza.lines().find_map(|line| line.strip_prefix("Package:"));
@@ -165,7 +165,7 @@ fn copy_one(from: &Root, to: &Root, path: &str, keep: Keep) -> Result<bool> {
     Ok(true)
 }
 
-/// The paths that a pattern stands for.
+/// The paths that match a pattern.
 fn expand(root: &Root, pattern: &str) -> Vec<String> {
     let mut paths = vec![String::new()];
     for part in pattern.split('/').skip(1) {
@@ -199,7 +199,7 @@ fn is_module(path: &str) -> bool {
     MODULES.contains(&stem.as_str())
 }
 
-/// `modules.dep`, without what a module needs.
+/// A line of `modules.dep`, without the dependencies.
 fn in_dep(line: &str) -> Option<String> {
     let (path, _) = line.split_once(':')?;
     is_module(path).then(|| format!("{path}:"))
@@ -209,14 +209,14 @@ fn built_in(line: &str) -> Option<String> {
     is_module(line).then(|| line.to_owned())
 }
 
-/// `/proc/modules`, without the addresses, which help whoever attacks the kernel.
+/// A line of `/proc/modules`, without the address, which would help an attack on the kernel.
 fn loaded(line: &str) -> Option<String> {
     let name = line.split_ascii_whitespace().next()?;
     let wanted = rdma::MODULES.contains(&name) || name.starts_with("hv_network_direct");
     wanted.then(|| format!("{name} 0 0 - Live 0x0"))
 }
 
-/// The tag that is the same on every Azure VM; any other may be one machine's own.
+/// The chassis asset tag that is the same on every Azure VM; any other tag may identify one machine.
 fn azure_tag(line: &str) -> Option<String> {
     (line.trim() == azure::AZURE_CHASSIS).then(|| line.to_owned())
 }

@@ -1,5 +1,5 @@
-//! The first step: puts together what can be read about a root, from its files alone; on a VM that runs it also asks
-//! the metadata service for what no file tells, and waits for a late adapter.
+//! The first step: collects facts about a root from its files alone. On a running VM it also asks the metadata service
+//! for what no file tells, and waits for an adapter that appears late.
 
 pub mod bug_report;
 mod wait;
@@ -30,7 +30,7 @@ const STACK: [&str; 6] = [
     "doca-ofed",
 ];
 
-/// How long the metadata service may take; without it the hardware still says most of what counts.
+/// How long the metadata service may take. Without it the hardware still tells the most important facts.
 const IMDS_PATIENCE: Duration = Duration::from_secs(4);
 
 /// Reads a root's facts. Starts no program and uses no network.
@@ -57,17 +57,17 @@ pub fn detect(host: &Host) -> Result<Facts> {
     })
 }
 
-/// The same, and on the running system the VM's size from the metadata service where no file tells it.
+/// Reads a root's facts, and on the running system asks the metadata service for the VM size where no file tells it.
 pub fn detect_with_size(host: &Host) -> Result<Facts> {
     let mut facts = detect(host)?;
-    // Elsewhere than on a Hyper-V guest nobody answers at that address, and it may be anybody's.
+    // Only on a Hyper-V guest is that address known to be the metadata service.
     if host.is_running_system() && facts.vmbus.is_some() && facts.compute.vm_size.is_none() {
         ask(host, imds::ADDRESS, &mut facts);
     }
     Ok(facts)
 }
 
-/// The facts of a VM that runs: also waits for an InfiniBand function that should be there and is not yet.
+/// The facts of a running VM. Waits for an InfiniBand function that should exist and has not appeared yet.
 pub fn detect_live(host: &Host, settings: &Settings) -> Result<Facts> {
     let facts = if settings.vm_size.is_some() { detect(host) } else { detect_with_size(host) }?;
     wait::for_device(host, facts, settings)
@@ -101,17 +101,17 @@ fn vendor_driver(host: &Host, of_receipt: Option<&ReceiptPlan>) -> Option<ofed::
     Some(found)
 }
 
-/// What of a receipt tells whose the modules are, and for which kernels. No more is read: a receipt of another version
-/// is a receipt, too.
+/// The part of a receipt that tells who installed the modules, and for which kernels. Nothing else is read, so that
+/// receipts of other versions can be used.
 #[derive(Debug, Serialize, Deserialize)]
 struct ReceiptPlan {
     driver: Driver,
     #[serde(default)]
     distribution_modules: bool,
-    /// Somebody else's driver that was built for more kernels, and is still theirs.
+    /// A driver of somebody else that this program built for more kernels. It still belongs to somebody else.
     #[serde(default)]
     rebuilds: Option<Value>,
-    /// Somebody else's driver that was there, and only configured.
+    /// A driver of somebody else that was installed already, and that this program only configured.
     #[serde(default)]
     present: Option<Value>,
     #[serde(default)]
@@ -125,7 +125,7 @@ struct ReceiptTarget {
 }
 
 impl ReceiptPlan {
-    /// Whether the driver itself is this program's doing, and not only what is around it.
+    /// Whether this program installed the driver itself, and not only the configuration around it.
     fn is_ours(&self) -> bool {
         self.brings_modules() && self.rebuilds.is_none() && self.present.is_none()
     }
@@ -172,11 +172,11 @@ mod tests {
             host.root.write_text(RECEIPT, &format!(r#"{{"plan": {{"driver": "{driver}"}}}}"#)).unwrap();
             assert_eq!(detect(&host).unwrap().ofed.unwrap().by_ofedctl, ours, "{driver}");
         }
-        // One that was there before is somebody else's, whatever was configured around it.
+        // A driver that was installed before belongs to somebody else, whatever was configured around it.
         let plan = r#"{"plan": {"driver": "doca", "present": {"release": "x", "hpc_image": true}}}"#;
         host.root.write_text(RECEIPT, plan).unwrap();
         assert!(!detect(&host).unwrap().ofed.unwrap().by_ofedctl);
-        // The distribution's packages may bring the vendor's service, too.
+        // The distribution's packages may include the vendor's service as well.
         let plan = r#"{"plan": {"driver": "inbox", "distribution_modules": true}}"#;
         host.root.write_text(RECEIPT, plan).unwrap();
         assert!(detect(&host).unwrap().ofed.unwrap().by_ofedctl);

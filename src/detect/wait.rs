@@ -1,5 +1,5 @@
-//! Waits for a late adapter. A virtual function is offered on the VMBus after boot, and again after the platform has
-//! moved or serviced the machine, so that it is not there yet does not mean that it will not come.
+//! Waits for an adapter that appears late. The host offers a virtual function on the VMBus after boot, and again after
+//! the platform has moved or serviced the machine, so a missing function may still appear.
 
 use crate::facts::vm_size::{SizeVerdict, verdict};
 use crate::facts::{Facts, pci};
@@ -9,10 +9,11 @@ use anyhow::Result;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(250);
-/// How long to wait when nothing says that an adapter will come and the kernel has taken over all it was offered.
+/// How long to wait when no fact promises an adapter and the kernel has accepted every device that it was offered.
 const WITHOUT_PROMISE: Duration = Duration::from_secs(20);
 
-/// The facts, read again once an InfiniBand function has come; the same ones when none came or none is waited for.
+/// Waits for an InfiniBand function and reads the facts again once one has appeared; returns the same facts when none
+/// appears or none is expected.
 pub(super) fn for_device(host: &Host, mut facts: Facts, settings: &Settings) -> Result<Facts> {
     let promised = match size(&facts, settings) {
         _ if settings.nic.is_some() => true,
@@ -53,7 +54,7 @@ fn has_device(host: &Host) -> bool {
     pci::infiniband(&pci::read(host)).next().is_some()
 }
 
-/// Whether the kernel has taken over every function the host has offered.
+/// Whether the kernel has accepted every function that the host has offered.
 fn is_settled(host: &Host) -> bool {
     crate::facts::vmbus::read(host).is_none_or(|bus| bus.pci_bound >= bus.pci_passthrough)
 }

@@ -1,4 +1,4 @@
-//! Locks: this program's own, and waiting for those of package managers, with the holder named.
+//! Locks: this program's own run lock, and waiting for the locks of package managers. Messages name the holder.
 
 use super::Host;
 use crate::outcome::Reason;
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_millis(200);
 
-/// The folder of the run lock, inside the root. Nobody but root may enter it: no other file can stand in its way.
+/// The folder of the run lock, inside the root. Only root may enter it, so nobody else can put a file in the way.
 const RUN_FOLDER: &str = "/run/ofedctl";
-/// Where releases up to 0.1 keep their run lock. Anybody may make files there.
+/// The folder where releases up to 0.1 keep their run lock. Every user may create files there.
 const OLD_FOLDER: &str = "/run/lock";
 const OLD_LOCK: &str = "ofedctl.lock";
 
@@ -26,14 +26,14 @@ pub struct FileLock {
     path: PathBuf,
 }
 
-/// The lock of one run on one root.
+/// The lock that allows one run at a time on one root.
 #[derive(Debug)]
 pub struct RunLock {
     lock: Option<FileLock>,
     old: Option<FileLock>,
-    /// Of an image, the folder that the lock's own folder is removed from at the end.
+    /// For an image: the folder from which the lock's own folder is removed at the end.
     image: Option<pathrs::Handle>,
-    // The paths of the locks lead through these descriptors, so they are dropped after the locks.
+    // The locks' paths go through these descriptors, so this field is dropped after the locks.
     folders: Vec<pathrs::Handle>,
 }
 
@@ -43,17 +43,16 @@ impl Drop for RunLock {
         drop(self.lock.take());
         self.folders.clear();
         if let Some(run) = &self.image {
-            // Another run may be in it by now; then it stays.
+            // Fails if another run has a lock in it by now; then the folder stays.
             let _ = nix::unistd::unlinkat(run, "ofedctl", nix::unistd::UnlinkatFlags::RemoveDir);
         }
     }
 }
 
 impl FileLock {
-    /// Takes the lock on the file at `path`, waiting up to `patience` for another holder.
-    ///
-    /// The file is made where missing and removed at release, so that an image keeps no trace of it. What stands in
-    /// it means nothing: who holds it, the kernel says.
+    /// Takes the lock on the file at `path`, waiting up to `patience` for another holder. The file is created where
+    /// missing and removed at release, so that it does not become part of an image. Its content has no meaning: the
+    /// kernel knows the holder.
     pub fn take(host: &Host, path: &Path, patience: Duration) -> Result<Self> {
         let waiting = Waiting::for_up_to(patience);
         Self::wait(host, path, waiting)
@@ -73,7 +72,7 @@ impl FileLock {
     fn attempt(path: &Path) -> Result<Attempt> {
         let doing = || format!("cannot lock `{}`", path.display());
         let mut options = OpenOptions::new();
-        // Readable by its owner alone: who cannot open it cannot lock it.
+        // Only its owner may read it, because a user who cannot open the file cannot lock it.
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file =
             options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).with_context(doing)?;
@@ -89,7 +88,8 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => return Ok(Attempt::Held(file)),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // The holder before us removes the file as it lets go: the lock counts only on the file that is there.
+        // The earlier holder removes the file at release, so the lock counts only if the locked file is still at that
+        // path.
         let ours = file.metadata()?;
         let same = std::fs::symlink_metadata(path)
             .is_ok_and(|now| (now.dev(), now.ino()) == (ours.dev(), ours.ino()));
@@ -107,12 +107,12 @@ impl Drop for FileLock {
 /// How an attempt to take a lock ended.
 enum Attempt {
     Taken(FileLock),
-    /// The file was removed meanwhile.
+    /// The file was removed meanwhile, so the lock must be taken on a new one.
     Gone,
     Held(File),
 }
 
-/// Waiting for a lock, with a limit, saying once for whom.
+/// A wait for a lock, with a time limit and one message that names the holder.
 struct Waiting {
     patience: Duration,
     begin: Instant,
@@ -139,9 +139,8 @@ impl Waiting {
 }
 
 impl Host {
-    /// Takes the lock in `/run/ofedctl`, which every door takes before it changes this root.
-    ///
-    /// For one release the lock of earlier ones is taken too, so that an old and a new program never work at once.
+    /// Takes the lock in `/run/ofedctl`, which every entry point takes before it changes this root. For one release the
+    /// lock of earlier releases is taken as well, so that an old and a new program never work at once.
     pub fn lock_run(&self, patience: Duration) -> Result<RunLock> {
         let at_work = || format!("another ofedctl works on `{}`", self.root.path().display());
         let mut run = self.lock_named("lock", patience).with_context(at_work)?;
@@ -168,15 +167,15 @@ impl Host {
             only_ours(&folder, &pinned)?;
             let left = patience.saturating_sub(begin.elapsed());
             match FileLock::take(self, &pinned.join(name), left) {
-                // Of an image, the run before removed the folder that we had opened.
+                // In an image, the run before may have removed the folder that was opened here.
                 Err(error) if is_not_found(&error) => self.cancel.check()?,
                 taken => return Ok((taken?, folder)),
             }
         }
     }
 
-    /// The run lock of earlier releases. Whoever may write to its folder must not be able to stop a run: a file that is
-    /// not root's is none, and neither is a lock that no process of root can hold.
+    /// Takes the run lock of earlier releases. Other users may write to its folder and must not be able to stop a run:
+    /// a file that does not belong to root is ignored, and so is a lock that is held by no process of root.
     fn take_old_lock(&self, path: &Path, patience: Duration) -> Result<Option<FileLock>> {
         let mut waiting = Waiting::for_up_to(patience);
         loop {
@@ -212,10 +211,9 @@ impl Host {
         }
     }
 
-    /// Waits until nobody holds an fcntl lock on any of `files` (apt, dpkg, rpm and tdnf lock so), and no process
-    /// whose number stands in one of `numbers` is there (yum, dnf and zypper lock so), up to `patience`.
-    ///
-    /// Works with every version of apt; newer ones wait by themselves, but do not say for whom.
+    /// Waits up to `patience` until no process holds an fcntl lock on any of `files` (the locks of apt, dpkg, rpm and
+    /// tdnf), and no process runs whose number stands in one of `numbers` (the locks of yum, dnf and zypper). Works
+    /// with every version of apt. Newer versions wait by themselves, but do not name the holder.
     pub fn wait_for_package_locks(&self, files: &[&str], numbers: &[&str], patience: Duration) -> Result<()> {
         let started = Instant::now();
         let mut said = None;
@@ -236,7 +234,8 @@ impl Host {
         }
     }
 
-    /// The process whose number stands in a file. One in an image was left there: numbers are the running system's.
+    /// The running process whose number stands in a file. Such a file in an image is a leftover: process numbers belong
+    /// to the running system.
     fn numbered_process(&self, path: &str) -> Option<i32> {
         let number = self.root.attribute(path).filter(|_| self.is_running_system())?.parse().ok()?;
         (number > 0 && Path::new(&format!("/proc/{number}")).exists()).then_some(number)
@@ -262,7 +261,7 @@ fn short(value: libc::c_int) -> libc::c_short {
     libc::c_short::try_from(value).unwrap_or_default()
 }
 
-/// Makes sure that a folder is this user's and that nobody else may enter it.
+/// Checks that a folder belongs to this user and that nobody else may enter it.
 fn only_ours(folder: &pathrs::Handle, pinned: &Path) -> Result<()> {
     let doing = "cannot look at the folder of the run lock";
     let found = nix::sys::stat::fstat(folder).context(doing)?;
@@ -288,8 +287,8 @@ fn owner_of(pid: i32) -> Option<u32> {
     std::fs::metadata(format!("/proc/{pid}")).ok().map(|metadata| metadata.uid())
 }
 
-/// A process that holds a lock on an open file: the one that took it, or, where that one has ended and left it to
-/// others, as flock(1) does, one that has the file open and is this user's.
+/// A process that holds a lock on an open file: the one that took it, or, where that one has ended after passing it on,
+/// as flock(1) does, a process of this user that has the file open.
 fn holder(file: &File) -> Option<i32> {
     let wanted = file.metadata().ok().map(|it| (it.dev(), it.ino()))?;
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
@@ -371,7 +370,7 @@ mod tests {
         for plant in planted {
             plant();
             drop(host.lock_run(Duration::ZERO).unwrap());
-            assert!(path.symlink_metadata().is_ok(), "it is not this program's to remove");
+            assert!(path.symlink_metadata().is_ok(), "a file of another user must not be removed");
             assert_eq!(std::fs::read(&victim).unwrap(), b"mine");
             std::fs::remove_file(&path).unwrap();
         }
@@ -393,7 +392,7 @@ mod tests {
         drop(held.stdin.take());
         held.wait().unwrap();
         let lock = host.lock_run(Duration::ZERO).unwrap();
-        // And it waits for us.
+        // The earlier release waits for this one, too.
         let refused = std::process::Command::new("flock").arg("-n").arg(&path).arg("true").status().unwrap();
         assert!(!refused.success());
         drop(lock);
@@ -405,7 +404,7 @@ mod tests {
         let (dir, host) = host();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         let path = old_lock(&dir);
-        // As an earlier release that was killed leaves it.
+        // An earlier release that was killed leaves such a file.
         std::fs::write(&path, "1").unwrap();
         let mut held = std::process::Command::new("setpriv");
         held.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c"]);
@@ -449,16 +448,16 @@ mod tests {
         assert_eq!(Reason::from_error(&error), Reason::LockTimeout);
         let said = format!("zypp.pid` is held by process {} (", other.id());
         assert!(error.to_string().contains(&said), "{error}");
-        // It ends while it is waited for.
+        // The process ends while the other thread waits for it.
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| host.wait_for_package_locks(&[], &files, Duration::from_secs(60)));
             other.kill().unwrap();
             other.wait().unwrap();
             waiting.join().unwrap().unwrap();
         });
-        // The file of one that died stays.
+        // The file of a process that died stays behind.
         host.wait_for_package_locks(&[], &files, Duration::ZERO).unwrap();
-        // Numbers in an image are not this machine's.
+        // Process numbers in an image do not belong to this machine.
         let image = Host::open(dir.path(), crate::events::Events::silent(), Cancel::never()).unwrap();
         std::fs::write(&noted, std::process::id().to_string()).unwrap();
         image.wait_for_package_locks(&[], &["/zypp.pid"], Duration::ZERO).unwrap();

@@ -1,4 +1,5 @@
-//! The machine, or the unpacked image, that a run works on: the only door to files, processes, clock and signals.
+//! The machine, or the unpacked image, that a run works on. Only this module accesses files, processes, the clock and
+//! signals.
 //!
 //! A [`Host`] is passed by reference to whatever touches the system. Its root may be `/` or any folder; no
 //! function above this floor opens a path of the target or starts a program by itself.
@@ -29,14 +30,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Where this program keeps its state, inside the root.
+/// The folder of this program's state, inside the root.
 pub const STATE_DIR: &str = "/var/lib/ofedctl";
-/// The log that every door appends to: the path of the live `InfiniBandDriverLinux` extension.
+/// The log to which every entry point appends. It is the path of the published `InfiniBandDriverLinux` extension.
 pub const LOG_FILE: &str = "/var/log/azure/ib-vmext-status";
-/// Full output of child programs.
+/// The folder with the full output of child programs.
 pub const CHILD_LOG_DIR: &str = "/var/log/azure/ofedctl";
 
-/// Reads a text file of this machine that the user names, whichever root is worked on.
+/// Reads a text file of this machine, not of the root, that the user names.
 pub fn read_here(path: &Path) -> Result<String> {
     std::fs::read_to_string(path)
         .with_cause(Cause::FileUnreadable, || format!("cannot read `{}`", path.display()))
@@ -68,16 +69,16 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// A system to work on, and the run that works on it.
+/// A system that a run works on, together with the run's events and cancellation.
 #[derive(Debug)]
 pub struct Host {
     /// Its files.
     pub root: Root,
-    /// What the run says.
+    /// The messages of the run.
     pub events: Events,
     /// When the run must end.
     pub cancel: Cancel,
-    /// Whether this run keeps its log inside the root.
+    /// Whether this run writes its log inside the root.
     logged: AtomicBool,
 }
 
@@ -92,7 +93,7 @@ impl Host {
         self.root.is_slash()
     }
 
-    /// Refuses to go on unless this process may change the system and run programs inside its root.
+    /// Fails unless this process may change the system and run programs inside its root.
     pub fn require_superuser(&self) -> Result<()> {
         if nix::unistd::geteuid().is_root() {
             return Ok(());
@@ -100,12 +101,12 @@ impl Host {
         Err(Reason::NotRoot.error(format!("working inside `{}` needs root", self.root.path().display())))
     }
 
-    /// The number of the user that this process works as.
+    /// The user id of this process.
     pub fn user(&self) -> u32 {
         nix::unistd::geteuid().as_raw()
     }
 
-    /// Refuses to work on a folder that holds no Linux distribution, before anything is written into it.
+    /// Fails if the folder holds no Linux distribution, before anything is written into it.
     pub fn require_distribution(&self) -> Result<()> {
         if ["/etc/os-release", "/usr/lib/os-release"].iter().any(|path| self.root.exists(path)) {
             return Ok(());
@@ -113,15 +114,15 @@ impl Host {
         Err(Reason::BadRoot.error(format!("`{}` holds no os-release", self.root.path().display())))
     }
 
-    /// The same, ending at the latest after `limit` from now.
+    /// The same host with a deadline of `limit` from now.
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.cancel = self.cancel.within(limit);
         self
     }
 
-    /// Keeps a log of the run inside the root, from now on: every message, and what child programs print. Once is
-    /// enough.
+    /// Starts the log of the run inside the root: every message, and the output of child programs. A second call does
+    /// nothing.
     pub fn open_log(&self) -> Result<()> {
         if self.logged.load(Ordering::Relaxed) {
             return Ok(());
@@ -130,7 +131,7 @@ impl Host {
         let mut file = self.root.append(LOG_FILE, 0o644)?;
         self.events.attach(Box::new(move |event| {
             if let Some(line) = event.log_line() {
-                // A full disk must not end a run that could still undo its work.
+                // A full disk must not end the run here: it could still undo its work.
                 let _ = writeln!(file, "{line}");
             }
         }));
@@ -145,7 +146,7 @@ pub(crate) mod testing {
     use crate::host::Host;
     use crate::host::cancel::Cancel;
 
-    /// A host on an empty root of its own, which is there as long as the folder is.
+    /// A host on a new empty root, which exists as long as the returned folder.
     pub(crate) fn on_an_empty_root(cancel: Cancel) -> (tempfile::TempDir, Host) {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::open(dir.path(), Events::silent(), cancel).unwrap();

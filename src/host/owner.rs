@@ -1,7 +1,6 @@
-//! Who may write to what a run of root obeys: root, and nobody else.
-//!
-//! A settings file, a catalogue, a key or the index of a cache decides what is installed as root. Whoever may change one
-//! of them is root, too; so it is refused where that is somebody else, as `sudo` and OpenSSH's `StrictModes` do.
+//! Ownership checks: only root may be able to write to the files that decide what a run as root does. A settings file,
+//! a catalogue, a key or the index of a cache decides what is installed as root, so whoever can change one of them can
+//! act as root. A file that others than root can change is refused, as `sudo` and OpenSSH's `StrictModes` do.
 
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
@@ -12,22 +11,22 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// No file of this kind comes near; one that is larger is a mistake, or an attack.
+/// The largest file that is read. Real files of this kind are far smaller; a larger one is a mistake or an attack.
 const MAX_TEXT_BYTES: u64 = 64 << 20;
 
-/// The user, beside root, who may own what is named in the settings.
+/// The users who may own the files that the settings name: root, and at most one more.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Owners {
     other: Option<u32>,
 }
 
-/// Those that the settings name.
+/// The owners that the settings allow.
 pub fn owners(settings: &Settings) -> Result<Owners> {
     Owners::root_and(settings.trusted_owner.as_deref())
 }
 
 impl Owners {
-    /// Root, and the user a setting names or numbers.
+    /// Root, and the user that a setting gives by name or number.
     pub fn root_and(user: Option<&str>) -> Result<Self> {
         let Some(user) = user else { return Ok(Self::default()) };
         let known = || User::from_name(user).ok().flatten().map(|user| user.uid.as_raw());
@@ -36,7 +35,7 @@ impl Owners {
         Ok(Self { other: Some(other.ok_or_else(unknown)?) })
     }
 
-    /// Refuses a file or folder that somebody else may write to. Who is not root obeys at his own risk.
+    /// Refuses a file or folder that other users may write to. Only a run as root makes this check.
     pub fn check(self, what: &str, metadata: &Metadata) -> Result<()> {
         if !geteuid().is_root() || self.alone_may_write(metadata) {
             return Ok(());
@@ -47,7 +46,7 @@ impl Owners {
         )))
     }
 
-    /// The same of a path, whose link is not followed.
+    /// Whether only the owners may write to a path; a link is not followed.
     pub fn may_alone_write(self, path: &Path) -> bool {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| self.alone_may_write(&metadata))
     }
@@ -55,7 +54,7 @@ impl Owners {
     fn alone_may_write(self, metadata: &Metadata) -> bool {
         let owner = metadata.uid();
         let is_owned = owner == 0 || self.other == Some(owner);
-        // Root's own group is root; in a sticky folder nobody can touch the files of another.
+        // The group root has only root in it; in a sticky folder nobody can change files of another user.
         let others = if metadata.gid() == 0 { 0o002 } else { 0o022 };
         let is_sticky = metadata.is_dir() && metadata.mode() & 0o1000 != 0;
         is_owned && (metadata.mode() & others == 0 || is_sticky)
@@ -64,7 +63,7 @@ impl Owners {
 
 /// Whether nobody but root can change what a path leads to: the file, and every folder above it.
 pub fn is_roots_alone(path: &Path) -> bool {
-    // Links are resolved first: who may change one owns a folder on its way, or that of its target.
+    // Links are resolved first: a user who can change a link can write to a folder on the link's path or its target's.
     let Ok(real) = path.canonicalize() else { return false };
     real.ancestors().all(|path| Owners::default().may_alone_write(path))
         && path.ancestors().skip(1).all(|path| path.as_os_str().is_empty() || is_roots_or_link(path))
@@ -76,12 +75,12 @@ fn is_roots_or_link(path: &Path) -> bool {
     })
 }
 
-/// Reads a text file of this machine that the settings name, refused where others than its owners may write to it or
-/// to its folder.
+/// Reads a text file of this machine that the settings name. Refuses it where other users than the owners may write to
+/// it or to its folder.
 pub fn read_owned(path: &Path, owners: Owners) -> Result<String> {
     let doing = || format!("cannot read `{}`", path.display());
     let mut options = File::options();
-    // A pipe must not hold the run.
+    // Opening a pipe must not block the run.
     let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
     let file = file.with_reason(Reason::BadSettings, doing)?;
     let metadata = file.metadata().with_reason(Reason::BadSettings, doing)?;

@@ -1,11 +1,11 @@
-//! This process: what its caller gave it, its own program file, and the signals it sends to other processes.
+//! This process: its environment, its own program file, and the signals that it sends to other processes.
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 
-/// A variable of this process's environment; none when it is empty, too.
+/// A variable of this process's environment; an empty one counts as unset.
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -20,14 +20,15 @@ pub fn working_folder() -> Option<PathBuf> {
     std::env::current_dir().ok()
 }
 
-/// Leaves the caller's session, so that what ends it does not end this process, and its folder, so that it can go.
+/// Leaves the caller's session, so that its end does not end this process, and the caller's working folder, so that it
+/// can be removed.
 pub fn leave_caller() {
-    // Fails only for the leader of a group, which a process that was started by `Host::detach` is not.
+    // Fails only for the leader of a process group; `Host::detach` starts none.
     let _ = nix::unistd::setsid();
     let _ = std::env::set_current_dir("/");
 }
 
-/// Removes the file this process runs from, and its folder when that is empty then.
+/// Removes this process's program file, and its folder if that is empty afterwards.
 pub fn remove_program(path: &Path) {
     let _ = std::fs::remove_file(path);
     if let Some(folder) = path.parent() {

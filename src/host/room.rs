@@ -1,4 +1,4 @@
-//! Whether there is room for what will be written, found out before the first byte of it.
+//! Checks whether the disk has enough free space, before anything is written.
 
 use super::fs::{Root, fd_path};
 use crate::outcome::Cause;
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What is going to be written, by the place where it goes.
+/// The bytes that will be written, by folder.
 #[derive(Debug, Default)]
 pub struct Needs(Vec<(String, u64)>);
 
-/// What one file system has, and what is asked of it.
+/// The free space of one file system, and the space that is needed there.
 struct Asked<'a> {
-    /// The place that asks for the most.
+    /// The folder that needs the most.
     place: &'a str,
     most: u64,
     free: u64,
@@ -27,7 +27,7 @@ impl Needs {
         self.0.push((place.to_owned(), bytes));
     }
 
-    /// Fails where a file system of a root, or one mounted below it, has less room than all that goes there.
+    /// Fails where a file system of a root, or one mounted below it, has less free space than is needed there.
     pub fn require(&self, root: &Root) -> Result<()> {
         let mut asked: BTreeMap<u64, Asked> = BTreeMap::new();
         for (place, bytes) in &self.0 {
@@ -49,7 +49,7 @@ impl Needs {
     }
 }
 
-/// The folder itself, or the nearest one above it that is there.
+/// The folder itself, or the nearest parent that exists.
 fn existing<'a>(root: &Root, place: &'a str) -> &'a str {
     let mut place = place;
     while !root.is_dir(place) {
@@ -61,7 +61,7 @@ fn existing<'a>(root: &Root, place: &'a str) -> &'a str {
     place
 }
 
-/// Fails where a folder of this machine has less room than what goes there.
+/// Fails where a folder of this machine has less free space than is needed there.
 pub fn require(folder: &Path, bytes: u64) -> Result<()> {
     let free = free(folder).with_context(|| format!("cannot ask for the room at `{}`", folder.display()))?;
     if free < bytes { Err(lacking(&folder.display().to_string(), bytes, free)) } else { Ok(()) }

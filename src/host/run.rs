@@ -1,4 +1,5 @@
-//! Child programs: described as values, run with a clean environment, no input, a deadline and a full log.
+//! Child programs. Each is described as a value and runs with a clean environment, empty input, a deadline and a full
+//! log.
 
 use super::sandbox::{self, Sandbox};
 use super::{CHILD_LOG_DIR, Host, process};
@@ -11,15 +12,15 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a child may go on after it was asked to end, so that dpkg can finish the package it is at.
+/// How long a child may continue after SIGTERM, so that dpkg can finish the current package.
 const GRACE: Duration = Duration::from_secs(20);
-/// How long the kernel may take to end what was killed.
+/// How long the kernel may take to end killed processes.
 const KILLING: Duration = Duration::from_secs(10);
-/// How long it may take from a signal or a deadline until nothing of a child is left.
+/// The longest time from a signal or a deadline until all processes of a child are gone.
 pub const STOPPING: Duration = Duration::from_secs(GRACE.as_secs() + KILLING.as_secs());
-/// How often a waiting run looks whether it must stop.
+/// How often a waiting run checks whether it must stop.
 const POLL: Duration = Duration::from_millis(100);
-/// How much of a child's output is quoted in an error.
+/// The number of output lines that an error quotes.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 64 << 10;
 
@@ -44,11 +45,11 @@ pub struct Finished {
     pub code: i32,
     /// Its standard output, when it was asked for.
     pub stdout: String,
-    /// The end of what it printed, as it printed it.
+    /// The end of its output, unchanged.
     pub output: String,
-    /// The last lines of that.
+    /// The last lines of `output`, joined for a message.
     pub tail: String,
-    /// Where all it printed is kept, inside the root.
+    /// The file with its whole output, inside the root.
     pub log: Option<String>,
 }
 
@@ -95,7 +96,7 @@ impl Cmd {
         self
     }
 
-    /// Gives it something to read; otherwise its input is empty.
+    /// Sets its standard input; otherwise that is empty.
     #[must_use]
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = Some(bytes.into());
@@ -109,7 +110,7 @@ impl Cmd {
         self
     }
 
-    /// Keeps all it prints for the caller, errors too.
+    /// Keeps its standard output and standard error for the caller.
     #[must_use]
     pub fn with_full_output(mut self) -> Self {
         self.captured = true;
@@ -140,8 +141,8 @@ impl Cmd {
             None => expression.stdin_null(),
             Some(bytes) => expression.stdin_bytes(bytes.clone()),
         };
-        // A group of its own, so that a Ctrl-C at the terminal is for the run to handle, and so that it can be ended
-        // with its children. In a sandbox it makes itself a session.
+        // In a process group of its own, a Ctrl-C at the terminal does not reach the child, and the child can be ended
+        // together with its own children. In a sandbox it starts a session.
         let own_group = |command: &mut std::process::Command| {
             command.process_group(0);
             Ok(())
@@ -150,7 +151,7 @@ impl Cmd {
         Ok(expression.full_env(env).unchecked())
     }
 
-    /// What every program finds around it, whoever called us.
+    /// The environment of every child program, independent of this program's own.
     pub(super) fn environment() -> Vec<(String, String)> {
         [
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -166,12 +167,12 @@ impl Cmd {
 }
 
 impl Finished {
-    /// An error with the program's last words, unless it ended well.
+    /// Fails with the program's last output, unless it ended with 0.
     pub fn check(self, reason: Reason, doing: &str) -> Result<Self> {
         if self.code == 0 { Ok(self) } else { Err(self.error(reason, doing)) }
     }
 
-    /// An error with the program's last words.
+    /// An error with the program's last output.
     pub fn error(&self, reason: Reason, doing: &str) -> anyhow::Error {
         let log = self.log.as_ref().map(|log| format!(" (all of it in `{log}`)")).unwrap_or_default();
         let program = self.command.split(' ').next().unwrap_or_default();
@@ -209,7 +210,7 @@ impl Host {
         Ok(Finished { command, code, stdout, output, tail, log })
     }
 
-    /// Waits for a child. When the run must end, the child ends before it, with all that it has started.
+    /// Waits for a child. When the run must end, the child and all processes that it started are ended first.
     fn wait(&self, handle: &duct::Handle, command: &str, is_inside: bool) -> Result<()> {
         let waiting = || format!("cannot wait for `{command}`");
         loop {
@@ -224,8 +225,7 @@ impl Host {
         }
     }
 
-    /// Where a child's output goes: a file of its own among the root's logs while this run keeps a log
-    /// there, else a temporary file.
+    /// The file for a child's output: in the root's log folder if this run has a log there, else a temporary file.
     fn child_output(&self, program: &str) -> Result<(File, Option<String>)> {
         let doing = "cannot make a log for a child program";
         if !self.logged.load(Ordering::Relaxed) {
@@ -236,14 +236,14 @@ impl Host {
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
         let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
         self.root.append(&log, 0o600)?;
-        // Appended to by the child, read back by us.
+        // The child appends to the file, and this program reads it afterwards.
         let (_folder, pinned) = self.root.pin(&log)?;
         let file = File::options().read(true).append(true).open(pinned).context(doing)?;
         Ok((file, Some(log)))
     }
 }
 
-/// Asks a child to end, kills it when it does not in time, and returns when all that it has started is gone.
+/// Asks a child to end, kills it when it does not end in time, and returns when all processes that it started are gone.
 fn stop(handle: &duct::Handle, is_inside: bool) -> Result<()> {
     let pids: Vec<i32> = handle.pids().into_iter().map(u32::cast_signed).collect();
     let signal_all = |signal| {
@@ -253,7 +253,7 @@ fn stop(handle: &duct::Handle, is_inside: bool) -> Result<()> {
     };
     signal_all(sandbox::ASK);
     if is_inside {
-        // It ends when the last of its processes has.
+        // The child ends when the last of its processes has ended.
         if handle.wait_timeout(GRACE)?.is_none() {
             signal_all(sandbox::KILL);
         }
@@ -283,7 +283,7 @@ fn end_of(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The last lines of a log, on one line each joined by ` | `, as an error message needs them.
+/// The last lines of a log, joined by ` | ` into one line for an error message.
 fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join(" | ")

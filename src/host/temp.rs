@@ -1,6 +1,5 @@
-//! Private folders for what a run needs meanwhile, and the sweeping of those that killed runs left.
-//!
-//! A folder is locked while it is in use; the kernel lets go of the lock with the process, however that ended.
+//! Private temporary folders of a run, and the removal of those that killed runs left. A folder is locked while it is
+//! in use; the kernel releases the lock when the process ends, however it ends.
 
 use crate::outcome::{Reason, WithReason};
 use anyhow::Result;
@@ -11,30 +10,31 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
-/// Not /tmp, which may be memory: an archive unpacks to more than a gigabyte.
+/// The place for large folders. It is not /tmp, which may be in memory: an archive unpacks to more than a gigabyte.
 const LARGE: &str = "/var/tmp";
-/// What the names of locked folders begin with.
+/// The prefix of the names of locked folders.
 const PREFIX: &str = "ofedctl-run-";
-/// Earlier releases did not lock theirs; no run of theirs goes on for so long.
+/// The prefix of earlier releases, which did not lock their folders. Such a folder is removed when it is older than any
+/// run lasts.
 const OLD_PREFIX: &str = "ofedctl-";
 const OLD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A private folder; removed when dropped, and by the next run where this one is killed.
+/// A private folder. It is removed when dropped, or by the next run if this one is killed.
 #[derive(Debug)]
 pub struct Folder {
-    // Dropped first: nobody sweeps a folder that is locked.
+    // Dropped before the lock, because a locked folder is never swept by another run.
     dir: TempDir,
     _lock: File,
 }
 
 impl Folder {
-    /// A folder for much, `for_what` being a part of its name.
+    /// A folder for large files; `for_what` becomes a part of its name.
     pub fn large(for_what: &str) -> Result<Self> {
         let place = Path::new(LARGE);
         if place.is_dir() { Self::inside(place, for_what) } else { Self::small(for_what) }
     }
 
-    /// A folder for little, where `$TMPDIR` says.
+    /// A folder for small files, in `$TMPDIR`.
     pub fn small(for_what: &str) -> Result<Self> {
         Self::inside(&std::env::temp_dir(), for_what)
     }
@@ -57,7 +57,7 @@ impl Folder {
         }
     }
 
-    /// Where it is.
+    /// The path of the folder.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
@@ -68,7 +68,7 @@ fn open(path: &Path) -> std::io::Result<File> {
     OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
-/// Removes what killed runs of this user left.
+/// Removes folders that killed runs of this user left.
 fn sweep(place: &Path) {
     let Ok(entries) = std::fs::read_dir(place) else { return };
     for entry in entries.flatten() {
@@ -84,7 +84,7 @@ fn sweep(place: &Path) {
         let is_old = age.is_some_and(|age| age > OLD);
         let is_left = name.to_string_lossy().starts_with(PREFIX) || is_old;
         if is_ours && is_left && folder.try_lock().is_ok() {
-            // In a folder for all, nobody else can put something in its place.
+            // In a sticky folder no other user can replace this one.
             let _ = std::fs::remove_dir_all(&path);
         }
     }

@@ -1,7 +1,6 @@
-//! Unpacking a vendor's `.tgz` into a private folder: hashed, inflated and written at the same time, in the
-//! same memory whatever its size, and with no member able to reach outside the folder.
-//!
-//! The digest is known only at the end. Until the caller has compared it, nothing in the folder may be run.
+//! Unpacks a vendor's `.tgz` into a private folder. Hashing, inflating and writing happen at the same time, memory use
+//! does not depend on the size, and no member can be written outside the folder. The digest is known only at the end.
+//! Until the caller has compared it, no file in the folder may be run.
 
 mod links;
 mod members;
@@ -18,11 +17,11 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-/// Bytes that travel between the threads at once, and how many such pieces may wait.
+/// The size of a piece that threads pass on, and the number of pieces that may wait.
 const PIECE: usize = 256 << 10;
 const WAITING: usize = 16;
 
-/// What was unpacked.
+/// The result of unpacking an archive.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Unpacked {
     /// SHA-256 of the archive as it was read, in hex.
@@ -31,14 +30,13 @@ pub struct Unpacked {
     pub members: usize,
 }
 
-/// Unpacks `archive` into `folder`, which must be private to the caller.
-///
-/// Kept are regular files, folders, and links that stay inside; permissions without set-id bits; no owners.
-/// Any other member is refused, and then the folder holds a part that must be thrown away.
+/// Unpacks `archive` into `folder`, which must be private to the caller. Regular files, folders, and links that stay
+/// inside are unpacked; permissions lose their set-id bits, and owners are not kept. Any other member is refused; the
+/// folder then holds a part of the archive that must be deleted.
 pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked> {
     let doing = || format!("cannot unpack `{}`", archive.display());
     let file = File::open(archive).with_context(doing)?;
-    // A folder that was pinned is named by a link of `/proc`, which is followed only on the way.
+    // A pinned folder is named by a link in `/proc`, which is followed only with `/.` appended.
     let root = pathrs::Root::open(folder.join(".")).with_context(doing)?;
     std::thread::scope(|scope| {
         let (raw_sender, raw) = sync_channel(WAITING);
@@ -46,12 +44,12 @@ pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked
         let hashing = scope.spawn(move || hash(file, &raw_sender));
         let inflating = scope.spawn(move || inflate(raw, &tar_sender));
         let written = members::write(cancel, Pieces::new(tar), &root);
-        // Whoever failed first closed its channel, which ends the others.
+        // The thread that fails first closes its channel, which ends the others.
         let hashed = hashing.join().map_err(|_| Reason::Internal.error("the hashing thread panicked"))?;
         let inflated =
             inflating.join().map_err(|_| Reason::Internal.error("the inflating thread panicked"))?;
         let sha256 = hashed.with_context(doing)?;
-        // What a gzip reader stumbles over is the archive, unless the disk has a reason of its own.
+        // An error of the gzip reader means a damaged archive, unless the disk reported another cause.
         inflated.with_reason(Reason::DigestMismatch, || format!("{}: it is damaged", doing()))?;
         let members = written.with_context(doing)?;
         if members == 0 {
@@ -72,7 +70,7 @@ fn hash(mut file: File, to: &SyncSender<Vec<u8>>) -> io::Result<String> {
         }
         piece.truncate(read);
         hasher.update(&piece);
-        // What follows the compressed data is no longer read there, but it counts for the digest.
+        // Bytes after the compressed data are not read by the inflater, but they belong to the digest.
         listening = listening && to.send(piece).is_ok();
     }
 }
@@ -81,7 +79,7 @@ fn inflate(from: Receiver<Vec<u8>>, to: &SyncSender<Vec<u8>>) -> io::Result<()> 
     let mut tar = GzDecoder::new(BufReader::with_capacity(PIECE, Pieces::new(from)));
     loop {
         let mut piece = Vec::with_capacity(PIECE);
-        // Fills the piece: the decoder alone returns what little one input buffer gave.
+        // Reads until the piece is full, because the decoder alone returns only the output of one input buffer.
         let read = tar.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
         if read == 0 || to.send(piece).is_err() {
             return Ok(());
@@ -105,7 +103,7 @@ impl Pieces {
 impl Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.at == self.piece.len() {
-            // A sender that went away is the end; why it went, its thread says.
+            // A closed channel is the end; the sender's thread reports why.
             let Ok(piece) = self.from.recv() else { return Ok(0) };
             self.piece = piece;
             self.at = 0;
@@ -150,7 +148,7 @@ mod tests {
         header
     }
 
-    /// Past the builder's own checks, as an attacker would.
+    /// Writes a raw name without the library's checks, as an attacker would.
     fn raw_named(kind: EntryType, name: &[u8], link: &[u8]) -> tar::Header {
         let mut header = header(kind, 0, 0o644);
         let gnu = header.as_gnu_mut().unwrap();

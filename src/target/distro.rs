@@ -1,10 +1,10 @@
-//! Distributions: their names, and the names that others have for them; their families.
+//! Distributions: their names, the other names in use for them, and their families.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What distributions have in common: their package manager and where they keep things.
+/// A family of distributions, which share a package manager and the paths of configuration files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -17,11 +17,11 @@ pub enum Family {
     Suse,
     /// tdnf and rpm.
     Azure,
-    /// None this program knows.
+    /// A family that this program does not know.
     Other,
 }
 
-/// The distributions that are known by name, and their families. Others are known by what they are like.
+/// The distributions that are known by name, and their families. Others are assigned by `ID_LIKE` of os-release.
 const KNOWN: [(&str, Family); 15] = [
     ("debian", Family::Debian),
     ("ubuntu", Family::Debian),
@@ -40,7 +40,8 @@ const KNOWN: [(&str, Family); 15] = [
     ("mariner", Family::Azure),
 ];
 
-/// What others call a distribution: os-release of SUSE's and Oracle's editions, azhpc-images, Azure's marketplace, people.
+/// Other names of distributions: in os-release of SUSE's and Oracle's editions, in azhpc-images, in Azure's
+/// marketplace, and in common use.
 const ALIASES: [(&str, &str); 27] = [
     ("alma", "almalinux"),
     ("rockylinux", "rocky"),
@@ -71,7 +72,8 @@ const ALIASES: [(&str, &str); 27] = [
     ("centos_stream", "centos"),
 ];
 
-/// Names of releases that stand for their numbers (distro-info-data). What is never released has none.
+/// Code names of releases and their version numbers (distro-info-data). Rolling suites such as Debian sid have no
+/// number.
 const CODENAMES: [(&str, &str, &str); 16] = [
     ("bionic", "ubuntu", "18.04"),
     ("focal", "ubuntu", "20.04"),
@@ -91,7 +93,7 @@ const CODENAMES: [(&str, &str, &str); 16] = [
     ("testing", "debian", ""),
 ];
 
-/// A distribution's name here, by what others call it.
+/// The name used in this program for a distribution's other name.
 fn known_name(name: &str) -> &str {
     let name = name.trim_end_matches(['-', '_']);
     ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, known)| known)
@@ -110,7 +112,8 @@ fn with_dot(family: Family, id: &str, version: &str) -> Option<String> {
     minor.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{major}.{minor}"))
 }
 
-/// How many letters have to be put in, left out or changed, or swapped with the next, to make one word of another.
+/// The edit distance of two words: the number of letters to insert, delete, change, or swap with the next
+/// (Damerau-Levenshtein).
 fn edits_between(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
@@ -152,8 +155,8 @@ impl Distro {
         KNOWN.iter().find(|(id, _)| *id == self.id).map_or(Family::Other, |(_, family)| *family)
     }
 
-    /// Reads what os-release calls it, by the names that are used here. A version may be missing, as of what is never
-    /// released.
+    /// A distribution from `ID` and `VERSION_ID` of os-release, with the name used in this program. The version may be
+    /// missing, as in rolling suites.
     pub fn of_os_release(id: &str, version: &str) -> Option<Self> {
         let numbers =
             version.len() - version.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
@@ -171,23 +174,23 @@ impl Distro {
         (before.is_empty() || known_name(before) == *id).then(|| Self::new(*id, *version))
     }
 
-    /// With the version that its releases are told apart by.
+    /// Shortens the version to the part that tells this distribution's releases apart.
     fn by_its_custom(mut self) -> Self {
         if matches!(self.id.as_str(), "azurelinux" | "mariner") {
-            // 3.0 is all the 3.x there is: updates do not change VERSION_ID.
+            // Updates within 3.x do not change VERSION_ID, so only the major version counts.
             self.version.truncate(self.version.find('.').unwrap_or(self.version.len()));
         }
         self
     }
 
-    /// The distribution that may have been meant by a name that no list has.
+    /// The distribution that a mistyped name may mean, for a suggestion.
     pub fn meant(&self) -> Option<Self> {
         let aliases = ALIASES.iter().map(|(alias, id)| (*alias, *id));
         let names = KNOWN.iter().map(|(id, _)| (*id, *id)).chain(aliases);
         let far = |name: &str| edits_between(name, &self.id);
         let (name, id) = names.min_by_key(|(name, _)| far(name))?;
         let same_start = name.chars().next() == self.id.chars().next();
-        // In a short name, two letters are most of it.
+        // In a short name, two wrong letters would be most of it.
         let most = if self.id.len() < 5 { 1 } else { 2 };
         ((1..=most).contains(&far(name)) && same_start).then(|| Self::new(id, &*self.version))
     }
@@ -242,7 +245,7 @@ impl TryFrom<String> for Distro {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        // What is written down here may have no version.
+        // A name that this program wrote may have no version.
         text.parse().or_else(|error| Self::of_os_release(&text, "").filter(|it| it.id == text).ok_or(error))
     }
 }

@@ -1,5 +1,5 @@
-//! Bundles out of an archive behind an address: where the server gives parts, only what is missing is read, and a large
-//! blob that breaks off is gone on with by the next run.
+//! Imports bundles from an archive at an address. If the server supports range requests, only missing blobs are read,
+//! and the next run resumes a large blob whose download broke off.
 
 use crate::cache::download::{Source, Wanted};
 use crate::cache::import::{Imported, Incoming};
@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 
 impl Writer<'_> {
-    /// Takes in the bundles of an archive that `cache export` made, from its address or a mirror of it.
+    /// Imports the bundles of an archive that `cache export` wrote, from its address or a mirror of it.
     pub fn import_from(&mut self, address: &str, settings: &Settings) -> Result<Imported> {
         let doing = || format!("cannot import `{}`", without_secrets(address));
         refuse_open(address, settings)?;
@@ -60,7 +60,7 @@ impl Writer<'_> {
     }
 }
 
-/// Nothing in an archive says who made it: without TLS anybody on the way could.
+/// Refuses plain HTTP: an archive does not prove its origin, so without TLS it could be replaced on the network.
 fn refuse_open(address: &str, settings: &Settings) -> Result<()> {
     let Some(rest) = address.strip_prefix("http://") else { return Ok(()) };
     let host = rest.split(['/', '?']).next().unwrap_or_default();

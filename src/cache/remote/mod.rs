@@ -1,4 +1,4 @@
-//! Caches elsewhere: bundles in a registry, and archives behind an address. Only blobs that are missing move.
+//! Remote caches: bundles in a registry, and archives at an address. Only missing blobs are transferred.
 
 mod archive;
 mod pull;
@@ -14,7 +14,7 @@ pub fn is_remote(cache: &str) -> bool {
     is_in_registry(cache) || is_address(cache)
 }
 
-/// What is wrong with the name of a cache, if it is neither a path nor of a kind that can be fetched.
+/// The error for a cache name that is neither a path nor a supported kind of address.
 pub fn unknown_place(cache: &str) -> Option<String> {
     let (scheme, _) = cache.split_once("://").filter(|_| !is_remote(cache))?;
     Some(format!(

@@ -1,4 +1,4 @@
-//! A bundle out of a registry, bit by bit the one that was pushed.
+//! Pulls a bundle from a registry; it is identical to the one that was pushed.
 
 use crate::cache::blob::Blob;
 use crate::cache::bundle::{BUNDLE_TYPE, Bundle};
@@ -19,7 +19,7 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageManifest, MediaType};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 
-/// What came.
+/// The result of a pull.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pulled {
     /// The bundle.
@@ -34,9 +34,8 @@ pub struct Pulled {
 }
 
 impl Writer<'_> {
-    /// Brings in the bundle at `oci://…`, or at a mirror of it, and makes it visible under its tag there.
-    ///
-    /// With a public key in the settings nothing but its documents comes in unless it is signed.
+    /// Pulls the bundle at `oci://…`, or from a mirror of it, and adds it to the index under its tag in the registry.
+    /// With a public key in the settings, only its documents are downloaded unless it is signed.
     pub fn pull(&mut self, address: &str, settings: &Settings) -> Result<Pulled> {
         let key = Key::from_settings(settings)?;
         let mut failed = Vec::new();
@@ -50,7 +49,7 @@ impl Writer<'_> {
                 }
             }
         }
-        // Its own place, which is last, knows best why.
+        // The error of the original registry, which is tried last, tells most.
         let last =
             failed.pop().unwrap_or_else(|| Reason::DownloadFailed.error("there is no place to pull from"));
         let mirrors = failed.iter().map(|error| format!("{error:#}")).collect::<Vec<_>>().join("; ");
@@ -61,7 +60,7 @@ impl Writer<'_> {
         let client = Client::new(registry.way())?;
         let (digest, bytes) = self.manifest_of(registry, &client)?;
         let manifest = bundle_manifest(&digest, &bytes)?;
-        // The key decides before anything larger moves.
+        // The signature is checked before anything larger is downloaded.
         if let Some(key) = key {
             self.put(&bytes)?;
             self.pull_signatures(registry, &client, &digest, key)?;
@@ -73,7 +72,7 @@ impl Writer<'_> {
         if new_blobs > 0 {
             let from = registry.address();
             self.host.events.info(format!("pulling {new_blobs} files, {new_bytes} bytes, from {from}"));
-            // The config first: a bundle that is none, or of a later version, costs no more than that.
+            // The config first, so that nothing else is downloaded if this is no bundle or one of a later version.
             let config = layout::digest_of(manifest.config())?;
             let (first, rest) = missing.drain(..).partition(|blob| blob.digest == config);
             self.download_all(registry.way(), first)?;
@@ -82,7 +81,7 @@ impl Writer<'_> {
         let blob = self.put(&bytes)?;
         let tag = match registry.tag() {
             Some(tag) => tag.to_owned(),
-            // One that is here under a name needs no second one.
+            // A bundle that has a tag in the cache needs no second one.
             None => self.tag_of(&digest)?.unwrap_or_else(|| digest.hex()[..12].to_owned()),
         };
         let entry = entry(&blob, Some(&tag), Some(BUNDLE_TYPE))?;
@@ -95,7 +94,7 @@ impl Writer<'_> {
         Ok(Pulled { bundle, new_blobs, new_bytes, fresh })
     }
 
-    /// The manifest, from the cache when its digest is known and it is there.
+    /// The manifest, from the cache if its digest is known and the cache has it.
     fn manifest_of(&self, registry: &Registry, client: &Client) -> Result<(Digest, Vec<u8>)> {
         let pinned = registry.digest().map(str::parse::<Digest>).transpose();
         let pinned = pinned.map_err(|error| Reason::BadSettings.error(error))?;
@@ -126,7 +125,7 @@ impl Writer<'_> {
         Ok(entries.find(same).map(layout::tag_of))
     }
 
-    /// Brings in the signatures of a manifest, if there are any, until one is by the key.
+    /// Downloads signatures of a manifest, if there are any, until one is by the key.
     fn pull_signatures(
         &mut self,
         registry: &Registry,
@@ -160,8 +159,8 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Brings in one manifest with signatures. What is none, or too large for one, is passed over: anybody who may
-    /// write to the registry may say something about a bundle.
+    /// Downloads one manifest with signatures. Anything that is no signature, or too large for one, is skipped, because
+    /// everybody who may write to the registry may attach manifests to a bundle.
     fn pull_signature(
         &mut self,
         registry: &Registry,
@@ -183,7 +182,7 @@ impl Writer<'_> {
         self.merge(vec![entry(&blob, tag, kind.as_deref())?])
     }
 
-    /// What a manifest refers to and the cache lacks.
+    /// The blobs of a manifest that the cache lacks.
     fn missing<'r>(&self, registry: &'r Registry<'r>, manifest: &ImageManifest) -> Result<Vec<Wanted<'r>>> {
         let mut missing = BTreeMap::new();
         for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
@@ -217,7 +216,7 @@ fn no_bundle(digest: &Digest) -> anyhow::Error {
     Reason::CacheMissing.error(format!("`{digest}` is no bundle of ofedctl"))
 }
 
-/// The index entry of a manifest; the same that publishing it here makes.
+/// The index entry of a manifest, equal to the one that publishing it here would write.
 fn entry(blob: &Blob, tag: Option<&str>, kind: Option<&str>) -> Result<Descriptor> {
     let mut entry = document::descriptor(MediaType::ImageManifest, blob)?;
     entry.set_artifact_type(kind.map(MediaType::from));

@@ -1,4 +1,5 @@
-//! A bundle into a registry: blobs it has already do not move, and those another repository has are taken over there.
+//! Pushes a bundle to a registry. Blobs that the registry has are not sent, and blobs of another repository are mounted
+//! there.
 
 use crate::cache::Cache;
 use crate::cache::blob::{Blob, BlobReader};
@@ -17,7 +18,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// As many as come at once.
+/// The number of uploads at a time, as for downloads.
 const AT_ONCE: usize = 4;
 
 /// What was pushed.
@@ -25,15 +26,15 @@ const AT_ONCE: usize = 4;
 pub struct Pushed {
     /// The bundle.
     pub bundle: Bundle,
-    /// Where it is now, by its digest: what to give to `--cache` so that nothing else is ever taken.
+    /// Its address with its digest. Given to `--cache`, it can never lead to another bundle.
     pub pinned: String,
     /// How many blobs were sent.
     pub sent: usize,
     /// Their bytes.
     pub sent_bytes: u64,
-    /// How many were taken over from the other repository.
+    /// How many were mounted from the other repository.
     pub mounted: usize,
-    /// How many were there already.
+    /// How many the registry had already.
     pub present: usize,
 }
 
@@ -159,7 +160,7 @@ impl Cache {
         push.manifest(name, MediaType::ImageManifest.as_ref(), &bytes)
     }
 
-    /// What `cosign` has signed stays signed.
+    /// Pushes the bundle's `cosign` signatures.
     fn push_signatures(&self, host: &Host, registry: &Registry, push: &Push, bundle: &Digest) -> Result<()> {
         let mut referrers = Vec::new();
         for entry in self.about(bundle)? {
@@ -180,7 +181,7 @@ impl Cache {
     }
 }
 
-/// Where a registry does not list by itself what is about a manifest, a tag stands for the list (distribution
+/// Adds a manifest to the list under the referrers tag, for registries without the referrers API (distribution
 /// specification 1.1, "Pushing Manifests with Subject").
 fn list(
     host: &Host,
@@ -249,7 +250,7 @@ impl Read for Counted {
             let whole =
                 reader.finish().with_reason(Reason::CacheUnreadable, || "reading the cache".to_owned());
             whole.map_err(|error| std::io::Error::from(Carried::from(error)))?;
-            // Sent and counted: nothing to take back when this is dropped.
+            // The blob was sent and counted, so the drop must not subtract it.
             self.sent = 0;
         }
         Ok(read)
@@ -257,7 +258,7 @@ impl Read for Counted {
 }
 
 impl Drop for Counted {
-    /// What was sent in vain is sent again.
+    /// Subtracts the bytes of a failed attempt, because they are sent again.
     fn drop(&mut self) {
         if self.reader.is_some() {
             self.done.fetch_sub(self.sent, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The forms that signatures of a manifest have, and what one of them says.
+//! The forms of a manifest's signatures, and how each is checked.
 //!
 //! - The payload of "simple signing" in a layer, its signature in an annotation of the layer: `cosign` up to version 2,
 //!   and 3 when it is asked to (`sigstore/cosign`, `specs/SIGNATURE_SPEC.md`).
@@ -16,24 +16,24 @@ use std::collections::BTreeMap;
 
 /// The media type of a layer with a payload of "simple signing".
 pub(super) const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// What the media types of Sigstore bundles begin with; a version and `+json` follow.
+/// The prefix of the media types of Sigstore bundles; a version and `+json` follow.
 const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 /// The annotation that holds a payload's signature.
 pub(super) const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// The only type of a payload that is a signature of an image (`SIGNATURE_SPEC.md`, "Payload").
 pub(super) const IMAGE_SIGNATURE: &str = "cosign container image signature";
-/// What the predicate of a statement is where it says no more than that the subject is signed.
+/// The predicate of a statement that says only that the subject is signed.
 const SIGN_PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 
-/// What one signature says to somebody who trusts one key.
+/// The result of checking one signature with one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Said {
-    /// Nothing: it is not by this key, or in no form that is known.
+    /// The signature is not by this key, or its form is unknown.
     Nothing,
     /// The key signed these digests.
     Signed(Vec<String>),
-    /// The key signed something that is no signature of an image, but this.
+    /// The key signed a statement of another type, which is this.
     Other(String),
 }
 
@@ -98,7 +98,7 @@ pub(in crate::cache) fn may_sign(layer: &Descriptor) -> bool {
     kind == SIMPLE_SIGNING || kind.starts_with(SIGSTORE_BUNDLE)
 }
 
-/// What a layer with this content says about a manifest with these bytes.
+/// Checks a layer with this content as a signature of a manifest with these bytes.
 pub(super) fn read(key: &Key, layer: &Descriptor, content: &[u8], manifest: &[u8]) -> Said {
     if layer.media_type().to_string().starts_with(SIGSTORE_BUNDLE) {
         return bundle(key, content, manifest);
@@ -120,7 +120,7 @@ pub(super) fn read(key: &Key, layer: &Descriptor, content: &[u8], manifest: &[u8
 fn bundle(key: &Key, content: &[u8], manifest: &[u8]) -> Said {
     let Ok(bundle) = serde_json::from_slice::<SigstoreBundle>(content) else { return Said::Nothing };
     if let Some(MessageSignature { signature }) = bundle.message_signature {
-        // It covers the manifest itself; one of another manifest cannot be told from one by another key.
+        // It covers the manifest's bytes; a signature of another manifest cannot be told from one by another key.
         let signed = made(key, manifest, &signature);
         return if signed {
             Said::Signed(vec![Digest::of_bytes(manifest).to_string()])
@@ -143,13 +143,13 @@ fn statement(key: &Key, envelope: &Envelope) -> Said {
             let digests = it.subject.into_iter().flat_map(|subject| subject.digest);
             Said::Signed(digests.map(|(algorithm, hex)| format!("{algorithm}:{hex}")).collect())
         }
-        // An attestation by the same key may as well say that the bundle is bad.
+        // An attestation by the same key is no signature: it may even say that the bundle is bad.
         Ok(it) => Said::Other(it.predicate_type),
         Err(_) => Said::Other(envelope.payload_type.clone()),
     }
 }
 
-/// What the signature of an envelope covers (DSSE, "Pre-Authentication Encoding").
+/// The bytes that the signature of an envelope covers (DSSE, "Pre-Authentication Encoding").
 fn covered(kind: &str, payload: &[u8]) -> Vec<u8> {
     let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
     [head.as_bytes(), payload].concat()

@@ -1,10 +1,8 @@
-//! Whether a bundle is signed by the key the settings name.
-//!
-//! The signatures are those of `cosign sign --key`, because that is what users of registries sign with and what
-//! registries, policies and `skopeo copy` carry along. They lie in manifests beside the bundle's, found by a tag or by
-//! what they are about (`places`), in one of three forms (`forms`). A layout on disk and an exported file hold them in
-//! the same way. The key is ECDSA P-256 with SHA-256, which is what `cosign generate-key-pair` makes; transparency logs
-//! and certificates are not looked at.
+//! Checks whether a bundle is signed by the key that the settings name. The signatures are those of `cosign sign
+//! --key`, because users of registries sign with it, and registries, policies and `skopeo copy` support its signatures.
+//! They lie in separate manifests, found by a tag or by their `subject` (`places`), in one of three forms (`forms`). A
+//! layout on disk and an exported file hold them in the same way. The key is ECDSA P-256 with SHA-256, as `cosign
+//! generate-key-pair` creates it; transparency logs and certificates are not checked.
 
 mod forms;
 mod places;
@@ -24,7 +22,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 
-/// What stands before the point in every P-256 key of this form (RFC 5480, 2.1.1, uncompressed).
+/// The DER prefix of every uncompressed P-256 public key (RFC 5480, 2.1.1).
 const P256: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
     0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
@@ -56,7 +54,7 @@ impl Key {
         (point.len() == 65 && point[0] == 4).then(|| Self { point: point.to_vec() })
     }
 
-    /// Fails unless the cache holds a signature of this manifest by this key. The manifest itself must be there, too.
+    /// Fails unless the cache holds this manifest and a signature of it by this key.
     pub fn check(&self, cache: &Cache, manifest: &Digest) -> Result<()> {
         let bytes = cache.document(manifest)?;
         let (mut count, mut others, mut kinds) = (0, Vec::new(), Vec::new());
@@ -64,7 +62,7 @@ impl Key {
             count += 1;
             match forms::read(self, &layer.descriptor, &layer.content, &bytes) {
                 Said::Signed(digests) if digests.contains(&manifest.to_string()) => return Ok(()),
-                // A good signature of something else is worth nothing here.
+                // A valid signature of another digest does not count.
                 Said::Signed(digests) => others.extend(digests),
                 Said::Other(kind) => kinds.push(kind),
                 Said::Nothing => {}

@@ -1,12 +1,12 @@
-//! Where the signatures of a manifest lie in a cache: in the manifest with a tag made of its digest, as `cosign` up to
-//! version 2 has it, or in manifests whose `subject` it is, as the OCI image specification 1.1 and `cosign` 3 have it.
+//! Where the signatures of a manifest lie in a cache: in the manifest with a tag derived from its digest (`cosign` up
+//! to version 2), or in manifests whose `subject` it is (OCI image specification 1.1 and `cosign` 3).
 
 use super::forms;
 use crate::cache::{BUNDLE_TYPE, Cache, Digest, layout};
 use anyhow::Result;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
 
-/// As many manifests about one bundle are looked at; nobody signs more often, and anybody may add more.
+/// The most manifests that are examined for one bundle. Nobody signs more often, and everybody may attach more.
 pub(in crate::cache) const MAX_REFERRERS: usize = 64;
 
 /// A layer that may hold a signature.
@@ -16,7 +16,8 @@ pub(super) struct Layer {
     pub(super) content: Vec<u8>,
 }
 
-/// Where `cosign` keeps the signatures of a manifest (its signature specification, "tag-based discovery").
+/// The tag under which `cosign` stores the signatures of a manifest (its signature specification, "tag-based
+/// discovery").
 pub(in crate::cache) fn signature_tag(manifest: &Digest) -> String {
     format!("sha256-{}.sig", manifest.hex())
 }
@@ -28,13 +29,13 @@ pub(in crate::cache) fn may_be_signature(cache: &Cache, entry: &Descriptor) -> b
     by_tag || subject_of(cache, entry).is_some()
 }
 
-/// Whether an index entry is a signature of this manifest, or else is about it.
+/// Whether an index entry is a signature of this manifest, or has it as `subject`.
 pub(in crate::cache) fn is_about(cache: &Cache, entry: &Descriptor, manifest: &Digest) -> bool {
     layout::tag_of(entry) == signature_tag(manifest)
         || subject_of(cache, entry).is_some_and(|subject| subject == *manifest)
 }
 
-/// What a manifest in the index is about. What cannot be read is about nothing.
+/// The `subject` of a manifest in the index; none if it cannot be read.
 fn subject_of(cache: &Cache, entry: &Descriptor) -> Option<Digest> {
     let is_bundle = entry.artifact_type().as_ref().is_some_and(|kind| kind.to_string() == BUNDLE_TYPE);
     if is_bundle || *entry.media_type() != MediaType::ImageManifest {
@@ -46,14 +47,14 @@ fn subject_of(cache: &Cache, entry: &Descriptor) -> Option<Digest> {
 }
 
 impl Cache {
-    /// The index entries of all that is about a manifest.
+    /// The index entries that refer to a manifest.
     pub(in crate::cache) fn about(&self, manifest: &Digest) -> Result<Vec<Descriptor>> {
         let index = layout::read_index(&self.dir)?;
         let about = index.manifests().iter().filter(|entry| is_about(self, entry, manifest));
         Ok(about.take(MAX_REFERRERS).cloned().collect())
     }
 
-    /// Every layer that may hold a signature of a manifest. What is damaged or missing signs nothing.
+    /// Every layer that may hold a signature of a manifest. Damaged or missing documents are skipped.
     pub(super) fn signatures(&self, manifest: &Digest) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
         for entry in self.about(manifest)? {

@@ -1,5 +1,5 @@
-//! Signing a bundle in the oldest form, which every version of `cosign`, and the policies of podman and of registries,
-//! can check. For those who have a key and no `cosign`.
+//! Signs a bundle, for users who have a key and no `cosign`. The form is the oldest one, which every version of
+//! `cosign` and the policies of podman and of registries can check.
 
 use super::forms::{IMAGE_SIGNATURE, SIGNATURE, SIMPLE_SIGNING};
 use super::{Key, signature_tag};
@@ -31,7 +31,7 @@ pub struct PrivateKey {
 pub struct Signed {
     /// The bundle.
     pub bundle: Bundle,
-    /// The tag its signatures have.
+    /// The tag of its signatures.
     pub tag: String,
     /// Whether this signature is new; false where the key had signed it before.
     pub is_new: bool,
@@ -43,14 +43,14 @@ impl PrivateKey {
         let name = path.display();
         let pem = crate::host::read_here(path)?;
         if pem.contains("-----BEGIN ENCRYPTED ") {
-            // A key of cosign has a format of its own, which only cosign opens.
+            // Cosign's keys have a format of their own, which only cosign reads.
             return Err(Reason::Usage.error(format!(
                 "the key `{name}` is encrypted: sign with `cosign sign --key`, or give one that `openssl` has decrypted"
             )));
         }
         let wrong = || format!("`{name}` is not an ECDSA P-256 private key in PEM");
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).with_reason(Reason::Usage, wrong)?;
-        // What is wrong with a key is not repeated.
+        // The parser's message could quote the key.
         let key = any_ecdsa_type(&der).map_err(|_| Reason::Usage.error(wrong()))?;
         let public = key.public_key().and_then(|der| Key::of_der(&der));
         Ok(Self { public: public.ok_or_else(|| Reason::Usage.error(wrong()))?, key })

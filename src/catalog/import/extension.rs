@@ -1,4 +1,4 @@
-//! The catalogue of the live `InfiniBandDriverLinux` extension: `InfiniBand/resources.json` of azhpc-extensions.
+//! The catalogue of the published `InfiniBandDriverLinux` extension: `InfiniBand/resources.json` of azhpc-extensions.
 //!
 //! Its form, in every revision since 2019: `Driver[].Version[].{Type, OS[].{Name, Distro[].{Name, Version[]}}}`,
 //! where the innermost has `Num`, `FwLink` and, for some of Enterprise Linux 7, `KernelDevelVer` and

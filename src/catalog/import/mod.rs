@@ -1,4 +1,4 @@
-//! `catalog import`: other projects' lists of drivers, in this project's form.
+//! `catalog import`: converts other projects' lists of drivers into a catalogue.
 
 mod extension;
 mod images;
@@ -12,20 +12,20 @@ use anyhow::Result;
 use serde_json::Value;
 use std::fmt::{Display, Write};
 
-/// What came of an import.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Imported {
-    /// The packages, as a whole catalogue: with their lines, and with the inbox entries of the one it builds on.
+    /// The imported packages as a complete catalogue, with their lines and with the inbox entries of the base
+    /// catalogue.
     pub catalog: Catalog,
-    /// What was taken, one line each.
+    /// The imported entries, one line each.
     pub taken: Vec<String>,
-    /// What was left, one line each, with its reason.
+    /// The entries that were not imported, one line each, with the reason.
     pub left: Vec<String>,
 }
 
-/// Reads the live extension's `resources.json` or azhpc-images' `versions.json`.
-///
-/// Release lines and compatible distributions are those of `base`: a package of a line it does not know is left.
+/// Reads the live extension's `resources.json` or azhpc-images' `versions.json`. Release lines and compatible
+/// distributions are those of `base`; a package of an unknown line is not imported.
 pub fn import(text: &str, base: &Catalog) -> Result<Imported> {
     let unreadable = |what: String| Reason::BadSettings.error(format!("nothing to import: {what}"));
     // Some editors begin a file with a byte order mark, which is no part of JSON.
@@ -40,7 +40,7 @@ pub fn import(text: &str, base: &Catalog) -> Result<Imported> {
 }
 
 impl Imported {
-    /// The catalogue as a file, with what was left as comments at its head.
+    /// The catalogue as a file, with the entries that were not imported as comments at its head.
     pub fn to_yaml(&self) -> Result<String> {
         let mut text = format!("# Imported: {} packages.\n", self.catalog.drivers.len());
         for left in &self.left {
@@ -52,12 +52,12 @@ impl Imported {
     }
 }
 
-/// An entry of either format, as far as it has come.
+/// An entry of either format.
 #[derive(Debug, Default)]
 struct Entry<'a> {
     /// Where in the file it stands, for the user.
     place: String,
-    /// The driver it is said to be, if it is not told by the file name alone.
+    /// The driver that the list names, if the file name does not tell it.
     driver: Option<Driver>,
     distro: Option<Distro>,
     arch: Option<Arch>,
@@ -94,7 +94,7 @@ impl Import {
         self.left.push(format!("{place}: {why}"));
     }
 
-    /// Takes an entry, or leaves it and says why.
+    /// Imports an entry, or records why it is left out.
     fn take(&mut self, entry: &Entry<'_>) {
         let row = match self.row(entry) {
             Ok(row) => row,
@@ -107,7 +107,7 @@ impl Import {
         self.add(&entry.place, row);
     }
 
-    /// The row an entry makes. What its file name says must agree with what the entry says.
+    /// The row for an entry. The file name must agree with the entry.
     fn row(&self, entry: &Entry<'_>) -> Result<Row, String> {
         let url = match (entry.url, entry.version, &entry.distro) {
             (Some(url), ..) => url.to_owned(),
@@ -143,7 +143,7 @@ impl Import {
         agree("driver", said, entry.driver == Some(row.driver))?;
         let said = entry.arch.map(|arch| arch.to_string());
         agree("architecture", said, entry.arch == Some(row.arch))?;
-        // azhpc-images has put a build's whole name where the version belongs.
+        // In azhpc-images the version may be the name of a whole build.
         let version = entry.version.map(Version::new);
         let same = version.as_ref().is_some_and(|version| version.is_of(row.version.as_str()));
         agree("version", version.map(|version| version.to_string()), same)?;
@@ -176,7 +176,7 @@ impl Import {
         self.catalog.serves(row).iter().any(|served| served.covers(distro))
     }
 
-    /// The line a version belongs to: the one with the longest release that begins it.
+    /// The line of a version: the one whose release is the longest prefix of it.
     fn line_of(&self, driver: Driver, version: &Version) -> Result<String, String> {
         let lines = self.catalog.lines.iter();
         let of = lines.filter(|(_, line)| line.driver == driver && version.is_of(&line.release));
@@ -185,7 +185,7 @@ impl Import {
             .ok_or_else(|| format!("no release line is known for {driver} {version}"))
     }
 
-    /// The distribution whose packages a distribution takes, of the same version.
+    /// The distribution of the same version whose packages another distribution uses.
     fn built_for(&self, distro: &Distro) -> Distro {
         let same =
             |(built, on): &(&Distro, &Vec<Distro>)| built.version == distro.version && on.contains(distro);
@@ -203,8 +203,8 @@ impl Import {
     }
 }
 
-/// Whether a distribution is a rebuild of the one a package was built for, of that version: the lists know
-/// rebuilds that are younger than this program.
+/// Whether a distribution is a rebuild of the one that a package was built for, in the same version. The lists may name
+/// rebuilds that are newer than this program.
 fn is_rebuild(built_for: &Distro, distro: &Distro) -> bool {
     let alike = Distro::new(&*built_for.id, &*distro.version);
     built_for.id == "rhel" && distro.family() == Family::Rhel && distro.id != "ol" && built_for.covers(&alike)

@@ -1,7 +1,7 @@
-//! Who one is to a registry: what `docker login`, `podman login`, `oras login` or `az acr login` have left, or the
-//! credential helper that a login names. The crate `docker_credential` reads the files and asks the helpers; what is
-//! said here is only where the files lie (`containers-auth.json(5)`), because as root and without `XDG_RUNTIME_DIR` it
-//! would not look where podman writes.
+//! Credentials for registries: the files that `docker login`, `podman login`, `oras login` or `az acr login` write, or
+//! the credential helper that such a file names. The crate `docker_credential` reads the files and runs the helpers.
+//! This module only says where the files lie (`containers-auth.json(5)`), because the crate would not find podman's
+//! file when run as root and without `XDG_RUNTIME_DIR`.
 
 use crate::host::variable;
 use crate::outcome::{Cause, Reason, WithCause};
@@ -11,14 +11,14 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Who one is.
+/// Credentials for one registry.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Credentials {
-    /// Nobody in particular.
+    /// No credentials.
     Anonymous,
     /// A user with a password.
     Basic(String, String),
-    /// A token that gives tokens (`az acr login` leaves one).
+    /// A token that is exchanged for access tokens (`az acr login` writes one).
     Identity(String),
 }
 
@@ -33,14 +33,14 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Looks into the file the settings name, and into no other then; else into each place where a login may be, and
-    /// takes the first that has one for this repository.
+    /// Reads only the file that the settings name, if they name one; else the first known file with a login for this
+    /// repository.
     pub(super) fn find(registry: &str, repository: &str, file: Option<&str>) -> Result<Self> {
         if let Some(file) = file {
             return in_file(Path::new(file), registry, repository);
         }
         for place in places(variable) {
-            // What is not there or not for us to read is no login of ours.
+            // A file that is missing or unreadable for this user holds no login of this user.
             if !place.is_file() || File::open(&place).is_err() {
                 continue;
             }
@@ -53,14 +53,14 @@ impl Credentials {
     }
 }
 
-/// The files of logins in the order in which they count. A variable that names one file ends the search for others, as
-/// it does for podman, buildah and skopeo.
+/// The files with logins in their order of precedence. If a variable names a file, only that one is read, as podman,
+/// buildah and skopeo do.
 fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf> {
     let folder = |name: &str| variable(name).map(PathBuf::from);
     if let Some(file) = folder("REGISTRY_AUTH_FILE") {
         return vec![file];
     }
-    // Agents and cloud-init run as root without a home.
+    // The VM agent and cloud-init run programs as root without `HOME`.
     let home = folder("HOME").unwrap_or_else(|| "/root".into());
     let uid = nix::unistd::Uid::effective();
     let podman = "containers/auth.json";
@@ -73,7 +73,7 @@ fn places(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Vec<PathBuf>
 }
 
 fn in_file(path: &Path, registry: &str, repository: &str) -> Result<Credentials> {
-    // A login may be for a part of a registry: the longest name counts (`containers-auth.json(5)`).
+    // A login may be for a part of a registry: the longest matching name takes precedence (`containers-auth.json(5)`).
     let whole = format!("{registry}/{repository}");
     let names = whole.match_indices('/').map(|(end, _)| &whole[..end]).chain([whole.as_str()]);
     for name in names.collect::<Vec<_>>().into_iter().rev() {
@@ -83,11 +83,11 @@ fn in_file(path: &Path, registry: &str, repository: &str) -> Result<Credentials>
             Ok(DockerCredential::IdentityToken(token)) if token.is_empty() => {}
             Ok(DockerCredential::IdentityToken(token)) => return Ok(Credentials::Identity(token)),
             Ok(DockerCredential::UsernamePassword(user, password)) => {
-                // Docker pads what it encodes.
+                // Docker pads the encoded password with NUL bytes.
                 let password = password.trim_end_matches('\0').to_owned();
                 return Ok(Credentials::Basic(user, password));
             }
-            // Helpers know registries, not what is in them.
+            // Helpers know registries, but not repositories in them.
             Err(CredentialRetrievalError::HelperFailure { .. }) if name != registry => {}
             Err(error) => not_found(error, path, name)?,
         }
@@ -95,13 +95,13 @@ fn in_file(path: &Path, registry: &str, repository: &str) -> Result<Credentials>
     Ok(Credentials::Anonymous)
 }
 
-/// Passes over that there is nothing for a name. Files are made of secrets: what is wrong with one is not repeated.
+/// Turns "no login for this name" into none. Other errors are reported without quoting the file, which holds secrets.
 fn not_found(error: CredentialRetrievalError, path: &Path, name: &str) -> Result<()> {
     use CredentialRetrievalError as E;
     let path = path.display();
     let (reason, what) = match error {
         E::NoCredentialConfigured | E::ConfigNotFound => return Ok(()),
-        // The helpers' own words for it.
+        // This is the text that credential helpers print for an unknown registry.
         E::HelperFailure { stdout, stderr, .. }
             if [&stdout, &stderr].iter().any(|said| said.contains("credentials not found")) =>
         {

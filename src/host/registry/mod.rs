@@ -1,5 +1,5 @@
-//! An OCI registry: what is read from it comes through the patient downloads of this program, which resume; what is
-//! written goes through `oci-client`, whose runtime is that of [`Client`].
+//! An OCI registry. Reading uses this program's own downloads, which retry and resume; writing uses the crate
+//! `oci-client` on the runtime of [`Client`].
 
 mod credentials;
 mod push;
@@ -19,38 +19,38 @@ use reqwest::header::{ACCEPT, HeaderValue};
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-/// What the names of registries begin with on the command line and in settings.
+/// The prefix of registry names on the command line and in settings.
 pub const SCHEME: &str = "oci://";
-/// Manifests of bundles and of signatures.
+/// The media type of manifests, of bundles and of signatures.
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-/// Lists of manifests: those that are about another one.
+/// The media type of a list of manifests, here of those that refer to another one.
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// Larger manifests need not be taken by any registry (OCI distribution specification, "Pushing Manifests").
+/// The largest manifest that every registry must accept (OCI distribution specification, "Pushing Manifests").
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
 
-/// One place in a registry, and the way there.
+/// A repository in a registry, with a tag or digest, and the options for reaching it.
 #[derive(Debug)]
 pub struct Registry<'s> {
     reference: Reference,
     way: NetworkOptions<'s>,
-    /// Whether without TLS.
+    /// Whether plain HTTP is used instead of TLS.
     is_plain: bool,
     credentials: Credentials,
     access: Access,
     pass: Mutex<Pass>,
 }
 
-/// What lets requests in.
+/// The authorization of requests.
 #[derive(Debug, Clone, Default)]
 enum Pass {
     /// Not asked for yet.
     #[default]
     Unknown,
-    /// This header, or none at all.
+    /// This header, or none because none is needed.
     Known(Option<HeaderValue>),
 }
 
-/// What is to be done there.
+/// The access that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// Reading.
@@ -63,23 +63,23 @@ pub enum Access {
 }
 
 impl<'s> Registry<'s> {
-    /// Finds the way to `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`. Asks nobody yet.
+    /// Prepares access to `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`. Sends no request yet.
     pub fn at(address: &str, access: Access, settings: &'s Settings) -> Result<Self> {
         let reference = parse(address)?;
         let host = reference.registry();
         let is_plain = may_be_plain(host, &settings.plain_http);
         let credentials = Credentials::find(host, reference.repository(), settings.registry_auth.as_deref())?;
-        // The rules for mirrors are about addresses of files; those of registries have been applied already.
+        // The mirror rules apply to addresses of files; for registries they have been applied already.
         let way = NetworkOptions { mirrors: &[], ..NetworkOptions::from_settings(settings) };
         Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
     }
 
-    /// The place, as users write it.
+    /// The address, as users write it.
     pub fn address(&self) -> String {
         format!("{SCHEME}{}", self.reference)
     }
 
-    /// The way there.
+    /// The network options for this registry.
     pub const fn way(&self) -> NetworkOptions<'s> {
         self.way
     }
@@ -89,12 +89,12 @@ impl<'s> Registry<'s> {
         self.reference.tag()
     }
 
-    /// The digest that is wanted and no other.
+    /// The digest in the address, if the address is pinned to one.
     pub fn digest(&self) -> Option<&str> {
         self.reference.digest()
     }
 
-    /// The bytes of a blob, from wherever the registry keeps them.
+    /// A stream of a blob's bytes; the registry may redirect to its storage.
     pub fn blob<'c>(
         &'c self,
         host: &'c Host,
@@ -111,13 +111,13 @@ impl<'s> Registry<'s> {
         self.small(host, client, &self.url("manifests", name), MANIFEST)
     }
 
-    /// The list of manifests that are about this one: from the registry itself, or where it keeps no such lists from
-    /// the tag that stands for one. None when there is neither; true when the registry keeps the list itself
-    /// (distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema").
+    /// The list of manifests that refer to this one: from the registry's referrers API, or else from the tag that
+    /// replaces it. None when there is neither; true when the registry has the API (distribution specification 1.1,
+    /// "Listing Referrers" and "Referrers Tag Schema").
     pub fn referrers(&self, host: &Host, client: &Client, digest: &str) -> Result<(Option<Vec<u8>>, bool)> {
         match self.small(host, client, &self.url("referrers", digest), INDEX) {
             Ok(Some(list)) => return Ok((Some(list), true)),
-            // Registries that do not know the question say 404, 405 or 400, or send a page.
+            // Registries without the referrers API answer 404, 405 or 400, or send a web page.
             Ok(None) => {}
             Err(error) if [Reason::DownloadFailed, Reason::WebPage].contains(&Reason::from_error(&error)) => {
             }
@@ -127,7 +127,7 @@ impl<'s> Registry<'s> {
         Ok((self.small(host, client, &self.url("manifests", &tag), INDEX)?, false))
     }
 
-    /// A document; none where there is none.
+    /// Downloads a document; none where it does not exist.
     fn small(&self, host: &Host, client: &Client, url: &str, kind: &'static str) -> Result<Option<Vec<u8>>> {
         let stream = Stream::new(host, client, self.way, url, None)?
             .with_header(ACCEPT, HeaderValue::from_static(kind))
@@ -148,9 +148,9 @@ impl<'s> Registry<'s> {
         format!("{}/v2/{}/{kind}/{name}", self.base(), self.reference.repository())
     }
 
-    /// The header that lets requests in, if any is needed; a new one when the last was refused.
+    /// The authorization header, if one is needed; a new one when the last was refused.
     fn authorize(&self, host: &Host, client: &Client, renew: bool) -> Result<Option<HeaderValue>> {
-        // Threads that need one at the same moment ask once.
+        // Under the lock, threads that need a token at the same moment request only one.
         let Ok(mut pass) = self.pass.lock() else {
             return Err(Reason::Internal.error("a thread that asked for a token has died"));
         };
@@ -174,7 +174,7 @@ fn parse(address: &str) -> Result<Reference> {
         )
     };
     let name = address.strip_prefix(SCHEME).unwrap_or_default();
-    // Without a host, tools take Docker's own; a cache is never meant to be there by accident.
+    // Without a host, other tools use Docker Hub; a cache must not go there by accident.
     let host = name.split_once('/').map(|(host, _)| host).unwrap_or_default();
     if !host.contains(['.', ':']) && host != "localhost" {
         return Err(Reason::BadSettings.error(wrong()));
@@ -186,7 +186,7 @@ fn parse(address: &str) -> Result<Reference> {
     }
 }
 
-/// Whether a host is this machine, or one the user has named.
+/// Whether plain HTTP is allowed: the host is this machine, or the setting `plain_http` names it.
 pub fn may_be_plain(host: &str, named: &[String]) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,

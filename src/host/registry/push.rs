@@ -18,10 +18,10 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::Read;
 
-/// Enough for one packet storm and little beside everything else.
+/// The size of one piece of an upload: large enough for throughput, small in memory.
 const CHUNK: usize = 256 << 10;
 
-/// A connection that writes. One for each thread.
+/// A connection for writing to a registry. Each thread has its own.
 pub struct Push<'r> {
     registry: &'r Registry<'r>,
     host: &'r Host,
@@ -36,7 +36,7 @@ impl std::fmt::Debug for Push<'_> {
 }
 
 impl<'r> Push<'r> {
-    /// Gets ready. Asks nobody yet.
+    /// Prepares the connection. Sends no request yet.
     pub fn to(registry: &'r Registry<'r>, host: &'r Host) -> Result<Self> {
         Ok(Self { registry, host, client: Client::new(registry.way)?, oci: RefCell::default() })
     }
@@ -49,7 +49,7 @@ impl<'r> Push<'r> {
         })
     }
 
-    /// Takes a blob over from the other repository, if the registry does that. No bytes move.
+    /// Mounts a blob from the other repository, if the registry supports that. No data is transferred.
     pub fn mount(&self, digest: &str) -> Result<bool> {
         let Access::Push { mount_from: Some(from) } = &self.registry.access else { return Ok(false) };
         let place = &self.registry.reference;
@@ -58,11 +58,12 @@ impl<'r> Push<'r> {
             let (source, digest) = (source.clone(), digest.to_owned());
             async move { oci.mount_blob(&place, &source, &digest).await }
         });
-        // A registry that does not mount begins an upload instead; one that may not says so when it is made.
+        // A registry that does not mount begins an upload instead; a missing permission shows when the blob is
+        // uploaded.
         Ok(mounted.is_ok())
     }
 
-    /// Writes a blob. `open` gives its bytes from the beginning for each attempt.
+    /// Uploads a blob. `open` returns a reader from its beginning for each attempt.
     pub fn blob<R: Read + Send + 'static>(
         &self,
         digest: &str,
@@ -110,7 +111,7 @@ impl<'r> Push<'r> {
         self.try_doing(doing, what, |oci, place| Ok(action(oci, place)))
     }
 
-    /// Does something until it works, cannot work, or has failed too often. A refused token is renewed once.
+    /// Repeats a request until it succeeds, cannot succeed, or has failed too often. A refused token is renewed once.
     fn try_doing<T, F: Future<Output = Result<T, OciDistributionError>>>(
         &self,
         doing: &str,
@@ -125,7 +126,8 @@ impl<'r> Push<'r> {
                 let known = self.oci.borrow().clone().filter(|_| !renew);
                 let oci = known.map_or_else(|| self.oci(renew), Ok).map_err(DownloadError::Stopped)?;
                 let work = action(oci, registry.reference.clone()).map_err(DownloadError::Stopped)?;
-                // A large blob takes as long as it takes; a server that takes nothing more ends the connection.
+                // There is no time limit, because a large blob may take long; a server that accepts no more data closes
+                // the connection.
                 let result = self.client.finish(&self.host.cancel, work).map_err(DownloadError::Stopped)?;
                 match result {
                     Ok(done) => return Ok(done),
@@ -176,7 +178,7 @@ impl<'r> Push<'r> {
     }
 }
 
-/// `oci-client` takes certificates one by one.
+/// The certificate authorities, one by one, as `oci-client` expects them.
 fn authorities(file: Option<&str>) -> Result<Vec<Certificate>> {
     const END: &str = "-----END CERTIFICATE-----";
     let Some(file) = file else { return Ok(Vec::new()) };

@@ -1,8 +1,6 @@
-//! What a registry wants to see before it lets a request in: nothing, a password, or a token that its token server gives
-//! (distribution specification, "token authentication").
-//!
-//! Not through `oci-client`, whose answer hides the server's status and wish to be left alone, and whose tokens are for
-//! one repository: mounting a blob from another one takes a token for both.
+//! Authorization at a registry: none, a password, or a token from its token server (distribution specification, "token
+//! authentication"). The crate `oci-client` is not used here: it hides the server's status and `Retry-After`, and its
+//! tokens are for one repository, while mounting a blob from another repository takes a token for both.
 
 use super::credentials::Credentials;
 use super::{Access, Registry};
@@ -17,17 +15,17 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 
-/// A larger answer of a token server is no token.
+/// The largest answer of a token server that is read.
 const MAX_TOKEN_BYTES: usize = 1 << 20;
 
-/// Both names may be there, with the same value.
+/// The answer of a token server. Both names may be present, with the same value.
 #[derive(Deserialize)]
 struct Tokens {
     token: Option<String>,
     access_token: Option<String>,
 }
 
-/// Asks for the header that lets requests in; none when none is needed.
+/// Finds the authorization header for requests; none when none is needed.
 pub(super) fn ask(registry: &Registry, host: &Host, client: &Client) -> Result<Option<HeaderValue>> {
     let url = format!("{}/v2/", registry.base());
     let challenge = patiently(host, &url, registry.way.retries, || {
@@ -40,7 +38,7 @@ pub(super) fn ask(registry: &Registry, host: &Host, client: &Client) -> Result<O
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                 Err(refused(0, &answer))
             }
-            // Some do not serve this address and are open.
+            // Some registries do not serve `/v2/` and need no authorization.
             _ => Ok(None),
         }
     })?;
@@ -132,7 +130,7 @@ struct Challenge {
 }
 
 impl Challenge {
-    /// None for other ways of showing who one is, such as `Basic`.
+    /// Parses a `Bearer` challenge; none for other schemes such as `Basic`.
     fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.trim().split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("bearer") {

@@ -1,8 +1,7 @@
-//! Which kernel runs, as a program in the sandbox is told.
-//!
-//! Installers, package scripts, DKMS and configure scripts build for the kernel that `uname -r` names, and on a machine
-//! that bakes an image that is the wrong one. `uname` is answered by a script in its place, which asks the root's own
-//! for all else. All of it lies in a private `/run` or is mounted for the sandbox alone: nothing stays in the root.
+//! The kernel release that a program in the sandbox sees. Installers, package scripts, DKMS and configure scripts build
+//! for the kernel that `uname -r` prints, which is the wrong one on a machine that bakes an image. A script takes the
+//! place of `uname`; it calls the root's own `uname` for everything but the release. The script lies in a private
+//! `/run` or is mounted for the sandbox only, so nothing stays in the root.
 
 use super::place::{OWN, bind, bind_in, mount_in};
 use super::{Sandbox, Uname};
@@ -11,15 +10,15 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-/// Where distributions have it, and some link one to the other.
+/// The paths of `uname` in distributions; in some, one is a link to the other.
 const PLACES: [&str; 2] = ["/usr/bin/uname", "/bin/uname"];
-/// What programs read that do not call it.
+/// The file that programs read instead of calling `uname`.
 const OSRELEASE: &str = "/proc/sys/kernel/osrelease";
-/// The folder with the script, which comes first in a program's search path.
+/// The folder of the script, which comes first in a program's search path.
 pub(super) const FOLDER: &str = "/run/ofedctl/bin";
 const REAL_FOLDER: &str = "/run/ofedctl/real";
 
-/// Lets a program be told of the kernel it is to build for.
+/// Makes a program see the kernel for which it is to build.
 pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
     let Some((kernel, uname)) = &sandbox.kernel else { return Ok(()) };
     let running = nix::sys::utsname::uname().context("cannot find the name of the running kernel")?;
@@ -43,14 +42,15 @@ pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
     for place in PLACES.into_iter().filter(|place| root.exists(place)) {
         let (_handle, pinned) = root.pin(place)?;
         let real: PathBuf = std::fs::read_link(&pinned).with_context(|| format!("cannot find `{place}`"))?;
-        // The second name of what has the script over it already.
+        // Another name of a file over which the script is mounted already.
         if !covered.insert(real.clone()) {
             continue;
         }
         if covered.len() == 1 {
             bind_in(root, &pinned, &format!("{REAL_FOLDER}/uname"), false)?;
         }
-        // One program may be many (busybox, the coreutils of Ubuntu 25.10); over that the script would be all of them.
+        // One file may be many programs (busybox, the coreutils of Ubuntu 25.10); a script mounted over it would
+        // replace them all.
         if *uname == Uname::Covered && real.file_name().is_some_and(|name| name == "uname") {
             bind(&root.pin(&path)?.1, &pinned)?;
         }
@@ -58,12 +58,12 @@ pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// The search path of a program that is told of a kernel.
+/// The search path of a program that sees another kernel.
 pub(super) fn search_path(present: &str) -> String {
     format!("{FOLDER}:{present}")
 }
 
-/// Answers as the real one does, with one word replaced.
+/// The script: it prints what the real `uname` prints, with the release replaced.
 fn script() -> String {
     format!(
         r#"#!/bin/sh

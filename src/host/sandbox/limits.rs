@@ -1,9 +1,7 @@
-//! What a program in a sealed sandbox is not given: rights of root that package managers do not need, and calls into
-//! the kernel that would change the machine.
-//!
-//! The rights are those that containers keep in which packages are installed every day (capabilities(7); the default
-//! list of containerd), less those for the network. With `CAP_MKNOD` device files can be packaged, and still none can be
-//! opened: every mount of the sandbox is `nodev`.
+//! Limits of a sealed sandbox: capabilities that package managers do not need are dropped, and system calls that would
+//! change the machine are refused. The capabilities that stay are containerd's default list, with which packages are
+//! installed in containers every day (capabilities(7)), without those for the network. With `CAP_MKNOD` packages can
+//! create device files, but none can be opened, because every mount of the sandbox is `nodev`.
 
 use super::Sandbox;
 use anyhow::{Context, Result, anyhow};
@@ -12,8 +10,7 @@ use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use std::collections::BTreeMap;
 
-/// What a program needs that looks something up: to act for any file's owner, and to become another user for its
-/// downloads.
+/// The capabilities of a lookup: to act on files of any owner, and to become another user for downloads.
 const LOOKUP: [Capability; 6] = [
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
@@ -23,7 +20,7 @@ const LOOKUP: [Capability; 6] = [
     Capability::CAP_SETUID,
 ];
 
-/// What package managers, package scripts and builds of modules need beside that.
+/// The further capabilities that package managers, package scripts and module builds need.
 const INSTALL: [Capability; 6] = [
     Capability::CAP_AUDIT_WRITE,
     Capability::CAP_FSETID,
@@ -33,11 +30,11 @@ const INSTALL: [Capability; 6] = [
     Capability::CAP_SYS_CHROOT,
 ];
 
-/// A label that the kernel does not know, or of any kind where `SELinux` is off, is set only with these
+/// The capabilities for setting a label that the kernel does not know, or any label where `SELinux` is off
 /// (`cap_inode_setxattr`).
 const LABELS: [Capability; 2] = [Capability::CAP_MAC_ADMIN, Capability::CAP_SYS_ADMIN];
 
-/// Calls that are refused whatever a program may have got hold of: modules, kexec, keyrings, bpf, mounts, other
+/// System calls that are refused whatever capabilities a program has: modules, kexec, keyrings, bpf, mounts, other
 /// namespaces, files by handle, swap, the clock.
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_init_module,
@@ -70,8 +67,8 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_clock_adjtime,
 ];
 
-/// Gives up, for good, what the program is not to have. A VM that installs for itself gives up nothing: its package
-/// scripts start services and load modules.
+/// Drops, irrevocably, the capabilities that the program must not have. On a VM that installs for itself nothing is
+/// dropped, because package scripts start services and load modules.
 pub(super) fn give_up(sandbox: &Sandbox) -> Result<()> {
     if !sandbox.sealed {
         return Ok(());
@@ -91,12 +88,12 @@ pub(super) fn give_up(sandbox: &Sandbox) -> Result<()> {
     let has = caps::read(None, CapSet::Permitted).with_context(cannot)?;
     kept.retain(|capability| has.contains(capability));
     caps::clear(None, CapSet::Inheritable).with_context(cannot)?;
-    // In this order: none may be effective that is not permitted.
+    // The effective set first, because it must be a subset of the permitted one.
     for set in [CapSet::Effective, CapSet::Permitted] {
         caps::set(None, set, &kept).with_context(cannot)?;
     }
-    // On `/` the policy of a running SELinux gives package scripts rights of their own at the start of a program, which
-    // it does not for one that asked for no new privileges; a filter of calls needs that.
+    // A filter of system calls needs `no_new_privs`. On `/` that would prevent the domain transitions with which the
+    // policy of a running SELinux gives package scripts their rights, so there is no filter there.
     if sandbox.has_own_tree() {
         nix::sys::prctl::set_no_new_privs().context("cannot give up new privileges")?;
         seccompiler::apply_filter(&filter()?).map_err(|error| anyhow!("cannot filter calls: {error}"))?;
@@ -111,8 +108,8 @@ fn filter() -> Result<BpfProgram> {
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch);
     let filter = filter.map_err(|error| anyhow!("no filter: {error}"))?;
     let mut program: BpfProgram = filter.try_into().map_err(|error| anyhow!("no filter: {error}"))?;
-    // It begins with the kind of machine, and ends every program of another kind. Images have 32-bit programs that
-    // package scripts call (`iconvconfig.i686`); those are let through, with the rights of the others.
+    // The generated filter first checks the architecture and kills programs of another one. Package scripts call 32-bit
+    // programs (`iconvconfig.i686`), so those are allowed instead, with the same capabilities.
     if let [_, _, other_machine, ..] = program.as_mut_slice() {
         other_machine.k = libc::SECCOMP_RET_ALLOW;
     }

@@ -1,25 +1,21 @@
-//! Programs inside a root, in namespaces of their own.
-//!
-//! This program starts itself twice. [`ENTER`] makes new mount, pid, uts, ipc and, offline, network namespaces, and owns
-//! all that runs in them (`reap`); [`BECOME`], the first process in them, mounts what a program expects (`mounts`),
-//! gives up what a program must not have (`limits`), and starts the program. The kernel tells each when its parent
-//! dies, and the end of the first process ends the namespaces with everything in them: no mount and no process outlives
-//! a run, even one that was killed.
+//! Programs inside a root, in namespaces of their own. This program starts itself twice. [`ENTER`] creates new mount,
+//! pid, uts, ipc and, offline, network namespaces, and reaps all processes in them (`reap`). [`BECOME`], the first
+//! process in them, mounts what a program expects (`mounts`), drops the capabilities that a program must not have
+//! (`limits`), and starts the program. The kernel signals each of them when its parent dies, and the end of the first
+//! process ends the namespaces with everything in them, so no mount and no process outlives a run, even a killed one.
 //!
 //! There are three kinds of sandbox:
-//!
-//! | made by | root | what is kept from the program |
+//! | created by | root | what the program cannot reach |
 //! |---|---|---|
 //! | [`Sandbox::offline`], not sealed | `/` of a VM that installs for itself | the network |
 //! | [`Sandbox::offline`], sealed | an image, or `/` while an image is made of it | the running system: its processes, services, `/run`, `/tmp`, kernel settings, modules, mounts, disks |
 //! | [`Sandbox::lookup`] | the same | all of that, and every write but those below `/run/o` |
-//!
-//! A lookup is for programs of an image that only have to answer something, such as what a package manager would
-//! download: its folder on this machine appears, empty or not, as [`SCRATCH`] and is the only place that can be written
-//! to besides private `/run`, `/tmp` and `/var/tmp`; parts of that folder may cover others of the root. Without root rights
-//! it runs in a user namespace, where the system allows one. With [`Sandbox::through_relay`] it reaches the network, but
-//! for the addresses of the machine's own platform; its names are asked of the relay. A program that could not be started
-//! there ends with [`NOT_MADE`], [`NOT_RUNNABLE`] or [`NOT_THERE`].
+//! A lookup is for programs of an image that only answer a question, such as what a package manager would download. A
+//! folder of this machine appears in it as [`SCRATCH`], the only place that can be written to besides private `/run`,
+//! `/tmp` and `/var/tmp`; parts of that folder may be mounted over files of the root. Without root rights it runs in a
+//! user namespace, where the system allows one. With [`Sandbox::through_relay`] it reaches the network except the
+//! addresses of the machine's cloud platform; the relay resolves names for it. If a program cannot be started, the exit
+//! code is [`NOT_MADE`], [`NOT_RUNNABLE`] or [`NOT_THERE`].
 
 mod kernel;
 mod limits;
@@ -41,23 +37,23 @@ use std::path::{Path, PathBuf};
 pub const ENTER: &str = "__enter";
 /// First argument of the process that becomes the program. Not for users.
 pub const BECOME: &str = "__become";
-/// Where the one folder appears that a lookup may write to.
+/// The path inside the sandbox of the only folder that a lookup may write to.
 pub const SCRATCH: &str = "/run/o";
 
-/// The exit code of a lookup whose namespaces could not be made or filled. This one and the two that follow are those of
-/// `env(1)` and the shell.
+/// The exit code of a lookup whose namespaces could not be set up. This and the next two codes are those of `env(1)`
+/// and the shell.
 pub const NOT_MADE: u8 = 125;
 /// The exit code of a lookup whose program cannot run on this machine: it is for another architecture.
 pub const NOT_RUNNABLE: u8 = 126;
 /// The exit code of a lookup whose program is not in the root.
 pub const NOT_THERE: u8 = 127;
 
-/// What becomes of the root's own `uname` where a kernel is told.
+/// How the root's own `uname` is treated where the program sees another kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Uname {
-    /// It cannot be called by its path either.
+    /// The script is mounted over it, so it cannot be called by its path either.
     Covered,
-    /// Nothing is mounted over it, so that a package can bring another.
+    /// Nothing is mounted over it, so that a package can replace it.
     Replaceable,
 }
 
@@ -70,27 +66,27 @@ struct Relayed {
     metadata: bool,
 }
 
-/// What a program is to see.
+/// What a program in a sandbox sees and may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
     /// The root it runs in; `/` is the running system itself.
     root: PathBuf,
-    /// No network interface at all.
+    /// Whether the program has no network interface at all.
     offline: bool,
     /// Private process numbers, an empty `/run` and `/tmp`: nothing of the running system can be reached or
     /// started. Always on when the root is not `/`.
     sealed: bool,
     /// Folders of this machine shown read-only inside, as (folder, path inside). Made in a private `/run`.
     views: Vec<(PathBuf, String)>,
-    /// The kernel that is told to those who ask which one runs.
+    /// The kernel release that the program sees.
     kernel: Option<(String, Uname)>,
-    /// The program may give files labels that the kernel of this machine does not know.
+    /// Whether the program may set `SELinux` labels that this machine's kernel does not know.
     labels: bool,
     /// Nothing can be written but into this folder of this machine, which appears as [`SCRATCH`].
     scratch: Option<PathBuf>,
     /// Files and folders in the scratch folder that cover others of the root, as (name, path in the root).
     covers: Vec<(String, String)>,
-    /// The network, by way of this machine's.
+    /// How the program reaches the network through this machine, if it does.
     relayed: Option<Relayed>,
 }
 
@@ -117,51 +113,51 @@ impl Sandbox {
         Self { scratch: Some(scratch.to_owned()), ..Self::offline(root, true) }
     }
 
-    /// The same with this machine's network, or without any.
+    /// Gives the program this machine's network, or none.
     #[must_use]
     pub fn with_network(mut self, on: bool) -> Self {
         self.offline = !on;
         self
     }
 
-    /// The same, where connections to these ports and the usual ones of the web end at a relay, which makes them in this
-    /// machine's network; those to the machine's own platform only where `metadata` is on.
+    /// Connections to these ports and the usual web ports go to a relay, which makes them from this machine's network;
+    /// connections to the machine's cloud platform only where `metadata` is true.
     #[must_use]
     pub fn through_relay(mut self, ports: impl IntoIterator<Item = u16>, metadata: bool) -> Self {
         self.relayed = Some(Relayed { ports: ports.into_iter().collect(), metadata });
         self
     }
 
-    /// The same, where a file or folder of the scratch folder covers `path` of the root. What the root does not have cannot
-    /// be covered, and is left out.
+    /// Mounts a file or folder of the scratch folder over `path` of the root. A path that the root does not have is
+    /// left out.
     #[must_use]
     pub fn with_cover(mut self, name: &str, path: &str) -> Self {
         self.covers.push((name.to_owned(), path.to_owned()));
         self
     }
 
-    /// The same with a folder of this machine shown read-only as `inside`.
+    /// Shows a folder of this machine read-only at the path `inside`.
     #[must_use]
     pub fn with_view(mut self, folder: &Path, inside: &str) -> Self {
         self.views.push((folder.to_owned(), inside.to_owned()));
         self
     }
 
-    /// The same, where `uname -r` and `/proc/sys/kernel/osrelease` name this kernel, and not the one that runs.
+    /// Lets `uname -r` and `/proc/sys/kernel/osrelease` name this kernel instead of the running one.
     #[must_use]
     pub fn for_kernel(mut self, kernel: &str) -> Self {
         self.kernel = Some((kernel.to_owned(), Uname::Covered));
         self
     }
 
-    /// The same for programs that find `uname` in their search path, and may replace it.
+    /// The same for programs that find `uname` in their search path, where a package may replace `uname`.
     #[must_use]
     pub fn for_kernel_in_search_path(mut self, kernel: &str) -> Self {
         self.kernel = Some((kernel.to_owned(), Uname::Replaceable));
         self
     }
 
-    /// The same, where files may get `SELinux` labels that this machine's kernel does not know.
+    /// Allows the program to set `SELinux` labels that this machine's kernel does not know.
     #[must_use]
     pub fn with_labels(mut self) -> Self {
         self.labels = true;
@@ -176,7 +172,7 @@ impl Sandbox {
         self.scratch.is_some()
     }
 
-    /// Whether the program gets a tree of its own, which it cannot leave.
+    /// Whether the program gets a mount tree of its own, which it cannot leave.
     fn has_own_tree(&self) -> bool {
         self.is_another_root() || self.is_lookup()
     }

@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 /// A mount that can be reached by its path.
 #[derive(Debug)]
 pub(super) struct Mount {
-    /// Where it is.
+    /// Its mount point.
     pub(super) point: PathBuf,
-    /// What it allows.
+    /// Its flags, such as read-only.
     pub(super) flags: MsFlags,
-    /// Its top folder or file.
+    /// An open handle of its top folder or file.
     pub(super) open: File,
 }
 
-/// The mounts at and below a folder, but not those that others cover.
+/// The mounts at and below a folder, without those hidden below other mounts.
 pub(super) fn reachable_mounts(tree: &Path) -> Result<Vec<Mount>> {
     let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot list the mounts")?;
     let below = table.lines().filter_map(parse).filter(|(_, point, _)| point.starts_with(tree));
@@ -50,7 +50,7 @@ fn parse(line: &str) -> Option<(&str, PathBuf, MsFlags)> {
     Some((id, unescape(point), flags.fold(MsFlags::empty(), |all, one| all | one)))
 }
 
-/// Blanks, line ends and backslashes stand there as octal numbers.
+/// Decodes octal escapes, which stand for blanks, line ends and backslashes.
 fn unescape(point: &str) -> PathBuf {
     let mut parts = point.split('\\');
     let mut path = parts.next().unwrap_or_default().as_bytes().to_vec();

@@ -1,5 +1,5 @@
-//! What a program sees: the root with all that is mounted below it, private folders for what must not outlive the
-//! program, and folders of this machine that are shown to it.
+//! The mounts of a sandbox: the root with all file systems mounted below it, private folders for files that must not
+//! outlive the program, and folders of this machine that the program may read.
 
 use super::mount_table::reachable_mounts;
 use super::place::{OWN, bind, bind_in, mount_in};
@@ -16,12 +16,12 @@ use std::path::{Path, PathBuf};
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Parts of `/proc` that act on the machine, and not on a process (as OCI runtimes have it).
 const KERNEL_FILES: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-/// Where the tree of a lookup in `/` is put together: any folder that every system has.
+/// The folder where the tree of a lookup in `/` is assembled; every system has it.
 const ANY_FOLDER: &str = "/tmp";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 const HOSTS: &str = "/etc/hosts";
 
-/// Mounts all that the program is to see, and makes that its root.
+/// Mounts all that the program is to see, and changes the root to it.
 pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make mounts private")?;
@@ -30,7 +30,7 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         let tree = bind_tree(&sandbox.root)?;
         let limits = if sandbox.is_lookup() { MsFlags::MS_RDONLY } else { MsFlags::empty() };
         limit_mounts(&tree, limits | MsFlags::MS_NODEV)?;
-        // Resolved again: the path now leads to the bound tree.
+        // Opened again, because the path now leads to the bound tree.
         let root = Root::open(&tree)?;
         make_private_folders(&root, sandbox)?;
         make_devices(&root)?;
@@ -44,17 +44,17 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         make_private_folders(&root, sandbox)?;
         show_or_hide_sys(&root, sandbox)?;
     }
-    // Before what is shown below /run/ofedctl, which a private folder may cover.
+    // This must come before anything is shown below /run/ofedctl, which a private folder may hide.
     kernel::tell(&root, sandbox)?;
     from_here.show(&root)
 }
 
-/// What is shown of this machine, opened before anything is mounted over it.
+/// Files and folders of this machine that are shown to the program, opened before anything is mounted over them.
 struct FromHere {
     views: Vec<(File, String)>,
     scratch: Option<File>,
     covers: Vec<(String, String)>,
-    /// For a program that asks the relay for names: its list of servers, and what this machine's `hosts` knows.
+    /// For a program that uses the relay: its `resolv.conf`, and this machine's `hosts` file.
     names: Option<(String, String)>,
 }
 
@@ -101,7 +101,7 @@ impl FromHere {
     }
 }
 
-/// Puts a list of name servers where the root's programs look for theirs, which may be a link that leads nowhere.
+/// Shows a `resolv.conf` where the root's programs look for theirs; the path may be a dangling link.
 fn show_resolv_conf(root: &Root, text: &str) -> Result<()> {
     let own = format!("{OWN}/resolv.conf");
     root.write_text(&own, text)?;
@@ -114,7 +114,7 @@ fn show_resolv_conf(root: &Root, text: &str) -> Result<()> {
     bind(&root.pin(&own)?.1, &root.pin(&place)?.1)
 }
 
-/// Where a path leads, whether or not there is anything.
+/// The final target of a path, whether or not it exists.
 fn final_path(root: &Root, path: &str) -> String {
     const MOST_LINKS: usize = 40;
     let mut path = PathBuf::from(path);
@@ -125,8 +125,7 @@ fn final_path(root: &Root, path: &str) -> String {
     path.display().to_string()
 }
 
-/// Lets entries be added to a folder that is read-only: a private folder takes its place, in which all that was there is
-/// shown.
+/// Allows new entries in a read-only folder: a private folder is mounted over it, in which its old entries are shown.
 fn make_writable_copy(root: &Root, folder: &str) -> Result<()> {
     let (old, old_path) = root.pin(folder)?;
     let names = root.list(folder);
@@ -145,9 +144,8 @@ fn make_writable_copy(root: &Root, folder: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes a tree of the root and all that is mounted below it. Returns where it is.
-///
-/// A mount inside the root must not be taken for one on the plain folder it covers, so the root is bound on itself.
+/// Binds the root and all mounts below it into one tree. Returns the path of the tree. The root is bound on itself, so
+/// that mounts inside the root belong to the new tree.
 fn bind_tree(root: &Path) -> Result<PathBuf> {
     let tree = if root == Path::new("/") { Path::new(ANY_FOLDER) } else { root };
     let before = reachable_mounts(root)?;
@@ -186,9 +184,9 @@ fn make_private_folders(root: &Root, sandbox: &Sandbox) -> Result<()> {
     }
     mount_in(root, "/run", "tmpfs", "mode=755")?;
     root.make_dirs("/run/lock", 0o755)?;
-    // What a killed program leaves in /tmp must not become part of an image.
+    // Files that a killed program leaves in /tmp must not become part of an image.
     if !root.exists("/tmp") {
-        // The image keeps the folder, which is for everybody.
+        // The folder stays in the image, so it gets the usual mode of /tmp.
         root.make_dirs("/tmp", 0o1777)?;
         let (_handle, pinned) = root.pin("/tmp")?;
         std::fs::set_permissions(pinned, Permissions::from_mode(0o1777)).context("cannot open up `/tmp`")?;
@@ -200,7 +198,7 @@ fn make_private_folders(root: &Root, sandbox: &Sandbox) -> Result<()> {
     Ok(())
 }
 
-/// A few harmless devices instead of the machine's disks.
+/// Creates a `/dev` with a few harmless devices instead of the machine's disks.
 fn make_devices(root: &Root) -> Result<()> {
     mount_in(root, "/dev", "tmpfs", "mode=755")?;
     for name in DEVICES {
@@ -213,13 +211,13 @@ fn make_devices(root: &Root) -> Result<()> {
     Ok(())
 }
 
-/// The running system's own programs may read `/sys`. An image has none: it must not be configured by the hardware of
-/// the machine it is baked on.
+/// Programs of the running system may read `/sys`. In an image it is hidden, because the image must not be configured
+/// for the hardware of the machine that bakes it.
 fn show_or_hide_sys(root: &Root, sandbox: &Sandbox) -> Result<()> {
     if !sandbox.is_another_root() {
         return make_read_only(root, "/sys");
     }
-    // Nothing is to be seen there either of one that the caller has mounted.
+    // A `/sys` that the caller has mounted in the root is hidden as well.
     if root.list("/sys").is_empty() { Ok(()) } else { mount_in(root, "/sys", "tmpfs", "mode=755") }
 }
 
@@ -235,14 +233,14 @@ fn make_read_only(root: &Root, path: &str) -> Result<()> {
     limit_mounts(&point, MsFlags::MS_RDONLY)
 }
 
-/// Makes a tree the root of this process, and leaves nothing else of the machine in its namespace.
+/// Makes a tree the root of this process, and detaches everything else of the machine.
 fn change_root(tree: &Path) -> Result<()> {
     let cannot = "cannot change the root";
     nix::unistd::chdir(tree).context(cannot)?;
     match nix::unistd::pivot_root(".", ".") {
-        // The old root lies over the new one now.
+        // The old root is now mounted over the new one.
         Ok(()) => umount2(".", MntFlags::MNT_DETACH).context(cannot)?,
-        // A system that runs from its initial file system has a root that cannot be moved (pivot_root(2)).
+        // On a system that runs from its initramfs the root cannot be moved (pivot_root(2)).
         Err(Errno::EINVAL) => {
             mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).context(cannot)?;
             nix::unistd::chroot(".").context(cannot)?;

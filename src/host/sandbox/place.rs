@@ -5,10 +5,10 @@ use anyhow::{Context, Result};
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
 
-/// Where this program's own files lie in a private `/run`.
+/// The folder of this program's own files in a private `/run`.
 pub(super) const OWN: &str = "/run/ofedctl";
 
-/// Binds a file or folder of this machine to a path in the root, which is made where missing.
+/// Binds a file or folder of this machine to a path in the root, which is created where missing.
 pub(super) fn bind_in(root: &Root, from: &Path, to: &str, folder: bool) -> Result<()> {
     if folder {
         root.make_dirs(to, 0o755)?;

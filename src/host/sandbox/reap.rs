@@ -1,8 +1,8 @@
-//! Who owns the processes of a sandbox: the process that makes the namespaces, and the first one in them.
-//!
-//! Both wait for a program, and take in whatever its children leave behind. A run that must end tells [`enter`] so by
-//! signal: SIGTERM asks the program to end, and then all it started are waited for; SIGQUIT, which the kernel also sends
-//! when the run dies, kills them all. Either way the process ends only when the last of them is gone.
+//! The two processes that wait for the processes of a sandbox: the one that creates the namespaces, and the first one
+//! in them. Both wait for a program, and adopt the processes that its children leave behind. A run that must end sends
+//! [`enter`] a signal: SIGTERM asks the program to end, and then all processes that it started are waited for; SIGQUIT,
+//! which the kernel also sends when the run dies, kills them all. In both cases the process ends only when the last of
+//! them is gone.
 
 use super::limits::give_up;
 use super::mounts::lay_out;
@@ -23,16 +23,16 @@ use std::process::Command;
 
 /// Asks [`enter`] to let its program end in order.
 pub(in crate::host) const ASK: Signal = Signal::SIGTERM;
-/// Makes [`enter`] kill its program, and all that this has started.
+/// Makes [`enter`] kill its program and all processes that it started.
 pub(in crate::host) const KILL: Signal = Signal::SIGQUIT;
 
-/// Runs as [`ENTER`]: makes the namespaces and waits for the program. Returns its exit code.
+/// Runs as [`ENTER`]: creates the namespaces and waits for the program. Returns its exit code.
 pub fn enter(args: &[String]) -> Result<u8> {
     let [parent, spec, program @ ..] = args else { bail!("{ENTER} is not for users") };
     let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
     let mut signals = listen()?;
     end_with(parent)?;
-    // A Ctrl-C at the terminal is for the run to handle, not for a dpkg in the middle of its work.
+    // In a session of its own, a Ctrl-C at the terminal does not reach a dpkg in the middle of its work.
     nix::unistd::setsid().context("cannot start a session")?;
     set_child_subreaper(true).context("cannot own the processes to come")?;
     if let Err(error) = make_namespaces(&sandbox, parent) {
@@ -40,23 +40,24 @@ pub fn enter(args: &[String]) -> Result<u8> {
     }
     let mut command = Command::new("/proc/self/exe");
     command.arg(BECOME).arg(spec).args(program);
-    // The end of the first process ends a pid namespace. Its `/proc` may be the one seen here, where processes have other
-    // numbers than for this one.
+    // The end of the first process ends a pid namespace. Processes have other numbers in it than outside, and `/proc`
+    // may be either, so descendants cannot be found by number there.
     let kill_all: fn(Pid) = if sandbox.sealed { kill_first } else { kill_descendants };
     wait_for(&mut command, &mut signals, kill_all).context("cannot start the first process of the namespaces")
 }
 
-/// Asks to be told of the parent's end.
+/// Asks the kernel for a signal when the parent ends.
 fn end_with(parent: &str) -> Result<()> {
     set_pdeathsig(KILL).context("cannot ask to be told of the parent's end")?;
-    // The parent may have died before the kernel knew of our wish.
+    // The parent may have died before that call.
     if std::os::unix::process::parent_id().to_string() != *parent {
         bail!("the run that started this process is gone");
     }
     Ok(())
 }
 
-/// A lookup that could not be made says so by its exit code, too, because another way may be left.
+/// The exit code for an error. That of a lookup is distinct, because the caller may have another way to find the
+/// answer.
 fn told(sandbox: &Sandbox, error: anyhow::Error, code: u8) -> Result<u8> {
     if !sandbox.is_lookup() {
         return Err(error);
@@ -75,10 +76,10 @@ fn make_namespaces(sandbox: &Sandbox, parent: &str) -> Result<()> {
     }
     if !nix::unistd::geteuid().is_root() && sandbox.is_lookup() {
         become_root_of_a_namespace()?;
-        // A change of rights makes the kernel forget it.
+        // The kernel clears the parent-death signal when credentials change.
         end_with(parent)?;
     }
-    // Its threads stay in the network that this process leaves, and no thread can be started after that.
+    // The relay's threads must start now: they stay in the network namespace that this process leaves.
     let relay = sandbox.relayed.as_ref().map(|it| relay::start(it.metadata)).transpose()?;
     unshare(flags).context("cannot make namespaces (is this process root?)")?;
     match (relay, &sandbox.relayed) {
@@ -87,7 +88,7 @@ fn make_namespaces(sandbox: &Sandbox, parent: &str) -> Result<()> {
     }
 }
 
-/// `user_namespaces(7)`: this user alone is there, and is root.
+/// Enters a user namespace in which only this user exists, as root (`user_namespaces(7)`).
 fn become_root_of_a_namespace() -> Result<()> {
     let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     unshare(CloneFlags::CLONE_NEWUSER).context("this system allows no user namespace")?;
@@ -103,8 +104,8 @@ fn become_root_of_a_namespace() -> Result<()> {
     Ok(())
 }
 
-/// Runs as [`BECOME`]: mounts, gives up rights and starts the program. Returns its exit code; where it is on its own
-/// among the processes of the running system, it becomes the program and returns only on failure.
+/// Runs as [`BECOME`]: mounts, drops capabilities and starts the program. Returns its exit code. Without a pid
+/// namespace it becomes the program itself and returns only on failure.
 pub fn become_program(args: &[String]) -> Result<u8> {
     let [spec, program, args @ ..] = args else { bail!("{BECOME} is not for users") };
     set_pdeathsig(Signal::SIGKILL).context("cannot ask to be killed with the parent")?;
@@ -124,7 +125,7 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     }
     let mut signals = listen()?;
     give_up(&sandbox)?;
-    // Nothing that runs here may get at this process's memory or at the file it was started from.
+    // No process in the sandbox may read this process's memory or the file that it was started from.
     set_dumpable(false).context("cannot shut this process off")?;
     command.env("SYSTEMD_OFFLINE", "1");
     wait_for(&mut command, &mut signals, kill_first).or_else(|error| {
@@ -137,8 +138,8 @@ fn listen() -> Result<Signals> {
     Signals::new([SIGCHLD, SIGTERM, SIGQUIT]).context("cannot listen for signals")
 }
 
-/// Starts a program and waits for it, and once told to stop also for all that is left of it. Returns its exit code;
-/// 128 and the signal's number when a signal ended it.
+/// Starts a program and waits for it; after a request to stop, waits for all its remaining processes as well. Returns
+/// its exit code; 128 plus the signal's number when a signal ended it.
 fn wait_for(command: &mut Command, signals: &mut Signals, kill_all: fn(Pid)) -> Result<u8> {
     let first = Pid::from_raw(i32::try_from(command.spawn()?.id())?);
     let (mut code, mut is_stopping, mut is_killing) = (None, false, false);
@@ -164,7 +165,7 @@ fn wait_for(command: &mut Command, signals: &mut Signals, kill_all: fn(Pid)) -> 
         if code.is_some() && !is_stopping {
             break;
         }
-        // Again at every death: the dying may have started others.
+        // Repeated at every death, because a dying process may have started others.
         if is_killing {
             kill_all(first);
         }
@@ -180,7 +181,7 @@ fn kill_first(first: Pid) {
     let _ = kill(first, Signal::SIGKILL);
 }
 
-/// Kills all that stem from this process.
+/// Kills all descendants of this process.
 fn kill_descendants(_: Pid) {
     let parents: BTreeMap<i32, i32> = std::fs::read_dir("/proc")
         .into_iter()
@@ -198,13 +199,13 @@ fn kill_descendants(_: Pid) {
     }
 }
 
-/// The processes that stem from one, by each one's parent.
+/// The descendants of a process, found by each process's parent.
 fn descendants(parents: &BTreeMap<i32, i32>, of: i32) -> Vec<i32> {
     let mut found = vec![of];
     let mut at = 0;
     while let Some(parent) = found.get(at).copied() {
         let children = parents.iter().filter(|(_, above)| **above == parent).map(|(pid, _)| *pid);
-        // Numbers may have changed hands while they were read.
+        // Process numbers may have been reused while they were read.
         let new: Vec<i32> = children.filter(|child| !found.contains(child)).collect();
         found.extend(new);
         at += 1;

@@ -1,9 +1,8 @@
-//! The network of a program that must not reach everything: a relay between its network namespace and ours.
-//!
-//! In a namespace of its own every address is made local (`ip route add local 0.0.0.0/0 dev lo`), so that each
-//! connection ends at a listener here, which knows from the connection itself where it was to go. This process connects
-//! there in the program's place, unless that is an address of the machine's own platform, which hands out credentials.
-//! Names are asked of the servers that this machine asks. Nothing of the machine's own network is configured.
+//! A restricted network for a program: a relay between its network namespace and that of this machine. In the program's
+//! network namespace every address is local (`ip route add local 0.0.0.0/0 dev lo`), so each connection ends at a
+//! listener of this process, which reads the intended address from the connection itself. This process then connects
+//! there for the program, unless the address belongs to the machine's cloud platform, which hands out credentials.
+//! Names are resolved by this machine's name servers. The machine's own network configuration is not changed.
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
@@ -18,11 +17,11 @@ use std::time::Duration;
 /// Azure's instance metadata service, and the server that hands out a VM's goal state and certificates
 /// (azure-docs, `instance-metadata-service.md` and `what-is-ip-address-168-63-129-16.md`).
 const PLATFORM: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 169, 254), Ipv4Addr::new(168, 63, 129, 16)];
-/// Where package sources and proxies usually are: the web, squid, apt-cacher-ng, SOCKS.
+/// The usual ports of package repositories and proxies: the web, squid, apt-cacher-ng, SOCKS.
 const PORTS: [u16; 10] = [80, 443, 1080, 3128, 3142, 8000, 8080, 8081, 8443, 8888];
 const NAMES: u16 = 53;
 const CONNECT: Duration = Duration::from_secs(20);
-/// How long one name server may think.
+/// How long one name server may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
 /// The longest message of DNS over UDP with EDNS.
 const LONGEST_MESSAGE: usize = 4096;
@@ -38,33 +37,33 @@ enum Socket {
     Names(UdpSocket),
 }
 
-/// What every connection is judged by.
+/// The rules for every connection.
 struct Policy {
     metadata: bool,
     name_servers: Vec<IpAddr>,
     said: Mutex<HashSet<String>>,
 }
 
-/// Starts the threads that connect. They must be started before this thread leaves the network.
+/// Starts the threads that connect. They must start before this thread leaves the machine's network namespace.
 pub(super) fn start(metadata: bool) -> Result<Relay> {
     let (sockets, received) = channel();
     let name_servers = name_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
     let policy = Arc::new(Policy { metadata, name_servers, said: Mutex::default() });
     let started = std::thread::Builder::new().spawn(move || serve(&received, &policy));
     started.context("cannot start a thread")?;
-    // Sends nothing; fails where there is no way to such addresses.
+    // Connecting a UDP socket sends nothing; it fails where there is no route to such addresses.
     let reaches = |to: &str| UdpSocket::bind("[::]:0").and_then(|socket| socket.connect(to));
     Ok(Relay { sockets, knows_ipv6: reaches("[2000::1]:53").is_ok() })
 }
 
 impl Relay {
-    /// Makes every address local in the network this thread is in now, and listens there.
+    /// Makes every address local in this thread's present network namespace, and listens there.
     pub(super) fn listen(&self, ports: &[u16]) -> Result<()> {
         let doing = "cannot set up a network for the root";
         netlink(&loopback_up()).context(doing)?;
         netlink(&all_local(nix::libc::AF_INET)).context(doing)?;
         if self.knows_ipv6 {
-            // Where it fails, only IPv4 is there.
+            // Where this fails, the program has IPv4 only.
             let _ = netlink(&all_local(nix::libc::AF_INET6));
         }
         let ports: BTreeSet<u16> = PORTS.iter().chain(ports).copied().chain([NAMES]).collect();
@@ -80,7 +79,7 @@ impl Relay {
     }
 }
 
-/// What the C library needs to ask for names here: with the search list and options of this machine.
+/// A `resolv.conf` that points to the relay, with the search list and options of this machine.
 pub(super) fn resolver_file() -> String {
     let ours = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let kept =
@@ -110,7 +109,7 @@ fn serve(sockets: &Receiver<Socket>, policy: &Arc<Policy>) {
 }
 
 impl Policy {
-    /// Connects to where the program wanted to go, and passes on what each side says.
+    /// Connects to the address that the program wanted, and passes data in both directions.
     fn carry(&self, inner: &TcpStream) {
         let Ok(wanted) = inner.local_addr() else { return };
         let mut to = SocketAddr::new(wanted.ip().to_canonical(), wanted.port());
@@ -163,8 +162,7 @@ impl Policy {
         })
     }
 
-    /// Once for each thing, where the run that lends the root quotes it. The program itself only sees its connection
-    /// end.
+    /// Prints a message once, to the output that the run quotes. The program itself only sees its connection end.
     fn say(&self, what: &str) {
         let is_new = self.said.lock().is_ok_and(|mut said| said.insert(what.to_owned()));
         if is_new {
@@ -173,7 +171,7 @@ impl Policy {
     }
 }
 
-/// Whether an address is the platform's, also where IPv4 is written in IPv6 (RFC 6052).
+/// Whether an address belongs to the cloud platform, also where IPv4 is embedded in IPv6 (RFC 6052).
 fn is_platform(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => PLATFORM.contains(&address),
@@ -190,7 +188,7 @@ fn pass_on(mut from: &TcpStream, mut to: &TcpStream) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
-/// The question as an answer that says that the server failed (RFC 1035, 4.1.1), so that nobody waits for more.
+/// Turns a query into the answer SERVFAIL (RFC 1035, 4.1.1), so that the program does not wait for a timeout.
 fn no_answer(mut question: Vec<u8>) -> Vec<u8> {
     if let [_, _, flags, code, ..] = question.as_mut_slice() {
         *flags |= 0x80;
@@ -212,7 +210,7 @@ fn netlink(request: &[u8]) -> Result<()> {
     if number == 0 { Ok(()) } else { Err(nix::Error::from_raw(-number).into()) }
 }
 
-/// A message of this type: its header, and what follows.
+/// A netlink message of this type: its header and its payload.
 fn message(kind: u16, flags: i32, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
     let flags = u16::try_from(nix::libc::NLM_F_REQUEST | nix::libc::NLM_F_ACK | flags).unwrap_or_default();
@@ -228,7 +226,7 @@ fn message(kind: u16, flags: i32, body: &[&[u8]]) -> Vec<u8> {
     .concat()
 }
 
-/// The first interface of a namespace is its loopback.
+/// The index of the loopback interface, which is the first one in a namespace.
 const LOOPBACK: u32 = 1;
 
 fn loopback_up() -> Vec<u8> {

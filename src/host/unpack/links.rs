@@ -1,7 +1,6 @@
-//! The symbolic links of an archive, and where they lead through one another.
-//!
-//! The layouts of `MLNX_OFED` 4.9 and 5.0 have relative links among their folders; a link may climb, but not out.
-//! By its words alone `d/f -> e/../../etc` stays inside; with `d/e -> ..` beside it, it does not.
+//! The symbolic links of an archive, and where they lead when each passes through others. `MLNX_OFED` 4.9 and 5.0 have
+//! relative links among their folders. A link may contain `..`, but must not leave the archive. By its text alone `d/f
+//! -> e/../../etc` stays inside; together with the link `d/e -> ..` it does not.
 
 use super::super::cancel::Cancel;
 use super::refusal::refused;
@@ -9,12 +8,12 @@ use anyhow::Result;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-/// As many as Linux follows (`MAXSYMLINKS`).
+/// The most links that are followed in a row, as in Linux (`MAXSYMLINKS`).
 const MAX_CHAIN: usize = 40;
-/// All links of an archive together; those of a whole kernel tree have about 100 KB of names.
+/// The most bytes that the links of an archive may have in all; those of a whole kernel tree have about 100 KB.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Links by where they really lie.
+/// The links by their resolved path.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     to: HashMap<PathBuf, PathBuf>,
@@ -22,7 +21,7 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Notes a link, refused when it leads out by what is known so far.
+    /// Adds a link. Refuses it when it leads out of the archive by way of the links known so far.
     pub(super) fn add(&mut self, cancel: &Cancel, path: &Path, to: &Path) -> Result<()> {
         let out = || refused(&path.display().to_string(), "links outside the archive");
         let mut chain = 0;
@@ -38,7 +37,7 @@ impl Links {
         Ok(())
     }
 
-    /// Checks every link once more: one that came later may have changed where an earlier one leads.
+    /// Checks every link again at the end, because a later link may have changed where an earlier one leads.
     pub(super) fn stay_inside(&self, cancel: &Cancel) -> Result<()> {
         for (path, to) in &self.to {
             let folder = path.parent().unwrap_or(Path::new(""));
@@ -49,7 +48,7 @@ impl Links {
         Ok(())
     }
 
-    /// Where `to` leads from a folder, links followed; none when it leads out or in circles.
+    /// The path to which `to` leads from a folder, links followed; none when it leaves the archive or loops.
     fn follow(&self, cancel: &Cancel, from: &Path, to: &Path, chain: &mut usize) -> Result<Option<PathBuf>> {
         let mut place = from.to_owned();
         for part in to.components() {

@@ -1,7 +1,6 @@
-//! The members of an archive, written one by one.
-//!
-//! Headers are read raw: what an extended header says is looked at before it is believed, and none is held in
-//! memory that is larger than a name can be. A library that reads them by itself takes as much memory as they ask for.
+//! The members of an archive, written one by one. Headers are read raw: the content of an extended header is checked
+//! before it is used, and a header that is larger than a name can be is never held in memory. The tar library would
+//! allocate whatever size the header states.
 
 use super::super::cancel::Cancel;
 use super::links::Links;
@@ -22,9 +21,9 @@ const MAX_UNPACKED_BYTES: u64 = 12 << 30;
 const MAX_MEMBERS: usize = 200_000;
 /// The longest path Linux takes.
 const MAX_NAME_BYTES: u64 = 4096;
-/// Extended headers hold two names and some numbers.
+/// The largest extended header: it holds two names and some numbers.
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
-/// The kernel's own source tree is 12 folders deep.
+/// The deepest nesting of folders; the kernel's source tree is 12 deep.
 const MAX_DEPTH: usize = 64;
 const PIECE: usize = 256 << 10;
 
@@ -40,7 +39,7 @@ pub(super) fn write(cancel: &Cancel, tar: impl Read, root: &pathrs::Root) -> Res
         cancel.check()?;
         let mut entry = entry.with_reason(Reason::DigestMismatch, broken)?;
         let size = entry.header().entry_size().with_reason(Reason::DigestMismatch, broken)?;
-        // Counted with the extended headers, so that neither of them can go on for ever.
+        // Extended headers are counted as well, so that an endless series of them is refused.
         members += 1;
         bytes = bytes.saturating_add(size);
         if members > MAX_MEMBERS || bytes > MAX_UNPACKED_BYTES {
@@ -54,7 +53,7 @@ pub(super) fn write(cancel: &Cancel, tar: impl Read, root: &pathrs::Root) -> Res
     Ok(members)
 }
 
-/// What extended headers say of the member that follows them.
+/// The content of extended headers about the member that follows them.
 #[derive(Debug, Default)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -63,13 +62,13 @@ struct Extended {
 }
 
 impl Extended {
-    /// Takes a header that is about the next member. Says whether it was one.
+    /// Reads a header about the next member. Returns whether it was one.
     fn take<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, size: u64) -> Result<bool> {
         match entry.header().entry_type() {
             EntryType::GNULongName => self.path = Some(name(entry, size)?),
             EntryType::GNULongLink => self.link = Some(name(entry, size)?),
             EntryType::XHeader => self.take_records(&bounded(entry, size, MAX_EXTENDED_BYTES)?)?,
-            // About the archive as a whole: git writes the commit there.
+            // This header is about the whole archive; git writes the commit there.
             EntryType::XGlobalHeader => drop(bounded(entry, size, MAX_EXTENDED_BYTES)?),
             _ => return Ok(false),
         }
@@ -147,7 +146,8 @@ impl Writer<'_> {
             }
             EntryType::Link => {
                 let to = member_path(&link.unwrap_or_default())?;
-                // Another name of a link would be a link from another folder, which nobody has looked at.
+                // A hard link to a symbolic link would be the same link in another folder, where its target has not
+                // been checked.
                 if !is_regular(self.root, &to) {
                     return Err(refused(&self::shown(&raw), "is another name of something that is no file"));
                 }
@@ -182,7 +182,7 @@ fn shown(raw: &[u8]) -> String {
     raw.escape_ascii().to_string()
 }
 
-/// A member's path, cleaned of `./`; none that is absolute, climbs or is longer than a path can be.
+/// A member's path without `./`. Refuses one that is absolute, contains `..`, or is longer than a path can be.
 fn member_path(raw: &[u8]) -> Result<PathBuf> {
     let path = Path::new(OsStr::from_bytes(raw));
     let mut clean = PathBuf::new();
@@ -214,7 +214,7 @@ fn make_dir(root: &pathrs::Root, path: &Path) -> Result<()> {
     if path.as_os_str().is_empty() {
         return Ok(());
     }
-    // Writable by us whatever the archive says, or its members could not be made.
+    // The folder is writable whatever mode the archive states, so that its members can be created.
     root.mkdir_all(path, &Permissions::from_mode(0o755))
         .map(drop)
         .with_context(|| format!("`{}`", path.display()))
