@@ -1,5 +1,5 @@
-//! The fourth step: installs the plan's driver from one bundle of the cache, or removes packages.
-//! Packages are the package manager's work; what a vendor's driver needs beside it is in the files below.
+//! The fourth step: installs the plan's driver from one bundle of the cache, or removes packages. The package manager
+//! installs the packages; what a vendor's driver needs beyond that is in the files below.
 
 mod module_check;
 mod room;
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-/// Asked by package scripts before they start a service (invoke-rc.d(8)): 101 forbids it.
+/// The program that package scripts call before they start a service (invoke-rc.d(8)); exit code 101 forbids it.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 const POLICY_TEXT: &[u8] = b"#!/bin/sh\nexit 101\n";
 
@@ -32,9 +32,9 @@ pub struct Installed {
     pub changed: usize,
     /// Those that were not there before at all.
     pub added: BTreeSet<String>,
-    /// What was compiled on the way and may be kept for the next time.
+    /// Modules that were compiled and may be stored in the cache.
     pub built: Vec<Built>,
-    /// What was found to vouch for the vendor's file, where that shows only in the file itself.
+    /// How the vendor's file was verified, if only its content tells that.
     pub trust: Option<Trust>,
 }
 
@@ -57,8 +57,8 @@ pub fn install(
         offline: options.offline,
         sealed: options.sealed,
         patience: options.patience,
-        // Where DKMS builds the modules, this program has it do so for each kernel; a package script that is told of one
-        // would compile what the cache may hold already.
+        // If DKMS builds the modules, this program runs it for each kernel. A package script that sees one kernel would
+        // compile modules that the cache may already have.
         kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
         holds_dkms: drivers::ops(plan.driver).is_vendors(),
     };
@@ -110,7 +110,7 @@ pub fn remove(
     host.root.sync()
 }
 
-/// Finishes what a run that was killed left undone; with `must`, it is an error when something is left even so.
+/// Finishes a killed run's package transaction; with `must`, fails if something is still unfinished afterwards.
 pub fn finish(
     host: &Host,
     journal: &mut Journal,
@@ -126,7 +126,7 @@ pub fn finish(
     host.root.sync()
 }
 
-/// Makes sure that nobody else works on the packages, and that in an image nothing will start.
+/// Waits until no other package manager works, and makes sure that no service starts in an image.
 pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, options: InstallOptions) -> Result<()> {
     manager.wait_for_locks(host, options.patience)?;
     if options.sealed {

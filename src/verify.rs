@@ -15,7 +15,7 @@ use crate::plan_document::Plan;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// What can be seen in files alone: quick enough for every boot.
+/// The checks that only read files, which are fast enough for every boot.
 pub fn check_files(
     host: &Host,
     plan: &Plan,
@@ -65,7 +65,7 @@ fn edited(host: &Host, edit: &Edit, installed: &Installed, depth: Depth) -> Resu
     Ok(Check::new(format!("{kind}{}", edit.subject()), wrong.is_empty(), found))
 }
 
-/// Everything: also compares every installed file of the recorded packages with its digest.
+/// All checks: also compares every installed file of the recorded packages with its digest.
 pub fn check_all(
     host: &Host,
     manager: Manager,
@@ -90,7 +90,7 @@ pub fn check_all(
     Ok(checks)
 }
 
-/// Why a run ends whose checks failed: a service that did not come up is the cause of what else is missing.
+/// The reason for failed checks. A failed service comes first, because it may be the cause of the other failures.
 pub fn reason(checks: &[Check]) -> Reason {
     let of_a_service = checks.iter().any(|check| !check.ok && check.subject == Subject::Service);
     if of_a_service { Reason::ServiceFailed } else { Reason::VerifyFailed }

@@ -1,6 +1,6 @@
-//! `SELinux` labels. rpm sets them only where the kernel that runs has `SELinux` on, which that of a build machine often
-//! has not; files without one are refused to many services at boot. So what was installed and edited is labelled as
-//! the image's own policy has it, and where that cannot be done, the image does it at its first boot (fixfiles(8)).
+//! `SELinux` labels. rpm sets them only if the running kernel has `SELinux` on, which is often not so on a build
+//! machine, and many services may not read unlabelled files. So installed and edited files are labelled by the image's
+//! own policy; where that fails, the image relabels itself at its first boot (fixfiles(8)).
 
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -11,11 +11,11 @@ use crate::outcome::Reason;
 use anyhow::Result;
 
 const CONFIG: &str = "/etc/selinux/config";
-/// Makes an image label all its files at the next boot, and boot again.
+/// The file that makes an image relabel all its files at the next boot, and boot again.
 const AUTORELABEL: &str = "/.autorelabel";
-/// The paths to label, while that is done.
+/// The file with the paths to label, during the labelling.
 const LIST: &str = "/var/lib/ofedctl/labels";
-/// Where this program's own files are.
+/// The folders of this program's own files.
 const OWN: [&str; 2] = [STATE_DIR, "/var/log/azure"];
 
 /// Whether the root's files have labels.
@@ -23,7 +23,7 @@ pub fn are_kept(host: &Host) -> bool {
     contexts(&host.root).is_some()
 }
 
-/// Labels `paths`, with what is below them, and this program's own files. Paths that do not exist are passed over.
+/// Labels `paths` recursively, and this program's own files. Paths that do not exist are skipped.
 pub fn restore(host: &Host, journal: &mut Journal, paths: &[String], sealed: bool) -> Result<()> {
     let Some(contexts) = contexts(&host.root) else { return Ok(()) };
     if label(host, &contexts, paths, sealed)? {
@@ -36,7 +36,7 @@ pub fn restore(host: &Host, journal: &mut Journal, paths: &[String], sealed: boo
     Ok(())
 }
 
-/// Labels what this program wrote at the end.
+/// Labels the files that this program wrote at the end of the run.
 pub fn restore_own(host: &Host, sealed: bool) {
     let Some(contexts) = contexts(&host.root) else { return };
     if !host.root.exists(AUTORELABEL) && !label(host, &contexts, &[], sealed).unwrap_or(false) {
@@ -44,7 +44,7 @@ pub fn restore_own(host: &Host, sealed: bool) {
     }
 }
 
-/// The table of labels of the root's policy; none where `SELinux` is off, or not there.
+/// The file contexts of the root's policy; none if `SELinux` is off or not installed.
 fn contexts(root: &Root) -> Option<String> {
     let config = root.read_text(CONFIG).ok()??;
     let value = |key: &str| {
@@ -57,7 +57,7 @@ fn contexts(root: &Root) -> Option<String> {
     (value("SELINUX") != Some("disabled") && root.exists(&contexts)).then_some(contexts)
 }
 
-/// Runs setfiles of the root. Says whether it did its work.
+/// Runs the root's setfiles. Returns whether it succeeded.
 fn label(host: &Host, contexts: &str, paths: &[String], sealed: bool) -> Result<bool> {
     let paths: Vec<&str> = paths.iter().map(String::as_str).chain(OWN).collect();
     host.root.write_text(LIST, &(paths.join("\n") + "\n"))?;
@@ -66,8 +66,8 @@ fn label(host: &Host, contexts: &str, paths: &[String], sealed: bool) -> Result<
         let cmd = Cmd::new("setfiles").args(more.iter().copied()).args(["-i", "-f", LIST, contexts]);
         host.run(&cmd.inside(sandbox.clone())).map(|finished| finished.code == 0)
     };
-    // With -m it does not leave out what a kernel without SELinux mounts without labels; that of Enterprise Linux 7
-    // does not know the option.
+    // Without -m it skips file systems that a kernel without SELinux mounts without labels. The version in Enterprise
+    // Linux 7 does not know the option.
     let done = setfiles(&["-m"]).and_then(|done| if done { Ok(true) } else { setfiles(&[]) });
     host.root.remove_file(LIST)?;
     match done {

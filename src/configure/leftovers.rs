@@ -1,4 +1,4 @@
-//! What the vendor's installers leave in the folders for temporary files: build trees of gigabytes, and their logs.
+//! Leftovers of the vendor's installers in folders for temporary files: build trees of gigabytes, and logs.
 
 use crate::host::Host;
 use anyhow::Result;
@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 /// The folders where they leave files.
 const FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
-/// Whether a name is one that `mlnxofedinstall`, `doca-kernel-support` or DKMS give to what they leave
-/// (what Azure/azhpc-images removes before it captures an image).
+/// Whether a file name is one of a leftover of `mlnxofedinstall`, `doca-kernel-support` or DKMS (Azure/azhpc-images
+/// removes the same before it captures an image).
 fn is_leftover(name: &str) -> bool {
     let starts = ["MLNX_OFED", "OFED.", "DOCA.", "mlnx_", "mlnx-", "mlnxofed", "dkms."];
     name == "ofed.conf" || starts.iter().any(|start| name.starts_with(start))
@@ -51,7 +51,7 @@ mod tests {
         put("/var/tmp/dkms.Ab12/make.log");
         put("/tmp/ofed.conf");
         host.root.make_link("/tmp/DOCA.x", "/tmp/notes.txt".as_ref()).unwrap();
-        // What another user makes meanwhile, as only root can show.
+        // A file that another user creates meanwhile. Only root can create it in a test.
         put("/tmp/mlnx_others/x");
         let chowned = std::os::unix::fs::chown(host.root.path().join("tmp/mlnx_others"), Some(12345), None);
         tidy(&host, &before).unwrap();

@@ -1,4 +1,4 @@
-//! The step after the packages: makes the plan's edits, each journalled and only where it is not yet made.
+//! The step after the packages: makes those edits of the plan that are not made yet, and records each in the journal.
 
 pub mod labels;
 mod leftovers;
@@ -12,7 +12,7 @@ use crate::ledger::Journal;
 use crate::packages::Manager;
 use anyhow::Result;
 
-/// Makes the edits that are still to be made. Returns how many those were.
+/// Makes the edits that are not made yet. Returns their number.
 pub fn configure(
     host: &Host,
     journal: &mut Journal,
@@ -55,7 +55,7 @@ fn make(host: &Host, journal: &mut Journal, manager: Manager, action: Action, se
     }
 }
 
-/// How far the running kernel has the modules.
+/// Whether the running kernel has the modules.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Loaded {
     /// The running kernel has all of them.
@@ -67,7 +67,7 @@ pub enum Loaded {
     Refused(String),
 }
 
-/// What modprobe says when the kernel wants a signature (kmod and errno(3): `EKEYREJECTED`, `ENOKEY`).
+/// modprobe's messages when the kernel demands a signature (kmod and errno(3): `EKEYREJECTED`, `ENOKEY`).
 const REFUSALS: [&str; 3] =
     ["Key was rejected by service", "Required key not available", "module with unavailable key is rejected"];
 

@@ -1,4 +1,4 @@
-//! What is to be proven of a vendor's driver beside its packages: its release, and that each kernel loads its modules.
+//! Checks of a vendor's driver beyond its packages: its release, and that each kernel loads its modules.
 
 use crate::facts::modules::{Module, Place};
 use crate::facts::ofed;
@@ -10,14 +10,14 @@ use crate::packages::dkms;
 use crate::plan_document::Plan;
 use anyhow::Result;
 
-/// Whether a module is the driver's own, and not the one the kernel came with.
+/// Whether a module belongs to the driver and not to the kernel's own package.
 pub fn is_own(plan: &Plan, module: &Module) -> bool {
     !plan.brings_modules()
         || plan.present.is_some()
         || matches!(Place::from(module), Place::Added | Place::Linked)
 }
 
-/// That the release the driver says of itself is the planned one.
+/// Checks that the release that the driver states is the planned one.
 pub(super) fn release(host: &Host, plan: &Plan) -> Check {
     let found = ofed::read(host).unwrap_or_default();
     let ok = found.release.is_some() && found.driver_version() == plan.driver_version.as_deref();
@@ -29,9 +29,9 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Check {
     Check::new("release by ofed_info", ok, found)
 }
 
-/// What DKMS says of its modules, and what the module files say of the kernel they are for.
+/// Checks the state of its modules in DKMS, and the kernel version inside the module files.
 pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
-    // What somebody else brought is not judged by how it was made.
+    // A driver that somebody else installed need not have been built by DKMS.
     if !plan.brings_modules() || plan.present.is_some() {
         return Ok(Vec::new());
     }
@@ -50,7 +50,7 @@ pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// The kernel a module was built for stands in it; `modprobe` refuses another.
+/// Checks the kernel version inside a module; `modprobe` refuses a module of another kernel.
 fn version_magic(host: &Host, plan: &Plan, kernel: &str) -> Result<Check> {
     let modinfo =
         Cmd::new("modinfo").args(["-k", kernel, "-F", "vermagic"]).args(plan.modules.iter().cloned());

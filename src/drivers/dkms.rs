@@ -1,7 +1,6 @@
-//! Kernel modules by DKMS: built for the image's kernels, in an order that works, with every failure named.
-//!
-//! The packages' own scripts would build for the kernel of the machine that bakes, and hide what fails. They are kept
-//! from building ([`HOLD`]), and what they leave undone is done here.
+//! Builds kernel modules with DKMS for the image's kernels, in an order that works, and reports every failure. The
+//! packages' own scripts would build for the kernel of the machine that bakes, and hide failures. They are kept from
+//! building ([`HOLD`]), and this module builds instead.
 
 use super::{InstallOptions, logs};
 use crate::cache::{Built, Bundle, Cache};
@@ -15,7 +14,7 @@ use crate::packages::diagnose::{self, Doing};
 use crate::packages::dkms::{self, HOLD, Source, TREE};
 use anyhow::Result;
 
-/// Where archives of built modules are made.
+/// The folder in which archives of built modules are created.
 const ARCHIVES: &str = "/var/lib/ofedctl/built";
 
 /// Keeps package scripts from building until the run ends.
@@ -23,7 +22,7 @@ pub fn hold_back(journal: &mut Journal) -> Result<()> {
     journal.write_temporary(HOLD, b"ofedctl builds the modules itself\n")
 }
 
-/// What to build, and with what at hand.
+/// The input of a build.
 pub(super) struct Build<'a> {
     pub(super) host: &'a Host,
     pub(super) cache: &'a Cache,
@@ -33,8 +32,8 @@ pub(super) struct Build<'a> {
 }
 
 impl Build<'_> {
-    /// Makes the modules of all the vendor's sources for every kernel: from what an earlier run built, else by compiling.
-    /// Returns what was compiled, to be kept.
+    /// Provides the modules of all the vendor's sources for every kernel: from an earlier run's archives, else by
+    /// compiling. Returns the compiled modules, to be stored in the cache.
     pub(super) fn build(&self) -> Result<Vec<Built>> {
         let sources = dkms::sources(&self.host.root);
         if sources.is_empty() {
@@ -57,7 +56,7 @@ impl Build<'_> {
         Ok(built)
     }
 
-    /// Adds, builds where nothing is built, and installs.
+    /// Adds a source to DKMS, builds it if it is not built, and installs it.
     fn install(&self, source: &Source, kernel: &str) -> Result<()> {
         let Source { name, version } = source;
         let added = self.host.root.exists(&format!("{TREE}/{name}/{version}/source"));
@@ -67,7 +66,7 @@ impl Build<'_> {
         }
         self.host.events.info(format!("modules of {name} {version} for {kernel}"));
         let install = self.run(&["install", "-m", name, "-v", version, "-k", kernel], kernel)?;
-        // What says itself that it is not for this kernel (BUILD_EXCLUSIVE) is left out, as DKMS does at boot.
+        // A source that excludes this kernel (BUILD_EXCLUSIVE) is skipped, as DKMS does at boot.
         if install.code == 77 {
             self.host.events.warn(format!("{name} {version} is not made for {kernel}"));
             return Ok(());
@@ -75,7 +74,7 @@ impl Build<'_> {
         self.checked(&install, source, kernel)
     }
 
-    /// Runs DKMS, where configure scripts that ask for the running kernel are told of the one to build for.
+    /// Runs DKMS in a sandbox in which `uname -r` names the kernel to build for.
     fn run(&self, args: &[&str], kernel: &str) -> Result<Finished> {
         let sandbox = self.sandbox().for_kernel(kernel);
         self.host.run(&Cmd::new("dkms").args(args.iter().copied()).inside(sandbox))
@@ -107,7 +106,7 @@ impl Build<'_> {
         Err(reason.error(format!("{doing}: make said (all of it in `{kept}`): {lines}")))
     }
 
-    /// Puts what an earlier run built where DKMS would have built it. Says whether there was anything.
+    /// Unpacks an earlier run's built modules to where DKMS would have built them. Returns whether there were any.
     fn restore(&self, sources: &[Source], kernel: &str) -> Result<bool> {
         let Some(file) = self.bundle.file(&title(self.bundle, kernel)) else { return Ok(false) };
         let root = &self.host.root;
@@ -119,7 +118,7 @@ impl Build<'_> {
         let unpacked = unpack(&self.host.cancel, &self.cache.blob_path(&file.digest), &pinned);
         let is_whole = unpacked.as_ref().is_ok_and(|unpacked| unpacked.sha256 == file.digest.hex());
         if !is_whole {
-            // What came out of it must not be taken for built modules.
+            // Files from a broken archive must not count as built modules.
             for Source { name, version } in sources {
                 root.remove_all(&format!("{TREE}/{name}/{version}/{kernel}"))?;
             }
@@ -151,11 +150,11 @@ impl Build<'_> {
     }
 }
 
-/// Takes back what was built for these kernels, of a driver that stays for the others.
+/// Removes the modules that were built for these kernels, of a driver that stays for other kernels.
 pub fn remove_built_modules(host: &Host, kernels: &[String], options: InstallOptions) -> Result<()> {
     let root = &host.root;
     let InstallOptions { offline, sealed, .. } = options;
-    // Those last that the others were built with.
+    // Sources on which others depend are removed last.
     for Source { name, version } in dkms::sources(root).iter().rev() {
         for kernel in kernels {
             let built = format!("{TREE}/{name}/{version}/{kernel}");
@@ -172,7 +171,7 @@ pub fn remove_built_modules(host: &Host, kernels: &[String], options: InstallOpt
     Ok(())
 }
 
-/// What the archive of built modules is called in a bundle.
+/// The title of an archive of built modules in a bundle.
 fn title(bundle: &Bundle, kernel: &str) -> String {
     format!("dkms-{}-{kernel}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
 }
@@ -229,7 +228,7 @@ mod tests {
         let module = "/var/lib/dkms/iser/25.10/6.1/x86_64/module/ib_iser.ko";
         assert!(work.restore(&sources, "6.1").unwrap() && host.root.exists(module));
 
-        // Another archive that unpacks as well, under the name of the first.
+        // Another valid archive under the name of the first.
         std::fs::write(cache.blob_path(&blob.digest), [&archive[..], b"more"].concat()).unwrap();
         let error = work.restore(&sources, "6.1").unwrap_err();
         assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");

@@ -1,13 +1,13 @@
-//! The logs of builds and of the vendor's installer: kept where they are found, and the lines that show what failed.
+//! The logs of builds and of the vendor's installer: copies them, and finds the lines that show the failure.
 
 use crate::host::{CHILD_LOG_DIR, Host};
 use anyhow::Result;
 
-/// How many lines of a log are quoted.
+/// The number of log lines that are quoted.
 const LINES: usize = 12;
 
-/// Copies a log of the root among this program's logs, for the one it was found in will be gone. Returns the copy's path
-/// and the log's last lines, joined by ` | `; nothing where there is no log.
+/// Copies a log of the root into this program's log folder, because its own folder will be removed. Returns the copy's
+/// path and the log's last lines, joined by ` | `; nothing if there is no log.
 pub(super) fn copy(host: &Host, log: &str) -> Result<(String, String)> {
     let Some(text) = host.root.read_text(log)? else { return Ok((log.to_owned(), String::new())) };
     let name = log.trim_start_matches('/').replace('/', "_");
@@ -16,7 +16,7 @@ pub(super) fn copy(host: &Host, log: &str) -> Result<(String, String)> {
     Ok((kept, last_lines(&text)))
 }
 
-/// The last lines that say something. Compilers say what is wrong, and then make says so again and again.
+/// The last meaningful lines. After the compiler's error, make repeats at each level that something failed.
 fn last_lines(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors = lines.iter().position(|line| line.contains("error:") || line.contains("Error!"));

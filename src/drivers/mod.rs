@@ -1,6 +1,5 @@
-//! Drivers: all that only one of them knows lies in its room below, behind [`DriverOps`].
-//!
-//! Outside this module, the catalogue's and the plan's own data types, nothing matches on a driver: it asks [`ops`].
+//! Drivers. Knowledge about one driver only lies in its own folder below, behind the trait [`DriverOps`]. Outside this
+//! module and the data types of catalogue and plan, no code matches on a driver: it calls [`ops`].
 
 mod checks;
 mod dkms;
@@ -31,21 +30,21 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-/// What a plan without a vendor's driver installs.
+/// The name of a plan without a vendor's driver.
 pub const DISTRIBUTIONS_OWN: Driver = Driver::Inbox;
 
-/// What only one driver knows.
+/// The operations that differ between drivers.
 pub trait DriverOps: Sync {
-    /// Plan: what the package manager is asked to install, beside what the catalogue says.
+    /// Plan: packages to install beside those in the catalogue.
     fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String>;
 
     /// Plan: the edits around its packages.
     fn edits(&self, subject: &Subject) -> Vec<Edit>;
 
-    /// Plan: whether DKMS builds its modules, and goes on doing so for kernels that come later.
+    /// Plan: whether DKMS builds its modules, also for kernels that are installed later.
     fn builds_by_dkms(&self, target: &Target) -> bool;
 
-    /// Stage: the packages that its file brings, as a repository in `folder`.
+    /// Stage: the packages in its file, as a repository in `folder`.
     fn vendor_repo(
         &self,
         host: &Host,
@@ -55,34 +54,34 @@ pub trait DriverOps: Sync {
         folder: &Path,
     ) -> Result<VendorRepo>;
 
-    /// Plan: whether a signature of the vendor, or of the key that the settings name, is to be expected over all of it that
-    /// runs, for packages of this form. Staging and installing look whether it is there.
+    /// Plan: whether everything in it that runs should be signed by the vendor, or by the key in the settings, for
+    /// packages of this format. Staging and installing check the signature.
     fn is_signed(&self, _: Format, _version: &str, _: &Settings) -> bool {
         false
     }
 
-    /// Install: files of the root to which its installer adds lines, with those lines, which are to go again.
+    /// Install: files of the root to which its installer adds lines, with those lines, which are removed afterwards.
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
 
-    /// Install: lets the package manager do its part (`transact`), and does what the driver needs before and after it.
+    /// Install: calls `transact` for the package manager's part, and does what the driver needs before and after it.
     fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought>;
 
-    /// Verify: whether the release the driver says of itself is the planned one; none where it says nothing.
+    /// Verify: checks that the release that the driver states is the planned one; none if it states none.
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check>;
 
-    /// Verify: whether a difference from the packages is the doing of the driver's installer.
+    /// Verify: whether a file differs from its package because the driver's installer changed it.
     fn is_expected(&self, difference: &str) -> bool;
 
-    /// Remove: the program that takes out what this program installed, before what is left of its packages goes.
+    /// Remove: the uninstaller to run before the remaining packages are removed, if there is one.
     fn uninstaller(&self) -> Option<&'static str>;
 
-    /// Whether it is a vendor's: its modules take the place of the kernel's, and a service loads them.
+    /// Whether it is a vendor's driver, whose modules replace the kernel's and are loaded by a service.
     fn is_vendors(&self) -> bool {
         true
     }
 }
 
-/// What only this driver knows.
+/// The operations of this driver.
 pub fn ops(driver: Driver) -> &'static dyn DriverOps {
     match driver {
         Driver::Inbox => &inbox::Inbox,
@@ -91,12 +90,12 @@ pub fn ops(driver: Driver) -> &'static dyn DriverOps {
     }
 }
 
-/// What installing brought to light.
+/// The result of an installation.
 #[derive(Debug, Default)]
 pub struct Brought {
-    /// What was compiled, to be kept.
+    /// The compiled modules, to be stored in the cache.
     pub built: Vec<Built>,
-    /// What vouches for the vendor's file, where that shows only in the file itself.
+    /// How the vendor's file was verified, if only its content tells that.
     pub trust: Option<Trust>,
 }
 
@@ -106,7 +105,7 @@ impl From<Vec<Built>> for Brought {
     }
 }
 
-/// Does the installing part of a plan: builds a driver that is there for more kernels, or installs one.
+/// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels.
 pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
     transact()?;
@@ -114,44 +113,44 @@ pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought
     dkms::Build { host, cache, bundle, kernels: &rebuild.kernels, options }.build().map(Brought::from)
 }
 
-/// Whether a vendor's driver was there `before` a run that did not end, and is there as it was.
+/// Whether a vendor's driver was installed `before` a failed run, and is unchanged.
 pub fn was_there(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> bool {
     const PACKAGES: [&str; 4] =
         ["mlnx-ofa_kernel", "mlnx-ofa_kernel-dkms", "mlnx-ofed-kernel-dkms", "ofed-scripts"];
     PACKAGES.iter().any(|name| before.contains_key(*name) && before.get(*name) == now.get(*name))
 }
 
-/// What DKMS needs to build the sources of a driver that is there.
+/// The packages that DKMS needs to build the sources of an installed driver.
 pub fn needed_to_build(manager: Manager, kernels: &[String]) -> Vec<String> {
     built_with(manager, kernels, &["dkms", "gcc", "make"])
 }
 
-/// Which driver somebody has installed, by what lies in the file system.
+/// The driver that somebody has installed, found by files in the root.
 pub fn installed(found: &Ofed) -> Driver {
     if mlnx_ofed::is_it(found) { Driver::MlnxOfed } else { Driver::Doca }
 }
 
-/// What both vendor drivers bring to take themselves out with (`ofed-scripts`; NVIDIA's `MLNX_OFED` and DOCA-Host
-/// installation guides).
+/// The uninstaller that both vendor drivers contain (`ofed-scripts`; NVIDIA's `MLNX_OFED` and DOCA-Host installation
+/// guides).
 pub const UNINSTALLER: &str = "/usr/sbin/ofed_uninstall.sh";
-/// What is to be removed as packages before [`UNINSTALLER`] takes out a driver that somebody else installed.
+/// The packages to remove before [`UNINSTALLER`] removes a driver that somebody else installed.
 pub use doca::PACKAGES_THAT_GO_FIRST;
 
-/// How to install or remove.
+/// The options for installing or removing.
 #[derive(Debug, Clone, Copy)]
 pub struct InstallOptions<'a> {
     /// Without any network interface.
     pub offline: bool,
-    /// An image is being made: nothing may start or reach the running system.
+    /// Whether an image is baked: no service may start, and no program may reach the running system.
     pub sealed: bool,
     /// How long to wait for another package manager.
     pub patience: Duration,
-    /// What the user wants.
+    /// The user's settings.
     pub settings: &'a Settings,
 }
 
 impl<'a> InstallOptions<'a> {
-    /// As the settings ask and the moment allows.
+    /// The options for these settings and this mode.
     pub fn new(settings: &'a Settings, mode: Mode) -> Self {
         Self {
             offline: settings.offline,
@@ -162,26 +161,26 @@ impl<'a> InstallOptions<'a> {
     }
 }
 
-/// An installation under way.
+/// An installation in progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'a> {
     /// The root.
     pub host: &'a Host,
     /// Its package manager.
     pub manager: Manager,
-    /// What the package manager is asked to do.
+    /// The package manager's transaction.
     pub transaction: &'a Transaction<'a>,
-    /// Where the files come from.
+    /// The cache with the files.
     pub cache: &'a Cache,
-    /// Which of them.
+    /// The bundle to install.
     pub bundle: &'a Bundle,
-    /// What is to be there afterwards.
+    /// The plan to carry out.
     pub plan: &'a Plan,
-    /// How.
+    /// The options.
     pub options: InstallOptions<'a>,
 }
 
-/// The packages that modules are built with: the headers of each kernel, and these tools.
+/// The packages needed to build modules: the headers of each kernel, and these tools.
 fn built_with(manager: Manager, kernels: &[String], tools: &[&str]) -> Vec<String> {
     let headers = kernels.iter().flat_map(|kernel| manager.headers(kernel));
     headers.chain(tools.iter().map(|name| (*name).to_owned())).collect()
@@ -195,7 +194,7 @@ impl Work<'_> {
         })
     }
 
-    /// Makes the modules of the vendor's sources for every kernel of the plan.
+    /// Builds the modules of the vendor's sources for every kernel of the plan.
     fn build_by_dkms(&self) -> Result<Vec<Built>> {
         let Self { host, cache, bundle, plan, options, .. } = *self;
         dkms::Build { host, cache, bundle, kernels: &plan.target.kernels, options }.build()

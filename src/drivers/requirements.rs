@@ -1,4 +1,4 @@
-//! What a driver is wanted for, and how it is said that one will not do.
+//! The requirements for a driver, and the objection to one that does not meet them.
 
 use crate::catalog::Catalog;
 use crate::facts::Facts;
@@ -6,31 +6,31 @@ use crate::outcome::Reason;
 use crate::settings::Settings;
 use crate::target::{Nic, Target};
 
-/// What a driver is wanted for.
+/// The requirements for a driver.
 #[derive(Debug)]
 pub struct Requirements<'a> {
-    /// What for.
+    /// The target system.
     pub target: &'a Target,
     /// Sets of adapters; a driver must serve all of one set. The better set comes first.
     pub nics: &'a [Vec<Nic>],
-    /// The modules that must be there afterwards, the adapter's core module first.
+    /// The modules that must exist afterwards, the adapter's core module first.
     pub modules: &'a [String],
     /// The facts of the root, where there is one.
     pub facts: Option<&'a Facts>,
-    /// Whether the machine lets only signed modules in.
+    /// Whether the machine loads only signed modules.
     pub secure_boot: bool,
-    /// What there is.
+    /// The catalogue of drivers.
     pub catalog: &'a Catalog,
-    /// What is wanted.
+    /// The settings in force.
     pub settings: &'a Settings,
 }
 
 /// Why a driver cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Objection {
-    /// Under which reason a refusal goes.
+    /// The reason code of the refusal.
     pub reason: Reason,
-    /// In one line.
+    /// The explanation, in one line.
     pub why: String,
 }
 

@@ -1,4 +1,5 @@
-//! What of an edit is still to be made, seen in the root: configure does it, verify says that nothing is left to do.
+//! Finds out which part of an edit is not made yet. The configure step then makes it; verify checks that nothing is
+//! left.
 
 use super::{Edit, initramfs, systemd};
 use crate::facts::ofed;
@@ -6,14 +7,14 @@ use crate::host::Host;
 use crate::packages::Installed;
 use anyhow::Result;
 
-/// One thing to do.
+/// One change that an edit still needs.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write the file.
     Write {
         /// The file, inside the root.
         path: String,
-        /// What it holds afterwards.
+        /// Its content afterwards.
         bytes: Vec<u8>,
     },
     /// Make the link.
@@ -25,7 +26,7 @@ pub enum Action {
     },
     /// Put the packages on hold.
     Hold(Vec<String>),
-    /// Make the initial file system of the kernel again.
+    /// Rebuild the kernel's initramfs.
     Refresh {
         /// The kernel.
         kernel: String,
@@ -34,7 +35,7 @@ pub enum Action {
     },
 }
 
-/// Whether to start programs to find out, which is too slow for every boot.
+/// Whether programs may be started to find out, which is too slow for every boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// Only read files.

@@ -1,10 +1,10 @@
-//! An edit as a value: what it wants, how it reads in a plan, and what it makes of a text and takes out of it again.
+//! An edit as a value: its purpose, its form in a plan, and how it changes a text and is reverted.
 
 use super::text::{components, excludes, keys, zypp_locks};
 use crate::packages::HoldList;
 use serde::{Deserialize, Serialize};
 
-/// One edit. Making it twice is the same as making it once.
+/// One edit. It is idempotent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "edit", rename_all = "kebab-case")]
@@ -18,7 +18,7 @@ pub enum Edit {
         /// What it is for, in a few words.
         why: String,
     },
-    /// A `key=value` file sets this key; nothing happens where the file does not exist.
+    /// Sets this key in a `key=value` file; nothing happens if the file does not exist.
     SetKey {
         /// The file, inside the root.
         path: String,
@@ -29,7 +29,8 @@ pub enum Edit {
         /// What it is for, in a few words.
         why: String,
     },
-    /// A JSON object of components names this one's version; nothing happens where the file's folder does not exist.
+    /// Sets this component's version in a JSON object of components; nothing happens if the file's folder does not
+    /// exist.
     SetComponent {
         /// The file, inside the root.
         path: String,
@@ -55,8 +56,7 @@ pub enum Edit {
         /// What it is for, in a few words.
         why: String,
     },
-    /// A package manager's own file lists packages of these names among those that upgrades leave alone. What it lists
-    /// besides stays listed.
+    /// Adds packages of these names to a package manager's own list of packages that upgrades skip. Other entries stay.
     HoldBack {
         /// The file, inside the root; made where it does not exist.
         path: String,
@@ -90,7 +90,7 @@ impl Edit {
         Self::WriteFile { path: path.to_owned(), content, why: why.to_owned() }
     }
 
-    /// The file it edits, where it is the edit of one file's text.
+    /// The file it edits, if it edits the text of one file.
     pub fn path(&self) -> Option<&str> {
         match self {
             Self::WriteFile { path, .. }
@@ -101,7 +101,7 @@ impl Edit {
         }
     }
 
-    /// What it edits, as one would name it.
+    /// A name for what it edits.
     pub fn subject(&self) -> String {
         match self {
             Self::WriteFile { path, .. } | Self::SetKey { path, .. } | Self::SetComponent { path, .. } => {
@@ -127,8 +127,8 @@ impl Edit {
         }
     }
 
-    /// The file's new content, given what it holds now; none when it is already right, not there to be edited, or
-    /// when this is not the edit of a file's text. `ofed` is the version that the installed driver says it has.
+    /// The file's new content, given its present content; none if it is already right, missing, or if this edit does
+    /// not concern a file's text. `ofed` is the version that the installed driver states.
     pub fn apply(&self, current: Option<&[u8]>, ofed: Option<&str>) -> Option<Vec<u8>> {
         let edited = match self {
             Self::WriteFile { content, .. } => content.as_bytes().to_vec(),
@@ -144,8 +144,8 @@ impl Edit {
         (current != Some(&edited)).then_some(edited)
     }
 
-    /// Takes this edit alone out of a file that was changed since, where that can be told apart from what others
-    /// wrote. `before` is what the file held before the edit.
+    /// Removes only this edit from a file that was changed since, if it can be told apart from other changes. `before`
+    /// is the file's content before the edit.
     pub fn revert(&self, current: &[u8], before: Option<&[u8]>) -> Option<Vec<u8>> {
         match self {
             Self::SetKey { key, value, .. } => keys::revert(current, before.unwrap_or_default(), key, value),

@@ -1,4 +1,4 @@
-//! The initial file system of a kernel: which modules it holds, and how the root's own tools make it again.
+//! The initial file system (initramfs) of a kernel: which modules it holds, and how the root's own tools rebuild it.
 //!
 //! It is made from the modules that are installed when it is made. An initial file system that holds the inbox
 //! `mlx5_core` loads it before the vendor's module can be found, and after the vendor's driver is removed the other
@@ -12,7 +12,7 @@ use crate::outcome::Reason;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
-/// How a distribution makes one.
+/// The tool with which a distribution builds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tool {
     /// `update-initramfs`, of initramfs-tools.
@@ -29,7 +29,7 @@ pub struct Initramfs {
     tool: Tool,
 }
 
-/// Finds that of a kernel; none where there is none, or nothing to make it with.
+/// Finds a kernel's initramfs; none if there is none, or no tool to build it.
 pub fn find(host: &Host, kernel: &str) -> Option<Initramfs> {
     let root = &host.root;
     let paths = [format!("/boot/initrd.img-{kernel}"), format!("/boot/initramfs-{kernel}.img")];
@@ -72,7 +72,7 @@ impl Initramfs {
         Ok(stale)
     }
 
-    /// Makes it again. The old one stays until the new one is complete: both tools write beside it and rename.
+    /// Rebuilds it. The old one stays until the new one is complete, because both tools write a new file and rename it.
     pub fn refresh(&self, host: &Host, sealed: bool) -> Result<()> {
         let cmd = match self.tool {
             Tool::InitramfsTools => Cmd::new("update-initramfs").args(["-u", "-k", &self.kernel]),
@@ -82,7 +82,7 @@ impl Initramfs {
         finished.check(Reason::InitramfsFailed, &format!("making `{}` again", self.path)).map(drop)
     }
 
-    /// What a tool that is killed at work may leave beside it.
+    /// Files that a killed tool may leave beside it.
     pub fn leftovers(&self) -> Vec<String> {
         match self.tool {
             Tool::InitramfsTools => ["new", "dpkg-bak"].map(|end| format!("{}.{end}", self.path)).to_vec(),

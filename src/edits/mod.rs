@@ -1,5 +1,5 @@
-//! Everything about an edit of a root: what it wants, how it reads in a plan, what of it is still to be made, how it is
-//! made, and how it is taken out of a text again.
+//! Edits of a root's files and settings: their form in a plan, which of them are not made yet, how they are made, and
+//! how they are reverted.
 
 mod due;
 mod edit;

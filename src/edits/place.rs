@@ -1,4 +1,4 @@
-//! Where an edit of a file really happens: a symbolic link is left as it is, and what it leads to is edited.
+//! Finds the file that an edit changes. A symbolic link stays as it is, and its target is edited.
 
 use super::Edit;
 use crate::host::fs::Root;
@@ -10,7 +10,7 @@ use anyhow::Result;
 pub struct Place {
     /// The file itself, inside the root.
     pub path: String,
-    /// The link that leads to it, where that was named.
+    /// The link that leads to it, if the edit names a link.
     pub through: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The room that a bundle's packages need in a root, asked for before anything there is changed.
+//! Checks the free space that a bundle's packages need in a root, before anything there is changed.
 
 use crate::cache::{Bundle, Cache};
 use crate::drivers;
@@ -9,9 +9,9 @@ use crate::plan_document::Plan;
 use anyhow::{Context, Result};
 use std::io::Read;
 
-/// The package manager's database, logs, and what this program writes down.
+/// The space for the package manager's database, for logs, and for this program's records.
 const RECORDS: u64 = 16 << 20;
-/// Package managers hold a file and the one it replaces at once.
+/// During an upgrade, the old and the new version of a file exist at the same time.
 const TWICE: u64 = 2;
 
 /// Fails where a file system of the root has less room than the bundle's packages, the initial file systems that are

@@ -7,7 +7,7 @@ use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// Where it keeps what it built, as `MODULE/VERSION/KERNEL/ARCH`.
+/// The folder of built modules, as `MODULE/VERSION/KERNEL/ARCH`.
 pub const TREE: &str = "/var/lib/dkms";
 /// A file that keeps package scripts from building (`/usr/lib/dkms/common.postinst`).
 pub const HOLD: &str = "/etc/dkms/no-autoinstall";
@@ -37,17 +37,17 @@ pub struct Source {
     pub version: String,
 }
 
-/// What DKMS says of one package and kernel.
+/// The state of one package for one kernel in DKMS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     source: Source,
-    /// None for sources that are only added.
+    /// The kernel; none for sources that are only added.
     kernel: Option<String>,
     /// Whether its modules are where the kernel loads them from.
     installed: bool,
 }
 
-/// The vendor's sources in a root, those first that others are built with.
+/// The vendor's sources in a root; those that others need for their build come first.
 pub fn sources(root: &Root) -> Vec<Source> {
     let is_source = |folder: &String| root.exists(&format!("/usr/src/{folder}/dkms.conf"));
     let folders: Vec<String> = root.list("/usr/src").into_iter().filter(is_source).collect();
@@ -65,10 +65,9 @@ pub fn sources(root: &Root) -> Vec<Source> {
     all.flat_map(|name| named(name)).collect()
 }
 
-/// Those of the sources whose modules are not installed for a kernel.
-///
-/// DKMS goes by the links it keeps itself (`is_module_installed` of its script), and so does this: `dkms status` takes
-/// seconds. It is asked where there are modules of another kernel that this one may load (weak-updates, on RHEL).
+/// Those of the sources whose modules are not installed for a kernel. This uses the links that DKMS itself relies on
+/// (`is_module_installed` in its script), because `dkms status` takes seconds. `dkms status` is run only if there are
+/// modules of another kernel that this one may load (weak-updates, on RHEL).
 pub fn missing<'s>(host: &Host, sources: &'s [Source], kernel: &str) -> Result<Vec<&'s Source>> {
     let root = &host.root;
     let mut missing: Vec<&Source> =
@@ -95,7 +94,7 @@ fn is_installed(root: &Root, source: &Source, kernel: &str) -> bool {
     })
 }
 
-/// What `dkms status` says; nothing where there is no DKMS.
+/// The output of `dkms status`; nothing if there is no DKMS.
 fn status(host: &Host) -> Result<Vec<State>> {
     if !host.root.exists("/usr/sbin/dkms") && !host.root.exists("/sbin/dkms") {
         return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! How each package manager is told to leave packages alone when it upgrades: in a file of its own, except that dpkg keeps
-//! it as the state of a package.
+//! How each package manager's upgrades skip packages: by a list in a file, except that dpkg stores it as the state of a
+//! package.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,8 @@ pub enum HoldPlace {
     },
 }
 
-/// How a package manager is kept from putting the distribution's RDMA packages in the place of a vendor's, whichever has
-/// the higher number.
+/// How a package manager is kept from replacing a vendor's RDMA packages by the distribution's, whichever version is
+/// higher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VendorGuard {
     /// A file of its own, which tells the origins of packages apart.

@@ -1,5 +1,5 @@
-//! The target's own package manager at work in the target, which it can read and cannot change: what every manager
-//! needs for that.
+//! Runs the target's own package manager inside the target, which it can read but not change. This is the part that all
+//! managers share.
 
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -13,9 +13,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// How often a manager that reads package sources is asked how far it is.
+/// The interval of progress messages while a manager reads package sources.
 const TELL: Duration = Duration::from_secs(5);
-/// Where managers keep what names servers; ports are looked for there, at most so deep.
+/// The configuration folders that are searched for the ports of servers.
 const CONFIGURATION: [&str; 7] = [
     "/etc/apt",
     "/etc/dnf",
@@ -29,7 +29,7 @@ const DEEPEST: usize = 3;
 /// Proxies as `curl(1)` reads them from the environment; apt and dnf read the same.
 const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "no_proxy", "NO_PROXY"];
 
-/// How far the target's own programs may reach.
+/// What the target's own programs may reach on the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InTarget {
     /// Whether they may ask the metadata service of the machine they run on.
@@ -103,7 +103,7 @@ pub(super) fn run_watched(host: &Host, cmd: &Cmd, scratch: &Path, doing: &str) -
     })
 }
 
-/// Why a manager did not run in its root, so that this machine's stands in; none where it ran.
+/// Why a manager could not run in its root, so that this machine's resolves instead; none if it ran.
 pub(super) fn why_not(finished: &Finished) -> Option<&'static str> {
     match u8::try_from(finished.code).unwrap_or_default() {
         NOT_MADE => Some("this system does not let it run there"),
@@ -113,7 +113,7 @@ pub(super) fn why_not(finished: &Finished) -> Option<&'static str> {
     }
 }
 
-/// Says that this machine's manager stands in, and why.
+/// Reports that this machine's manager resolves instead, and why.
 pub(super) fn say_stand_in(host: &Host, manager: &str, finished: &Finished, why: &str) {
     host.events.warn(format!(
         "the target's own {manager} cannot resolve in the target, because {why}; {manager} of this machine stands in for it ({})",

@@ -1,4 +1,4 @@
-//! What a root has installed, and whether that is what a plan asks for.
+//! The packages that a root has installed, and whether they satisfy a plan.
 
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,12 +29,12 @@ impl Installed {
         self.versions.keys().map(String::as_str).filter(is_named)
     }
 
-    /// Whether anything is there of a package, by its name.
+    /// Whether any part of a package is present, by its name.
     pub fn has_any_of(&self, name: &str) -> bool {
         self.versions.contains_key(name) || self.remains.contains(name)
     }
 
-    /// The version of what is installed of a package that a plan asks for, in the words of [`answers`].
+    /// The version of the installed package that satisfies a plan's request (see [`answers`]).
     pub fn version_of(&self, wanted: &str) -> Option<&String> {
         let is_it =
             || self.versions.iter().find(|(name, _)| answers(name, wanted)).map(|(_, version)| version);
@@ -42,9 +42,9 @@ impl Installed {
     }
 }
 
-/// Whether an installed package, by the name it is known by, is what a plan asks for: that very name, or any rebuild of
-/// the version in `NAME = VERSION`. SUSE's kernel packages provide themselves so, and their releases have one number
-/// more, which counts rebuilds (SUSE/kernel-source, `rpm/kernel-binary.spec.in` and `rpm/kernel-spec-macros`).
+/// Whether an installed package satisfies a plan's request: it has the same name, or it is a rebuild of the version in
+/// `NAME = VERSION`. The release of SUSE's kernel packages has one more number, which counts rebuilds
+/// (SUSE/kernel-source, `rpm/kernel-binary.spec.in` and `rpm/kernel-spec-macros`).
 pub fn answers(name: &str, wanted: &str) -> bool {
     let Some((package, version)) = wanted.split_once(" = ") else { return name == wanted };
     let full = name.strip_prefix(package).and_then(|rest| rest.strip_prefix('-')?.strip_prefix(version));

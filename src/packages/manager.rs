@@ -1,4 +1,5 @@
-//! The package managers there are, and what each must be able to do. What only one of them knows lies in its folder.
+//! The supported package managers, and the operations that each provides. Knowledge about one manager only lies in its
+//! folder.
 
 use super::apt::Apt;
 use super::hold::{HoldPlace, VendorGuard};
@@ -37,7 +38,7 @@ impl Manager {
         Self::in_family(distro.family(), distro)
     }
 
-    /// The package manager of a target, whose distribution may be known by what it is like alone.
+    /// The package manager of a target, whose distribution may be known only by its family.
     pub fn for_target(target: &Target) -> Option<Self> {
         Self::in_family(target.family(), &target.distro)
     }
@@ -62,7 +63,7 @@ impl Manager {
     }
 }
 
-/// The one place that tells the managers apart: all that a manager can do is asked of its folder.
+/// The only place that distinguishes the managers; it leads to the operations in each manager's folder.
 impl Deref for Manager {
     type Target = dyn PackageManager;
 
@@ -86,7 +87,7 @@ pub enum Format {
     Rpm,
 }
 
-/// What a package manager does for this program.
+/// The operations of a package manager.
 pub trait PackageManager {
     /// The program that installs.
     fn program(&self) -> &'static str;
@@ -110,8 +111,8 @@ pub trait PackageManager {
     /// Asks the resolver what would have to be fetched; nothing of the target or of this machine is changed.
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution>;
 
-    /// Makes the index of a flat repository of exactly the files that came, in the order of
-    /// [`PackageManager::index_files`], once what has to be signed is found signed.
+    /// Checks required signatures, then builds the index of a flat repository of exactly these files, in the order of
+    /// [`PackageManager::index_files`].
     fn index(
         &self,
         host: &Host,
@@ -126,8 +127,8 @@ pub trait PackageManager {
     /// Waits until no other package manager works on the root.
     fn wait_for_locks(&self, host: &Host, patience: Duration) -> Result<()>;
 
-    /// Finishes what an interrupted transaction left: `broken` is what the manager itself knows of, `came` the
-    /// packages that have come since the transaction began.
+    /// Finishes an interrupted transaction: `broken` are the packages that the manager itself reports, `came` those
+    /// that were installed since the transaction began.
     fn repair(
         &self,
         host: &Host,
@@ -136,19 +137,18 @@ pub trait PackageManager {
         came: &[String],
     ) -> Result<()>;
 
-    /// Finishes what a killed run left, as far as no packages are needed for that: what waits to be configured, and what
-    /// follows from files that came or went. Returns whether nothing is left to do.
+    /// Finishes a killed transaction as far as possible without package files: configures packages and runs triggers.
+    /// Returns whether nothing is left to do.
     fn finish(&self, host: &Host, sealed: bool) -> Result<bool>;
 
-    /// Installs from the local repository. An incomplete repository is found out before anything is changed
-    /// and ends in [`crate::outcome::Reason::CacheMissing`].
+    /// Installs from the local repository. An incomplete repository is detected before anything is changed, and the
+    /// reason is [`crate::outcome::Reason::CacheMissing`].
     fn install(&self, host: &Host, transaction: &Transaction) -> Result<()>;
 
-    /// Notes that packages came only because others need them. A transaction notes that at its end, so one that
-    /// was killed never did.
+    /// Marks packages as dependencies of others. A transaction does that at its end, so a killed one never did.
     fn mark_as_dependencies(&self, host: &Host, transaction: &Transaction, names: &[String]) -> Result<()>;
 
-    /// What stands against removing packages, as lines that name what depends on what; none when nothing does. Changes
+    /// The packages that depend on those to be removed, one line each; none if nothing depends on them. Changes
     /// nothing.
     fn needed_by_others(&self, host: &Host, packages: &[String]) -> Result<Vec<String>>;
 
@@ -162,37 +162,37 @@ pub trait PackageManager {
     /// Configuration files may differ.
     fn verify(&self, host: &Host, packages: &[String]) -> Result<Vec<String>>;
 
-    /// Puts installed packages on hold, or lets go of them, where that is a state of the package.
+    /// Holds or releases installed packages, if a hold is a state of the package.
     fn hold(&self, host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()>;
 
-    /// Where it is told what upgrades leave alone. `purpose` tells apart what is held back for different reasons.
+    /// The place of the list of packages that upgrades skip. `purpose` distinguishes lists for different purposes.
     fn hold_place(&self, purpose: &str) -> HoldPlace;
 
-    /// The package of the distribution with those modules of a kernel that not every image has, where it has one.
+    /// The distribution's package with the additional modules of a kernel, which not every image has, if there is one.
     fn more_modules(&self, distro: &Distro, kernel: &str) -> Option<String>;
 
-    /// Kernels, what modules are built with, and the packages that go with one kernel only: an upgrade of these alone
-    /// could not be resolved. Not what any kernel will do for, such as `kernel-headers`, which compilers need.
+    /// The packages of kernels, of their headers, and of modules for one kernel only, which must be held together
+    /// because an upgrade of some of them could not be resolved. Packages that do not depend on one kernel, such as
+    /// `kernel-headers`, are not included.
     fn kernel_packages(&self) -> &'static [&'static str];
 
-    /// How it is kept from putting the distribution's RDMA packages in the place of a vendor's.
+    /// How it is kept from replacing a vendor's RDMA packages by the distribution's.
     fn vendor_guard(&self) -> VendorGuard;
 
-    /// What modules of a kernel, named as `uname -r` prints it, are built with.
+    /// The packages with the headers of a kernel, which is named as `uname -r` prints it.
     fn headers(&self, kernel: &str) -> Vec<String>;
 
-    /// Reads the repository that a package brings inside itself. `folder` is an empty one to work in.
+    /// Reads the repository inside a package. `folder` is an empty folder to work in.
     fn repository_in_package(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
 
-    /// Reads which packages an archive with an installer holds. `folder` is an empty one to work in.
+    /// Lists the packages in an archive with an installer. `folder` is an empty folder to work in.
     fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
 
-    /// Installs the package that brings a repository, and lets the following transaction install from that, too.
-    /// `title` is its name in the local repository.
+    /// Installs a package that contains a repository, and adds that repository to the next transaction. `title` is the
+    /// package's name in the local repository.
     fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()>;
 
-    /// A command that runs a program whose own calls of the package manager find the local repository and nothing
-    /// else.
+    /// The command for a program whose own calls of the package manager use only the local repository.
     fn with_repository(&self, host: &Host, transaction: &Transaction, program: &[String]) -> Cmd;
 }
 

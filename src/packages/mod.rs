@@ -31,37 +31,39 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// Where a local repository lies inside a root while packages are installed from it.
+/// The folder of the local repository inside a root during an installation.
 pub const REPOSITORY: &str = "/var/lib/ofedctl/repo";
-/// Where the cache's blobs, to which the repository's files link, appear inside the root meanwhile.
+/// The folder inside the root where the cache's blobs appear during an installation; the repository's files are links
+/// to them.
 pub const BLOBS: &str = "/run/ofedctl/blobs";
 
-/// The state of the target that packages are resolved against.
+/// The state of the target against which packages are resolved.
 #[derive(Debug, Clone)]
 pub enum Base<'a> {
-    /// What a root has installed.
+    /// The installed packages of a root.
     Root(&'a Root),
     /// What a package database file of another machine says (for apt: its `/var/lib/dpkg/status`; for rpm: the file
     /// `rpmdb.sqlite` or `Packages`, under that name).
     StatusFile(PathBuf),
-    /// Nothing: resolves to the complete closure.
+    /// Nothing is installed: resolves the packages with all dependencies.
     Empty,
 }
 
 /// The packages inside a vendor's file, as a repository that only has its index.
 #[derive(Debug)]
 pub struct VendorRepo {
-    /// The folder of the index. Whatever the resolver would fetch from there is at hand with the vendor's file.
+    /// The folder of the index. Packages that the resolver finds there need no download, because the vendor's file
+    /// contains them.
     pub folder: PathBuf,
-    /// Packages to resolve beside those of the plan: what the vendor's installer will install by itself.
+    /// Packages to resolve beside those of the plan, because the vendor's installer will install them.
     pub packages: Vec<String>,
-    /// The same, as far as the target's archive has them.
+    /// Further such packages, which are left out if the target's archive lacks them.
     pub wanted: Vec<&'static str>,
     /// Whether its packages go before those of the same name elsewhere, whatever their versions.
     pub goes_first: bool,
-    /// The file of keys that its index must be signed with; none where something else vouches for it.
+    /// The file of keys with which its index must be signed; none if it is verified in another way.
     pub key: Option<PathBuf>,
-    /// What vouches for it, where that shows only in the file itself.
+    /// How the file was verified, if only its content tells that.
     pub trust: Option<Trust>,
 }
 
@@ -70,7 +72,7 @@ pub struct VendorRepo {
 pub struct ResolveRequest<'a> {
     /// Whose package sources, keys and preferences are used.
     pub sources: &'a Root,
-    /// What is already there.
+    /// What is installed already.
     pub base: &'a Base<'a>,
     /// The target's distribution.
     pub distro: &'a Distro,
@@ -80,9 +82,9 @@ pub struct ResolveRequest<'a> {
     pub packages: &'a [String],
     /// The kernels that wanted packages of modules must be for.
     pub kernels: &'a [String],
-    /// The packages that are at hand with the vendor's own file.
+    /// The packages inside the vendor's own file.
     pub vendor_repo: Option<&'a VendorRepo>,
-    /// Where the headers of one kernel are, should the package sources have dropped them.
+    /// The address of one kernel's headers, for the case that the package sources no longer have them.
     pub kernel_devel: Option<&'a KernelDevel>,
     /// Whether the target's own manager is asked, in the root that the sources are of.
     pub in_target: Option<InTarget>,
@@ -108,17 +110,17 @@ pub struct Download {
 /// A resolver's answer.
 #[derive(Debug, Default)]
 pub struct Resolution {
-    /// Everything that has to be installed, dependencies included, minus what is there.
+    /// The packages to install, dependencies included, without those that are installed.
     pub downloads: Vec<Download>,
-    /// What the manager's own metadata say of the files, for [`PackageManager::index`].
+    /// The manager's metadata of the files, for [`PackageManager::index`].
     pub described: String,
     /// The proxy that the machine's package manager is configured with.
     pub proxy: Option<String>,
-    /// Files that are at hand already, by their file names.
+    /// Files that exist locally already, by their file names.
     pub local: HashMap<String, LocalFile>,
-    /// Repositories of these downloads that no key vouches for.
+    /// Repositories of these downloads that are not signed.
     pub unsigned: Vec<String>,
-    /// A folder with files the manager had to bring itself; gone with this value.
+    /// A folder with files that the manager had to download itself; removed when this value is dropped.
     pub scratch: Option<TempDir>,
     /// The same of the target's own manager.
     pub(crate) lent: Option<in_target::Lent>,
@@ -133,7 +135,7 @@ pub struct LocalFile {
     pub path: String,
 }
 
-/// A package file that came.
+/// A package file that was downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrived {
     /// Its plain file name.
@@ -154,19 +156,20 @@ pub struct IndexFile {
 /// How packages are to be installed.
 #[derive(Debug)]
 pub struct Transaction<'a> {
-    /// The folder of blobs that the files in [`REPOSITORY`] link to. They come from there and nowhere else.
+    /// The folder of blobs to which the files in [`REPOSITORY`] link.
     pub blobs: &'a Path,
     /// The packages that are wanted.
     pub packages: &'a [String],
     /// Without any network interface.
     pub offline: bool,
-    /// Nothing may be started or reach the running system: an image is being made.
+    /// Whether an image is baked: no service may start, and no program may reach the running system.
     pub sealed: bool,
     /// How long to wait for another package manager's lock.
     pub patience: Duration,
-    /// The kernel that package scripts are to build for, whichever one runs.
+    /// The kernel for which package scripts build, whichever kernel runs.
     pub kernel: Option<&'a str>,
-    /// The scripts of packages build no modules by DKMS: this program does, for the kernels that count.
+    /// Whether package scripts must not build modules by DKMS, because this program builds them for the planned
+    /// kernels.
     pub holds_dkms: bool,
 }
 
@@ -174,7 +177,7 @@ impl Transaction<'_> {
     fn sandbox(&self, host: &Host) -> Sandbox {
         let sandbox = Sandbox::offline(&host.root, self.sealed);
         let sandbox = sandbox.with_network(!self.offline).with_view(self.blobs, BLOBS);
-        // What is mounted over a file cannot be replaced, as the package that brings `uname` would.
+        // A package cannot replace a file over which another is mounted, and `coreutils` contains `uname`.
         let brings_uname = || host.root.list(REPOSITORY).iter().any(|file| file.starts_with("coreutils"));
         match self.kernel {
             None => sandbox,

@@ -1,6 +1,6 @@
-//! Who signed some bytes, by `OpenPGP`. Asked of `gpgv`, or of `sqv` where newer distributions have that in its place: what
-//! apt itself asks, and the machine's own, never the image's. A library for it would be some hundred crates for one
-//! question.
+//! Checks `OpenPGP` signatures with `gpgv`, or with `sqv` where newer distributions have that instead. apt itself uses
+//! the same programs. They are this machine's, never the image's. A library would add about a hundred crates for this
+//! one task.
 //!
 //! A signature counts as weak where its digest is SHA-1 or older, or its key DSA: whoever can make two files with one such
 //! digest can move the signature from one to the other.
@@ -19,7 +19,7 @@ const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 /// Digests by their numbers in `OpenPGP`: MD5, SHA-1 and RIPEMD-160 (RFC 9580, 9.5).
 const WEAK_DIGESTS: [&str; 3] = ["1", "2", "3"];
-/// Of the kinds of keys, DSA (RFC 9580, 9.1): those that there are have 1024 bits.
+/// The number of the DSA algorithm (RFC 9580, 9.1); DSA keys in use have 1024 bits.
 const DSA: &str = "17";
 
 /// The key whose owner signed.
@@ -31,9 +31,8 @@ pub struct Signer {
     pub is_weak: bool,
 }
 
-/// Who of those in `keys` made the detached `signature` over `signed`; a strong signature goes before a weak one.
-///
-/// None where nobody of them did. Keys that were revoked or are out of date count no more.
+/// Finds the key in `keys` that made the detached `signature` over `signed`; a strong signature is preferred to a weak
+/// one. None if no key did. Revoked and expired keys do not count.
 pub fn signer(host: &Host, keys: &[u8], signature: &[u8], signed: &[u8]) -> Result<Option<Signer>> {
     let scratch = tempfile::Builder::new().prefix("ofedctl-signature-").tempdir();
     let scratch = scratch.context("cannot make a folder for a signature")?;
@@ -86,7 +85,7 @@ fn by_gpgv(asked: &Finished) -> Option<Signer> {
     found
 }
 
-/// It prints the fingerprint of each key whose signature counts, and takes no weak one for that.
+/// sqv prints the fingerprint of each key with a valid signature; weak signatures are never valid for it.
 fn by_sqv(asked: &Finished) -> Option<Signer> {
     let line = asked.stdout.lines().next().filter(|_| asked.code == 0)?;
     Some(Signer { fingerprint: line.trim().to_ascii_uppercase(), is_weak: false })

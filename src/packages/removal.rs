@@ -1,4 +1,4 @@
-//! A removal is simulated with the manager before anything is changed, so that one that is refused takes nothing out.
+//! Simulates a removal with the manager before anything is changed, so that a refused removal removes nothing.
 
 use crate::host::Host;
 use crate::host::run::Cmd;
@@ -6,8 +6,8 @@ use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// Runs a simulated removal. Returns the lines that name what depends on what, which `dependents` reads from the output
-/// of one that is refused; none where nothing stands against it.
+/// Runs a simulated removal. If it is refused, returns the lines about dependent packages, which `dependents` reads
+/// from the output; none if the removal is possible.
 pub(super) fn needed_by_others(
     host: &Host,
     simulation: Cmd,

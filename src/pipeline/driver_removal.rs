@@ -21,7 +21,7 @@ pub(super) struct DriverRemoval<'a> {
     pub(super) host: &'a Host,
     pub(super) manager: Manager,
     pub(super) options: InstallOptions<'a>,
-    /// The kernels that are to have their own modules again.
+    /// The kernels that must load their own modules again afterwards.
     pub(super) kernels: &'a [String],
 }
 
@@ -29,7 +29,7 @@ impl DriverRemoval<'_> {
     /// Refuses to remove the packages that a receipt records while other packages need them.
     pub(super) fn require_ours_not_needed(&self, receipt: &Receipt) -> Result<()> {
         let mut goes = receipt.added.clone();
-        // The vendor's own uninstaller takes what came in the place of other versions, too.
+        // The vendor's own uninstaller also removes packages that replaced other versions.
         if drivers::ops(receipt.plan.driver)
             .uninstaller()
             .is_some_and(|program| self.host.root.exists(program))
@@ -39,7 +39,7 @@ impl DriverRemoval<'_> {
         self.require_not_needed(&goes.into_iter().collect::<Vec<_>>())
     }
 
-    /// Refuses to take out packages that others need, with the names of both. Nothing is changed yet.
+    /// Refuses to remove packages that other packages need, and names both. Nothing is changed yet.
     fn require_not_needed(&self, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         manager.wait_for_locks(host, options.patience)?;
@@ -79,7 +79,7 @@ impl DriverRemoval<'_> {
         }
     }
 
-    /// Takes out what this program installed: `packages` are those that it installed and that are still installed.
+    /// Removes the driver that this program installed. `packages` are those of its packages that are still installed.
     pub(super) fn remove_ours(&self, journal: &mut Journal, plan: &Plan, packages: &[String]) -> Result<()> {
         let Self { host, manager, options, .. } = self;
         // A driver that somebody else installed stays; the modules and packages that this program added to it are
@@ -108,8 +108,8 @@ impl DriverRemoval<'_> {
         Ok(())
     }
 
-    /// Package scripts must not stop `openibd` either: that unloads the modules under the adapters, and on Azure those
-    /// are gone then until the next boot.
+    /// Keeps package scripts from stopping `openibd`: that would unload the adapters' modules, and on Azure the
+    /// adapters would then be missing until the next boot.
     fn keep_services(&self, journal: &mut Journal) -> Result<()> {
         install::begin(self.host, journal, self.manager, InstallOptions { sealed: true, ..self.options })
     }
@@ -124,8 +124,8 @@ impl DriverRemoval<'_> {
         self.host.root.sync()
     }
 
-    /// Runs depmod for each kernel, and makes those initial file systems again that hold the vendor's modules. Fails where a vendor's adapter
-    /// module is left, which the kernel would go on loading.
+    /// Runs depmod for each kernel, and rebuilds the initramfs images that hold the vendor's modules. Fails where a
+    /// vendor's adapter module is left, because the kernel would still load it.
     fn restore_kernel_modules(&self) -> Result<()> {
         let host = self.host;
         let cores = ["mlx5_core".to_owned(), "mlx4_core".to_owned()];

@@ -1,4 +1,4 @@
-//! Before an image is captured: what belongs to this VM alone goes, what belongs to the image stays.
+//! Prepares an image for capture: state that belongs to this VM alone is removed, state of the image stays.
 
 use crate::configure;
 use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE, STATE_DIR};
@@ -10,14 +10,12 @@ use std::time::Duration;
 
 /// The parts of this program's own state that an image keeps. Everything else belongs to one VM and is removed.
 const OF_THE_IMAGE: [&str; 2] = [RECEIPT, SAVED_DIR];
-/// What the host told this VM, the address of its InfiniBand interface among it. A clone that still has it when the
-/// VM agent starts would take that address (Azure/azhpc-images removes it, too).
+/// Values that the Hyper-V host told this VM, such as the address of its InfiniBand interface. A clone that still has
+/// them when the VM agent starts would use that address (Azure/azhpc-images removes the file, too).
 const KVP_POOL: &str = "/var/lib/hyperv/.kvp_pool_0";
 
-/// Makes a root safe to clone: no status, no log, no VM's name and nothing of the vendor's installer are left; the
-/// receipt is, and the cache by setting.
-///
-/// Writes no report, for a clone must not inherit one.
+/// Makes a root safe to clone: removes the status, the log, the VM's name and leftovers of the vendor's installer. The
+/// receipt stays, and the cache stays if the settings say so. Writes no report, because a clone must not inherit one.
 pub fn generalize(host: &Host, settings: &Settings) -> Result<Outcome> {
     host.require_superuser()?;
     host.require_distribution()?;

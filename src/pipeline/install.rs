@@ -1,7 +1,6 @@
-//! From a plan to an installed driver: a bundle is staged, what stands in the way goes, the bundle is installed.
-//!
-//! The cache may hold several bundles for one target, resolved against different installed sets. One that turns out
-//! incomplete for this root changes nothing, and the next is tried.
+//! From a plan to an installed driver: stages a bundle, removes another driver that is in the way, and installs the
+//! bundle. The cache may hold several bundles for one target, resolved against different sets of installed packages. A
+//! bundle that is incomplete for this root changes nothing, and the next is tried.
 
 use super::step::{Declared, Steps};
 use super::{Job, previous_run, rollback};
@@ -23,7 +22,7 @@ use anyhow::Result;
 use std::collections::VecDeque;
 use std::path::Path;
 
-/// Stages and installs. Returns the bundle, with what was compiled on the way, and what came from it.
+/// Stages and installs. Returns the bundle, including modules that were compiled, and the installed packages.
 pub(super) fn install_from_cache<'h>(
     job: &Job<'h>,
     steps: &mut Steps<'_, 'h>,
@@ -105,7 +104,7 @@ fn say_trust(steps: &mut Steps, plan: &Plan, bundle: &Bundle, found: Option<Trus
     }
 }
 
-/// The bundles that fit, as far as they are found and not tried yet.
+/// The suitable bundles that were not tried yet.
 struct Staging<'a, 'h> {
     job: &'a Job<'h>,
     facts: &'a Facts,
@@ -114,7 +113,7 @@ struct Staging<'a, 'h> {
 }
 
 impl<'h> Staging<'_, 'h> {
-    /// The next bundle to try, every file of it verified, and the cache to install it from.
+    /// The next bundle to try, with every file verified, and the cache to install it from.
     fn next_bundle(&mut self) -> Result<(Bundle, Proven<'h>)> {
         let Self { job, plan, .. } = *self;
         let (opened, untried) = if let Some(found) = &mut self.found {
@@ -128,7 +127,7 @@ impl<'h> Staging<'_, 'h> {
         let mut refused = None;
         while let Some(bundle) = untried.pop_front() {
             match stage::hash_blobs(job.host, opened, &bundle, job.settings) {
-                // Anybody may put a newer one beside the one that is signed.
+                // An unsigned newer bundle beside a signed one is skipped, because others may be able to add bundles.
                 Err(error) if Reason::from_error(&error) == Reason::Untrusted => {
                     job.host.events.warn(format!("bundle {} is not used: {error:#}", bundle.tag));
                     refused = Some(error);
@@ -147,7 +146,7 @@ impl<'h> Staging<'_, 'h> {
     }
 }
 
-/// The bundles to try. With a network, a cache that has none is filled first.
+/// The bundles to try. With a network, an empty cache is filled first.
 fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
     let (host, settings) = (job.host, job.settings);
     let find = || {

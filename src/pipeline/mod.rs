@@ -1,6 +1,6 @@
-//! The one order of steps: detect, plan, stage, install, configure, verify, report.
-//!
-//! Doors hand in a [`Job`] and get an [`Outcome`] back. What differs between them is data in the job.
+//! Runs the steps in their order: detect, plan, stage, install, configure, verify, report. An entry point (command
+//! line, Packer, cloud-init, VM extension) passes a [`Job`] and gets an [`Outcome`]. All differences between entry
+//! points are data in the job.
 
 mod driver_removal;
 mod generalize;
@@ -35,25 +35,25 @@ use std::time::Duration;
 pub struct Job<'a> {
     /// The root.
     pub host: &'a Host,
-    /// What is wanted.
+    /// The settings in force.
     pub settings: &'a Settings,
-    /// What the user says of the target.
+    /// The target as the user describes it.
     pub described: &'a Described,
-    /// When in the machine's life.
+    /// Whether an image is baked or a running VM is changed.
     pub mode: Mode,
-    /// The door it came through, e.g. `shell`.
+    /// The entry point's name, e.g. `shell`.
     pub door: &'static str,
     /// A file of the root that gets a copy of the status document while it is written.
     pub status_file: Option<&'a str>,
 }
 
-/// Reports a run on a VM that cannot begin, as when its settings are wrong: where nobody watches, the log and the status
-/// are all there is.
+/// Reports a run on a VM that cannot begin, for example because its settings are wrong. On an unattended VM, the log
+/// and the status are the only way to see it.
 pub fn refused(host: &Host, error: anyhow::Error) -> Outcome {
     with_run_lock(host, &Settings::default(), ("Install", None, Door::CloudInit), |_| Err(error))
 }
 
-/// A machine that has no InfiniBand ends well where none is required.
+/// Turns the outcome for a machine without InfiniBand into a success where none is required.
 fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outcome> {
     let reason = Reason::from_error(&error);
     let is_absent =
@@ -64,7 +64,8 @@ fn without_infiniband(settings: &Settings, error: anyhow::Error) -> Result<Outco
     Err(error)
 }
 
-/// Runs `steps` as the only run on the root, with a log and a report in it, and a copy of that where one is wanted.
+/// Runs `steps` as the only run on the root, with a log and a report in the root, and a copy of the report if the job
+/// asks for one.
 fn with_run_lock<'h>(
     host: &'h Host,
     settings: &Settings,

@@ -41,7 +41,7 @@ pub(super) fn remove_other_driver(
     }
 }
 
-/// The packages that are not any more as they were before the run.
+/// The packages whose version the run changed or that it removed.
 pub(super) fn replaced(host: &Host, journal: &Journal, plan: &Plan) -> Result<BTreeMap<String, String>> {
     let now = stage::manager_of(plan)?.installed(host)?.versions;
     let before = journal.packages_before().into_iter().flatten();
@@ -49,8 +49,8 @@ pub(super) fn replaced(host: &Host, journal: &Journal, plan: &Plan) -> Result<BT
     Ok(changed.map(|(name, version)| (name.clone(), version.clone())).collect())
 }
 
-/// Takes back what an earlier run edited or held and this plan does not ask for any more. A run that dies before it has
-/// written that down does it again.
+/// Undoes edits and holds of an earlier run that this plan does not ask for any more. If the run dies before the
+/// receipt is written, the next run does it again.
 pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()> {
     ledger::retire(job.host, earlier, &plan.edits)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {

@@ -20,7 +20,7 @@ use crate::verify;
 use anyhow::Result;
 use std::time::Duration;
 
-/// The facts of a root. Of an image that is baked on another machine, files tell all there is to know.
+/// The facts of a root. For an image that is baked on another machine, they come from its files alone.
 pub(super) fn facts(host: &Host, mode: Mode, settings: &Settings) -> Result<Facts> {
     match mode {
         Mode::Bake => detect::detect(host),
@@ -28,14 +28,14 @@ pub(super) fn facts(host: &Host, mode: Mode, settings: &Settings) -> Result<Fact
     }
 }
 
-/// Detects, where there is a root to detect in, and plans. Changes nothing.
+/// Detects, if there is a root, and plans. Changes nothing.
 pub fn plan_only(
     host: Option<&Host>,
     described: &Described,
     mode: Mode,
     settings: &Settings,
 ) -> Result<(Option<Facts>, Plan)> {
-    // What a copied machine has, its files tell; this machine's metadata service knows nothing of it.
+    // A captured copy of a machine is described by its files; this machine's metadata service does not know it.
     let facts = host.map(|host| {
         if bug_report::is_copy(&host.root) { detect::detect(host) } else { facts(host, mode, settings) }
     });
@@ -53,12 +53,12 @@ pub fn plan_only(
     Ok((facts, plan))
 }
 
-/// What there is to do on a root.
+/// What a run would do on a root.
 #[derive(Debug)]
 pub enum Outlook {
-    /// Nothing: this is how a run would end.
+    /// Nothing; a run would end with this outcome.
     Right(Outcome),
-    /// This plan, in one line, is to be carried out, or to be finished.
+    /// It would carry out or finish this plan, given in one line.
     Work(String),
 }
 
@@ -88,7 +88,7 @@ fn find_outlook(job: &Job, patience: Duration) -> Result<Outlook> {
     in_place(job, &facts, &plan).map(Outlook::Right)
 }
 
-/// How a run ends that finds everything in place.
+/// The outcome of a run that finds everything in place.
 pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome> {
     let loaded = if reboot::modules_are_loaded(job, facts, plan)? {
         Loaded::All
@@ -126,7 +126,7 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
     Ok((question, plan))
 }
 
-/// Whether the receipt is of this very plan, at most for other kernels, and all that files can show agrees with it.
+/// Whether the receipt is of this plan, except perhaps for other kernels, and the root's files agree with it.
 pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let host = job.host;
     if plan.present.is_some() && receipt.is_none() {
@@ -143,7 +143,7 @@ pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>
     nothing_is_due(job, plan, &receipt.plan.edits)
 }
 
-/// Whether every edit but those `made` before is made.
+/// Whether every edit, except those in `made`, is made already.
 fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit]) -> Result<bool> {
     if plan.edits.is_empty() {
         return Ok(true);
@@ -158,8 +158,8 @@ fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit]) -> Result<bool> {
     Ok(true)
 }
 
-/// Compares a root with its receipt, or says that there is none. On the running system also looks at what the kernel
-/// has made of it and, where asked for, plays ping-pong over the device named, or over `all`.
+/// Compares a root with its receipt; fails if there is none. On the running system also checks the loaded modules and
+/// devices and, if asked, sends test traffic (ping-pong) over the named device, or over `all`.
 pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<Check>)> {
     let receipt = Receipt::load(&host.root)?
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;

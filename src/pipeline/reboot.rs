@@ -1,4 +1,4 @@
-//! Whether the running kernel, where there is one, has the planned modules, and how a run ends then.
+//! Whether the running kernel has loaded the planned modules, and the outcome that follows from that.
 
 use super::Job;
 use crate::configure::{self, Loaded};
@@ -12,13 +12,13 @@ use crate::target::Mode;
 use crate::verify;
 use anyhow::Result;
 
-/// Whether the running kernel was seen to have every module of the plan.
+/// Whether the running kernel has loaded every module of the plan.
 pub(super) fn modules_are_loaded(job: &Job, facts: &Facts, plan: &Plan) -> Result<bool> {
     let is_there = plan.modules.iter().all(|name| facts.loaded.iter().any(|module| module.name == *name));
     Ok(is_there && are_own(job.host, plan)?)
 }
 
-/// How far the running kernel, when there is one, has the modules of the plan now.
+/// Loads the plan's modules into the running kernel, if the root is the running system, and returns the result.
 pub(super) fn load_modules(job: &Job, plan: &Plan) -> Result<Loaded> {
     if job.mode == Mode::Bake {
         return Ok(Loaded::All);
@@ -47,8 +47,8 @@ pub(super) fn outcome(job: &Job, loaded: Loaded, reason: Reason, message: String
     }
 }
 
-/// Whether the loaded modules are the driver's. The kernel may have loaded its own before a vendor's were there:
-/// Accelerated Networking needs them, too.
+/// Whether the loaded modules are the driver's. The kernel may have loaded its own before the vendor's were installed,
+/// because Accelerated Networking needs them, too.
 fn are_own(host: &Host, plan: &Plan) -> Result<bool> {
     Ok(!drivers::ops(plan.driver).is_vendors()
         || verify::failures(&verify::live::loaded(host, plan)?).is_none())

@@ -25,7 +25,7 @@ use crate::verify;
 use anyhow::Result;
 use std::time::SystemTime;
 
-/// Installs the driver into a root, and reports how that ended, whatever happens.
+/// Installs the driver into a root, and always reports the outcome.
 pub fn run(job: &Job) -> Outcome {
     let operation = match job.mode {
         Mode::Bake => "Bake",
@@ -44,7 +44,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let host = job.host;
     let started = SystemTime::now();
     let mut steps = Steps::new(host, report);
-    // A receipt that cannot be read stops a run before it touches anything.
+    // An unreadable receipt ends the run before anything is changed.
     let mut earlier = Receipt::load(&host.root)?;
     let (facts, unfinished) = steps.observe(Declared {
         name: Step::Detect,
@@ -56,7 +56,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         act: || plan_or_reuse(job, &facts, earlier.as_ref()),
         say: |(_, plan): &(_, Plan)| plan_summary(plan),
     })?;
-    // An image must not carry the name of the machine it was made on.
+    // An image must not contain the VM id of the machine that baked it.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
     if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
         previous_run::note_question(host, earlier.as_mut(), question, vm_id, &plan);
@@ -110,7 +110,7 @@ fn ending(
     (Reason::Installed, message)
 }
 
-/// The facts, and what a run before this one left, after its edits were undone.
+/// Undoes the edits of an earlier failed run. Returns the facts, and what that run left.
 fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     let unfinished = ledger::recover(job.host)?;
     let mut facts = query::facts(job.host, job.mode, job.settings)?;
@@ -127,8 +127,7 @@ fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     Ok((facts, unfinished))
 }
 
-/// Makes the edits. Says how far the running kernel, when there is one, has the modules now, and how many edits had to
-/// be made.
+/// Makes the edits. Returns whether the running kernel has the modules now, and the number of edits made.
 fn configure(
     job: &Job,
     journal: &mut Journal,
@@ -143,7 +142,7 @@ fn configure(
     Ok((loaded, made))
 }
 
-/// Gives the files that were installed or edited their `SELinux` labels, where the root keeps labels.
+/// Sets the `SELinux` labels of installed and edited files, if the root uses labels.
 fn label(job: &Job, journal: &mut Journal, plan: &Plan, installed: &Installed) -> Result<()> {
     if !labels::are_kept(job.host) {
         return Ok(());
@@ -154,7 +153,7 @@ fn label(job: &Job, journal: &mut Journal, plan: &Plan, installed: &Installed) -
     labels::restore(job.host, journal, &paths, job.mode == Mode::Bake)
 }
 
-/// Compares everything with the plan; what differs ends the run.
+/// Compares the whole result with the plan; a difference ends the run.
 fn compare_with_plan(job: &Job, plan: &Plan, installed: &Installed) -> Result<Vec<Check>> {
     let checks = verify::check_all(job.host, stage::manager_of(plan)?, plan, &installed.packages)?;
     match verify::failures(&checks) {
@@ -177,7 +176,7 @@ struct Ended<'a> {
 }
 
 impl Ended<'_> {
-    /// Writes the receipt, and takes back what an earlier run edited and this one did not.
+    /// Writes the receipt, and undoes edits of an earlier run that this one did not make.
     fn commit(self, journal: Journal, mut earlier: Option<Receipt>) -> Result<()> {
         let Self { job, plan, .. } = self;
         let host = job.host;

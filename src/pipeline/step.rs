@@ -1,7 +1,5 @@
-//! Steps, each declared once: its name, what it does, how that is undone, and what it says when it is done.
-//!
-//! [`Steps::take`] does for every step what a step must not forget: it observes the deadline, reports, keeps the
-//! journal and publishes the status document.
+//! Steps of a run, each declared once: its name, its action, and its message when it is done. The methods of [`Steps`]
+//! do what every step needs: they observe the deadline, report, keep the journal and publish the status document.
 
 use crate::events::Step;
 use crate::host::Host;
@@ -13,7 +11,7 @@ use anyhow::{Context, Result};
 pub(super) struct Declared<Act, Say> {
     pub(super) name: Step,
     pub(super) act: Act,
-    /// What the log and the status document say of its result.
+    /// Its result as text for the log and the status document.
     pub(super) say: Say,
 }
 
@@ -36,8 +34,8 @@ impl<'r, 'h> Steps<'r, 'h> {
         self.unfinished = unfinished;
     }
 
-    /// Takes a step that changes nothing, so that there is nothing to undo and nothing to publish: a run that finds
-    /// everything in place writes no status before its end.
+    /// Runs a step that changes nothing. It publishes no status, so that a run that finds everything in place writes
+    /// the status only at its end.
     pub(super) fn observe<T>(
         &mut self,
         step: Declared<impl FnOnce() -> Result<T>, impl FnOnce(&T) -> String>,
@@ -49,8 +47,8 @@ impl<'r, 'h> Steps<'r, 'h> {
         Ok(result)
     }
 
-    /// Takes a step that changes the root. All it changes is in the journal, by which a run that fails undoes it, or the
-    /// next one what a killed one left.
+    /// Runs a step that changes the root. Every change is in the journal, so that it can be undone if this run fails,
+    /// or by the next run if this one is killed.
     pub(super) fn change<T>(
         &mut self,
         step: Declared<impl FnOnce(&mut Journal<'h>) -> Result<T>, impl FnOnce(&T) -> String>,
@@ -75,7 +73,7 @@ impl<'r, 'h> Steps<'r, 'h> {
         self.report.publish();
     }
 
-    /// The journal, to be committed. Only a run that has changed something has one.
+    /// The journal, for the commit. Only a run that has changed something has one.
     pub(super) fn into_journal(self) -> Result<Journal<'h>> {
         self.journal.context("a run that changed nothing has no journal to commit")
     }

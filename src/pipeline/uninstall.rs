@@ -19,14 +19,14 @@ use crate::target::Mode;
 use anyhow::Result;
 use std::collections::BTreeSet;
 
-/// Brings a root back to where it was before the first run, as far as nobody has changed it since.
+/// Restores a root to its state before the first run, except for files that somebody has changed since.
 pub fn uninstall(host: &Host, settings: &Settings, mode: Mode) -> Outcome {
     with_run_lock(host, settings, ("Uninstall", None, Door::Shell), |report| {
         steps(host, settings, mode, report)
     })
 }
 
-/// Puts receipt and journal aside, readable or not, because a user asked for it.
+/// Renames receipt and journal at the user's request, even if they cannot be read.
 pub fn forget(host: &Host, settings: &Settings) -> Outcome {
     with_run_lock(host, settings, ("Uninstall", None, Door::Shell), |_| {
         let root = host.root.path().display();
@@ -83,7 +83,7 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
     Ok(Outcome::new(Reason::Uninstalled, receipt.plan.driver_name()))
 }
 
-/// What an uninstall finds in a root.
+/// What is installed in a root.
 enum Found {
     Nothing,
     Receipt {
@@ -95,7 +95,7 @@ enum Found {
 }
 
 fn find_installed(host: &Host) -> Result<Found> {
-    // A receipt that cannot be read stops a run before it touches anything.
+    // An unreadable receipt ends the run before anything is changed.
     let receipt = Receipt::load(&host.root)?;
     let unfinished = ledger::recover(host)?;
     let Some(receipt) = receipt else {
@@ -107,7 +107,8 @@ fn find_installed(host: &Host) -> Result<Found> {
                 host.root.remove_all(SAVED_DIR)?;
                 Ok(Found::Nothing)
             }
-            // Which packages that run installed is known only after a run has finished its work and written a receipt.
+            // The packages that a failed run installed are known only after another run has finished its work and
+            // written a receipt.
             Some(_) => Err(Reason::VerifyFailed.error(format!(
                 "a run on `{}` did not end well: let `bake` or `install` finish it first",
                 host.root.path().display()

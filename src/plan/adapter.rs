@@ -1,4 +1,4 @@
-//! Which adapter generation a driver is wanted for, and who says so.
+//! Determines the adapter generation for which a driver is chosen, and the source of that knowledge.
 
 use super::context::PlanContext;
 use crate::facts::{pci, vm_size};
@@ -10,14 +10,14 @@ const USUAL: [&[Nic]; 2] = [&[Nic::Cx5, Nic::Cx6, Nic::Cx7], &[Nic::Cx5, Nic::Cx
 
 /// The adapter.
 pub(super) struct Adapter {
-    /// Its generation, where anything tells it.
+    /// Its generation, if known.
     pub(super) nic: Option<Nic>,
-    /// Who says so, in one line.
+    /// The source of that knowledge, in one line.
     pub(super) why: String,
 }
 
 impl Adapter {
-    /// Sets of generations that the driver must serve, the better one first.
+    /// Sets of generations, one of which the driver must serve as a whole; the best set comes first.
     pub(super) fn nics(&self) -> Vec<Vec<Nic>> {
         match self.nic {
             Some(nic) => vec![vec![nic]],
@@ -59,7 +59,7 @@ fn told(context: &PlanContext) -> Adapter {
         };
         return known(nic, why);
     }
-    // Functions whose number tells no generation are all of the mlx5 kind.
+    // Functions whose device number does not tell the generation all use mlx5.
     let fits = |nic: Nic| pci::infiniband(functions).next().is_none() || nic.kernel_driver() == "mlx5";
     match size {
         Some((nic, series)) if fits(nic) => known(nic, format!("the adapter of {name} ({series}) is {nic}")),

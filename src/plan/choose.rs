@@ -1,4 +1,4 @@
-//! Which driver: the vendor's best that can be used here, or the distribution's own.
+//! Chooses the driver: the vendor's best usable one, or the distribution's own.
 
 use super::vendor::{self, Judged};
 use crate::catalog::{Inbox, Line, Row};
@@ -17,7 +17,7 @@ pub(super) struct Choice<'a> {
     pub(super) chosen: Chosen<'a>,
     pub(super) why: Vec<String>,
     pub(super) rejected: Vec<Rejected>,
-    /// Packages beside those of the catalogue: modules that this image's kernels lack.
+    /// Packages beside those in the catalogue, with modules that this image's kernels lack.
     pub(super) more: Vec<String>,
 }
 
@@ -25,11 +25,11 @@ pub(super) struct Choice<'a> {
 pub(super) enum Chosen<'a> {
     /// The distribution's own.
     Inbox(&'a Inbox),
-    /// A vendor's package, with its digest where one is known, and what vouches for it.
+    /// A vendor's package, with its digest if known, and how it is verified.
     Vendor(&'a Row, Option<&'a str>, Trust),
 }
 
-/// Chooses, or refuses with what stands against each driver.
+/// Chooses a driver, or fails with the objections to each one.
 pub(super) fn choose<'a>(requirements: &Requirements<'a>) -> Result<Choice<'a>> {
     let mut refusal = None;
     // A distribution that the catalogue does not list is judged by its family only where no listed driver fits.
@@ -70,7 +70,7 @@ fn is_named(settings: &Settings) -> bool {
     settings.driver != DriverChoice::Auto || settings.driver_version.is_some()
 }
 
-/// The vendor's driver, with its reasons.
+/// The vendor's driver, with the reasons for the choice.
 fn vendors<'a>(
     requirements: &Requirements<'a>,
     nics: &[Nic],
@@ -206,7 +206,7 @@ fn inbox<'a>(
         let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
         return Err(Objection::new(Reason::KernelUnsupported, why));
     }
-    // Debian builds its kernels for clouds without InfiniBand.
+    // Debian builds its cloud kernels without InfiniBand.
     let is_cloud = |kernel: &&String| distro.id == "debian" && kernel.contains("-cloud-");
     if let (None, Some(kernel)) = (requirements.facts, requirements.target.kernels.iter().find(is_cloud)) {
         let package = format!("linux-image-{}", arch.debian());

@@ -1,5 +1,5 @@
-//! What counts at this moment: when baking, the machine that bakes is not the machine that is baked for, so neither
-//! its size nor its hardware says anything.
+//! The input of a decision. When an image is baked, the machine that bakes it is not the target, so its size and its
+//! hardware are ignored.
 
 use crate::facts::Facts;
 use crate::facts::secure_boot::SecureBoot;
@@ -7,7 +7,7 @@ use crate::facts::vm_size::{RdmaSize, SizeVerdict, verdict};
 use crate::settings::Settings;
 use crate::target::Mode;
 
-/// Everything there is to decide by, except the catalogue.
+/// The whole input of a decision, except the catalogue.
 pub(super) struct PlanContext<'a> {
     pub(super) settings: &'a Settings,
     /// The root's facts.
@@ -25,12 +25,12 @@ impl<'a> PlanContext<'a> {
         Self { settings, facts, live, vm_size }
     }
 
-    /// What the size's name says.
+    /// What the size's name tells.
     pub(super) fn verdict(&self) -> Option<SizeVerdict> {
         self.vm_size.as_deref().map(verdict)
     }
 
-    /// What to expect of a size that has InfiniBand.
+    /// The properties of the size, if it has InfiniBand.
     pub(super) fn rdma_size(&self) -> Option<RdmaSize> {
         match self.verdict()? {
             SizeVerdict::Rdma(size) => Some(size),
@@ -38,7 +38,7 @@ impl<'a> PlanContext<'a> {
         }
     }
 
-    /// Whether the machine lets only signed modules in.
+    /// Whether the machine loads only signed modules.
     pub(super) fn secure_boot(&self) -> bool {
         self.live.is_some_and(|facts| facts.secure_boot == SecureBoot::On)
     }

@@ -13,7 +13,7 @@ use crate::settings::{ReplaceDriver, Settings};
 use crate::target::{Driver, Nic, Target};
 use anyhow::Result;
 
-/// A driver that is there.
+/// An installed driver.
 pub(super) struct Found {
     present: document::Present,
     driver: Driver,
@@ -22,7 +22,7 @@ pub(super) struct Found {
     note: Option<String>,
 }
 
-/// What somebody else installed.
+/// The driver that somebody else installed.
 pub(super) enum ExistingDriver {
     /// No vendor's driver.
     Nothing,
@@ -39,15 +39,15 @@ pub(super) enum ExistingDriver {
     },
     /// A driver that does not fit and has to be removed first.
     InTheWay {
-        /// What it calls itself.
+        /// Its release, as it states it.
         release: String,
-        /// Why it will not do.
+        /// Why it cannot be used.
         why: String,
     },
 }
 
-/// Looks for a driver that somebody else installed. One that this program installed is planned for like any other, so
-/// that what is missing of it is repaired.
+/// Finds a driver that somebody else installed. A driver that this program installed is planned like any other, so that
+/// missing parts are repaired.
 pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDriver> {
     let Some((facts, ofed)) = context.facts.and_then(|facts| Some((facts, facts.ofed.as_ref()?))) else {
         return Ok(ExistingDriver::Nothing);
@@ -93,7 +93,8 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
             && !lacking.iter().any(|kernel| place(kernel) == Some(&Place::BuiltIn))
             && context.settings.replace_driver == ReplaceDriver::Refuse;
         if !can_build && lacking.iter().all(|kernel| place(kernel) == Some(&Place::Linked)) {
-            // The vendor means it so for kernels of one interface (`MLNX_OFED` and `MLNX_EN` guides, weak-modules).
+            // The vendor intends such links for kernels with the same ABI (`MLNX_OFED` and `MLNX_EN` guides,
+            // weak-modules).
             found.note = Some(why);
             return Ok(ExistingDriver::Right(found));
         }
@@ -124,7 +125,7 @@ pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Resul
     }
 }
 
-/// Whether the settings leave the choice, or chose this one.
+/// Whether the settings name this driver, or none.
 fn is_wanted(context: &PlanContext, driver: Driver, version: Option<&str>) -> bool {
     let wanted = &context.settings.driver_version;
     let same_version = wanted.as_deref().is_none_or(|wanted| {
@@ -133,7 +134,7 @@ fn is_wanted(context: &PlanContext, driver: Driver, version: Option<&str>) -> bo
     context.settings.driver.allows(driver) && same_version
 }
 
-/// The plan to build the driver that is there for the kernels it lacks. Nothing of it is replaced.
+/// The plan to build the installed driver for the kernels that lack it. Nothing of it is replaced.
 pub(super) fn rebuild(
     found: Found,
     lacking: Vec<String>,
@@ -149,8 +150,8 @@ pub(super) fn rebuild(
     Plan { present: None, rebuilds: Some(rebuild), why, packages, ..plan(found, target, modules, context) }
 }
 
-/// What is around the driver does not depend on who installed it: the edits are the same. Only the package manager's own
-/// files could not be edited where none is known, so that nothing is then.
+/// The edits around the driver, which do not depend on who installed it. There are none where the package manager is
+/// unknown, because its files could not be edited.
 fn edits(found: &Found, target: &Target, context: &PlanContext) -> Vec<Edit> {
     if Manager::for_target(target).is_none() {
         return Vec::new();

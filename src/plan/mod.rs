@@ -1,7 +1,5 @@
-//! The deciding step: a pure function of what is described and seen, of catalogue and settings.
-//!
-//! It refuses in the order of the exit codes' table: what is wrong with the settings, then with the machine
-//! (`refuse`), then with the image (`choose`).
+//! The planning step: a pure function of the described target, the facts, the catalogue and the settings. It refuses in
+//! this order: wrong settings first, then an unsuitable machine (`preconditions`), then an unsuitable image (`choose`).
 
 mod adapter;
 mod choose;
@@ -29,7 +27,7 @@ use existing_driver::ExistingDriver;
 use serde::Serialize;
 use std::path::Path;
 
-/// What a user says of the target on the command line; it goes before what detection finds.
+/// The target as the user describes it on the command line; it overrides what detection finds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Described {
     /// Distribution and version.
@@ -38,8 +36,8 @@ pub struct Described {
     pub arch: Option<Arch>,
 }
 
-/// Everything a plan is made from, as a digest. The plan is a pure function of it: the same question has the same
-/// answer, and need not be asked again at every boot, which is dear because of the catalogue.
+/// A digest of the whole input of a plan. A plan is a pure function of its input, so a plan with the same fingerprint
+/// can be reused at the next boot, without the cost of parsing the catalogue.
 pub fn plan_fingerprint(
     described: &Described,
     facts: &Facts,
@@ -58,8 +56,7 @@ pub fn plan_fingerprint(
     Ok(hasher.finish().0.hex())
 }
 
-/// Decides what is to be installed, or refuses with the reason. `facts` are those of the root that is worked on, if
-/// there is one.
+/// Decides what to install, or fails with the reason. `facts` are those of the root, if there is one.
 pub fn plan(
     described: &Described,
     facts: Option<&Facts>,
@@ -135,7 +132,7 @@ pub fn plan(
     Ok(plan.because(of_names))
 }
 
-/// The settings with the version that the name of the given package tells, where they do not say it themselves.
+/// The settings, completed by the version in the file name of the given package if they have none.
 fn told_by_file_name(settings: &Settings) -> Settings {
     let mut told = settings.clone();
     let name =
@@ -187,7 +184,7 @@ fn artifact(row: &Row, sha256: Option<&str>, trust: Trust, settings: &Settings) 
     })
 }
 
-/// What would raise the trust in a file.
+/// How the user can reach a higher trust level for a file.
 fn raise(trust: Trust) -> Option<String> {
     let how = match trust {
         Trust::Digest => return None,
@@ -197,7 +194,7 @@ fn raise(trust: Trust) -> Option<String> {
     Some(how.to_owned())
 }
 
-/// A place the user gives, as an address.
+/// The user's `artifact` as an address.
 fn address(place: &str) -> Result<String> {
     match place {
         path if path.starts_with('/') => Ok(format!("file://{path}")),
@@ -207,7 +204,7 @@ fn address(place: &str) -> Result<String> {
     }
 }
 
-/// Puts together what a driver is wanted for.
+/// Determines the target of the plan.
 fn target(described: &Described, context: &PlanContext, nic: Option<Nic>) -> Result<Target> {
     let os = context.facts.map(|facts| &facts.os);
     let distro = described.distro.clone().or_else(|| os?.distro.clone()).ok_or_else(|| match os {
@@ -255,8 +252,9 @@ fn kernels(context: &PlanContext) -> Result<Vec<String>> {
     Ok(if wanted.is_empty() { by_themselves(context, facts) } else { wanted.clone() })
 }
 
-/// The kernels when nobody names them: all of an image, for nobody knows which one it will boot. A VM needs the one it
-/// runs, and keeps those that earlier runs installed modules for; to build for another one only makes its boot slow.
+/// The kernels when the user names none: all kernels of an image, because it may boot any of them. For a VM, the
+/// running kernel and those for which earlier runs installed modules; building for others would only make its boot
+/// slow.
 fn by_themselves(context: &PlanContext, facts: &Facts) -> Vec<String> {
     let there = &facts.os.kernels;
     let running = facts.os.running_kernel.as_ref().filter(|it| context.live.is_some() && there.contains(it));

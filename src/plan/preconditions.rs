@@ -1,4 +1,4 @@
-//! What rules a machine out before its image is looked at: exit codes 10, 13 and 11, in this order.
+//! Rejects unsuitable machines before the image is considered: exit codes 10, 13 and 11, in this order.
 
 use super::context::PlanContext;
 use crate::facts::vm_size::{self, SizeVerdict};
@@ -7,8 +7,8 @@ use crate::facts::{Facts, pci};
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// Refuses a machine that can have no InfiniBand. On a live machine the hardware goes before the size's name, which
-/// may be newer than the table, or of a size that has moved from Network Direct to SR-IOV during its life.
+/// Refuses a machine that cannot have InfiniBand. On a running machine the hardware counts more than the size's name:
+/// the size may be newer than the table, or may have moved from Network Direct to SR-IOV.
 pub(super) fn machine(context: &PlanContext) -> Result<()> {
     given_size(context)?;
     let Some(facts) = context.live else { return size(context, "") };
@@ -34,8 +34,8 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
     Err(Reason::NoIbDevice.error(format!("{expected}; {seen}")))
 }
 
-/// Refuses a size that the user gives and nobody knows, which is most likely mistyped, unless it is said what is to be
-/// driven. One that the cloud tells may be newer than this program: there the adapter decides.
+/// Refuses an unknown size that the user gives, which is most likely mistyped, unless the adapter is given as well. An
+/// unknown size from the metadata service may be newer than this program; then the adapter decides.
 fn given_size(context: &PlanContext) -> Result<()> {
     let Some(given) = context.settings.vm_size.as_deref() else { return Ok(()) };
     match vm_size::unknown(given).filter(|_| context.settings.nic.is_none()) {
@@ -60,7 +60,7 @@ fn size(context: &PlanContext, seen: &str) -> Result<()> {
     }
 }
 
-/// What was seen of the machine, in one line: what a reader needs to judge the refusal.
+/// The facts about the machine that a reader needs to judge the refusal, in one line.
 fn seen(facts: &Facts) -> String {
     let bus = facts.vmbus.as_ref().map(|bus| format!("; VMBus: {}", classes(bus))).unwrap_or_default();
     format!("{}{bus}", without_bus(facts))

@@ -1,4 +1,4 @@
-//! The vendor's packages: which could be used here, in the order of preference, and what stands against the others.
+//! Judges the vendor's packages: which are usable here, in order of preference, and the objections to the others.
 
 use crate::catalog::Row;
 use crate::catalog::versions::Version;
@@ -12,15 +12,15 @@ use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
 use crate::target::Nic;
 use crate::trust::{Trust, host_of, is_vendors, protected};
 
-/// A package and what stands against it.
+/// A package and the objection to it, if any.
 pub(super) struct Judged<'a> {
     pub(super) row: &'a Row,
-    /// How many newer ones there are.
+    /// The number of newer packages.
     age: usize,
     pub(super) objection: Option<Objection>,
 }
 
-/// The packages that the settings leave to choose from, the preferred first.
+/// The packages that the settings allow, the preferred first.
 pub(super) fn judge<'a>(requirements: &Requirements<'a>, nics: &[Nic]) -> Vec<Judged<'a>> {
     let (target, settings) = (requirements.target, requirements.settings);
     let mut rows = requirements.catalog.candidates_for_all(&target.distro, target.arch, nics);
@@ -40,14 +40,14 @@ fn is_wanted(row: &Row, settings: &Settings) -> bool {
         && settings.driver_version.as_deref().is_none_or(|version| row.version.is_of(version))
 }
 
-/// The package to take of those that nothing stands against.
+/// The best of the packages without an objection.
 pub(super) fn best<'a>(requirements: &Requirements<'a>, judged: &[Judged<'a>]) -> Option<&'a Row> {
     let usable = judged.iter().filter(|judged| judged.objection.is_none());
     let usable: Vec<&Row> = usable.map(|judged| judged.row).collect();
     requirements.catalog.pick(&usable, |row| covered(row, requirements) == Some(Trust::Digest))
 }
 
-/// What vouches for a package's file, by catalogue and settings. None: nothing does.
+/// How a package's file can be verified, by catalogue and settings; none if it cannot.
 pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
     let settings = requirements.settings;
     if row.sha256.is_some() || settings.sha256.is_some() {
@@ -65,7 +65,7 @@ pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
     if is_asked && format.is_some_and(is_signed) { Some(Trust::Signed) } else { by_address }
 }
 
-/// What stands against a package. Secure Boot comes last, so that it is named only where it alone is in the way.
+/// The objection to a package. Secure Boot comes last, so that it is named only if there is no other.
 fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
     requirements.catalog.line(row)?;
     if !row.is_public() && requirements.settings.artifact.is_none() {
@@ -91,7 +91,7 @@ fn digest(row: &Row, requirements: &Requirements) -> Option<Objection> {
     }
 }
 
-/// What is missing of the trust that the settings ask for.
+/// The objection if the file cannot be verified at the level that the settings demand.
 fn uncovered(row: &Row, requirements: &Requirements) -> Option<Objection> {
     let settings = requirements.settings;
     let ask = "give it as `sha256`, with `driver_version`";
@@ -130,7 +130,7 @@ fn kernels(requirements: &Requirements, row: &Row) -> Option<Objection> {
     None
 }
 
-/// Whether the user named the driver, and wants it tried on a kernel that it is not known to build for.
+/// Whether the user named the driver and wants it tried on a kernel for which it is not known to build.
 fn tries_anyway(settings: &Settings) -> bool {
     settings.unsupported_kernel == UnsupportedKernel::Try && is_named(settings)
 }

@@ -1,4 +1,4 @@
-//! The vendor's own file: fetched from wherever it can be had, and looked into for the packages it brings.
+//! The vendor's own file: downloads it and lists the packages in it.
 
 use super::{fetch, first_use};
 use crate::cache::{BundleFile, Digest, Hasher, LICENCE_TYPE, VENDOR_TYPE, Writer};
@@ -21,16 +21,16 @@ use std::path::Path;
 pub(super) struct Vendors {
     /// The file, as a part of the bundle.
     pub(super) file: BundleFile,
-    /// The packages it brings.
+    /// The packages in it.
     pub(super) vendor_repo: VendorRepo,
     /// How many files had to be fetched, and their bytes.
     pub(super) downloaded: (usize, u64),
-    /// The licence that it brings, as a part of the bundle.
+    /// The licence in it, as a part of the bundle.
     pub(super) licence: Option<BundleFile>,
     _folder: Folder,
 }
 
-/// Brings the plan's vendor file into the cache; none where the driver is the distribution's own.
+/// Downloads the plan's vendor file into the cache; none if the driver is the distribution's own.
 pub(super) fn fetch_vendor_file(
     host: &Host,
     writer: &Writer,

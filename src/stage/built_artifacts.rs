@@ -14,9 +14,8 @@ pub(super) fn built_for(cache: &Cache, tag: &str) -> Vec<BundleFile> {
     files.into_iter().filter(|file| file.media_type == BUILT_TYPE && cache.has(&file.digest)).collect()
 }
 
-/// Adds built files to a bundle. Returns it as it is then.
-///
-/// A cache that cannot be written to stays as it is; the driver is installed all the same.
+/// Adds built files to a bundle. Returns the new bundle. If the cache cannot be written to, it stays as it is, and the
+/// driver is installed all the same.
 pub fn add_built(host: &Host, opened: &Opened, bundle: Bundle, built: Vec<Built>) -> Bundle {
     if built.is_empty() || !opened.may_grow() {
         return bundle;

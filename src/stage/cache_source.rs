@@ -1,4 +1,4 @@
-//! The cache a run installs from, wherever it is, open and proven.
+//! Opens and verifies the cache from which a run installs, wherever it lies.
 
 use crate::cache::remote::{is_address, is_in_registry, is_remote};
 use crate::cache::{Bundle, Cache, Digest, Key, Writer};
@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 pub struct Opened {
     /// The cache.
     pub cache: Cache,
-    /// The bundles that count, when not all do: a registry's copy here may hold others.
+    /// The bundles that may be used, if not all: the local copy of a registry may hold others.
     only: Option<Vec<Digest>>,
-    /// Blobs that were verified on their way in, in this run.
+    /// Blobs that this run downloaded and verified.
     fresh: Vec<Digest>,
     /// Whether only signed bundles count.
     is_signed: bool,
@@ -34,7 +34,8 @@ impl Opened {
         self.only.as_ref().is_none_or(|only| only.contains(&bundle.digest))
     }
 
-    /// Whether bundles may be added to: not to a copy of a cache elsewhere, and not where nobody could sign the result.
+    /// Whether built files may be added to bundles: not in a copy of a remote cache, and not if only signed bundles
+    /// count, because the result would be unsigned.
     pub const fn may_grow(&self) -> bool {
         self.unpacked.is_none() && self.only.is_none() && !self.is_signed
     }
@@ -84,11 +85,9 @@ fn writer<'h>(host: &'h Host, cache: &Cache, settings: &Settings) -> Result<Writ
     cache.writer(host, Duration::from_secs(settings.lock_timeout))
 }
 
-/// Verifies every file of a bundle, before anything is done with any of them, and its signature where the settings
-/// name a key. Files that this very run has verified while it wrote them are not read again.
-///
-/// Returns the cache to install from, which holds the very bytes that were hashed: this one where nobody but root can
-/// change it, else a copy for root alone.
+/// Verifies every file of a bundle before any of them is used, and its signature if the settings name a key. Files that
+/// this run verified while it wrote them are not read again. Returns the cache to install from: this one if only root
+/// can change it, else a copy that only root can reach, so that the installed bytes are those that were verified.
 pub fn hash_blobs<'h>(
     host: &'h Host,
     opened: &Opened,
@@ -121,7 +120,7 @@ pub fn hash_blobs<'h>(
     Err(anyhow::Error::from(damage).context(format!("in the cache `{}`{more}", cache.dir().display())))
 }
 
-/// What a bundle is installed from.
+/// The source of an installation.
 #[derive(Debug)]
 pub struct Proven<'h> {
     /// A cache with the bundle's files.
@@ -130,7 +129,7 @@ pub struct Proven<'h> {
     copy: Option<Copy<'h>>,
 }
 
-/// Where the files of a cache that is not root's alone are kept meanwhile, inside the root.
+/// The folder inside the root for a temporary copy of a cache that others than root can change.
 const COPY: &str = "/var/lib/ofedctl/blobs";
 
 /// The folder of a copy, removed when dropped.
@@ -146,7 +145,7 @@ impl<'h> Copy<'h> {
         root.remove_all(COPY)?;
         root.make_dirs(COPY, 0o700)?;
         let (_handle, pinned) = root.pin(COPY)?;
-        // Programs in the root are shown it by its path on this machine, links resolved.
+        // The sandbox shows the folder by its resolved path on this machine.
         let folder = pinned.read_link().context("cannot find the folder for the files of the bundle")?;
         Ok(Self { root, folder })
     }
@@ -158,13 +157,13 @@ impl Drop for Copy<'_> {
     }
 }
 
-/// Waits for this machine's turn to pull its cache, so that a thousand machines that boot at one moment do not ask a
-/// registry at one moment. `name` tells machines apart; the same one always has the same turn.
+/// Delays the pull of a cache, so that a thousand machines that boot together do not all ask the registry at the same
+/// moment. The delay follows from `name` and is always the same for one machine.
 ///
 /// There is no wait when the cache is at hand: a folder or a file, or a bundle pinned by digest that was pulled
 /// before.
 pub fn wait_turn(host: &Host, settings: &Settings, name: &str) -> Result<()> {
-    // Most of the deadline is for the work.
+    // Most of the deadline must stay for the work.
     let spread = Duration::from_secs(settings.pull_spread.min(settings.deadline / 4));
     if !is_remote(&settings.cache) || spread.is_zero() || is_at_hand(settings) {
         return Ok(());

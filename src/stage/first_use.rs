@@ -14,15 +14,15 @@ use crate::trust::{Trust, VendorFile, host_of, is_vendors};
 use anyhow::Result;
 use std::path::Path;
 
-/// Notes in a plan which file of that name the root and the cache took before, so that no other is taken. A digest that
-/// is published or given needs no such memory.
+/// Adds to a plan the digest with which the root or the cache accepted a file of that name before, so that no other is
+/// accepted. This is not needed if the digest is published or given.
 pub fn remember(plan: &mut Plan, settings: &Settings, receipt: Option<&Receipt>) -> Result<()> {
     let Some(artifact) = plan.artifact.as_mut().filter(|artifact| artifact.sha256.is_none()) else {
         return Ok(());
     };
     let installed = receipt.and_then(|receipt| receipt.vendor_file.clone());
     let installed = installed.map(|file| ("this root's receipt".to_owned(), file));
-    // A cache elsewhere is looked at when it is there, and one that cannot be read fails where it is used.
+    // A remote cache is read after its download, and an unreadable one fails where it is used.
     let cached =
         Cache::open(Path::new(&settings.cache)).and_then(|cache| cache.bundles()).unwrap_or_default();
     let cached =
@@ -47,8 +47,8 @@ pub fn remember(plan: &mut Plan, settings: &Settings, receipt: Option<&Receipt>)
     Ok(())
 }
 
-/// Takes the file from the vendor's own place: over TLS, with every redirection, and from no mirror. One that has to be
-/// signed may come from anywhere; its signature is looked at when it is open.
+/// Downloads the file from the vendor's own host: over TLS, redirections included, and from no mirror. A file that must
+/// be signed may come from anywhere; its signature is checked when it is unpacked.
 pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: NetworkOptions) -> Result<Blob> {
     let name = &artifact.file_name;
     if artifact.trust == Trust::Signed {
@@ -66,7 +66,7 @@ pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: Netwo
     writer.download_unknown(way, &artifact.url, name)
 }
 
-/// The file of a bundle's vendor, with what vouches for it: what was found in it, else what the plan says.
+/// The record of the vendor's file in a bundle. Its trust level is the one found in the file, else the plan's.
 pub fn vendor_file(plan: &Plan, bundle: &Bundle, found: Option<Trust>) -> Option<VendorFile> {
     let artifact = plan.artifact.as_ref()?;
     let file = bundle.file(&artifact.file_name)?;

@@ -1,5 +1,5 @@
-//! The third step: every file the plan needs, at hand and verified. Fills the cache with a network, or finds
-//! the bundle in it without one.
+//! The third step: provides and verifies every file that the plan needs. With a network it fills the cache; without one
+//! it finds the bundle in the cache.
 
 mod artifact;
 mod built_artifacts;
@@ -27,14 +27,14 @@ use anyhow::Result;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// What to resolve a plan against.
+/// The state of the target against which a plan is resolved.
 #[derive(Debug)]
 pub struct Against<'a> {
     /// The root whose package sources and keys are used.
     pub sources: &'a Root,
-    /// What the target has installed.
+    /// The packages that are installed in the target.
     pub base: Base<'a>,
-    /// Whether the sources lie in the target's own root, whose manager can be asked there.
+    /// Whether the package sources lie in the target's own root, so that the target's own package manager can resolve.
     pub is_root: bool,
 }
 
@@ -43,12 +43,12 @@ pub struct Against<'a> {
 pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
     let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
     let is_another = |it: &Receipt| drivers::ops(it.plan.driver).is_vendors() && of(&it.plan) != of(plan);
-    // A receipt that cannot be read stops the run that would install.
+    // An unreadable receipt is reported by the run that installs.
     let ours_goes = || Receipt::load(root).ok().flatten().is_some_and(|receipt| is_another(&receipt));
     if plan.replaces.is_some() || ours_goes() { Base::Empty } else { Base::Root(root) }
 }
 
-/// What staging did.
+/// The result of staging.
 #[derive(Debug)]
 pub struct Staged {
     /// The bundle that now serves the plan.
@@ -59,8 +59,8 @@ pub struct Staged {
     pub downloaded_bytes: u64,
 }
 
-/// Fills the cache at `dir` with all the plan needs and publishes it as a bundle; with none where the target has all of it:
-/// that bundle would hold nothing that another target needs.
+/// Fills the cache at `dir` with all that the plan needs and publishes it as a bundle. If the target has every package,
+/// the packages are resolved as for an empty target, so that the bundle is useful for others.
 pub fn fill_for_others(
     host: &Host,
     dir: &Path,
@@ -156,9 +156,9 @@ fn refuse_kernels(plan: &Plan, manager: Manager, resolution: &Resolution) -> Res
     Err(Reason::KernelUnsupported.error(what))
 }
 
-/// Packages that no key vouches for are whatever their server says they are, and are installed as root. Their owner has
-/// said so with `[trusted=yes]` or `gpgcheck=0`, and that is enough, as it is for the target's own manager, unless the
-/// setting `trust` asks for more than the default.
+/// Checks packages from repositories without a key. Their server decides what is installed as root. The owner of the
+/// image has allowed that with `[trusted=yes]` or `gpgcheck=0`, which is enough, as for the target's own manager,
+/// unless the setting `trust` demands more than the default.
 fn judge_unsigned(host: &Host, unsigned: &[String], settings: &Settings) -> Result<()> {
     if unsigned.is_empty() {
         return Ok(());
@@ -175,7 +175,7 @@ fn judge_unsigned(host: &Host, unsigned: &[String], settings: &Settings) -> Resu
     )))
 }
 
-/// What a cache calls a manager's files.
+/// The media types of a manager's files in the cache.
 struct Kind {
     repository: RepositoryKind,
     package: &'static str,
@@ -228,8 +228,8 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
     }
 }
 
-/// A name that says what the bundle is for, and ends in what tells two bundles for one target apart: the same
-/// packages resolved against two installed sets are two bundles.
+/// A tag that names the bundle's target. It ends in a digest, because the same packages resolved against two different
+/// sets of installed packages are two bundles.
 fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
     let mut digests: Vec<String> = files.iter().map(|file| file.digest.to_string()).collect();
     digests.sort_unstable();
@@ -238,9 +238,8 @@ fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
     format!("{}{version}-{}-{}-{}", config.driver, config.distro, config.arch, &content[..12])
 }
 
-/// The bundles of a cache that may serve the plan, newest first; an error that names what is there when none does.
-///
-/// What is `installed` in the target already, a bundle need not have.
+/// The bundles in a cache that may serve the plan, newest first; if there are none, an error that names the bundles
+/// present. Packages that are `installed` in the target need not be in a bundle.
 pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result<Vec<Bundle>> {
     let cache = &opened.cache;
     let mut all = cache.bundles()?;
@@ -254,7 +253,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
             (brings && bundle.config.packages.contains(name)) || installed.version_of(name).is_some()
         };
         let packages = plan.packages.iter().filter(|name| !is_there(name)).cloned();
-        // A package of the distribution's modules is for one kernel; a vendor's are built for any.
+        // A package with the distribution's modules is for one kernel; a vendor's modules can be built for any.
         let is_for = |kernel: &&String| !plan.distribution_modules || bundle.config.kernels.contains(kernel);
         let kernels = target.kernels.iter().filter(|kernel| !is_for(kernel));
         packages.chain(kernels.map(|kernel| format!("modules for {kernel}"))).collect::<Vec<_>>()
@@ -297,7 +296,7 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
     Ok(fitting)
 }
 
-/// Whether a bundle holds the very file of the vendor that the plan names, if it names one.
+/// Whether a bundle holds the vendor's file that the plan names, if it names one.
 fn has_artifact(bundle: &Bundle, plan: &Plan) -> Result<bool> {
     let Some(artifact) = &plan.artifact else { return Ok(true) };
     if let Some(sha256) = &artifact.sha256 {

@@ -1,4 +1,4 @@
-//! What only a running VM can show: that the kernel has loaded the installed modules, and that every adapter the size
+//! Checks on a running VM: that the kernel has loaded the installed modules, and that every adapter that the size
 //! should have is up.
 
 use crate::edits::Edit;
@@ -14,19 +14,19 @@ use crate::plan_document::Plan;
 use anyhow::Result;
 use std::path::Path;
 
-/// Where the running kernel says which one it is.
+/// The file with the running kernel's release.
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
 /// The rules that give RDMA devices their names (linux-rdma/rdma-core, kernel-boot).
 const NAMING: &str = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";
 /// The PCI domain Azure gives the first InfiniBand function of a VM.
 const FIRST_DOMAIN: usize = 0x0101;
-/// How many domains this program's rules count from there.
+/// The number of domains from there for which this program has rules.
 const DOMAINS: usize = 16;
 const LIMITS: &str = "/etc/security/limits.conf";
 const LIMITS_DIR: &str = "/etc/security/limits.d";
 
-/// Looks at the running system. Nothing is checked on a machine that neither has nor should have InfiniBand, such as
-/// one an image is made on.
+/// Checks the running system. Nothing is checked on a machine that neither has nor should have InfiniBand, such as one
+/// on which images are baked.
 pub fn check_running_system(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     let functions = pci::read(host);
     let functions: Vec<_> = pci::infiniband(&functions).collect();
@@ -65,7 +65,7 @@ pub fn check_running_system(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     Ok(checks)
 }
 
-/// Whether the running kernel has each module of the plan, and has it from the file that is installed now.
+/// Whether the running kernel has loaded each module of the plan, from the file that is installed now.
 pub fn loaded(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     let kernel = host.root.attribute(RELEASE).unwrap_or_default();
     let files = find(&host.root, &kernel, &plan.modules);
@@ -127,8 +127,8 @@ fn link(device: &VerbsDevice, port: &Port) -> Check {
     )
 }
 
-/// Whether names are those of whatever is in charge of them: of this program's rules, those it gives; else at least in
-/// the order of the PCI addresses, so that a name means the same adapter on every VM of a size.
+/// Whether device names are as expected: with this program's rules, the names that they give; else at least in the
+/// order of the PCI addresses, so that a name means the same adapter on every VM of a size.
 fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
     let mut placed: Vec<(usize, &str)> = devices
         .iter()
@@ -158,8 +158,8 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
     (!found.is_empty()).then(|| Check::new("names", ok, found.join(", ") + &by))
 }
 
-/// What a new session of a user may lock, where the plan wants that to be without limit: the last word of the files
-/// that `pam_limits` reads.
+/// Checks the limit of locked memory for a new user session, if the plan wants it unlimited: the last matching line in
+/// the files that `pam_limits` reads counts.
 fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
     let is_wanted = |edit: &Edit| match edit {
         Edit::WriteFile { path, content, .. } => path.starts_with(LIMITS_DIR) && content.contains("memlock"),

@@ -1,11 +1,11 @@
-//! The services around the driver on a running VM: one that failed or hung at boot explains what else is missing.
+//! Checks the services around the driver on a running VM: one that failed or hung at boot explains other failures.
 
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::ledger::Check;
 use anyhow::Result;
 
-/// What loads modules at boot, and what a network interface that never comes up holds back.
+/// The services that load modules at boot, and those that wait for a network interface that may never come up.
 const SERVICES: [&str; 4] = [
     "openibd.service",
     "systemd-modules-load.service",
@@ -15,7 +15,7 @@ const SERVICES: [&str; 4] = [
 /// Only systemd makes this folder (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 
-/// Looks at each service the machine has. None where systemd is not what booted it.
+/// Checks each service that the machine has; none if it was not booted by systemd.
 pub(super) fn check_services(host: &Host) -> Result<Vec<Check>> {
     if !host.root.exists(BOOTED) {
         return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! Real verbs traffic inside one VM: the ping-pong program of the distribution's `ibverbs-utils`, as server and as
-//! client, through one adapter.
+//! Sends verbs traffic inside one VM: runs the ping-pong program of the distribution's `ibverbs-utils` as server and
+//! client through one adapter.
 
 use crate::facts::rdma::{self, Port, VerbsDevice};
 use crate::host::Host;
@@ -10,15 +10,15 @@ use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "ibv_rc_pingpong";
-/// In seconds: without an adapter's help, on the slowest emulated machine, it takes some seconds.
+/// The time limit in seconds. With software RDMA on the slowest emulated machine, the test takes some seconds.
 const PATIENCE: u64 = 60;
-/// How long the server may take until it listens.
+/// How long the server may take to start listening.
 const LISTENS_WITHIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(200);
 /// The global identifier of a port that has none.
 const NO_GID: &str = "0000:0000:0000:0000:0000:0000:0000:0000";
 
-/// Plays ping-pong over the verbs device of a name, or over `all` that are InfiniBand.
+/// Runs ping-pong over the named verbs device, or over `all` InfiniBand devices.
 pub fn play(host: &Host, name: &str) -> Result<Vec<Check>> {
     let devices = rdma::devices(host);
     let chosen: Vec<&VerbsDevice> = devices

@@ -1,5 +1,5 @@
-//! The vendor's DOCA-Host: a package that brings a local repository, and a profile package from it, whose modules DKMS
-//! builds.
+//! The vendor's DOCA-Host: a package that contains a local repository, and a profile package from it, whose modules
+//! DKMS builds.
 //!
 //! What is assumed of it, and from where:
 //! - Its package installs a folder that is a repository, and the file that names it to the package manager, and nothing else
@@ -30,7 +30,7 @@ use std::path::Path;
 pub const PACKAGES_THAT_GO_FIRST: [&str; 6] =
     ["doca*", "flexio*", "dpa-gdbserver*", "dpa-stats*", "dpa-resource-mgmt*", "dpaeumgmt*"];
 
-/// What is known of it.
+/// The driver's implementation of [`DriverOps`].
 pub(super) struct Doca;
 
 impl DriverOps for Doca {
@@ -87,14 +87,14 @@ impl DriverOps for Doca {
         false
     }
 
-    /// Its packages take all out that they brought.
+    /// There is no uninstaller: removing its packages removes everything.
     fn uninstaller(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// Takes out what came since. A manager that lacks something has changed nothing itself, so this is the package that
-/// brought the repository, and what was made to go with it.
+/// Undoes a failed attempt. A manager that lacks a package has changed nothing itself, so only the package with the
+/// repository and its companions are removed.
 fn take_back(host: &Host, manager: Manager, before: &Installed, options: InstallOptions) -> Result<()> {
     let now = manager.installed(host)?.versions;
     let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();

@@ -1,4 +1,4 @@
-//! The distribution's own kernel modules and rdma-core: packages like any other, and nothing beside them.
+//! The distribution's own kernel modules and rdma-core: ordinary packages without anything beside them.
 
 use super::{Brought, DriverOps, Work};
 use crate::edits::Edit;
@@ -13,11 +13,11 @@ use crate::target::Target;
 use anyhow::Result;
 use std::path::Path;
 
-/// What is known of it.
+/// The driver's implementation of [`DriverOps`].
 pub(super) struct Inbox;
 
 impl DriverOps for Inbox {
-    /// The catalogue names them all.
+    /// Needs no further packages, because the catalogue names them all.
     fn packages(&self, _: Manager, _: &Target, _: &Settings) -> Vec<String> {
         Vec::new()
     }

@@ -1,4 +1,5 @@
-//! The folder of a bundle that its packages are installed from: the default library set alone, by its own signed index.
+//! The folder of an `MLNX_OFED` archive from which packages are installed: the default library set, by its own signed
+//! index.
 //!
 //! The vendor documents this as the second way to install it. Its layouts: one `DEBS`, as in 4.1 and 24.10; or, in 4.9 and
 //! 5.0, `DEBS/MLNX_LIBS` and `DEBS/UPSTREAM_LIBS`, each with an index, metapackages of its own, and links to what both have
@@ -17,27 +18,26 @@ use crate::trust::Trust;
 use anyhow::Result;
 
 const FLAT: &str = "DEBS";
-/// The key that a bundle brings.
+/// The key file in an archive.
 const KEY: &str = "RPM-GPG-KEY-Mellanox";
 
-/// A folder of packages, checked.
+/// A verified folder of packages.
 #[derive(Debug)]
 pub(super) struct Folder {
     /// Its path below the root it was opened in.
     pub(super) path: String,
-    /// The keys that signed it, where they count.
+    /// The keys that signed it, if the signature is what verifies it.
     pub(super) key: Option<Vec<u8>>,
-    /// Packages that its index names and that are not there.
+    /// Packages that its index names and that are missing.
     pub(super) absent: Vec<String>,
-    /// What vouches for it.
+    /// How it was verified.
     pub(super) trust: Trust,
-    /// Who signed it, in words.
+    /// The signer, as text.
     pub(super) signed: String,
 }
 
 /// Opens the folder of the planned library set of an unpacked bundle, `top` below `root`, and checks every file of it.
-///
-/// What the trust level in force does not cover is refused.
+/// A folder that does not reach the trust level in force is refused.
 pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &Settings) -> Result<Folder> {
     let version = plan.driver_version.as_deref().unwrap_or_default();
     let set = choose(root, top, version, settings.library_set)?;
@@ -65,7 +65,8 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
         }
         None => "not signed by any key at hand".to_owned(),
     };
-    // What the plan counted on has to be there, too: a file from anywhere is taken for its signature alone.
+    // The signature that the plan expected must exist as well: a file from any other place is accepted only because of
+    // it.
     let counted_on = plan.artifact.as_ref().map(|artifact| artifact.trust);
     let least = counted_on.unwrap_or_default().max(settings.trust);
     if trust < least {
@@ -76,7 +77,7 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
     Ok(Folder { path, key: covered.then_some(key), absent, trust, signed: who })
 }
 
-/// What vouches for the packages: a digest that covers the archive, or the signature, or its first use.
+/// How the packages are verified: by the archive's digest, by the signature, or by first use.
 fn level(plan: &Plan, covered: bool) -> Trust {
     let by_digest = plan.artifact.as_ref().is_some_and(|artifact| artifact.sha256.is_some());
     match (by_digest, covered) {

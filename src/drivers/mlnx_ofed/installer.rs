@@ -19,7 +19,7 @@ use std::path::Path;
 /// command.
 const FOLDER: &str = "/var/lib/ofedctl/vendor";
 
-/// The installer's home, so that the user's own is neither read nor written.
+/// The home folder for the installer, so that the user's own is neither read nor written.
 const HOME: &str = "/var/lib/ofedctl/vendor/home";
 /// Its spec files do not name every file that they make on some releases of Enterprise Linux, 8.6 for one, where that
 /// would end a build (Azure/azhpc-images, which write the same into `~/.rpmmacros`).
@@ -28,7 +28,7 @@ const MACROS: &str = "%_unpackaged_files_terminate_build 0\n";
 /// How the installer failed.
 struct Failure {
     reason: Reason,
-    /// Its last words, and its log's.
+    /// Its last output, and that of its log.
     said: String,
     error: anyhow::Error,
 }
@@ -39,12 +39,12 @@ pub(super) struct Installer<'a> {
 }
 
 impl Installer<'_> {
-    /// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
+    /// Installs it for every kernel of the plan. Returns the compiled modules, to be stored in the cache.
     pub(super) fn install(&self) -> Result<Vec<Built>> {
         self.in_private(|| self.for_kernels())
     }
 
-    /// Does something with a folder for the archive, which is gone afterwards.
+    /// Calls a function with a folder for the archive, which is removed afterwards.
     pub(super) fn in_private<T>(&self, installed: impl FnOnce() -> Result<T>) -> Result<T> {
         let root = &self.work.host.root;
         root.remove_all(FOLDER)?;
@@ -58,8 +58,8 @@ impl Installer<'_> {
     fn for_kernels(&self) -> Result<Vec<Built>> {
         match self.work.plan.target.kernels.as_slice() {
             [kernel] => self.for_one_kernel(kernel),
-            // Packages of built modules are named alike for every kernel, so only one of them can be installed; DKMS
-            // builds for any number.
+            // Packages of built modules have the same name for every kernel, so only one of them can be installed; DKMS
+            // builds for several kernels.
             kernels => {
                 let original = self.unpack_original()?;
                 let first = kernels.first().map(String::as_str).unwrap_or_default();
@@ -69,8 +69,8 @@ impl Installer<'_> {
         }
     }
 
-    /// Builds the vendor's package again for this kernel, or takes it from where an earlier run left it, and installs
-    /// that.
+    /// Installs the vendor's package rebuilt for this kernel: from the cache if an earlier run built it, else built
+    /// now.
     fn for_one_kernel(&self, kernel: &str) -> Result<Vec<Built>> {
         let title = self.title(kernel);
         if let Some(file) = self.work.bundle.file(&title) {
@@ -85,7 +85,7 @@ impl Installer<'_> {
         let place = format!("{FOLDER}/tmp/MLNX_OFED_LINUX-{}-{kernel}", self.version());
         let made = root.list(&place).into_iter().find(|name| name.ends_with("-ext.tgz"));
         let Some(made) = made else {
-            // The package has modules for this kernel as it is.
+            // The package already has modules for this kernel.
             self.run(&original, kernel, Modules::Prebuilt)?;
             return Ok(Vec::new());
         };
@@ -97,7 +97,7 @@ impl Installer<'_> {
         Ok(file.map(|(file, _)| Built { title, file }).into_iter().collect())
     }
 
-    /// What the package rebuilt for a kernel is called in the bundle.
+    /// The title in the bundle of the package rebuilt for a kernel.
     fn title(&self, kernel: &str) -> String {
         let name = self.artifact().map(|artifact| artifact.file_name.trim_end_matches(".tgz"));
         format!("{}-ext-{kernel}.tgz", name.unwrap_or("MLNX_OFED_LINUX"))
@@ -111,11 +111,12 @@ impl Installer<'_> {
         self.work.plan.artifact.as_ref()
     }
 
-    /// Unpacks the bundle's archive, which must say the same of itself as the plan. Returns its folder inside the root.
+    /// Unpacks the bundle's archive and checks its version and target against the plan. Returns its folder inside the
+    /// root.
     pub(super) fn unpack_original(&self) -> Result<String> {
         let file = self.work.vendor_file()?;
         let free = self.work.host.root.free_bytes()?;
-        // Packed, unpacked, rebuilt and unpacked again, as sizes of real packages go.
+        // The space for the archive, the unpacked files, the rebuilt archive and its files, by sizes of real packages.
         let needed = file.size.saturating_mul(8);
         if free < needed {
             let what = format!(
@@ -153,7 +154,7 @@ impl Installer<'_> {
         Ok((format!("{into}/{top}"), unpacked.sha256))
     }
 
-    /// What the package says of itself must be what the plan says of it.
+    /// Checks that the package's own version and distribution are those of the plan.
     fn check(&self, folder: &str) -> Result<()> {
         let root = &self.work.host.root;
         let says = |file: &str| root.attribute(&format!("{folder}/{file}")).unwrap_or_default();
@@ -177,7 +178,7 @@ impl Installer<'_> {
         name.strip_prefix('-')?.strip_suffix(&arch)
     }
 
-    /// Runs the installer. Where it misses packages that the cache has, they are installed, and it is run once more.
+    /// Runs the installer. If it reports missing packages that the cache has, they are installed, and it is run again.
     fn run(&self, folder: &str, kernel: &str, modules: Modules) -> Result<()> {
         let finished = self.call(folder, kernel, modules)?;
         if finished.code == 0 {
@@ -200,7 +201,7 @@ impl Installer<'_> {
         let options = Options {
             version: self.version(),
             kernel,
-            // The installer finds its own name for the distribution; where that is another, it has to be told.
+            // The installer detects the distribution by itself; if it would find another name, it must be passed.
             distro: self.tag().filter(|tag| *tag != tag_of(distro)),
             is_rpm: distro.family() != crate::target::Family::Debian,
             tmpdir: &format!("{FOLDER}/tmp"),
@@ -209,19 +210,19 @@ impl Installer<'_> {
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());
         self.work.host.events.info(format!("running {}", program.join(" ")));
-        // It and the packages that it installs ask for the running kernel, and are told of this one; but not where DKMS
-        // builds for each kernel afterwards, for package scripts would compile what the cache may hold already.
+        // The installer and its packages see this kernel as the running one, except where DKMS builds for each kernel
+        // afterwards: package scripts would compile modules that the cache may already have.
         let told = (modules != Modules::Dkms).then_some(kernel);
         let transaction = Transaction { kernel: told, ..*self.work.transaction };
         let cmd = self.work.manager.with_repository(self.work.host, &transaction, &program);
         self.work.host.run(&cmd.env("HOME", HOME))
     }
 
-    /// Why it failed, from its exit code, its last words and its log.
+    /// The error of a failed installer, from its exit code, its output and its log.
     fn failure(&self, finished: &Finished, doing: &str) -> Result<Failure> {
         let (log, lines) = self.log(&finished.tail)?;
         let said = format!("{lines} | {}", finished.tail);
-        // It only checks /usr, so a full disk shows in whatever it could not do.
+        // The installer only checks the space in /usr, so a full disk shows as any other failure.
         let all = format!("{lines}\n{}", finished.output);
         let reason =
             diagnose::reason_on(self.work.host, &all, Doing::Vendors, options::reason(finished.code))?;
@@ -232,7 +233,7 @@ impl Installer<'_> {
         Ok(Failure { reason, said, error })
     }
 
-    /// Installs what the installer misses, from the cache.
+    /// Installs the packages that the installer misses, from the cache.
     fn install_missing(&self, failure: Failure) -> Result<()> {
         let missing = prerequisites::named(&failure.said);
         if missing.is_empty() {
@@ -252,8 +253,9 @@ impl Installer<'_> {
         })
     }
 
-    /// The log that tells why: the one the last words name, else the installer's general one; and from there each one that
-    /// it ends with, for a compiler's words lie some logs deep (`See …/OFED.123.logs/mlnx-ofed-kernel.debbuild.log`).
+    /// The log with the cause: the one named in the last output, or the installer's general log; then each log that the
+    /// last one names at its end, because a compiler's error lies several logs deep (`See
+    /// …/OFED.123.logs/mlnx-ofed-kernel.debbuild.log`).
     fn log(&self, said: &str) -> Result<(String, String)> {
         let root = &self.work.host.root;
         let general = || {
@@ -277,12 +279,12 @@ impl Installer<'_> {
     }
 }
 
-/// How many logs deep is looked.
+/// The most logs that are followed.
 const DEEPEST_LOG: usize = 5;
 
-/// The last log below the working folder that a text names, and that was not read yet.
+/// The last log below the working folder that a text names and that was not read yet.
 fn named_log(text: &str, seen: &[String]) -> Option<String> {
-    // Colours end in an `m`, and stand right beside a name.
+    // Colour codes end in an `m` directly before a name.
     let words = text.split(|c: char| c.is_whitespace() || "\u{1b}\"'`,;".contains(c));
     let words = words.map(|word| word.trim_start_matches('[').trim_end_matches(['.', '!', ')']));
     let logs = words.filter_map(|word| word.find(FOLDER).map(|at| &word[at..]));

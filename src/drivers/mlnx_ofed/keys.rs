@@ -1,5 +1,5 @@
-//! The vendor's signing keys. A bundle brings the key itself (`RPM-GPG-KEY-Mellanox`); which one it may be is pinned here by
-//! its fingerprint, and by the releases that it signs.
+//! The vendor's signing keys. An archive contains the key itself (`RPM-GPG-KEY-Mellanox`); this module pins the
+//! accepted keys by fingerprint and by the releases that they sign.
 //!
 //! Sources: `Release.gpg` of the bundles of 4.1 and 5.0, a 4.9 of December 2022, and the key files of 2020 and 2024. The
 //! vendor's two older keys are DSA with SHA-1: v1 B35DA2F24879E6493C9F1C8101048FA7A9E4B643 (2013) and v2
@@ -12,7 +12,7 @@ use crate::packages::openpgp::Signer;
 /// A key, and the releases whose packages for Debian it signs.
 struct Pinned {
     fingerprint: &'static str,
-    /// The first; the key is older than all later ones.
+    /// The first of these releases; the key signs all later ones as well.
     from: &'static str,
 }
 
@@ -24,7 +24,8 @@ pub(super) fn signs(release: &str) -> bool {
     PINNED.iter().any(|key| Version::new(release) >= Version::new(key.from))
 }
 
-/// Whether a signature stands for the vendor's: made with a pinned key of this release, or with one that the user named.
+/// Whether a signature counts as the vendor's: made with a key that is pinned for this release, or with one that the
+/// user named.
 pub(super) fn covers(signer: &Signer, release: &str, named_by_user: bool) -> bool {
     let is_pinned = |key: &Pinned| {
         key.fingerprint == signer.fingerprint && Version::new(release) >= Version::new(key.from)

@@ -1,5 +1,5 @@
-//! The vendor's `MLNX_OFED`: an archive with its own installer, which makes packages of modules for one kernel, and
-//! leaves several kernels to DKMS.
+//! The vendor's `MLNX_OFED`: an archive with its own installer, which builds packages of modules for one kernel; for
+//! several kernels DKMS builds them.
 
 mod folder;
 mod installer;
@@ -21,16 +21,17 @@ use crate::target::{Family, Target};
 use anyhow::Result;
 use std::path::Path;
 
-/// How the names of the packages begin that need the others of a bundle.
+/// The name prefix of the metapackages that depend on the other packages of an archive.
 const METAPACKAGE: &str = "mlnx-ofed-";
 /// A file of a package that `mlnxofedinstall` writes its release into.
 const OFED_INFO: &str = "/usr/bin/ofed_info";
-/// What `mlnxofedinstall` appends limits on locked memory to, unasked; the setting `memlock` is for that.
+/// The file to which `mlnxofedinstall` always appends limits on locked memory. This program undoes that, because the
+/// setting `memlock` decides about them.
 const LIMITS: &str = "/etc/security/limits.conf";
 /// The lines that it appends.
 const LIMITS_LINES: [&str; 2] = ["* soft memlock unlimited", "* hard memlock unlimited"];
 
-/// What is known of it.
+/// The driver's implementation of [`DriverOps`].
 pub(super) struct MlnxOfed;
 
 impl DriverOps for MlnxOfed {
@@ -51,7 +52,8 @@ impl DriverOps for MlnxOfed {
         wanted::vendors(subject, &[], vec![wanted::component("OFED", subject.version)])
     }
 
-    /// For one kernel its installer makes packages of built modules; its own packages bring sources.
+    /// Whether DKMS builds the modules: for one kernel the installer builds packages of modules, else the packages
+    /// contain sources.
     fn builds_by_dkms(&self, target: &Target) -> bool {
         target.kernels.len() > 1 || target.distro.family() == Family::Debian
     }
@@ -95,7 +97,8 @@ impl DriverOps for MlnxOfed {
     }
 }
 
-/// What its packages and its installer need of the distribution to build modules (`dist_req_inst` of its kernel packages).
+/// The distribution's packages that its packages and its installer need to build modules (`dist_req_inst` of its kernel
+/// packages).
 const fn tools(format: Format, kernels: &[String]) -> &'static [&'static str] {
     match format {
         Format::Deb => &["dkms", "gcc", "make", "perl", "procps", "kmod", "lsof", "pciutils", "libc6-dev"],
@@ -106,7 +109,7 @@ const fn tools(format: Format, kernels: &[String]) -> &'static [&'static str] {
     }
 }
 
-/// Whether what is installed is this driver.
+/// Whether the installed driver is this one.
 pub(super) fn is_it(found: &Ofed) -> bool {
     let release = found.release.as_deref();
     found.doca_host.is_none() && release.is_some_and(|release| release.starts_with("MLNX_OFED_LINUX-"))

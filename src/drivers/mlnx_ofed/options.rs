@@ -4,7 +4,7 @@
 use crate::catalog::versions::Version;
 use crate::outcome::Reason;
 
-/// What is to be done about kernel modules.
+/// How kernel modules are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Modules {
     /// Rebuild the package for a kernel, and install nothing.
@@ -25,7 +25,7 @@ impl Modules {
     }
 }
 
-/// What the options depend on.
+/// The input of the options.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Options<'a> {
     pub(super) version: &'a str,
@@ -39,7 +39,7 @@ pub(super) struct Options<'a> {
 impl Options<'_> {
     /// The options in full.
     pub(super) fn all(&self) -> Vec<String> {
-        // Without --force it asks; a virtual function has no firmware that could be updated.
+        // Without --force it asks questions. The firmware of a virtual function cannot be updated.
         let mut options = vec!["--force", "--without-fw-update"];
         // From 5.1 on it refuses ConnectX-3, which a VM may have for Ethernet. 4.9 and 5.0 do not know the option.
         if Version::new(self.version) >= Version::new("5.1") {
@@ -48,10 +48,11 @@ impl Options<'_> {
         match self.modules {
             Modules::BuildOnly => options.push("--add-kernel-support-build-only"),
             Modules::Prebuilt => options.push("--without-dkms"),
-            // Without force it looks whether the running kernel came as a package, and that is not the image's.
+            // Without force it checks whether the running kernel was installed as a package, and the running kernel is
+            // not the image's.
             Modules::Dkms => options.push("--force-dkms"),
         }
-        // It makes a repository of rpm packages with createrepo otherwise.
+        // Otherwise it creates a repository of rpm packages with createrepo.
         if self.is_rpm && self.modules == Modules::BuildOnly {
             options.push("--skip-repo");
         }
@@ -65,7 +66,7 @@ impl Options<'_> {
     }
 }
 
-/// What an exit code means by itself, where no log says it better.
+/// The meaning of an exit code, if no log tells more.
 pub(super) const fn reason(code: i32) -> Reason {
     match code {
         28 => Reason::NoSpace,

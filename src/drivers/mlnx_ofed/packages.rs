@@ -1,9 +1,8 @@
 //! `MLNX_OFED` from its own packages: the bundle's folder as a repository, in one transaction of the target's package
-//! manager, and the modules by DKMS. None of the vendor's unsigned programs is run.
-//!
-//! What `mlnxofedinstall` does beside the packages, their own signed scripts do, too: the metapackage's names the release in
-//! `ofed_info`, takes `opensmd` out of the boot and sets `SDP_LOAD` and `QIB_LOAD` in `openib.conf`; `knem-dkms` has its
-//! module loaded at boot. Packages of the distribution that stand in the way go in the same transaction.
+//! manager, and the modules by DKMS. None of the vendor's unsigned programs is run. The other work of `mlnxofedinstall`
+//! is done by the packages' own signed scripts as well: the metapackage writes the release into `ofed_info`, disables
+//! `opensmd` at boot and sets `SDP_LOAD` and `QIB_LOAD` in `openib.conf`; `knem-dkms` lets its module be loaded at
+//! boot. Conflicting packages of the distribution are removed in the same transaction.
 
 use super::super::{Brought, Work};
 use super::folder;
@@ -18,7 +17,7 @@ use crate::settings::Settings;
 use anyhow::{Context, Result};
 use std::path::Path;
 
-/// Unpacks the archive into an empty folder, and says what it brings: the one set of packages that is installed from.
+/// Unpacks the archive into an empty folder, and returns the set of packages to install from.
 pub(super) fn vendor_repo(
     host: &Host,
     (plan, settings): (&Plan, &Settings),
@@ -56,7 +55,7 @@ pub(super) fn vendor_repo(
     })
 }
 
-/// Installs it for every kernel of the plan. Returns what was compiled, to be kept.
+/// Installs it for every kernel of the plan. Returns the compiled modules, to be stored in the cache.
 pub(super) fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let installer = Installer { work };
     let trust = installer.in_private(|| {

@@ -1,10 +1,10 @@
-//! The packages of the distribution that `mlnxofedinstall` says it misses. It ends its complaint with the command that it
-//! wants, or that failed: `yum install tcl tk`, `zypper install kernel-source`, `apt-get install -y -o X::Y=z tcl tk`.
+//! Finds the packages of the distribution that `mlnxofedinstall` reports as missing. Its message ends with the command
+//! to run, or that failed: `yum install tcl tk`, `zypper install kernel-source`, `apt-get install -y -o X::Y=z tcl tk`.
 
 const COMPLAINT: &str = "required packages for installing";
 const MANAGERS: [&str; 6] = ["yum", "dnf", "tdnf", "microdnf", "zypper", "apt-get"];
 
-/// The names it lists; none where it does not complain. Lines may have been joined by ` | `.
+/// The listed package names; none if the output has no such message. Lines may have been joined by ` | `.
 pub(super) fn named(said: &str) -> Vec<String> {
     let Some((_, complaint)) = said.split_once(COMPLAINT) else { return Vec::new() };
     let mut names: Vec<String> = Vec::new();
@@ -22,8 +22,8 @@ pub(super) fn named(said: &str) -> Vec<String> {
     names
 }
 
-/// Options and their values are none: a name begins with a letter or a digit (Debian policy 5.6.1; rpm's `%{NAME}`),
-/// and what rpm packages provide may have brackets.
+/// Whether a word is a package name and not an option or its value: a name begins with a letter or a digit (Debian
+/// policy 5.6.1; rpm's `%{NAME}`), and capabilities of rpm packages may have brackets.
 fn is_name(word: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || "+-._:()".contains(c);
     word.starts_with(|c: char| c.is_ascii_alphanumeric()) && word.chars().all(legal)

@@ -1,10 +1,11 @@
-//! The list of components of Azure's HPC images: a JSON object of names and versions, whose other members are others'.
+//! The list of components of Azure's HPC images: a JSON object of names and versions. Other members of it belong to
+//! other programs.
 //!
 //! Azure/azhpc-images writes it (`write_component_version` in utils/utilities.sh), indented by two spaces.
 
 use serde_json::{Map, Value};
 
-/// Names the component's version. None when the text is not such a list, which is then not ours to mend.
+/// Sets the component's version. None if the text is not such a list; this program does not repair it.
 pub(in super::super) fn set(text: Option<&[u8]>, component: &str, version: &str) -> Option<Vec<u8>> {
     let mut list = match text {
         Some(text) if !text.trim_ascii().is_empty() => read(text)?,
@@ -17,7 +18,8 @@ pub(in super::super) fn set(text: Option<&[u8]>, component: &str, version: &str)
     write(list)
 }
 
-/// Gives the component the version it had before, or none. None when the text is not such a list.
+/// Restores the component's earlier version, or removes the component if it had none. None if the text is not such a
+/// list.
 pub(in super::super) fn revert(text: &[u8], before: Option<&[u8]>, component: &str) -> Option<Vec<u8>> {
     let mut list = read(text)?;
     let listed_before = before.and_then(read);
@@ -25,7 +27,7 @@ pub(in super::super) fn revert(text: &[u8], before: Option<&[u8]>, component: &s
         Some(version) => drop(list.insert(component.to_owned(), version.clone())),
         None => drop(list.shift_remove(component)),
     }
-    // The same list in the very form it had.
+    // If the list is equal to the earlier one, the earlier text is restored with its formatting.
     if listed_before.as_ref() == Some(&list) { before.map(<[u8]>::to_vec) } else { write(list) }
 }
 

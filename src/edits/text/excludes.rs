@@ -32,7 +32,7 @@ pub(in super::super) fn add(text: &[u8], key: &str, names: &[String]) -> Vec<u8>
     [text, end, SECTION, b"\n", line.as_bytes()].concat()
 }
 
-/// Takes the names out of the list again, but for those that `before` has.
+/// Removes the names from the list, except those that `before` has.
 pub(in super::super) fn remove(text: &[u8], before: &[u8], key: &str, names: &[String]) -> Vec<u8> {
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let before: Vec<&[u8]> = before.split_inclusive(|byte| *byte == b'\n').collect();
@@ -44,7 +44,7 @@ pub(in super::super) fn remove(text: &[u8], before: &[u8], key: &str, names: &[S
     let value_at = line.iter().position(|byte| *byte == b'=').map_or(line.len(), |at| at + 1);
     let (head, value) = line.split_at(value_at);
     let mut left = head.to_vec();
-    // What stands between two words goes with the second.
+    // The separator between two words is removed together with the second.
     let mut between: &[u8] = b"";
     for piece in value.chunk_by(|a, b| is_between(*a) == is_between(*b)) {
         if piece.first().is_some_and(|byte| is_between(*byte)) {

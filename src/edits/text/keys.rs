@@ -1,4 +1,4 @@
-//! Setting one key of a `key=value` file, and nothing else in it.
+//! Sets one key in a `key=value` file and leaves the rest of the file unchanged.
 
 /// Sets `key=value` whatever form its line has now: active, commented out (`# OS.EnableRDMA=y` is how waagent
 /// ships it), with other spacing, twice, or missing (as on Azure Linux). Every other line stays as it is, to the byte.

@@ -1,4 +1,4 @@
-//! The forms of the files that are edited: how a text is changed, and changed back, with every other line as it was.
+//! The formats of edited files: how each text is changed and restored, with every other line unchanged.
 
 pub(super) mod components;
 pub(super) mod excludes;

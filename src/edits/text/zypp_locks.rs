@@ -17,7 +17,7 @@ pub(in super::super) fn add(text: &[u8], names: &[String]) -> Vec<u8> {
     text
 }
 
-/// Takes the locks of these names out again, but for those that `before` has.
+/// Removes the locks of these names, except those that `before` has.
 pub(in super::super) fn remove(text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
     let has = |text: &[u8], name: &String| paragraphs(text).any(|it| is_lock_of(it, name));
     let ours: Vec<&String> = names.iter().filter(|name| !has(before, name)).collect();

@@ -1,4 +1,4 @@
-//! The edit after which a package manager's upgrades leave packages alone.
+//! The edit that makes a package manager's upgrades skip packages.
 
 use crate::edits::Edit;
 use crate::packages::{HoldPlace, Manager};

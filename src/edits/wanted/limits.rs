@@ -1,8 +1,6 @@
-//! Resource limits of a user's and a service's programs: RDMA registers memory, which locks it, and each MPI rank
-//! opens files.
-//!
-//! A login gets its limits from `pam_limits`; what a service starts, such as a batch scheduler's jobs, has no login and
-//! gets systemd's. So both are said, on every distribution.
+//! Resource limits of a user's and a service's programs: RDMA registers memory, which locks it, and each MPI rank opens
+//! files. A login gets its limits from `pam_limits`. Programs that a service starts, such as a batch scheduler's jobs,
+//! have no login and get systemd's limits. So both are set, on every distribution.
 
 use crate::edits::Edit;
 use crate::settings::Settings;
@@ -32,7 +30,7 @@ pub(super) fn edits(settings: &Settings) -> Vec<Edit> {
     edits
 }
 
-/// One limit for everybody: of logins, of services, and of what a user's own systemd starts.
+/// One limit for all users: for logins, for services, and for programs that a user's own systemd starts.
 fn limit_edits(
     name: &str,
     title: &str,

@@ -1,4 +1,4 @@
-//! The edits that a plan asks for, and the modules that every driver is proven by.
+//! The edits that a plan contains, and the modules that every driver must provide.
 
 mod build_order;
 mod hold;
@@ -25,8 +25,8 @@ pub fn modules(nic: Option<Nic>, settings: &Settings) -> Vec<String> {
     adapter.into_iter().chain(boot_modules(settings)).map(str::to_owned).collect()
 }
 
-/// What nothing loads by itself, with a vendor's driver as with the distribution's own. The VM agent wants them before
-/// it starts (Azure/azhpc-images, Microsoft/lisa#3131).
+/// Modules that are not loaded automatically by any driver. The VM agent needs them before it starts
+/// (Azure/azhpc-images, Microsoft/lisa#3131).
 fn boot_modules(settings: &Settings) -> Vec<&'static str> {
     let mut modules = vec!["ib_uverbs", "ib_umad", "rdma_ucm"];
     if settings.ipoib {
@@ -35,16 +35,16 @@ fn boot_modules(settings: &Settings) -> Vec<&'static str> {
     modules
 }
 
-/// What one driver is for one target.
+/// The driver and the target for which edits are chosen.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
     /// The settings in force.
     pub settings: &'a Settings,
-    /// What it is for.
+    /// The target.
     pub target: &'a Target,
     /// The driver's version; none for the distribution's own.
     pub version: Option<&'a str>,
-    /// What else in the root names RDMA devices.
+    /// Other programs in the root that name RDMA devices.
     pub naming: &'a [Naming],
 }
 
@@ -55,8 +55,8 @@ pub fn edits_around(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> V
     edits(subject, by_dkms, of_driver)
 }
 
-/// The edits around the packages: those that every driver needs, those that one needs whose modules are left to DKMS,
-/// and `of_driver` that this one needs.
+/// The edits around the packages: those for every driver, those for drivers whose modules DKMS builds, and `of_driver`,
+/// which are specific to this driver.
 pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit> {
     let settings = subject.settings;
     let mut edits = if by_dkms { build_order::edits(subject.target) } else { Vec::new() };
@@ -85,7 +85,7 @@ fn modules_at_boot(settings: &Settings) -> Edit {
     )
 }
 
-/// What keeps the kernels as they are, where the distribution's package manager is known.
+/// The edit that keeps the kernels from being upgraded, if the distribution's package manager is known.
 fn kernel_hold(target: &Target) -> Option<Edit> {
     let manager = Manager::for_target(target)?;
     Some(hold::edit(

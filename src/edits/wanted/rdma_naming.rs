@@ -1,4 +1,4 @@
-//! What RDMA devices are called after every boot.
+//! Stable names for RDMA devices.
 //!
 //! rdma-core renames them after their PCI address, which is another on every VM size and, for Accelerated Networking,
 //! on every VM (`rdma_rename` with `NAME_FALLBACK`, linux-rdma/rdma-core kernel-boot). A rule file of the same name
@@ -16,11 +16,12 @@ use crate::facts::naming::{Naming, REPLACED};
 use crate::settings::{RdmaNames, Settings};
 
 const RULES: &str = "/etc/udev/rules.d/60-rdma-persistent-naming.rules";
-/// The first PCI domain of an InfiniBand function, and how many sizes have at most, twice over.
+/// The first PCI domain of an InfiniBand function, and the number of domains with rules: twice the most functions that
+/// any size has.
 const FIRST_DOMAIN: usize = 0x0101;
 const DOMAINS: usize = 16;
 
-/// What gives the names that the settings ask for, in the place of what else does.
+/// The edits that set the names the settings ask for, and disable other programs that name devices.
 pub(super) fn edits(settings: &Settings, others: &[Naming]) -> Vec<Edit> {
     let rules = rules(settings.rdma_names);
     if others.is_empty() {
@@ -34,7 +35,7 @@ pub(super) fn edits(settings: &Settings, others: &[Naming]) -> Vec<Edit> {
     others.chain([rules]).collect()
 }
 
-/// What the plan says of others that name devices; none where there are none, or the settings want no names.
+/// The plan's remark on other programs that name devices; none if there are none, or if the settings want no names.
 pub fn said_of(settings: &Settings, others: &[Naming]) -> Option<String> {
     if others.is_empty() || settings.rdma_names == RdmaNames::Distribution {
         return None;
@@ -48,8 +49,9 @@ pub fn said_of(settings: &Settings, others: &[Naming]) -> Option<String> {
     })
 }
 
-/// A file in `/etc` goes before one of the same name elsewhere (udev(7)). A service is kept from starting by the rules
-/// that take its place, so that it starts again when they go.
+/// Disables another program that names devices. A file in `/etc` overrides one of the same name elsewhere (udev(7)). A
+/// service is kept from starting as long as the rules that replace it exist, so that it starts again when they are
+/// removed.
 fn out_of_action(other: &Naming) -> Edit {
     match other {
         Naming::Rules { path } => {
@@ -70,7 +72,7 @@ fn out_of_action(other: &Naming) -> Edit {
     }
 }
 
-/// The rules; none where the distribution's own hold.
+/// The rules; none if the distribution's own rules apply.
 fn rules(names: RdmaNames) -> Option<Edit> {
     let begin = [
         "# Made by ofedctl, in place of rdma-core's file of the same name.",

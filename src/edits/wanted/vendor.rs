@@ -1,4 +1,5 @@
-//! The edits around a vendor's driver: its service, the kernels' initial file systems, pins, and the HPC images' list.
+//! The edits around a vendor's driver: its service, the kernels' initramfs images, pins, and the HPC images' list of
+//! components.
 
 use super::{Subject, hold};
 use crate::edits::Edit;
@@ -7,8 +8,8 @@ use crate::target::{Distro, Family};
 
 const UNIT: &str = "openibd.service";
 
-/// The edits around a vendor's driver that brings packages of these names beside RDMA's, which are left out, and that the
-/// HPC images' list names as these components.
+/// The edits around a vendor's driver. `left_out` are names of further packages in its repository that must not be
+/// installed; `components` are its names in the HPC images' list.
 pub fn vendors(subject: &Subject, left_out: &[&str], components: Vec<Edit>) -> Vec<Edit> {
     let target = subject.target;
     let mut edits = vec![
@@ -67,8 +68,8 @@ fn oneshot_may_restart(distro: &Distro) -> bool {
     }
 }
 
-/// SLES loads no module that SUSE does not support, as one that was built here is not, unless this file says so, which goes
-/// before the one of the same name in `/lib/modprobe.d` (SUSE/suse-module-tools; SLES Administration Guide, "Kernel
+/// SLES refuses modules that SUSE does not support, such as those built here, unless this file allows them. It
+/// overrides the one of the same name in `/lib/modprobe.d` (SUSE/suse-module-tools; SLES Administration Guide, "Kernel
 /// module management").
 fn unsupported_modules() -> Edit {
     Edit::file_of_lines(
@@ -78,7 +79,8 @@ fn unsupported_modules() -> Edit {
     )
 }
 
-/// What keeps the distribution's RDMA packages from taking the place of the vendor's, and those that were left out.
+/// The edit that keeps the distribution's RDMA packages from replacing the vendor's, and keeps out the packages that
+/// were left out.
 fn guard(manager: Manager, left_out: &[&str]) -> Edit {
     const WHY: &str = "keep the vendor's RDMA packages when the distribution has newer ones";
     match manager.vendor_guard() {
@@ -89,7 +91,7 @@ fn guard(manager: Manager, left_out: &[&str]) -> Edit {
     }
 }
 
-/// The list of Azure's HPC images names a component; without a version, by the OFED release that is installed.
+/// The edit that sets a component in the list of Azure's HPC images; without a version, to the installed OFED release.
 pub fn component(component: &str, version: Option<&str>) -> Edit {
     Edit::SetComponent {
         path: "/opt/azurehpc/component_versions.txt".to_owned(),

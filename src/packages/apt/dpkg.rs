@@ -1,4 +1,4 @@
-//! dpkg's own view of what is installed, and what it is told to do with it.
+//! Calls of dpkg: lists, verifies, removes, holds and repairs installed packages.
 
 use super::super::removal;
 use crate::host::Host;
@@ -8,9 +8,9 @@ use crate::outcome::Reason;
 use anyhow::Result;
 use std::fmt::Write;
 
-/// Configuration files that somebody has changed stay as they are, without a question.
+/// Options that keep changed configuration files, without a question.
 pub(super) const KEEP_SETTINGS: [&str; 2] = ["--force-confdef", "--force-confold"];
-/// A package that a killed run left half there goes like any other.
+/// The option to remove also packages that a killed run left half installed.
 pub(super) const HALF_TOO: &str = "--force-remove-reinstreq";
 
 /// `dpkg --verify`, which compares every file with its digest at packaging time.
@@ -44,15 +44,15 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     Ok(finished.stdout.lines().filter(is_own).map(str::to_owned).collect())
 }
 
-/// What `dpkg --no-act --purge` says of packages that depend on those to be removed. Its log would tell of removals that
-/// did not happen, so it writes none.
+/// Simulates a removal with `dpkg --no-act --purge`, and returns the lines about dependent packages. It writes no log,
+/// which would list removals that did not happen.
 pub(in super::super) fn needed_by_others(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     let simulation =
         Cmd::new("dpkg").args(["--log=/dev/null", "--no-act", HALF_TOO, "--purge"]).args(packages);
     removal::needed_by_others(host, simulation, |output| of_others(dependents(output), packages))
 }
 
-/// Without what goes as well: what stays because of others keeps its own dependencies, and dpkg names all of these, too.
+/// Leaves out the lines about packages that will be removed as well, which dpkg also lists.
 fn of_others(found: Vec<String>, packages: &[String]) -> Vec<String> {
     let goes = |line: &String| {
         let dependent = line.split([' ', ':']).next().unwrap_or_default();
@@ -85,14 +85,14 @@ pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()
     finished.check(Reason::PackageManager, "removing packages").map(drop)
 }
 
-/// Takes in what a dpkg that was killed had not yet written down, and configures what waits for it, triggers too.
-/// Returns whether dpkg has nothing left to do then.
+/// Merges the updates of a killed dpkg into its database, and configures unconfigured packages, triggers included.
+/// Returns whether dpkg has nothing left to do.
 pub(super) fn finish(host: &Host, sandbox: Sandbox) -> Result<bool> {
     let configure = Cmd::new("dpkg").args(KEEP_SETTINGS).args(["--configure", "--pending"]);
     Ok(host.run(&configure.inside(sandbox))?.code == 0)
 }
 
-/// What `apt-mark hold` and `unhold` do, without apt's caches: dpkg keeps what is wanted of each package.
+/// Does what `apt-mark hold` and `unhold` do, without apt's caches: it sets dpkg's selection state of each package.
 pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
     let wanted = if on { "hold" } else { "install" };
     let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");

@@ -1,9 +1,8 @@
-//! How apt is told to leave packages alone when it upgrades: dpkg keeps a hold as the state of a package, and pins tell
-//! origins apart.
+//! How apt's upgrades skip packages: dpkg stores a hold as the state of a package, and pins distinguish origins.
 
 use super::super::VendorGuard;
 
-/// The packages of kernels, of their headers and of what goes with one kernel only.
+/// The packages of kernels, of their headers, and of modules for one kernel only.
 pub(super) const KERNEL_PACKAGES: [&str; 6] = [
     "linux-image-*",
     "linux-headers-*",
@@ -13,8 +12,8 @@ pub(super) const KERNEL_PACKAGES: [&str; 6] = [
     "linux-virtual*",
 ];
 
-/// The distribution's RDMA packages are not taken in place of the vendor's, whichever has the higher number: below
-/// 100 a version is installed only where there is none (`apt_preferences(5)`).
+/// Pins that keep the distribution's RDMA packages from replacing the vendor's, whichever version is higher: with a
+/// priority below 100, a version is installed only if none is installed (`apt_preferences(5)`).
 pub(super) fn pins() -> VendorGuard {
     const PACKAGES: &str = "rdma-core ibacm ibverbs-* libibverbs* librdmacm* rdmacm-utils libibumad* libibmad* \
         libibnetdisc* libopensm* opensm infiniband-diags perftest srptools mstflint ucx* libucx* \

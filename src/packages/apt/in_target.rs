@@ -1,5 +1,5 @@
-//! The target's own apt, asked in the target: its sources, keys, pins, mirror lists and proxies then mean what they mean
-//! there. It writes to its scratch folder alone, and none of its hooks run.
+//! Resolves with the target's own apt, inside the target, so that its sources, keys, pins, mirror lists and proxies
+//! apply as they do there. It writes only to its scratch folder, and none of its hooks run.
 
 use super::super::diagnose;
 use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
@@ -21,8 +21,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Leads every write to the scratch folder, takes out what would run commands of the image's choice (`apt.conf(5)`), and
-/// forbids what would let an unsigned package pass.
+/// Settings that direct every write to the scratch folder, remove hooks that would run commands chosen by the image
+/// (`apt.conf(5)`), and forbid unsigned packages.
 const CONFIGURATION: &str = r#"#clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
@@ -52,8 +52,8 @@ Acquire::Languages "none";
 Acquire::Retries "3";
 "#;
 const FOLDERS: [&str; 4] = ["state/lists/partial", "cache/archives/partial", "log", "brought"];
-/// What only apt itself can do on the way to a server: with certificates of its own, or asking a program for a proxy
-/// (`apt-transport-https(1)`, `apt-transport-http(1)`). As apt's configuration writes it, in lower case.
+/// Settings with which only apt itself can reach a server: its own certificates, or a program that finds the proxy
+/// (`apt-transport-https(1)`, `apt-transport-http(1)`). The names are those of apt's configuration, in lower case.
 const OWN_WAYS: [&str; 9] = [
     "::sslcert ",
     "::sslkey ",
@@ -104,7 +104,7 @@ fn stands_in(host: &Host, finished: &Finished) -> Option<Resolution> {
     None
 }
 
-/// dpkg keeps here what it has not yet written into its database, and apt then refuses to go on.
+/// Refuses a target with unmerged dpkg updates, because apt would refuse to work there.
 fn refuse_unfinished(root: &Root) -> Result<()> {
     const UPDATES: &str = "/var/lib/dpkg/updates";
     let is_update = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
@@ -120,7 +120,7 @@ fn refuse_unfinished(root: &Root) -> Result<()> {
 fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
     let scratch = lent.scratch();
     let preparing = || format!("cannot prepare `{}`", scratch.display());
-    // apt gives up root's rights to fetch, and must then still read its configuration.
+    // apt drops root's rights for downloads, and must still be able to read its configuration.
     fs::set_permissions(&scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
     for folder in FOLDERS {
         fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
@@ -128,7 +128,7 @@ fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
     fs::write(scratch.join("status"), installed_set(request)?).with_context(preparing)?;
     let mut configuration = CONFIGURATION.replace("SCRATCH", inside("").trim_end_matches('/'));
     if !nix::unistd::geteuid().is_root() {
-        // There is no other user in the namespace to become.
+        // The namespace has no other user that apt could become.
         configuration += "APT::Sandbox::User \"root\";\n";
     }
     if let Some(proxy) = request.proxy {
@@ -137,9 +137,9 @@ fn prepare(lent: &Lent, request: &ResolveRequest) -> Result<()> {
     write_private(&scratch.join("apt.conf"), &configuration).with_context(preparing)
 }
 
-/// Lets apt read copies of the target's sources and preferences: without what an installed package of the vendor brought,
-/// whose DKMS must not take the place of the distribution's, and with the vendor's packages where there are any. Says how
-/// asking where those are ended when apt cannot run.
+/// Lets apt read copies of the target's sources and preferences. Sources that an installed vendor package added are
+/// left out, because its DKMS must not replace the distribution's; the vendor's packages are added if there are any.
+/// Returns the failed program if apt cannot run.
 fn show_sources(
     host: &Host,
     apt: &AptRun,
@@ -191,7 +191,8 @@ fn show_sources(
     Ok(None)
 }
 
-/// A copy of a file of keys where the target's apt can read it. What apt takes the keys for goes by the file's name.
+/// Copies a key file to where the target's apt can read it. apt decides by the file's suffix whether the keys are text
+/// or binary.
 fn lend_key(apt: &AptRun, key: &Path) -> Result<String> {
     let name =
         if key.extension().is_some_and(|it| it == "asc") { "vendor-key.asc" } else { "vendor-key.gpg" };
@@ -199,7 +200,8 @@ fn lend_key(apt: &AptRun, key: &Path) -> Result<String> {
     Ok(inside(name))
 }
 
-/// What is not for our own downloader, by its file name: files of the target itself, and what only apt can fetch.
+/// The files that this program does not download itself, by file name: files of the target, and those that only apt can
+/// fetch.
 fn local_files(
     host: &Host,
     apt: &AptRun,
@@ -240,7 +242,7 @@ fn local_files(
     Ok(local)
 }
 
-/// Whether apt reaches servers in a way that no other program knows.
+/// Whether apt reaches servers in a way that only apt supports.
 fn has_own_ways(host: &Host, apt: &AptRun, target: &Root) -> Result<bool> {
     let has_logins = target
         .list("/etc/apt/auth.conf.d")

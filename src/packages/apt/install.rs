@@ -1,7 +1,5 @@
-//! Installing with apt from a local repository, and from nothing else.
-//!
-//! Sources, lists and caches of the root are not used and not changed: a private `/run` holds
-//! the packages and everything apt writes on the way.
+//! Installs with apt from a local repository only. Sources, lists and caches of the root are neither used nor changed:
+//! the packages and all files that apt writes meanwhile are in a private `/run`.
 
 use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
@@ -13,12 +11,12 @@ use crate::host::run::Cmd;
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// Where apt keeps its lists and caches meanwhile, inside the root's private `/run`.
+/// The folder for apt's lists and caches during the installation, inside the root's private `/run`.
 const SCRATCH: &str = "/run/ofedctl/apt";
 pub(super) const SOURCE_LIST: &str = "/var/lib/ofedctl/repo/sources.list";
-/// Which packages of a vendor's repository are not taken.
+/// The preferences file that excludes packages of a vendor's repository.
 pub(super) const PREFERENCES: &str = "/var/lib/ofedctl/repo/preferences";
-/// Programs that package scripts find in the place of the image's own.
+/// The folder of programs that package scripts run instead of the image's own.
 const PROGRAMS: &str = "/var/lib/ofedctl/repo/bin";
 const PATH: &str = "/var/lib/ofedctl/repo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The vendor's package scripts call DKMS themselves, for the kernel that `uname` names or the newest in `/boot` (the
@@ -27,18 +25,18 @@ const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules 
     case $1 in build|install|autoinstall) exit 0 ;; esac\nexec /usr/sbin/dkms \"$@\"\n";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
-/// A run that dies is repaired by the next one, so one sync at the end serves as well as one per file.
+/// Lets dpkg not sync each file: a run that dies is repaired by the next one, so one sync at the end is enough.
 const UNSYNCED: &str = "--force-unsafe-io";
 
 pub(super) fn lay_out(root: &Root) -> Result<()> {
-    // The digests in the index are still checked by apt; the index itself was checked by us.
+    // apt still checks the digests in the index; this program has verified the index itself.
     root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))?;
     let own: Vec<String> = own_places().iter().map(|(key, place)| format!("{key} \"{place}\";")).collect();
     root.write_text(CONFIG, &(own.join("\n") + "\n"))
 }
 
-/// Where apt reads and writes meanwhile. Package scripts run helpers of apt too (debconf's dpkg-preconfigure);
-/// through [`CONFIG`] they keep out of the image's own caches.
+/// The folders that apt reads and writes. Package scripts also run helpers of apt (debconf's dpkg-preconfigure);
+/// [`CONFIG`] keeps those out of the image's own caches.
 fn own_places() -> [(&'static str, String); 5] {
     [
         ("Dir::Etc::preferences", PREFERENCES.to_owned()),
@@ -49,8 +47,8 @@ fn own_places() -> [(&'static str, String); 5] {
     ]
 }
 
-/// Heals by dpkg's own table of states: what waits is configured, what was not wholly unpacked is unpacked again from
-/// its file, and what was being removed is removed.
+/// Repairs by dpkg's own table of states: unconfigured packages are configured, partly unpacked ones are unpacked again
+/// from their file, and partly removed ones are removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
     dpkg::finish(host, transaction.sandbox(host))?;
@@ -77,8 +75,8 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
         host.run(&purge.inside(transaction.sandbox(host)))?;
     }
     dpkg::finish(host, transaction.sandbox(host))?;
-    // What dpkg alone cannot finish, apt can with the packages at hand; apt 3 does so only when asked for nothing
-    // else. What is still wrong after this, the installation will name.
+    // What dpkg alone cannot finish, apt can finish with the local packages; apt 3 does so only if no package is
+    // requested. The installation reports what is still wrong afterwards.
     host.run(&cmd(host, transaction, &[])).map(drop)
 }
 
@@ -100,7 +98,8 @@ struct File {
 }
 
 impl File {
-    /// A package that was never wholly there may have no architecture in dpkg's database, or the machine's own for `all`.
+    /// Whether this file belongs to a package in dpkg's database. A package that was never completely installed may
+    /// have no architecture there, or the machine's own instead of `all`.
     fn is_of(&self, name: &str, arch: &str) -> bool {
         let is_any = |arch: &str| arch.is_empty() || arch == "all";
         self.name == name && (is_any(arch) || is_any(&self.arch) || self.arch == arch)
@@ -139,9 +138,11 @@ pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names
     finished.check(Reason::PackageManager, "marking dependencies as such").map(drop)
 }
 
-/// One shell inside the sandbox reads the repository's index and then installs: both need the same private `/run`.
+/// The command that reads the repository's index and then installs, in one shell, because both need the same private
+/// `/run`.
 fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
-    // Said twice, because what stands in the image's own apt.conf.d goes before a file of $APT_CONFIG.
+    // The options are also passed on the command line, because the image's own apt.conf.d overrides a file in
+    // $APT_CONFIG.
     let mut options: Vec<String> = own_places().iter().map(|(key, place)| format!("{key}={place}")).collect();
     options.extend([
         "APT::Sandbox::User=root".to_owned(),
@@ -167,7 +168,8 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
         .inside(transaction.sandbox(host))
 }
 
-/// A program whose own calls of apt use the repository and nothing else: through `$APT_CONFIG`, with the lists read before.
+/// The command for a program whose own calls of apt use only the local repository, through `$APT_CONFIG`, with the
+/// lists read beforehand.
 pub(super) fn around(host: &Host, transaction: &Transaction, program: &[String]) -> Cmd {
     let script = format!(
         "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && \

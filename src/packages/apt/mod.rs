@@ -1,4 +1,4 @@
-//! apt: resolves for another root without touching it, and installs from a local repository alone.
+//! apt: resolves for another root without changing it, and installs from a local repository only.
 
 mod dpkg;
 mod hold;

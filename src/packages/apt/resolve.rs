@@ -1,4 +1,4 @@
-//! What would have to be fetched for a target: asked of apt, in a state of its own.
+//! Resolves with apt, in a private state folder: finds the packages to download for a target.
 
 use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
 use super::super::in_target::Lent;
@@ -31,7 +31,8 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     let apt = AptRun::stand_in(host, scratch.path(), request)?;
     host.events.info(format!("asking apt about {} packages", request.packages.len()));
     let update = host.run(&apt.cmd("apt-get").arg("update"))?;
-    // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
+    // apt succeeds even if a source could not be read, and then lacks its packages. The first failure is kept for the
+    // message.
     let trouble = diagnose::diagnose(&update.output, HEARD);
     if update.code != 0 {
         return Err(diagnose::told(host, &update, trouble, READING, request.distro, "apt-get"));
@@ -43,8 +44,8 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     answer(host, &apt, request, vendor.as_deref(), (&update, trouble))
 }
 
-/// Asks apt, which has read the package sources, and had this trouble with it. `vendor` is where it sees the vendor's
-/// packages.
+/// Asks apt after it has read the package sources; `trouble` is the first failure while reading. `vendor` is the folder
+/// with the vendor's packages.
 pub(super) fn answer(
     host: &Host,
     apt: &AptRun,
@@ -85,7 +86,7 @@ pub(super) fn answer(
     Ok(Resolution { downloads, described, unsigned, proxy: apt.proxy(host), ..Resolution::default() })
 }
 
-/// What apt is asked for: what is wanted, and what a vendor's own installer will ask for, as far as it is there.
+/// The packages to request: the wanted ones, and those that a vendor's installer will request, if they are available.
 fn packages(host: &Host, apt: &AptRun, request: &ResolveRequest) -> Result<Vec<String>> {
     let mut packages = request.packages.to_vec();
     let Some(vendor_repo) = request.vendor_repo else { return Ok(packages) };
@@ -114,7 +115,7 @@ fn with_candidates(policy: &str) -> Vec<String> {
     names
 }
 
-/// apt that writes to a private folder alone: this machine's, which also reads nothing else, or the target's own.
+/// An apt that writes only to a private folder: this machine's, which also reads only that folder, or the target's own.
 pub(super) struct AptRun {
     pub(super) options: Vec<String>,
     /// The settings that this machine's apt works by, in place of its own.
@@ -128,7 +129,7 @@ pub(super) struct AptRun {
 impl AptRun {
     fn stand_in(host: &Host, scratch: &Path, request: &ResolveRequest) -> Result<Self> {
         let preparing = || format!("cannot prepare `{}`", scratch.display());
-        // apt drops privileges for some helpers; they read keys and sources from here.
+        // apt drops privileges for some helpers, which must read keys and sources here.
         fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
         for folder in ["state/lists/partial", "cache/archives/partial", "etc"] {
             fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
@@ -206,8 +207,8 @@ impl AptRun {
     }
 }
 
-/// The proxy in apt's words, read after the target's own configuration. Not an option, because those are for everyone
-/// to see.
+/// The proxy as apt settings, read after the target's own configuration. It is not passed as an option, because all
+/// users can see those.
 pub(super) fn proxy_lines(proxy: &str) -> Result<String> {
     if proxy.chars().any(|c| c == '"' || c.is_control()) {
         return Err(Reason::BadSettings.error(format!("`{}` is not a proxy", without_secrets(proxy))));
@@ -232,7 +233,7 @@ fn add_source(etc: &Path, vendor_repo: &VendorRepo) -> std::io::Result<()> {
     fs::write(etc.join("preferences.d/ofedctl-vendor"), preferences)
 }
 
-/// What is at hand with the vendor's file must really be there: an index may name what the file lacks.
+/// Fails if the vendor's file lacks packages that its own index names.
 fn refuse_absent(folder: &Path, at_hand: &[String]) -> Result<()> {
     let absent = at_hand.iter().filter(|file| !folder.join(file).exists());
     let absent = absent.map(String::as_str).collect::<Vec<_>>().join(", ");

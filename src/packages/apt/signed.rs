@@ -1,4 +1,4 @@
-//! Which packages a key vouches for, by what apt has kept of the repositories that it read.
+//! Finds packages from unsigned repositories, by the files that apt has stored of the repositories it read.
 
 use super::resolve::AptRun;
 use crate::host::Host;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::fs;
 
-/// The repositories of the downloads that no key vouches for: `[trusted=yes]` lets them pass.
+/// The repositories of the downloads that no key signs and that `[trusted=yes]` allows.
 pub(super) fn unsigned(host: &Host, apt: &AptRun, downloads: &[Download]) -> Result<Vec<String>> {
     let format = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
     let asked = apt.cmd("apt-get").args(["indextargets", "--format", format]).captured();

@@ -1,8 +1,7 @@
-//! The target's package sources, copied into a private folder so that apt of this machine can use them.
-//!
-//! Copied are sources, preferences, keys and logins, each read inside the target's root. Whatever a source names by path
-//! lies in the target, too: it is copied from there and named in its new place, or refused by name. So nothing of this
-//! machine is read in the target's place. Settings are [`super::target_config`]'s.
+//! The target's package sources, copied into a private folder so that apt of this machine can use them. Sources,
+//! preferences, keys and logins are copied, each read inside the target's root. A file that a source names by path lies
+//! in the target, too: it is copied and its new path is used, or it is refused by name. So no file of this machine is
+//! read instead of the target's. Settings are handled by [`super::target_config`].
 
 use crate::host::fs::Root;
 use crate::outcome::Reason;
@@ -67,7 +66,7 @@ impl Target<'_> {
         Ok(to)
     }
 
-    /// The one-line style. Sources of source packages are left out: nothing of them is wanted.
+    /// The one-line style. Sources of source packages are left out, because they are not needed.
     fn lines(&self, text: &str) -> Result<String> {
         let mapped = text.lines().map(|line| self.line(line)).collect::<Result<Vec<_>>>()?;
         Ok(mapped.into_iter().flatten().map(|line| line + "\n").collect())
@@ -260,8 +259,8 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// The sources without those of DOCA-Host's package, which lie inside the target: they are resolved against from the
-/// package itself.
+/// The sources without those that DOCA-Host's package has added inside the target: packages are resolved from the
+/// package file itself.
 pub(super) fn without_brought(text: &str) -> String {
     let is_brought = |part: &&str| part.contains("file:") && part.contains("/usr/share/doca-host-");
     if text.lines().any(|line| line.starts_with("Types:")) {

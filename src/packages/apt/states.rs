@@ -1,4 +1,4 @@
-//! dpkg's database, read as the text it is: the state of each package, and what a killed transaction takes to be whole.
+//! Reads dpkg's database: the state of each package, and what a killed transaction needs for its completion.
 //!
 //! The states, and the flag `reinstreq`, are those of dpkg(1), "PACKAGE STATES" and "PACKAGE FLAGS".
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 /// dpkg's database of packages.
 pub(super) const STATUS: &str = "/var/lib/dpkg/status";
-/// What dpkg has written down since it last wrote [`STATUS`] whole: files with numbers for names, in their order.
+/// Updates since dpkg last wrote [`STATUS`] as a whole: files whose names are numbers, in their order.
 const UPDATES: &str = "/var/lib/dpkg/updates";
 /// Triggers that dpkg has not yet given to the packages that wait for them.
 const TRIGGERS: &str = "/var/lib/dpkg/triggers/Unincorp";
@@ -27,15 +27,15 @@ pub(super) struct Entry {
 /// By name and, as two may have one name, architecture.
 pub(super) type Entries = BTreeMap<(String, String), Entry>;
 
-/// What it takes to make a package whole.
+/// What completes a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
     Nothing,
     /// `dpkg --configure`, which runs triggers, too.
     Configuring,
-    /// Its file: dpkg neither configures nor removes what it had not wholly unpacked.
+    /// Unpacking its file again: dpkg neither configures nor removes a package that was not completely unpacked.
     Unpacking,
-    /// It was being removed.
+    /// Removing it, because its removal was interrupted.
     Removing,
 }
 

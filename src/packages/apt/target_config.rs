@@ -1,8 +1,7 @@
-//! The settings apt of this machine works by when it stands in for a target's: the target's own, as far as they say how
-//! its sources are reached and which versions are taken, and none of this machine's.
-//!
-//! `apt.conf` can name commands that apt would run here, as root, so nothing of it is taken but the keys below. apt itself
-//! reads it ([`super::dpkg`] apart, no reader of apt's forms is as good as apt).
+//! The settings for this machine's apt when it resolves for a target: those settings of the target that say how its
+//! sources are reached and which versions are chosen, and none of this machine's. `apt.conf` can name commands that apt
+//! would run here as root, so only the keys below are used. The file is parsed by apt itself, because no other parser
+//! understands all its forms.
 
 use super::sources::Target;
 use crate::host::Host;
@@ -12,7 +11,7 @@ use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What is taken of the target's settings: keys that begin so, in small letters (apt.conf(5)).
+/// The prefixes of the target's settings that are used, in lower case (apt.conf(5)).
 const TAKEN: [&str; 9] = [
     "acquire::http::",
     "acquire::https::",
@@ -29,8 +28,8 @@ const NEVER: [&str; 2] = ["proxy-auto-detect", "proxyautodetect"];
 /// Files that are named by path.
 const FILES: [&str; 6] = ["cainfo", "sslcert", "sslkey", "crlfile", "issuercert", "capath"];
 
-/// Writes a file for `$APT_CONFIG` and returns its path. apt reads it first, and as it leads elsewhere from there,
-/// nothing of this machine's `/etc/apt` after it.
+/// Writes a file for `$APT_CONFIG` and returns its path. apt reads it first, and since it sets other folders, apt reads
+/// nothing in this machine's `/etc/apt` afterwards.
 pub(super) fn write(host: &Host, target: &Target, scratch: &Path) -> Result<PathBuf> {
     let etc = scratch.join("etc");
     // Whatever the target's settings say of where settings are.

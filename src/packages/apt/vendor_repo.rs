@@ -17,7 +17,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// DOCA-Host brings a DKMS of its own, which breaks modules of others; azhpc-images (`install_doca.sh`) pin it away, too.
+/// Excludes DOCA-Host's own DKMS, which breaks modules of other packages; azhpc-images (`install_doca.sh`) exclude it,
+/// too.
 pub(super) const NO_FOREIGN_DKMS: &str = "Package: dkms\nPin: release l=DOCA-HOST*\nPin-Priority: -1\n";
 /// Repositories in the file system are those with no origin.
 pub(super) const GOES_FIRST: &str = "Package: *\nPin: origin \"\"\nPin-Priority: 1001\n";
@@ -75,7 +76,7 @@ pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<Vend
     Ok(VendorRepo { folder, packages, wanted, goes_first: false, key: None, trust: None })
 }
 
-/// Takes nothing but the repository's index out of the package, which is large.
+/// Extracts only the repository's index from the package, which is large.
 fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<PathBuf> {
     const SCRIPT: &str = "dpkg-deb --fsys-tarfile \"$1\" | tar -x -C \"$2\" --wildcards --no-same-owner \
         './usr/share/doc/*/copyright' './usr/share/*/Packages*' './usr/share/*/Release*' './usr/share/*/InRelease'";
@@ -91,7 +92,8 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
     Ok(index.parent().unwrap_or(folder).to_owned())
 }
 
-/// Writes an index of all packages in an archive. Says whether the one that needs all others is among them.
+/// Writes an index of all packages in an archive. Returns whether the metapackage that depends on all others is among
+/// them.
 fn index_of_archive(host: &Host, file: &Path, folder: &Path) -> Result<bool> {
     unpack(&host.cancel, file, folder)?;
     let debs = find(folder, &|name| Path::new(name).extension().is_some_and(|end| end == "deb"))?;
@@ -141,11 +143,9 @@ fn find(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<PathBuf>>
     Ok(found)
 }
 
-/// Lets the following transaction of apt install from a folder of packages inside the root, too. `key` holds the keys that
-/// its index must be signed with; none where something else vouches for it.
-///
-/// What its index says is the only candidate then, as it is after the vendor's installer:
-/// a priority above 1000 also lets an older version in (`apt_preferences(5)`).
+/// Adds a folder of packages inside the root as a source for apt's next transaction. `key` holds the keys with which
+/// its index must be signed; none if the folder was verified in another way. Its packages then become the only
+/// candidates, as after the vendor's installer: a priority above 1000 also allows downgrades (`apt_preferences(5)`).
 pub fn bring_folder(root: &Root, folder: &str, key: Option<&[u8]>) -> Result<()> {
     let options = match key {
         Some(key) => {
@@ -161,7 +161,7 @@ pub fn bring_folder(root: &Root, folder: &str, key: Option<&[u8]>) -> Result<()>
     root.write_text(PREFERENCES, GOES_FIRST)
 }
 
-/// What apt takes the keys in a file for goes by its name (`sources.list(5)`).
+/// The name for a key file. apt decides by the suffix whether the keys are text or binary (`sources.list(5)`).
 pub(super) fn key_name(key: &[u8]) -> &'static str {
     if key.starts_with(b"-----BEGIN") { "vendor-key.asc" } else { "vendor-key.gpg" }
 }
@@ -191,8 +191,9 @@ pub(super) fn install_host_package(host: &Host, transaction: &Transaction, title
 /// A file that DOCA's openmpi brings, and libpmix of the distribution too.
 const PMIX_SETTINGS: &str = "/etc/pmix-mca-params.conf";
 
-/// `doca-ofed` wants its own openmpi in one exact version, which cannot be installed beside the distribution's. Where
-/// somebody has that, it stays, and an empty package stands for DOCA's (azhpc-images make one with equivs).
+/// `doca-ofed` depends on its own openmpi in one exact version, which conflicts with the distribution's. If the
+/// distribution's is installed, it stays, and an empty package satisfies the dependency (azhpc-images build one with
+/// equivs).
 fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Result<()> {
     let index = host.root.read_text(&format!("{repository}/{INDEX}"))?.unwrap_or_default();
     let (Some(version), Some(owner)) = (version_of(&index, "openmpi"), owner_of(&host.root, PMIX_SETTINGS)?)

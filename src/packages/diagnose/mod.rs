@@ -1,8 +1,6 @@
-//! What the words of package managers, of the vendor's installer and of what they call mean: the reason a user can act
-//! on, and the line that says it.
-//!
-//! Every phrase is known by the program it comes from and by how its line begins ([`table`]). Anything else in an
-//! output, such as what a package's script prints, means nothing here.
+//! Interprets the output of package managers, of the vendor's installer and of programs that they call: finds the
+//! reason code, and the line that shows it. Every phrase is tied to the program that prints it and to the beginning of
+//! its line ([`table`]). Other output, such as that of a package's script, is ignored.
 
 mod table;
 
@@ -14,10 +12,10 @@ use anyhow::Result;
 use std::borrow::Cow;
 use table::{Meaning, ROWS};
 
-/// A program that failed with less room than this failed for want of it.
+/// If a program fails and less free space than this is left, the full disk is taken for the cause.
 const LITTLE_SPACE: u64 = 16 << 20;
 
-/// A program whose words are known.
+/// A program whose messages are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaker {
     /// apt-get.
@@ -38,11 +36,11 @@ pub enum Speaker {
     Installer,
     /// DKMS, the compiler that it runs, and kmod.
     Builder,
-    /// Any program that fails at the system's hand: its name, a colon, and what the C library says.
+    /// Any program that reports a system error: its name, a colon, and the C library's message.
     System,
 }
 
-/// Whose words an output holds, and what was being done.
+/// The program that printed an output, and its task.
 #[derive(Debug, Clone, Copy)]
 pub enum Doing {
     /// Asking which packages are to be fetched; from the package sources of the target.
@@ -91,20 +89,20 @@ pub struct Diagnosis {
     pub line: String,
 }
 
-/// Finds the cause in an output. Causes stand before their consequences in the table, so the first row that one of the
-/// lines is of counts, wherever the line stands.
+/// Finds the cause in an output. In the table, causes come before their consequences, so the first row that matches any
+/// line counts.
 pub fn diagnose(output: &str, doing: Doing) -> Option<Diagnosis> {
     let output = plain(output);
     let lines: Vec<&str> = output.lines().flat_map(|line| line.split(" | ")).map(beginning).collect();
     ROWS.iter().filter(|row| doing.hears(row.from)).find_map(|row| {
-        // Of several lines the fullest is told: those with an address stand first in a row.
+        // Of several matching lines the most informative is used: in a row, patterns with an address come first.
         let line =
             row.begins.iter().find_map(|begin| lines.iter().find(|line| is_of(row.from, begin, line)))?;
         Some(Diagnosis { reason: doing.reason(row.means), line: (*line).to_owned() })
     })
 }
 
-/// The reason in an output; `otherwise` where it has no words that are known.
+/// The reason in an output; `otherwise` if it has no known phrase.
 pub fn reason_of(output: &str, doing: Doing, otherwise: Reason) -> Reason {
     diagnose(output, doing).map_or(otherwise, |diagnosis| diagnosis.reason)
 }
@@ -137,7 +135,7 @@ pub fn told(
     reason.error(format!("{doing}: {program} said: {line}{way_out}"))
 }
 
-/// What helps against a failure, where the package sources of a release have moved.
+/// Advice for a failure whose cause is that the package sources of an old release have moved.
 fn way_out(reason: Reason, line: &str, distro: &Distro) -> Option<String> {
     let is_gone = matches!(reason, Reason::NameUnknown | Reason::NotOnServer | Reason::DownloadFailed);
     let major = distro.version.split('.').next().unwrap_or_default();
@@ -197,7 +195,7 @@ fn is_of(speaker: Speaker, pattern: &str, line: &str) -> bool {
     if speaker != Speaker::Apt {
         return begins(line, pattern);
     }
-    // How bad apt finds it depends on what it did before, and it says `Error:` for `E:` since its version 2.9.
+    // The severity that apt prints depends on its task, and since version 2.9 it prints `Error:` instead of `E:`.
     let grades = ["E: ", "W: ", "Error: ", "Warning: "];
     let rest = grades.iter().find_map(|grade| line.strip_prefix(grade));
     let line = rest.map_or(Cow::Borrowed(line), |rest| Cow::Owned(format!("E: {rest}")));

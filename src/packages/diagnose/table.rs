@@ -1,4 +1,4 @@
-//! The phrases, in the order of causes: what lies below a failure stands before what follows from it.
+//! The known phrases. Causes come before their consequences.
 //!
 //! The lines are quoted as the programs print them; the sources are the programs themselves (apt 2.6 and 3.0, dpkg,
 //! dnf 4, yum 3.4, tdnf, zypper, rpm, DKMS, kmod, gcc), `mlnxofedinstall` and `mlnx_add_kernel_support.sh`, and the
@@ -8,28 +8,28 @@ use super::Speaker::{self, Apt, Builder, Dnf, Dpkg, Installer, Rpm, System, Tdnf
 use crate::outcome::Reason;
 use Meaning::{Is, NoHeaders, NoPackage, Unmet};
 
-/// What a phrase means.
+/// The meaning of a phrase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// This reason, whatever was being done.
     Is(Reason),
-    /// The headers of a kernel are not to be had from where packages come from.
+    /// The headers of a kernel are not available in the package sources.
     NoHeaders,
-    /// Nor is a package.
+    /// A package is not available in the package sources.
     NoPackage,
-    /// A package is there, and what it depends on can't be had with it.
+    /// A package is available, but its dependencies cannot be satisfied.
     Unmet,
 }
 
 /// One phrase.
 pub(super) struct Row {
-    /// Who says it.
+    /// The program that prints it.
     pub(super) from: Speaker,
-    /// How its line begins, in one version or another.
+    /// The beginnings of its line in different versions.
     pub(super) begins: &'static [&'static str],
     /// What it means.
     pub(super) means: Meaning,
-    /// A real line.
+    /// A real line, as its test.
     #[cfg_attr(not(test), allow(dead_code, reason = "it is what the test reads"))]
     pub(super) line: &'static str,
 }
@@ -38,7 +38,7 @@ const fn row(from: Speaker, means: Meaning, begins: &'static [&'static str], lin
     Row { from, begins, means, line }
 }
 
-/// One phrase in each row: who says it and what it means, how it begins, and a line it was taken from.
+/// One phrase in each row: its program and meaning, the beginnings of its line, and a line from which it was taken.
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
     // A full disk.

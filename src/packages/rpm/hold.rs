@@ -1,4 +1,4 @@
-//! What is held back in the files of the managers on top of rpm, each of which has patterns in a file of its own.
+//! The packages that are held back in the files of the rpm-based managers.
 
 use super::super::{HoldList, HoldPlace};
 

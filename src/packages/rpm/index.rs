@@ -1,4 +1,4 @@
-//! The index of a repository, made by `createrepo_c` from the packages themselves, so that the target needs nothing but
+//! The index of a repository. `createrepo_c` builds it from the packages while staging, so that the target needs only
 //! its package manager.
 
 use super::super::{Arrived, IndexFile, Resolution};
@@ -41,7 +41,7 @@ pub(super) fn index(
     INDEX.into_iter().map(read).collect()
 }
 
-/// An index that unpacks to more is none of ours.
+/// The largest unpacked index; a larger one was not written by this program.
 const LARGEST_INDEX: u64 = 256 << 20;
 
 /// The names and sizes in a `primary.xml.gz`, as `createrepo_c` writes it: a `name`, then a `size` in each `package`.

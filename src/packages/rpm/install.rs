@@ -1,7 +1,6 @@
-//! Installing from a local repository, and from nothing else, with the target's own manager.
-//!
-//! Repositories, caches and settings of the root are not used and not changed. What a manager writes on the way lies
-//! in a folder of its own below `/run` and is gone afterwards.
+//! Installs with the target's own manager from a local repository only. Repositories, caches and settings of the root
+//! are neither used nor changed. Files that a manager writes meanwhile lie in a private folder below `/run` and are
+//! removed afterwards.
 
 use super::super::diagnose::{self, Doing};
 use super::super::{REPOSITORY, Transaction};
@@ -13,13 +12,14 @@ use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
-/// Where the manager keeps its metadata meanwhile.
+/// The folder for the manager's metadata during the installation.
 pub(super) const SCRATCH: &str = "/run/ofedctl/packages";
 pub(super) const REPOSITORIES: &str = "/var/lib/ofedctl/repo/repositories";
 pub(super) const CONFIG: &str = "/var/lib/ofedctl/repo/manager.conf";
 
 pub(super) fn lay_out(dialect: &Dialect, root: &Root) -> Result<()> {
-    // Signatures were checked while staging; the index was checked by us, and the packages are checked by it.
+    // Signatures were checked while staging. This program has verified the index, and the manager verifies the packages
+    // by the index.
     let keys = "enabled=1\ngpgcheck=0\nrepo_gpgcheck=0\n";
     let repository = format!("[ofedctl]\nname=ofedctl\nbaseurl=file://{REPOSITORY}\n{keys}");
     root.write_text(&format!("{REPOSITORIES}/ofedctl.repo"), &repository)?;

@@ -1,5 +1,5 @@
-//! The target's own dnf, asked in the target: its variables, plugins, certificates, keys and module streams then mean
-//! what they mean there. It writes to its scratch folder alone; no package script runs.
+//! Resolves with the target's own dnf, inside the target, so that its variables, plugins, certificates, keys and module
+//! streams apply as they do there. It writes only to its scratch folder; no package script runs.
 
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
@@ -29,7 +29,7 @@ pub(super) fn resolve(
     request: &ResolveRequest,
     how: InTarget,
 ) -> Result<Option<Resolution>> {
-    // What is fetched by its address alone: headers that the package sources have dropped.
+    // Headers that the package sources no longer have are downloaded by their address.
     let headers = request.kernel_devel.and_then(|devel| devel.url.as_deref());
     let addresses: Vec<&str> = request.proxy.into_iter().chain(headers).collect();
     let mut lent = Lent::new(request.sources, how, &addresses)?;

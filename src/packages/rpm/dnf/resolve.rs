@@ -1,4 +1,4 @@
-//! What would have to be fetched for a target: asked of dnf, in a state of its own.
+//! Resolves with dnf, in a private state folder: finds the packages to download for a target.
 
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::{Base, Download, Resolution, ResolveRequest};
@@ -45,7 +45,7 @@ pub(super) struct Package {
     pub(super) repository: String,
 }
 
-/// Which packages must be signed, and by whom: kept from resolving until they have come.
+/// The packages that must be signed, and the keys: kept from the resolution until the packages are downloaded.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in super::super) struct Trust {
     /// Addresses of keys.
@@ -136,14 +136,14 @@ pub(in super::super) fn resolve(
     })
 }
 
-/// The repositories of packages that no key vouches for, but for the vendor's, which are at hand.
+/// The unsigned repositories of packages, without the vendor's, whose packages are in its file.
 pub(super) fn unsigned(answer: &Answer, at_hand: Option<&str>) -> Vec<String> {
     let is_at_hand = |url: &str| at_hand.is_some_and(|start| url.starts_with(start));
     let packages = answer.packages.iter().filter(|package| !package.signed && !is_at_hand(&package.url));
     packages.map(|package| package.repository.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// What the script is asked, wherever it runs.
+/// The request to the script.
 pub(super) fn question(dialect: &Dialect, request: &ResolveRequest) -> serde_json::Value {
     let none = (Vec::new(), Vec::new());
     let (more, wanted) = request.vendor_repo.map_or(none, |it| (it.packages.clone(), it.wanted.clone()));
@@ -157,7 +157,7 @@ pub(super) fn question(dialect: &Dialect, request: &ResolveRequest) -> serde_jso
     })
 }
 
-/// What dnf could not do.
+/// The error of a failed resolution.
 pub(super) fn refused(
     host: &Host,
     request: &ResolveRequest,
@@ -167,7 +167,7 @@ pub(super) fn refused(
     let doing = format!("resolving {}", request.packages.join(" "));
     let trouble = diagnose::diagnose(&finished.output, Doing::Resolving(Speaker::Dnf));
     match trouble {
-        // What is missing is said at the end; whatever else failed came before it.
+        // Missing packages are reported at the end of the output; other failures come before that.
         Some(trouble) if trouble.reason == Reason::HeadersMissing => {
             trouble.reason.error(format!("{doing}: {who} said: {}", finished.tail))
         }
