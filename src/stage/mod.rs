@@ -59,8 +59,8 @@ pub struct Staged {
     pub downloaded_bytes: u64,
 }
 
-/// Fills the cache at `dir` with all that the plan needs and publishes it as a bundle. If the target has every package,
-/// the packages are resolved as for an empty target, so that the bundle is useful for others.
+/// Fills the cache at `dir` with all that the plan needs and publishes it as a bundle. Publishes no bundle and returns
+/// none if the target has every package already, because that bundle would hold nothing that another target needs.
 pub fn fill_for_others(
     host: &Host,
     dir: &Path,

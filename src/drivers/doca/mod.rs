@@ -73,7 +73,7 @@ impl DriverOps for Doca {
         if let Err(error) = &transacted
             && Reason::from_error(error) == Reason::CacheMissing
         {
-            take_back(host, manager, &before, options)?;
+            remove_added_packages(host, manager, &before, options)?;
         }
         transacted?;
         work.build_by_dkms().map(Brought::from)
@@ -93,9 +93,14 @@ impl DriverOps for Doca {
     }
 }
 
-/// Undoes a failed attempt. A manager that lacks a package has changed nothing itself, so only the package with the
-/// repository and its companions are removed.
-fn take_back(host: &Host, manager: Manager, before: &Installed, options: InstallOptions) -> Result<()> {
+/// Removes the packages that were installed since `before`. A manager that lacks a package has changed nothing itself,
+/// so these are the package with the repository and the empty packages that were built for it.
+fn remove_added_packages(
+    host: &Host,
+    manager: Manager,
+    before: &Installed,
+    options: InstallOptions,
+) -> Result<()> {
     let now = manager.installed(host)?.versions;
     let came: Vec<String> = now.into_keys().filter(|name| !before.versions.contains_key(name)).collect();
     if came.is_empty() {

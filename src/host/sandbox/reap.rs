@@ -36,12 +36,12 @@ pub fn enter(args: &[String]) -> Result<u8> {
     nix::unistd::setsid().context("cannot start a session")?;
     set_child_subreaper(true).context("cannot own the processes to come")?;
     if let Err(error) = make_namespaces(&sandbox, parent) {
-        return told(&sandbox, error, NOT_MADE);
+        return lookup_exit_code(&sandbox, error, NOT_MADE);
     }
     let mut command = Command::new("/proc/self/exe");
     command.arg(BECOME).arg(spec).args(program);
-    // The end of the first process ends a pid namespace. Processes have other numbers in it than outside, and `/proc`
-    // may be either, so descendants cannot be found by number there.
+    // The end of the first process ends a pid namespace. Descendants are not looked up there, because the `/proc` that
+    // is seen here may have other process numbers than this process.
     let kill_all: fn(Pid) = if sandbox.sealed { kill_first } else { kill_descendants };
     wait_for(&mut command, &mut signals, kill_all).context("cannot start the first process of the namespaces")
 }
@@ -58,7 +58,7 @@ fn end_with(parent: &str) -> Result<()> {
 
 /// The exit code for an error. That of a lookup is distinct, because the caller may have another way to find the
 /// answer.
-fn told(sandbox: &Sandbox, error: anyhow::Error, code: u8) -> Result<u8> {
+fn lookup_exit_code(sandbox: &Sandbox, error: anyhow::Error, code: u8) -> Result<u8> {
     if !sandbox.is_lookup() {
         return Err(error);
     }
@@ -112,7 +112,7 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     let sandbox: Sandbox = serde_json::from_str(spec).context("cannot read the sandbox")?;
     let laid_out = lay_out(&sandbox).and_then(|()| nix::unistd::chdir("/").context("cannot enter the root"));
     if let Err(error) = laid_out {
-        return told(&sandbox, error, NOT_MADE);
+        return lookup_exit_code(&sandbox, error, NOT_MADE);
     }
     let mut command = Command::new(program);
     command.args(args);
@@ -130,7 +130,11 @@ pub fn become_program(args: &[String]) -> Result<u8> {
     command.env("SYSTEMD_OFFLINE", "1");
     wait_for(&mut command, &mut signals, kill_first).or_else(|error| {
         let is_missing = error.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == ErrorKind::NotFound);
-        told(&sandbox, error.context(starting()), if is_missing { NOT_THERE } else { NOT_RUNNABLE })
+        lookup_exit_code(
+            &sandbox,
+            error.context(starting()),
+            if is_missing { NOT_THERE } else { NOT_RUNNABLE },
+        )
     })
 }
 
