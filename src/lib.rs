@@ -4,15 +4,15 @@
 //!
 //! ```text
 //! 11  main                                                 parse, run, exit
-//! 10  cli                                                  the shell's door, and the way to the others
-//! 9  doors                                                 how each other host talks
-//! 8  pipeline                                              the one order of steps
+//! 10  cli                                                  the command line, which also leads to the doors
+//! 9  doors                                                 entry points for Packer, cloud-init and the VM agent
+//! 8  pipeline                                              the order of the steps
 //! 7  detect plan stage install configure verify report     the steps; none imports another
-//! 6  drivers                                               all that only one driver knows
+//! 6  drivers                                               knowledge about single drivers
 //! 5  ledger                                                what this program did to a root, and its undo
 //! 4  plan_document                                         what is to be done to a root
-//! 3  edits                                                 an edit: what it wants, how it is made and taken back
-//! 2  cache catalog config facts packages status            what the steps know and read
+//! 3  edits                                                 edits: how each is made and undone
+//! 2  cache catalog config facts packages status            knowledge and input of the steps
 //! 1  host                                                  files, programs, network, locks, signals
 //! 0  outcome events remedies settings target trust         plain data
 //! ```

@@ -1,11 +1,12 @@
-//! What to do next: chosen by the cause, the distribution, the settings in force and the door. No remedy advises what is
-//! already set, what another distribution calls it, or a flag that the door does not have.
+//! Remedies: what a user can do next, chosen by the cause, the distribution, the settings in force and the entry point.
+//! No remedy advises a setting that is already in force, another distribution's name for a package, or an option that
+//! the entry point lacks.
 
 use crate::outcome::{Cause, Outcome, Reason};
 use crate::settings::{DriverChoice, ReplaceDriver, Settings};
 use crate::target::{Distro, Family};
 
-/// A host that a run came through, by what its users write settings in.
+/// An entry point, by the form in which its users write settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Door {
     /// A command line.
@@ -20,10 +21,10 @@ pub enum Door {
 }
 
 impl Door {
-    /// Every door.
+    /// Every entry point.
     pub const ALL: [Self; 4] = [Self::Shell, Self::Packer, Self::CloudInit, Self::Extension];
 
-    /// The door of this name in receipts.
+    /// The entry point with this name in receipts.
     pub fn named(name: &str) -> Self {
         match name {
             "packer" => Self::Packer,
@@ -33,7 +34,7 @@ impl Door {
         }
     }
 
-    /// How a setting is written here.
+    /// The form of a setting at this entry point.
     fn setting(self, key: &str, value: &str) -> String {
         match self {
             Self::Shell => format!("`--set {key}={value}`"),
@@ -44,19 +45,19 @@ impl Door {
     }
 }
 
-/// Where and how a run was made, as far as a remedy depends on it.
+/// The circumstances of a run on which a remedy depends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Situation {
     /// The target's distribution, where known.
     pub distro: Option<Distro>,
     /// The settings in force, where known.
     pub settings: Option<Settings>,
-    /// The door.
+    /// The entry point.
     pub door: Door,
 }
 
 impl Situation {
-    /// A run through a door that has not read its settings yet.
+    /// A run whose settings are not read yet.
     pub fn at(door: Door) -> Self {
         Self { door, ..Self::default() }
     }
@@ -159,7 +160,7 @@ impl Situation {
         }
     }
 
-    /// The package that brings a kernel which has InfiniBand, by what each distribution calls it.
+    /// Each distribution's package of a kernel with InfiniBand.
     fn kernel_package(&self) -> &'static str {
         match (self.family(), self.distro.as_ref().map(|distro| distro.id.as_str())) {
             (Some(Family::Debian), Some("ubuntu")) => "the package linux-azure",
@@ -171,7 +172,7 @@ impl Situation {
         }
     }
 
-    /// How a kernel gets the modules that its main package lacks.
+    /// How to install the modules that a kernel's main package lacks.
     fn with_modules(&self) -> String {
         match (self.family(), self.distro.as_ref().map(|distro| distro.id.as_str())) {
             // Canonical splits them off (packages.ubuntu.com, linux-modules-extra-azure).
@@ -254,7 +255,7 @@ impl Situation {
     }
 }
 
-/// Ways that each would do, as one sentence.
+/// Alternatives, as one sentence.
 fn sentence(ways: &[String]) -> String {
     let text = match ways {
         [] => return String::new(),

@@ -1,4 +1,4 @@
-//! What every command takes beside its own arguments, and what it gives back.
+//! The common input of every command, and its answer.
 
 use super::terminal;
 use crate::events::Events;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::path::Path;
 
-/// What every command gets beside its own arguments.
+/// The input of every command beside its own arguments.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) quiet: bool,

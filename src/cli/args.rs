@@ -1,4 +1,4 @@
-//! What commands take: targets, roots, caches and settings, as clap reads them.
+//! Arguments of commands: targets, roots, caches and settings, as clap parses them.
 
 use crate::outcome::Reason;
 use crate::plan::Described;
@@ -191,7 +191,7 @@ impl TargetArgs {
         Described { distro: self.distro.clone(), arch: self.arch }
     }
 
-    /// Whether anything is described, so that this machine must not be looked at.
+    /// Whether the target is described, so that this machine's facts must not be used.
     pub(super) fn is_given(&self) -> bool {
         self.distro.is_some()
             || self.arch.is_some()

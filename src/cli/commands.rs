@@ -1,4 +1,4 @@
-//! The commands that work on a root: each opens it, loads its settings, calls the pipeline and words the answer.
+//! The commands that work on a root: each opens the root, loads its settings, calls the pipeline and builds the answer.
 
 use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
 use super::args::{
@@ -54,7 +54,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let seen = args.root.as_ref().and_then(|_| crate::facts::os::read(&host.root).distro);
     call.note(args.target.distro.clone().or(seen), &settings);
     let host = host.within(Duration::from_secs(settings.deadline));
-    // Without --root this machine lends its package sources, but it is not the target.
+    // Without --root this machine's package sources are used, but it is not the target.
     let target = args.root.as_ref().map(|_| &host);
     host.events.enter(Step::Plan);
     let (_, plan) = pipeline::plan_only(target, &args.target.described(), Mode::Bake, &settings)?;
@@ -148,7 +148,7 @@ pub(super) fn uninstall(call: &Call, args: &UninstallArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
     let settings = config::load(Some(&host.root), Layer::default())?;
     let host = host.within(Duration::from_secs(settings.deadline));
-    // Of a root that is not this machine's, nothing may be stopped here.
+    // If the root is not this machine's, no service of this machine may be stopped.
     let mode = if host.is_running_system() { Mode::Live } else { Mode::Bake };
     Ok(outcome_alone(if args.forget_receipt {
         pipeline::forget(&host, &settings)

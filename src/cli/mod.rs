@@ -1,4 +1,4 @@
-//! The shell door: reads the command line, calls the pipeline, and says the outcome as text or JSON.
+//! The command line: parses it, calls the pipeline, and prints the outcome as text or JSON.
 
 mod answer;
 mod args;

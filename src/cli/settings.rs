@@ -8,7 +8,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// What stands for the command line among the layers.
+/// The name of the command line among the layers.
 const COMMAND_LINE: &str = "--set";
 
 pub(super) fn settings(call: &Call, args: &SettingsArgs) -> Result<Answer> {

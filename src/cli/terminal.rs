@@ -1,4 +1,4 @@
-//! What a person or a script sees: results on standard output, the log on standard error, bars on a terminal.
+//! Output of the command line: results on standard output, the log on standard error, progress bars on a terminal.
 
 use crate::events::{Event, Level, Sink, What};
 use crate::outcome::shown;
@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Between two lines of progress where there is no terminal to draw on.
+/// The interval of progress lines where standard error is no terminal.
 const PLAIN_PROGRESS: Duration = Duration::from_secs(5);
 const MIB: u64 = 1 << 20;
 
@@ -115,7 +115,7 @@ struct Plain {
 struct Job {
     label: String,
     begin: Instant,
-    /// What an earlier run had done says nothing about how fast this one is.
+    /// Bytes from an earlier run must not count for this run's speed.
     done_before: u64,
     last: Instant,
 }

@@ -1,18 +1,18 @@
-//! What Azure left in the image: the VM agent and its RDMA setting, the HPC images' marker, the chassis tag.
+//! Signs of Azure in the root: the VM agent and its RDMA setting, the HPC images' marker, the chassis tag.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 const WAAGENT_CONF: &str = "/etc/waagent.conf";
-/// Where the agent keeps the versions of itself it has downloaded.
+/// The folder with the versions of itself that the agent has downloaded.
 const WAAGENT_DIR: &str = "/var/lib/waagent";
 /// Written by Azure/azhpc-images, utils/utilities.sh; microsoft/lisa takes its presence for an HPC image, too.
 const COMPONENT_VERSIONS: &str = "/opt/azurehpc/component_versions.txt";
 /// The tag of every Azure VM's chassis (canonical/cloud-init, cloudinit/sources/azure/identity.py).
 pub(crate) const AZURE_CHASSIS: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// How `OS.EnableRDMA` stands in the agent's configuration.
+/// The state of `OS.EnableRDMA` in the agent's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EnableRdma {
@@ -20,7 +20,7 @@ pub enum EnableRdma {
     On,
     /// It is set to something else.
     Off,
-    /// It stands there as a comment, as most distributions ship it.
+    /// It is commented out, as most distributions ship it.
     Commented,
     /// It is not there at all.
     Missing,
@@ -35,7 +35,7 @@ pub struct Waagent {
     pub enable_rdma: Option<EnableRdma>,
 }
 
-/// An Azure HPC image, and the drivers it says it holds.
+/// An Azure HPC image, and the drivers that its list of components names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HpcImage {
     /// The OFED version.
@@ -59,7 +59,7 @@ pub fn hpc_image(host: &Host) -> Option<HpcImage> {
     Some(component_versions(&host.root.read_text(COMPONENT_VERSIONS).ok()??))
 }
 
-/// Whether the firmware says that this is an Azure VM. Hyper-V alone says less: it runs elsewhere, too.
+/// Whether the firmware identifies an Azure VM. Hyper-V alone does not, because it runs elsewhere, too.
 pub fn is_azure(host: &Host) -> bool {
     host.root.attribute("/sys/class/dmi/id/chassis_asset_tag").as_deref() == Some(AZURE_CHASSIS)
 }

@@ -1,14 +1,14 @@
-//! Which VM this is and from which image it was made: the settings' word, cloud-init's, or the metadata service's.
+//! Identifies the VM and its image, from the settings, from cloud-init's data, or from the metadata service.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What cloud-init's Azure datasource keeps of the metadata service's answer, readable by everybody and written again
-/// at each boot (canonical/cloud-init, cloudinit/sources/__init__.py).
+/// The file in which cloud-init's Azure datasource stores the metadata service's answer. All users can read it, and it
+/// is rewritten at each boot (canonical/cloud-init, cloudinit/sources/__init__.py).
 pub(crate) const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
-/// Where a VM size was learnt.
+/// The source of a VM size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -34,12 +34,12 @@ pub struct Compute {
     pub offer: Option<String>,
     /// The image's sku, `2204`.
     pub sku: Option<String>,
-    /// Where the size was learnt.
+    /// The source of the size.
     pub source: Option<Source>,
 }
 
 impl Compute {
-    /// The same, with what is missing taken from another description.
+    /// Fills missing fields from another description.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self {
@@ -79,7 +79,7 @@ impl Compute {
     }
 }
 
-/// What is known without a network: the setting first, then cloud-init's instance data.
+/// The description that is known without a network: from the setting first, then from cloud-init's instance data.
 pub fn size_of(host: &Host, settings_vm_size: Option<&str>) -> Compute {
     let vm_size = settings_vm_size.and_then(known);
     let source = vm_size.as_ref().map(|_| Source::Setting);
@@ -97,8 +97,8 @@ fn instance_data_compute(json: &str) -> Compute {
         .unwrap_or_default()
 }
 
-/// A value that says something: the service writes an empty string for what does not apply, and cloud-init a remark
-/// in place of what not everybody may read.
+/// A usable value; none for the service's empty string, and for the remark that cloud-init writes in place of values
+/// that not all users may read.
 fn known(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty() && !text.starts_with("redacted for non-root")).then(|| text.to_owned())

@@ -22,9 +22,9 @@ const OLD_VERSION: &str = "2019-06-01";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// How many answers of any kind are waited for.
+/// The most requests that get an answer of any kind.
 const MAX_ATTEMPTS: u32 = 6;
-/// How often nobody may answer: on a machine without the service this must end soon.
+/// The most requests without any answer: on a machine without the service the search must end soon.
 const MAX_SILENCES: u32 = 2;
 /// A real answer has some kilobytes; user data can add 64 KiB.
 const MAX_BODY_BYTES: u64 = 1 << 20;
@@ -92,7 +92,7 @@ fn client() -> Result<Client> {
         .build()?)
 }
 
-/// What the service says while it is starting, being moved or asked too often.
+/// The status codes of a service that is starting, is being moved, or gets too many requests.
 fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::TOO_MANY_REQUESTS)

@@ -1,7 +1,6 @@
-//! What a machine says about itself, one question per file. Nothing here changes the machine or starts a program.
-//!
-//! Every loader takes a [`Host`](crate::host::Host) and reads a few small files of its root; what is missing is
-//! unknown, never an error. The parsers beside them take text, so that they can be tried without a machine.
+//! Facts about a machine, one subject per file. Nothing here changes the machine or starts a program. Every loader
+//! takes a [`Host`](crate::host::Host) and reads a few small files of its root; a missing file means unknown and is
+//! never an error. The parsers beside them take text, so that they can be tested without a machine.
 
 pub mod azure;
 pub mod compute;
@@ -60,7 +59,7 @@ pub struct Facts {
     /// The kernels for which an earlier run of this program installed working modules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub served_kernels: Vec<String>,
-    /// What names RDMA devices beside the distribution's rdma-core and this program.
+    /// Programs that name RDMA devices, beside the distribution's rdma-core and this program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub naming: Vec<naming::Naming>,
 }

@@ -1,9 +1,9 @@
-//! Which kernel modules a kernel has: as depmod indexed them, or built in.
+//! The kernel modules of a kernel: files in depmod's index, or built in.
 
 use crate::host::fs::Root;
 use serde::{Deserialize, Serialize};
 
-/// Where a kernel has a module.
+/// The place of a kernel's module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Module {
@@ -15,18 +15,18 @@ pub enum Module {
     Missing,
 }
 
-/// Whose a kernel's module is.
+/// The owner of a kernel's module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// The kernel's own, a file.
     Kernel,
-    /// The kernel's own and part of it, so that no other can ever be loaded (`CONFIG_MLX5_CORE=y`; seen in
-    /// Ubuntu's azure kernel 4.15.0-1041, microsoft/azure-linux-kernel issue 28).
+    /// The kernel's own and built in, so that no other can be loaded (`CONFIG_MLX5_CORE=y`; seen in Ubuntu's azure
+    /// kernel 4.15.0-1041, microsoft/azure-linux-kernel issue 28).
     BuiltIn,
-    /// Somebody else's: a vendor driver's. depmod prefers these to the kernel's own.
+    /// A vendor driver's. depmod prefers it to the kernel's own.
     Added,
-    /// Somebody else's that was built for another kernel: `weak-modules` links it where the symbols fit.
+    /// A vendor driver's that was built for another kernel; `weak-modules` links it if the symbols fit.
     Linked,
     /// Nowhere.
     Missing,

@@ -1,4 +1,5 @@
-//! What else names RDMA devices in a root: an administrator's or an image builder's udev rules, or a service.
+//! Finds other programs that name RDMA devices in a root: udev rules of an administrator or image builder, or a
+//! service.
 //!
 //! Seen in the field: a rule by the board's number (`60-ib.rules` of OpenLogic/AzureBuildCentOS), rules by the PCI address
 //! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
@@ -7,22 +8,22 @@
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
-/// Where rules are, those first that go before others of the same name (udev(7)).
+/// The folders of udev rules; earlier ones override files of the same name in later ones (udev(7)).
 const RULES: [&str; 4] =
     ["/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
 /// rdma-core's own rules outside `/etc`: the distribution's, which every root has.
 const DISTRIBUTIONS: &str = "60-rdma-persistent-naming.rules";
-/// Where units are.
+/// The folders of units.
 const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-/// The services that name devices after boot, and the one that watches over that.
+/// The services that name devices after boot, and the one that monitors the names.
 const SERVICES: [&str; 2] =
     ["azure_persistent_rdma_naming.service", "azure_persistent_rdma_naming_monitor.service"];
-/// How a file of this program begins.
+/// The beginning of a file of this program.
 const OURS: &str = "# Made by ofedctl";
-/// How a file begins that this program has put in the place of somebody's rules.
+/// The beginning of a file with which this program has replaced somebody's rules.
 pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own rules for RDMA devices";
 
-/// What names RDMA devices.
+/// A program that names RDMA devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Naming {
@@ -39,7 +40,7 @@ pub enum Naming {
 }
 
 impl Naming {
-    /// What one would call it.
+    /// Its name for messages.
     pub fn name(&self) -> &str {
         match self {
             Self::Rules { path } => path,
@@ -48,7 +49,7 @@ impl Naming {
     }
 }
 
-/// Looks for what names RDMA devices beside the distribution's rdma-core and this program.
+/// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program.
 pub fn find(host: &Host) -> Vec<Naming> {
     let mut seen = std::collections::BTreeSet::new();
     let mut found = Vec::new();

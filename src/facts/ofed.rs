@@ -1,7 +1,5 @@
-//! The vendor's driver as it lies in the file system: its version, and whose modules a kernel would load.
-//!
-//! `ofed_info` is a shell script that prints what was written into it when it was made, so it is read and not run:
-//! in an image's root there may be nothing to run it with.
+//! The vendor's driver, by its files: its version, and whose modules a kernel would load. `ofed_info` is a shell script
+//! that prints a fixed text, so it is read and not run: an image's root may lack the means to run it.
 
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
@@ -12,7 +10,7 @@ const INFINIBAND_INFO: &str = "/etc/infiniband/info";
 /// The service that loads the vendor's modules, as script and as unit.
 const OPENIBD: [&str; 3] =
     ["/etc/init.d/openibd", "/lib/systemd/system/openibd.service", "/usr/lib/systemd/system/openibd.service"];
-/// How `ofed_info` names its release: `MLNX_OFED`'s, or that of DOCA and of builds from source.
+/// The names of a release in `ofed_info`: that of `MLNX_OFED`, or that of DOCA and of builds from source.
 const RELEASES: [&str; 2] = ["MLNX_OFED_LINUX-", "OFED-internal-"];
 
 /// An installed vendor driver.
@@ -28,20 +26,20 @@ pub struct Ofed {
     pub dkms_sources: Option<String>,
     /// The kernel the modules were configured for, where they say so.
     pub built_for: Option<String>,
-    /// Whether its service `openibd`, which loads the modules at boot, is there.
+    /// Whether its service `openibd`, which loads the modules at boot, is installed.
     pub openibd: bool,
     /// Whether this program installed it, by its receipt.
     pub by_ofedctl: bool,
 }
 
 impl Ofed {
-    /// The version as its driver counts: DOCA-Host's, or the OFED release.
+    /// The version that counts for its driver: DOCA-Host's, or the OFED release.
     pub fn driver_version(&self) -> Option<&str> {
         self.doca_host.as_deref().or(self.version.as_deref())
     }
 }
 
-/// Where a kernel's modules of one name are.
+/// The files of one module of a kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KernelModule {
     /// The vendor's file, below `/lib/modules/KERNEL`.
@@ -57,7 +55,7 @@ impl KernelModule {
     }
 }
 
-/// Looks for a vendor driver; none when there is no trace of one.
+/// Finds a vendor driver; none if there is no trace of one.
 pub fn read(host: &Host) -> Option<Ofed> {
     let text = |path| host.root.read_text(path).ok().flatten();
     let after = |folder: &str, prefixes: &[&str]| {

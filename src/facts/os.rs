@@ -10,7 +10,7 @@ use std::collections::HashMap;
 pub struct Os {
     /// Distribution and its most exact version.
     pub distro: Option<Distro>,
-    /// What it has in common with others: its package manager.
+    /// Its family, which tells its package manager.
     pub family: Option<Family>,
     /// The distribution's own name for itself.
     pub name: Option<String>,
@@ -62,7 +62,7 @@ fn distro(release: &HashMap<String, String>, centos_release: Option<&str>) -> Op
     Distro::of_os_release(id, &version)
 }
 
-/// The family by name, by the distributions it says it is like (os-release(5)), or by the managers that are there.
+/// The family by the distribution's name, by `ID_LIKE` (os-release(5)), or by the installed package managers.
 fn family(root: &Root, distro: &Distro, like: Option<&str>) -> Family {
     let by_name = |name: &str| match name {
         "suse" | "opensuse" => Family::Suse,
@@ -89,7 +89,7 @@ fn minor_version(centos_release: &str) -> Option<String> {
     Some(format!("{}.{}", parts.next()?, parts.next()?))
 }
 
-/// The architecture: as the running kernel or a captured tree says, else by the shell's ELF header.
+/// The architecture: from the running kernel or a captured tree, else from the shell's ELF header.
 fn arch(root: &Root) -> Option<Arch> {
     // Present from kernel 6.1 on.
     if let Some(named) = root.attribute("/proc/sys/kernel/arch") {

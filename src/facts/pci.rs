@@ -22,7 +22,7 @@ const CX3_PRO_VF: u32 = 0x1004;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PciKind {
-    /// InfiniBand: what all this is about.
+    /// InfiniBand.
     InfiniBand,
     /// A Mellanox Ethernet function, as Accelerated Networking uses it.
     AcceleratedNetworking,
@@ -50,7 +50,7 @@ pub struct PciFunction {
     pub vendor: String,
     /// The device's number, `101e`.
     pub device: String,
-    /// What it reaches.
+    /// The kind of network.
     pub kind: PciKind,
     /// The kernel driver bound to it.
     pub driver: Option<String>,
@@ -73,7 +73,7 @@ pub fn read(host: &Host) -> Vec<PciFunction> {
     functions
 }
 
-/// Those that are InfiniBand.
+/// The InfiniBand functions.
 pub fn infiniband(functions: &[PciFunction]) -> impl Iterator<Item = &PciFunction> {
     functions.iter().filter(|function| function.kind == PciKind::InfiniBand)
 }
@@ -101,7 +101,7 @@ fn function(host: &Host, address: String) -> Option<PciFunction> {
     })
 }
 
-/// What a function is; none for bridges, accelerators and other vendors. `class` is sysfs's 0xCCSSPP.
+/// The kind of a function; none for bridges, accelerators and other vendors. `class` is sysfs's 0xCCSSPP.
 fn kind(vendor: u32, device: u32, class: u32) -> Option<PciKind> {
     match (vendor, class >> 8) {
         (MELLANOX, 0x0207) => Some(PciKind::InfiniBand),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 const DEVICES: &str = "/sys/class/infiniband";
 
-/// The modules whose presence says something about a driver installation.
+/// The modules whose presence tells about a driver installation.
 pub(crate) const MODULES: [&str; 16] = [
     "hv_network_direct",
     "ib_cm",
@@ -70,7 +70,7 @@ pub struct LoadedModule {
     pub name: String,
     /// Its version, where it has one: vendor modules do, those of newer kernels do not.
     pub version: Option<String>,
-    /// The digest of its sources. When it differs from the file's, an older module is still at work.
+    /// The digest of its sources. If it differs from the file's, an older module is still loaded.
     pub srcversion: Option<String>,
 }
 

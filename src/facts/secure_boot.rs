@@ -13,11 +13,11 @@ const VARIABLE: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-
 pub enum SecureBoot {
     /// The firmware enforces it.
     On,
-    /// The firmware could, and does not.
+    /// The firmware supports it and does not enforce it.
     Off,
     /// The machine was not started by UEFI, as generation 1 VMs are not.
     Absent,
-    /// It cannot be told: an image's root, or a container.
+    /// Unknown, as in an image's root or a container.
     Unknown,
 }
 

@@ -1,8 +1,7 @@
-//! What a VM size's name says about InfiniBand: by the table, and for names newer than the table by the rule.
-//!
-//! The name serves the error message, the adapter's generation and the number of adapters to expect. Whether there
-//! is InfiniBand on a live machine the hardware says. Azure's own word, the SKU capability `RdmaEnabled`
-//! (which microsoft/lisa goes by), cannot be seen from inside a VM.
+//! What a VM size's name tells about InfiniBand: by the table, or by Azure's naming rule for names newer than the
+//! table. The name is used for error messages, for the adapter's generation and for the number of adapters to expect.
+//! On a running machine the hardware tells whether there is InfiniBand. Azure's SKU capability `RdmaEnabled`, which
+//! microsoft/lisa uses, cannot be read from inside a VM.
 
 use super::vm_size_table::{FAMILIES, Fabric, SizeFamily};
 use crate::target::{Arch, Nic};
@@ -38,7 +37,8 @@ pub struct RdmaSize {
     pub arch: Option<Arch>,
 }
 
-/// What a size has. The name may be in any case, as the platform itself is not consistent, and may lack `Standard_`.
+/// The network of a size. The name may be in any case, because the platform is not consistent, and may lack
+/// `Standard_`.
 pub fn verdict(size: &str) -> SizeVerdict {
     let name = short_name(size);
     let Some(family) = family(&name) else {
@@ -64,13 +64,14 @@ pub fn is_known(size: &str) -> bool {
     family(&name).is_some() || OTHER_FAMILIES.contains(&&name[..digits])
 }
 
-/// What Azure's sizes without InfiniBand begin with, before their first number ("Sizes for virtual machines in Azure").
+/// The name prefixes, before the first number, of Azure's sizes without InfiniBand ("Sizes for virtual machines in
+/// Azure").
 const OTHER_FAMILIES: [&str; 19] = [
     "a", "b", "basic_a", "d", "dc", "ds", "e", "ec", "eb", "f", "fx", "g", "gs", "l", "m", "np", "ng", "nv",
     "pb",
 ];
 
-/// What is wrong with a size that nobody knows, which is most likely mistyped, with the sizes that may be meant.
+/// The message about an unknown size, which is most likely mistyped, with similar known sizes.
 pub fn unknown(size: &str) -> Option<String> {
     if is_known(size) {
         return None;
@@ -80,7 +81,7 @@ pub fn unknown(size: &str) -> Option<String> {
     Some(format!("no VM size is known by the name `{size}`{near}"))
 }
 
-/// The sizes of the table that a name is likest to, the likest first.
+/// The sizes in the table that are most similar to a name, the most similar first.
 fn nearest(size: &str) -> Vec<&'static str> {
     let name = short_name(size);
     let sizes =
@@ -101,7 +102,7 @@ fn short_name(size: &str) -> String {
     name.strip_prefix("standard_").map(str::to_owned).unwrap_or(name)
 }
 
-/// The table's row for a name. A constrained-core size that is not in the table is like the whole one.
+/// The table's row for a name. A constrained-core size that is not in the table has the row of the full size.
 fn family(name: &str) -> Option<&'static SizeFamily> {
     let row = |name: &str| {
         FAMILIES.iter().find(|family| family.sizes.iter().any(|size| size.eq_ignore_ascii_case(name)))
@@ -133,7 +134,7 @@ fn looks_rdma(name: &str) -> bool {
     let first = tokens.next().unwrap_or_default();
     for token in tokens {
         let well_formed = !token.is_empty() && token.chars().all(|c| c.is_ascii_alphanumeric());
-        // The platform's own words for a machine without the fabric.
+        // These size names mean a machine without InfiniBand.
         if !well_formed || matches!(token, "eth" | "metal" | "noib") {
             return false;
         }
@@ -295,7 +296,7 @@ mod tests {
         for size in ["Standard_A8", "a9", "Standard_H16mr_Promo", "standard_nc24r"] {
             assert!(matches!(verdict(size), SizeVerdict::LegacyNd { .. }), "{size}");
         }
-        // These became SR-IOV during their life, so they are worth looking at.
+        // These sizes changed to SR-IOV, so the hardware has to be checked.
         assert_eq!(
             (rdma_size("Standard_NC24rs_v2").nic, rdma_size("Standard_ND24rs").nic),
             (Some(Nic::Cx3Pro), Some(Nic::Cx3Pro))

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const DEVICES: &str = "/sys/bus/vmbus/devices";
-/// The driver of functions passed through; it has one link for each device it has taken over.
+/// The driver of PCI functions passed through; its folder has one link for each bound device.
 const HV_PCI: &str = "/sys/bus/vmbus/drivers/hv_pci";
 
 /// `class_id` of a synthetic network adapter (Linux, include/linux/hyperv.h, `HV_NIC_GUID`).
@@ -20,7 +20,7 @@ const NETWORK_DIRECT: &str = "8c2eaf3d-32a7-4b09-ab99-bd1f1c86b501";
 /// The Network Direct driver; its packages may add the host's firmware version, as in `hv_network_direct_144_0`.
 const NETWORK_DIRECT_MODULE: &str = "hv_network_direct";
 
-/// What the VMBus carries.
+/// The devices on the VMBus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vmbus {
     /// How many devices there are, of any kind.

@@ -1,4 +1,4 @@
-//! A reason on its way through a reader, which can only say [`std::io::Error`].
+//! Carries an error with its reason through code that can only return [`std::io::Error`].
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What exactly went wrong under a reason. A [`Reason`] is what programs go by; a remedy belongs to a cause.
+//! The causes within a reason. Programs use the [`Reason`]; the remedy depends on the cause.
 
 use super::Reason;
 use super::failure::Failure;
@@ -21,7 +21,7 @@ macro_rules! causes {
                 match self { $(Self::$variant => $token),+ }
             }
 
-            /// The reason that it lies under.
+            /// The reason that it belongs to.
             pub const fn reason(self) -> Reason {
                 match self { $(Self::$variant => Reason::$reason),+ }
             }
@@ -72,7 +72,7 @@ impl Cause {
     }
 }
 
-/// Gives an error a cause where it is first understood.
+/// Adds a cause to an error.
 pub trait WithCause<T> {
     /// Adds a message and, unless the error already has a reason, a cause with its reason.
     fn with_cause(self, cause: Cause, message: impl FnOnce() -> String) -> anyhow::Result<T>;

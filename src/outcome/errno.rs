@@ -1,4 +1,4 @@
-//! What the system's error numbers mean: the one table, for whichever library passes them on.
+//! The meaning of the system's error numbers: one table for errors of all libraries.
 
 use super::Reason;
 use nix::errno::Errno;

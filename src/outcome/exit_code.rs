@@ -1,10 +1,10 @@
-//! The exit codes of every door.
+//! The exit codes, which are the same at every entry point.
 
-/// A process exit code. Nothing but these seven leaves the process, whichever door was used.
+/// A process exit code. The process ends with one of these seven, whichever entry point was used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum ExitCode {
-    /// Done, or already right.
+    /// Success: done, or nothing to do.
     Success = 0,
     /// The call or its settings are wrong.
     Usage = 1,
@@ -16,7 +16,7 @@ pub enum ExitCode {
     Unsupported = 12,
     /// The VM size has no SR-IOV InfiniBand.
     SizeNotRdma = 13,
-    /// It was possible, and it failed.
+    /// The work was possible, but failed.
     Failed = 14,
 }
 

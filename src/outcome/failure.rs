@@ -1,4 +1,4 @@
-//! An error on its way up: a reason or a cause with its message, inside an [`anyhow::Error`].
+//! A reason or a cause with its message inside an [`anyhow::Error`].
 
 use super::{Carried, Cause, Reason, errno};
 use std::fmt;
@@ -45,7 +45,7 @@ impl Reason {
     }
 }
 
-/// Gives an error a reason where it is first understood.
+/// Adds a reason to an error.
 pub trait WithReason<T> {
     /// Adds a message and, unless the error already has one, a reason: the one nearest the cause stays.
     fn with_reason(self, reason: Reason, message: impl FnOnce() -> String) -> anyhow::Result<T>;

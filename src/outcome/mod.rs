@@ -14,7 +14,7 @@ pub use exit_code::ExitCode;
 pub use failure::WithReason;
 pub use reasons::{Reason, markdown_table};
 
-/// How a run ended: what a door turns into its host's language.
+/// How a run ended. An entry point converts it to its host's format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
     /// The stable reason.
@@ -28,7 +28,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// An outcome with its message, and the remedy where nothing more is known.
+    /// An outcome with its message and the reason's general remedy.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,

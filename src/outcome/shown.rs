@@ -1,10 +1,10 @@
-//! Text of others as it may be shown: the one place that keeps it from forging lines, driving a terminal, or telling
-//! the secrets of an address.
+//! Makes text from other programs safe to show: it must not forge log lines, control a terminal, or reveal secrets in
+//! an address.
 
 use std::fmt::Write;
 
-/// A text in one line: what drives a terminal is written as JSON writes it, and addresses come without user, password
-/// and query, where signatures and tokens stand.
+/// A text in one line: control characters are escaped as in JSON, and addresses lose user, password and query, which
+/// may hold signatures and tokens.
 pub fn line(text: &str) -> String {
     escaped(&without_secrets_of_addresses(text), |_| false)
 }

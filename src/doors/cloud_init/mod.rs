@@ -1,4 +1,5 @@
-//! First boot: what the cloud-init module runs, and what puts that module into an image.
+//! The entry point for cloud-init: the command that its module runs at boot, and the setup that puts the module into an
+//! image.
 //!
 //! The module itself is a few lines of Python (`cloud-init/cc_ofedctl.py`) that start `ofedctl cloud-init run`. An image
 //! where cloud-init is disabled gets a systemd unit that does the same.

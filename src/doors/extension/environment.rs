@@ -1,4 +1,4 @@
-//! Where the agent wants what: the handler's folder with its `HandlerEnvironment.json`, the settings' sequence number.
+//! The agent's environment for a handler: its folder with `HandlerEnvironment.json`, and the settings' sequence number.
 
 use crate::host::Host;
 use crate::host::process;
@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 const ENVIRONMENT: &str = "HandlerEnvironment.json";
 
-/// What the agent tells a handler.
+/// The data that the agent passes to a handler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Handler {
     /// The folder the package was unpacked in; none when no agent started this.

@@ -1,8 +1,9 @@
-//! The VM extension's door: a handler that the Azure Linux agent runs in place of
+//! The entry point for the Azure VM agent: an extension handler that the agent runs in place of
 //! `Microsoft.HpcCompute.InfiniBandDriverLinux`.
 //!
-//! The agent unpacks a package, starts the five commands of its manifest, and reads status files. What it expects is
-//! its code's (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py) and Azure/azure-linux-extensions', docs/.
+//! The agent unpacks a package, starts the five commands of its manifest, and reads status files. Its expectations are
+//! described in its code (`WALinuxAgent`, azurelinuxagent/ga/exthandlers.py) and in Azure/azure-linux-extensions,
+//! docs/.
 
 mod commands;
 mod environment;

@@ -7,7 +7,7 @@ use crate::outcome::Reason;
 use anyhow::Result;
 use serde_json::Value;
 
-/// Shorter words are no secrets, and would tear every other text to pieces.
+/// The shortest secret that is masked; masking shorter words would make all other text unreadable.
 const SHORTEST: usize = 3;
 /// Characters on a line of PEM (RFC 7468).
 const PEM_LINE: usize = 64;

@@ -1,5 +1,5 @@
-//! Values as Packer's own plugins take them: JSON templates and `override` maps come with whatever type somebody
-//! wrote, and packer-plugin-sdk (template/config/decode.go) decodes them weakly, by the rules of mapstructure.
+//! Converts values as Packer's own plugins do: in JSON templates and `override` maps values have any type, and
+//! packer-plugin-sdk (template/config/decode.go) decodes them weakly, by the rules of mapstructure.
 //!
 //! Values of HCL2 blocks have their type already: Packer itself has converted them.
 

@@ -1,8 +1,6 @@
-//! Packer's door: this program is a Packer plugin with one provisioner, `ofed`, which bakes the machine that Packer
-//! builds through Packer's own communicator.
-//!
-//! `protocol` speaks with Packer; `service` answers its calls; `provision` does the work, with `guest` for what is
-//! done on the machine.
+//! The entry point for Packer: this program is a Packer plugin with one provisioner, `ofed`, which installs the driver
+//! on the machine that Packer builds, through Packer's own communicator. `protocol` implements the plugin protocol,
+//! `service` answers Packer's calls, `provision` does the work, and `guest` runs commands on the machine.
 
 mod attributes;
 mod bake;

@@ -1,4 +1,4 @@
-//! What the user of Packer sees. Packer masks the values of sensitive variables in all of it.
+//! Output to the user of Packer. Packer masks the values of sensitive variables in it.
 
 use super::protocol::{Caller, map};
 use super::wording::at_this_door;

@@ -1,4 +1,4 @@
-//! What a template asks for: its values decoded, and judged before anything is built.
+//! The values of a template, decoded and checked before anything is built.
 
 use super::attributes::{NOT_HERE, is_own, spec};
 use super::decode::weakly;

@@ -1,4 +1,4 @@
-//! Streams by appointment: one side names a number in a call, the other dials it.
+//! Matches streams with calls: one side names a stream number in a call, and the other side opens that stream.
 //!
 //! The numbers are those of hashicorp/packer-plugin-sdk, `rpc/mux_broker.go`: the dialer writes the number, 32 bits
 //! little-endian, and gets it back. A stream that nobody expects is closed.
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The number of the stream on which the host calls the plugin.
 pub(super) const MAIN: u32 = 0;
 
-/// Keeps the appointments of a session.
+/// Assigns the streams of a session to those who wait for them.
 #[derive(Debug)]
 pub(in super::super) struct Broker {
     session: Session,
@@ -22,7 +22,7 @@ pub(in super::super) struct Broker {
     next: AtomicU32,
 }
 
-/// A stream that the other side is to dial. Dropped, the appointment is off.
+/// A stream that the other side is expected to open. Dropping this value refuses the stream.
 #[derive(Debug)]
 pub(super) struct Appointment {
     broker: Arc<Broker>,
@@ -40,12 +40,12 @@ impl Broker {
         let ours = Arc::clone(&broker);
         let take = move || {
             while let Some(stream) = session.accept() {
-                // One that is slow to say its number keeps no other waiting.
+                // A stream that is slow to send its number must not delay others.
                 let ours = Arc::clone(&ours);
                 let introduce = move || ours.introduce(stream);
                 let _ = std::thread::Builder::new().name("introduction".to_owned()).spawn(introduce);
             }
-            // Whoever still waits learns that nobody will come.
+            // Waiting threads get an error, because no more streams will come.
             ours.awaited().clear();
         };
         std::thread::Builder::new().name("broker".to_owned()).spawn(take)?;
@@ -75,7 +75,7 @@ impl Broker {
         Err(io::Error::new(io::ErrorKind::InvalidData, "the host took another stream than the one dialed"))
     }
 
-    /// Calls an appointment off: whoever keeps it learns that nobody will come.
+    /// Cancels an expected stream: a waiting thread gets an error.
     pub(super) fn forget(&self, id: u32) {
         self.awaited().remove(&id);
     }

@@ -1,4 +1,4 @@
-//! What the streams of a session share: the socket to write to, and how far each of them is.
+//! State that the streams of a session share: the socket to write to, and the state of each stream.
 
 use super::frame::{HEADER_BYTES, Header, WINDOW_BYTES};
 use std::collections::{HashMap, VecDeque};
