@@ -1,4 +1,4 @@
-//! A clean Debian root becomes an image with InfiniBand, with no network, and every change is accounted for.
+//! Bakes InfiniBand into a clean Debian root without a network, and accounts for every change.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,10 +12,10 @@ use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Everything that must be true of one suite's bake, in the order a user would meet it.
+/// All properties of one suite's bake, in the order in which a user would see them.
 fn bakes_offline(suite: &'static str) {
     let root = debian_root(suite);
-    // Someone else's, to be there again afterwards.
+    // A file of somebody else, which must exist again afterwards.
     root.write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n");
     let cache = image::staged(suite);
     let before = Tree::of(root.path());
@@ -41,7 +41,7 @@ fn bakes_offline(suite: &'static str) {
     assert_reported(&root);
 }
 
-/// Status document, receipt and log say what design and agent want them to say.
+/// Checks that status document, receipt and log have the specified content.
 #[track_caller]
 fn assert_reported(root: &Root) {
     let status = image::status(root);
@@ -77,20 +77,20 @@ fn a_debian_13_root_is_baked_offline_and_every_change_is_accounted_for() {
     bakes_offline("trixie");
 }
 
-/// What two runs that did the same may still differ in.
+/// The paths in which two equal runs may still differ.
 fn is_of_the_moment(path: &str) -> bool {
     let logs_and_times = ["var/log", "var/lib/ofedctl", "var/cache/ldconfig", "var/lib/dpkg/status-old"];
     logs_and_times.iter().any(|start| Path::new(path).starts_with(start)) || RECORDS.contains(&path)
 }
 
-/// dpkg and apt keep their records in the order of their work; only the records themselves count.
+/// Sorts the records of dpkg and apt, whose order depends on the order of the work.
 const RECORDS: [&str; 2] = ["var/lib/dpkg/status", "var/lib/apt/extended_states"];
 
 fn records(root: &Root) -> [BTreeSet<String>; 2] {
     RECORDS.map(|path| root.read(path).split("\n\n").map(|record| record.trim().to_owned()).collect())
 }
 
-/// The points that a bake comes to, in this order. What a killed run has noted once, later ones do not note again.
+/// The fault points that a bake reaches, in this order. Records of a killed run are not written again by later runs.
 const POINTS: [&str; 9] = [
     "journal-begun",
     "packages-noted",
@@ -151,7 +151,7 @@ fn an_uninstall_killed_at_every_point_in_turn_leaves_nothing_in_the_end() {
         program::kill_at(point, program::program(&uninstall));
         image::assert_left_alone(&root);
     }
-    // All is out; only the journal of the last run is there.
+    // Everything is removed; only the journal of the last run is left.
     image::ask("uninstall", &root).expect(0, "not-installed");
     assert!(root.installed("rdma-core").is_none());
     assert_eq!(root.read("etc/waagent.conf"), "# OS.EnableRDMA=y\n");
@@ -207,7 +207,7 @@ fn what_was_baked_can_be_taken_out_again() {
     let status = image::status(&root);
     assert_eq!((status.state.as_str(), status.code), ("success", 0), "{status:?}");
     let after = Tree::of(root.path()).without(is_of_the_moment);
-    // rdma-core makes a group and keeps it, as Debian's policy has it.
+    // rdma-core creates a group and keeps it on removal, as Debian's policy says.
     let groups = ["etc/group", "etc/group-", "etc/gshadow", "etc/gshadow-"];
     let traces = [
         "var/cache/debconf",
@@ -225,7 +225,7 @@ fn what_was_baked_can_be_taken_out_again() {
 #[test]
 fn what_a_killed_bake_began_must_be_finished_before_it_can_be_taken_out() {
     let root = debian_root("trixie");
-    // Once packages may have been touched, there is something that no receipt tells of.
+    // Once packages may have changed, there may be packages that no receipt lists.
     let cache = image::staged("trixie");
     program::kill_at("packages-noted", program::program(&image::bake_args(&root, &cache)));
     image::ask("uninstall", &root).expect(14, "verify-failed");
@@ -294,7 +294,7 @@ fn a_package_that_was_upgraded_since_is_known_by_its_new_version_after_the_next_
     let root = debian_root("bookworm");
     let cache = image::staged("bookworm");
     image::bake(&root, &cache).expect(0, "installed");
-    // As if the bake had brought an older one: the receipt is all that remembers.
+    // As if the bake had installed an older version; only the receipt records it.
     let receipt = root.read("var/lib/ofedctl/receipt.json");
     let now = image::receipt(&root)["packages"]["libibverbs1"].as_str().unwrap().to_owned();
     let older = receipt.replace(&format!("\"libibverbs1\": \"{now}\""), "\"libibverbs1\": \"1\"");

@@ -1,4 +1,4 @@
-//! What goes wrong with a bake is named by its reason, and what could not begin leaves the root as it was.
+//! A failed bake ends with the right reason, and a bake that could not begin leaves the root unchanged.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -15,7 +15,7 @@ use std::process::{Command, Stdio};
 
 const SUITE: &str = "trixie";
 
-/// Bakes a root that must fail for this reason, and says so in its status document.
+/// Runs a bake that must fail with this reason, and checks its status document.
 #[track_caller]
 fn fails(root: &Root, cache: &Path, reason: &str) -> Ran {
     let ran = image::bake(root, cache);

@@ -1,4 +1,5 @@
-//! A cache, a catalogue or a bundle that somebody else than root can change does not decide what root installs.
+//! Files that others than root can change, such as a cache, a catalogue or a bundle, must not decide what root
+//! installs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -34,7 +35,7 @@ fn what_was_hashed_is_installed_whatever_the_owner_of_the_cache_does_meanwhile()
     image::bake(&root, &cache).expect(1, "unsafe-owner");
     assert!(root.installed("rdma-core").is_none(), "nothing was installed");
 
-    // As soon as it says that all is verified, every package is another one.
+    // As soon as the program reports that all files are verified, every package is replaced.
     let blobs: Vec<_> =
         std::fs::read_dir(cache.join("blobs/sha256")).unwrap().map(|it| it.unwrap().path()).collect();
     let mut bake = program_without_network(&image::bake_args(&root, &cache));

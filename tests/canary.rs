@@ -1,4 +1,4 @@
-//! A secret in an address, or a value of a wrong type, is in no output of any command.
+//! No output of any command contains a secret from an address or a value of a wrong type.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

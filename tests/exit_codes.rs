@@ -1,4 +1,4 @@
-//! Nothing but the documented codes leaves the process, and everything it says to a user fits the screen.
+//! The process ends only with documented exit codes, and its messages fit the screen.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

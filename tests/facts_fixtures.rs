@@ -1,4 +1,4 @@
-//! What detection makes of whole machines: one row per tree in `tests/fixtures/hosts`.
+//! Detection on captured machines: one row per tree in `tests/fixtures/hosts`.
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests, too")]
 

@@ -1,4 +1,4 @@
-//! Whatever state a killed package manager leaves, the next run ends as an undisturbed one would.
+//! After a package manager was killed in any state, the next run ends like an undisturbed one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! The tests' own tools, tried on what they will be used for.
+//! Tests of the tests' own helper functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

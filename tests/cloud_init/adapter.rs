@@ -1,4 +1,4 @@
-//! The module itself, as Python.
+//! Tests of the Python module itself.
 
 use crate::common::need;
 use crate::machine::text;

@@ -1,4 +1,4 @@
-//! The examples for users, as cloud-init 25.1 takes them.
+//! Checks the examples for users with cloud-init 25.1.
 
 use crate::common::root::cloud_root;
 use crate::machine::{Machine, text};
@@ -27,7 +27,7 @@ fn the_schema_of_cloud_init_has_nothing_to_say_of_them() {
         assert!(schema.status.success() && said.trim().starts_with("Valid schema"), "{name}: {said}");
         assert_eq!(said.trim().lines().count(), 1, "{name}: {said}");
     }
-    // It can tell a wrong one.
+    // The check detects a wrong example.
     root.write("tmp/example.yaml", "#cloud-config\nofedctl: {offline: true}\n");
     let schema = root.inside(&["cloud-init", "schema", "--config-file", "/tmp/example.yaml"]);
     assert!(!schema.status.success() && text(&schema).contains("ofedctl"), "{}", text(&schema));

@@ -19,11 +19,11 @@ pub struct Machine {
     pub root: Root,
     /// Its `/run`, which a reboot empties.
     run: PathBuf,
-    /// What is on its buses: the folder that is its `/sys/bus`.
+    /// The folder that is mounted as its `/sys/bus`.
     bus: PathBuf,
 }
 
-/// What `cloud-init status` says.
+/// The output of `cloud-init status`.
 #[derive(Debug)]
 pub struct Status {
     /// The exit code of `cloud-init status`.
@@ -31,7 +31,7 @@ pub struct Status {
     pub word: String,
     /// The errors of all stages.
     pub errors: Vec<String>,
-    /// Everything, for a failed test to print.
+    /// All output, for the message of a failed test.
     pub all: Value,
 }
 
@@ -99,7 +99,7 @@ impl Machine {
         self.status()
     }
 
-    /// What cloud-init says of the boot.
+    /// cloud-init's report of the boot.
     pub fn status(&self) -> Status {
         let output = self.shell("cloud-init status --format json");
         let said: Value = serde_json::from_slice(&output.stdout)

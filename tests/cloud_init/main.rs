@@ -1,5 +1,5 @@
-//! First boot through cloud-init: the module, and what puts it into an image, with the real cloud-init of two Debian
-//! releases. Each machine is a root in namespaces of its own, which cloud-init sets up as it would a VM.
+//! First boot through cloud-init: the module and its setup, with the real cloud-init of two Debian releases. Each
+//! machine is a root in namespaces of its own, which cloud-init configures as it would configure a VM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, missing_docs)]
 
 #[path = "../common/mod.rs"]

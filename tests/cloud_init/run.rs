@@ -1,4 +1,4 @@
-//! Boots: each ending a run can have, as cloud-init shows it.
+//! Boots with each outcome of a run, as cloud-init reports it.
 
 use crate::common::image::{self, receipt};
 use crate::common::status;
@@ -21,7 +21,7 @@ fn a_first_boot_installs_offline_and_a_second_one_has_nothing_to_do() {
         let receipt = receipt(&vm.root);
         assert_eq!((&receipt["door"], &receipt["vm_id"]), (&"cloud-init".into(), &VM.into()), "{suite}");
         assert_eq!(image::status(&vm.root).state, "success", "{suite}");
-        // What the program said is where people look.
+        // The program's output is in the log where users look for it.
         let output = vm.root.read("var/log/cloud-init-output.log");
         assert!(output.is_empty() || output.contains("reboot-required"), "{suite}: {output}");
         assert!(vm.log().contains("ofedctl: reboot-required: inbox from bundle"), "{suite}");
@@ -107,7 +107,7 @@ fn a_boot_that_fails_says_why_in_a_sentence_and_the_next_boot_tries_again() {
             "{suite}: {error}"
         );
         assert!(vm.root.installed("rdma-core").is_none());
-        // The user's own scripts run all the same.
+        // The user's own scripts run although the module failed.
         assert_eq!(vm.root.read("ran"), "all the same\n", "{suite}");
 
         std::fs::write(&damaged, whole).unwrap();

@@ -1,4 +1,4 @@
-//! What `cloud-init setup` puts into an image, and that it takes all of it out again.
+//! The files that `cloud-init setup` writes into an image, and their complete removal.
 
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, cloud_root};
@@ -48,7 +48,7 @@ fn a_setup_made_twice_is_the_one_made_once_and_removing_it_leaves_nothing() {
         let again = setup(&root, &all);
         assert!(files(&again).iter().all(|line| line.starts_with("unchanged ")), "{}", again.stdout);
         assert_eq!(tree::diff(&after, &Tree::of(root.path())).to_string(), "", "{suite}");
-        // What was asked for once stays without being asked for again.
+        // Options of an earlier setup stay in force.
         setup(&root, &[]).expect(0, "listed");
         assert_eq!(tree::diff(&after, &Tree::of(root.path())).to_string(), "", "{suite}");
 
@@ -129,7 +129,7 @@ fn what_the_images_builder_set_stays_in_force_below_the_users_file() {
     assert_eq!(entry("ipoib"), ("true".to_owned(), "/etc/ofedctl/config.d/50-site.yaml".to_owned()));
     assert_eq!(entry("wait_for_device"), ("60".to_owned(), "/etc/ofedctl/config.yaml".to_owned()));
     assert_eq!(entry("nic"), ("null".to_owned(), "default".to_owned()));
-    // The administrator's file is not the builder's to keep quiet about.
+    // The setup warns that the administrator's file overrides the image's.
     let again = setup(&root, &["--set", "ipoib=false"]);
     assert!(again.stderr.contains("50-site.yaml` sets `ipoib`"), "{again:?}");
 }
@@ -144,7 +144,7 @@ fn settings_that_an_older_setup_wrote_move_below_the_users() {
     assert!(!root.path().join("etc/ofedctl").exists());
     let image = root.read(IMAGE);
     assert!(image.contains("offline: true\n") && image.contains("cache: \"/srv/new\"\n"), "{image}");
-    // Without anything asked for, too.
+    // Also without any option.
     std::fs::remove_file(root.path().join(IMAGE)).unwrap();
     root.write("etc/ofedctl/config.yaml", older);
     setup(&root, &[]).expect(0, "listed");

@@ -1,4 +1,4 @@
-//! Whole boots under systemd: what waits for the run, and that nothing waits for ever.
+//! Complete boots under systemd: units that wait for the run start after it, and no unit waits for ever.
 
 use crate::common::{image, need, program};
 use crate::machine::{Machine, text};
@@ -12,7 +12,7 @@ const SLURMD: &str = "[Service]\nType=oneshot\n\
 /// Shows the hardware, as a folder over `/sys/bus`.
 const HARDWARE: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
     RemainAfterExit=yes\nExecStart=mount --bind /opt/bus /sys/bus\n[Install]\nWantedBy=sysinit.target\n";
-/// Ends the machine with a word on it.
+/// Writes the result and shuts the machine down.
 const END: &str = "[Unit]\nAfter=multi-user.target cloud-final.service slurmd.service\n[Service]\nType=oneshot\n\
     ExecStart=sh -c 'journalctl -b >/var/log/journal.txt; cloud-init status >/var/log/said; \
     systemctl show -P Result -P ActiveState ofedctl.service cloud-config.service >/var/log/units; \

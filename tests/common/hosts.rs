@@ -1,4 +1,5 @@
-//! Newer hosts than the distribution has, from source trees that somebody fetched: `make hosts-newest SRC=FOLDER`.
+//! Newer versions of cloud-init and the Azure agent than the distribution has, from downloaded source trees: `make
+//! hosts-newest SRC=FOLDER`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Staging and baking as a user does it, and looking at what came of it.
+//! Staging and baking as a user does it, and checks of the result.
 
 use super::program::{self, Ran};
 use super::root::{self, Root};
@@ -16,7 +16,7 @@ pub const VM_SIZE: &str = "Standard_HB120rs_v3";
 /// The steps of a run, each with its substatus.
 pub const STEPS: [&str; 7] = ["detect", "plan", "stage", "install", "configure", "verify", "report"];
 
-/// What packages make while they are installed, beside the files they bring.
+/// Files that packages create during their installation, beside the files in them.
 pub const MADE_BY_PACKAGES: &[(&str, &str)] = &[
     ("var/lib/dpkg/", "dpkg's own database"),
     ("var/lib/apt/extended_states", "which packages came only as dependencies"),
@@ -130,7 +130,7 @@ pub fn is_ours(path: &str) -> bool {
         .any(|folder| Path::new(path).starts_with(folder))
 }
 
-/// Fails unless nothing but this program's state and log is different from before.
+/// Fails if anything but this program's state and log has changed.
 #[track_caller]
 pub fn assert_untouched(root: &Root, before: &Tree) {
     let touched = tree::diff(&before.clone().without(is_ours), &Tree::of(root.path()).without(is_ours));

@@ -1,13 +1,12 @@
-//! What roots are made of: layers, each with what its packages add to the one below it. They are made once per checkout.
-//!
-//! A root of every kind of its own would be the same kernel and its initial file system again and again.
+//! The layers of test roots. Each layer adds packages to the one below it and is built once per checkout. Complete
+//! roots of every kind would contain the same kernel and initramfs again and again.
 
 use super::{archive, need};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// What is made in a test has no use after a power cut.
+/// Options to skip syncing, because test roots are not needed after a power cut.
 const DPKG: &str = "force-unsafe-io";
 
 /// Installs packages into `$1`: the layers `$2` with a new one at `$3` over them. The network is this machine's, and the

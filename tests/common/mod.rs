@@ -1,7 +1,6 @@
-//! What the integration tests share: real roots, real packages, and the eyes to look at what a run did.
-//!
-//! Nothing here imitates a package manager, a root or a registry. What a test needs and the machine lacks is
-//! installed, or the test fails and says what to install; no test skips itself.
+//! Shared by the integration tests: real roots, real packages, and functions that inspect the result of a run. Nothing
+//! here imitates a package manager, a root or a registry. Missing programs are installed, or the test fails and says
+//! what to install; no test skips itself.
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod archive;
@@ -29,12 +28,12 @@ use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Where tests put their files: on the disk that holds the build, never in a `/tmp` that may be memory.
+/// The folder for files of tests: on the disk that holds the build, never in a `/tmp` that may be in memory.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("test-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// A folder for what is worth keeping between test runs.
+/// A folder for files that are reused between test runs.
 pub fn kept(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join(name);
     std::fs::create_dir_all(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! The real programs that tests work with, installed when they are missing.
+//! Installs the real programs that tests need, if they are missing.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub fn need(packages: &[&str]) {
     assert!(apt(&command) || (apt("apt-get update") && apt(&command)), "this test needs programs: {command}");
 }
 
-/// Most of these tests make roots and namespaces.
+/// Fails without root rights, which most tests need to create roots and namespaces.
 pub fn need_root() {
     assert!(nix::unistd::geteuid().is_root(), "this test makes namespaces and roots: run the tests as root");
 }

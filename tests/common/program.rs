@@ -1,4 +1,4 @@
-//! The real program, run as a user would run it, and what it left behind.
+//! Runs the real program as a user would, and inspects what it leaves behind.
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};

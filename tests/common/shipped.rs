@@ -1,4 +1,4 @@
-//! The file that ships: the program as `make release` builds it, for tests where its speed or its being static counts.
+//! The release build (`make release`), for tests that depend on its speed or on its being static.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ pub fn program() -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut make = Command::new("make");
     make.args(["--quiet", "release"]).current_dir(folder);
-    // What cargo says here of this test would have it build everything anew.
+    // Cargo's variables for this test would make the inner cargo rebuild everything.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CARGO_") && name != "CARGO_HOME" && name != "CARGO_TARGET_DIR"
         {

@@ -1,4 +1,4 @@
-//! A root to the last bit that a program could have changed.
+//! Checks that nothing in a root has changed, down to the change times of files.
 
 use super::tree::{Tree, diff};
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! A proxy on this machine that leads every protected connection to one server here: how a test meets a host that it must
-//! not ask. What is asked for in the open, as packages are, it passes on to where it belongs.
+//! A proxy on this machine that leads every TLS connection to one local server, so that a test can use the name of a
+//! host that it must not contact. Plain HTTP requests, such as those for packages, are passed on.
 
 use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,5 @@
-//! Waiting until something is so. The one place where a test sleeps: between two looks, never in the hope that some time
-//! is enough.
+//! Waits until a condition holds. This is the only place where a test sleeps, and only between two checks of the
+//! condition.
 
 use std::process::Child;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What an image takes along to its clones, and what it does not.
+//! The state that an image passes on to its clones, and the state that is removed.
 
 use crate::common::image;
 use crate::common::root::debian_root;

@@ -1,5 +1,5 @@
-//! Everything around the packages, in real roots: edits are made, shown, verified and taken back; another driver is
-//! refused or replaced; an image is safe to clone. Needs root.
+//! The work beside packages, in real roots: edits are made, shown, verified and undone; another driver is refused or
+//! replaced; an image is safe to clone. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

@@ -57,7 +57,7 @@ fn with_another_driver(uninstaller: &'static str) -> Root {
     root
 }
 
-/// Makes the kernel's initial file system anew, with few modules but the adapter's among them.
+/// Rebuilds the kernel's initramfs with few modules, the adapter's among them.
 fn make_initramfs(root: &Root) {
     root.write("etc/initramfs-tools/conf.d/few", "MODULES=list\n");
     root.write("etc/initramfs-tools/modules", "mlx5_core\n");

@@ -1,4 +1,4 @@
-//! The table of failures.
+//! Each fault of a server or network, with the expected outcome of the download.
 
 use super::Lab;
 use super::common::web::Fault;

@@ -1,5 +1,5 @@
-//! Downloads against a server that does everything a network does: whatever happens, a file comes whole or the run ends
-//! with its own reason, and nothing half-written is ever used.
+//! Downloads from a server that imitates every failure of a network: in each case the file is complete or the run ends
+//! with a specific reason, and a partial file is never used.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

@@ -1,4 +1,4 @@
-//! What a run leaves, the next goes on with.
+//! The next run resumes a broken download.
 
 use super::Lab;
 use super::common::web::Fault;

@@ -1,4 +1,4 @@
-//! Protected connections, to the real nginx.
+//! TLS connections to the real nginx.
 
 use super::Lab;
 use super::common::need::need;

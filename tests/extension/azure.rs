@@ -1,4 +1,4 @@
-//! What `azure/` shows: read as far as it can be without Azure, and held against the program.
+//! Checks the examples in `azure/` against the program, as far as that is possible without Azure.
 //!
 //! ARM templates are taken apart and held against the properties in Azure's definition of its API; Terraform files are
 //! parsed as HCL and held against the arguments that the provider documents; the parameters of `az` are those that `PyPI`'s

@@ -1,4 +1,5 @@
-//! A worker that dies at the worst moment: the next start of the agent sets it right, and meanwhile nothing lies.
+//! A worker that dies at the worst moment: the next start of the agent repairs the state, and the status is never wrong
+//! meanwhile.
 
 use crate::common::image;
 use crate::common::need::need;

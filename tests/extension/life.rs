@@ -1,4 +1,4 @@
-//! From the first goal state to the last: what the agent uploads, and what is on the VM.
+//! The life of an extension from the first goal state to the last: what the agent uploads, and the state of the VM.
 
 use crate::common::image::{self, STEPS};
 use crate::vm::{NAME, Reported, Vm, enabled, folder, offline, with_state};

@@ -1,4 +1,4 @@
-//! The package itself: what is in it, that it is the same whenever it is made, and that its shim runs where handlers run.
+//! The handler's package: its content, its reproducibility, and that its shim runs where handlers run.
 
 use crate::common;
 use crate::common::program::Ran;

@@ -1,4 +1,4 @@
-//! What cannot be: refused with its code in the agent's status and from the command, without a change to the VM.
+//! Refusals: the exit code and the agent's status are right, and the VM is unchanged.
 
 use crate::common::image;
 use crate::common::tree::{self, Tree};

@@ -1,4 +1,4 @@
-//! Protected settings: encrypted for the VM as the platform does it, used, and said nowhere.
+//! Protected settings: encrypted for the VM as the platform does it, used by the handler, and shown in no output.
 
 use crate::common::wait;
 use crate::vm::{NAME, Vm, offline};

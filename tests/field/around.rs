@@ -1,4 +1,4 @@
-//! What is around a driver: names, limits and the agent's setting, in images that have some of it already.
+//! Edits around a driver (names, limits and the agent's setting) in images that have some of them already.
 
 use crate::common::program::{self, Ran};
 use crate::common::{need::need_root, scratch};

@@ -1,4 +1,4 @@
-//! A server of TLS on loopback, whose certificate is past its time.
+//! A TLS server on loopback with an expired certificate.
 
 use crate::common::scratch;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! Boots that do not run what an image was set up for: `cloud-init setup` and `detect` say so beforehand.
+//! Images whose boot would not run the installed module: `cloud-init setup` and `detect` warn about it beforehand.
 
 use crate::common::program::{self, Ran};
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Situations that people met with images of all kinds, rebuilt small and given to the program: what is in the field.
+//! Problems that users have reported with images of all kinds, reproduced in small tests.
 //!
 //! Each test names the public report or the real file that it is shaped after.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,4 +1,4 @@
-//! Distributions and releases that no list names: judged by what they are.
+//! Distributions and releases that no list names are recognised by their family and their modules.
 
 use crate::common::need::need_root;
 use crate::common::program::{self, Ran};

@@ -1,4 +1,4 @@
-//! Taking out what was installed, from images on which others have built since.
+//! Uninstalling from images in which others have installed or changed something since.
 
 use crate::common::deb::Deb;
 use crate::common::image;

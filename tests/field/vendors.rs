@@ -1,4 +1,4 @@
-//! What people met with the vendor's packages and their installers.
+//! Problems that users have reported with the vendor's packages and their installers.
 
 use crate::common::program;
 use ofedctl::outcome::Reason;

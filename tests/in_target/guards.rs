@@ -1,4 +1,4 @@
-//! What the programs of an image cannot do while the image is lent to them.
+//! What programs of an image must not be able to do while its own package manager runs.
 
 use crate::common::need::need;
 use crate::common::program::Ran;

@@ -1,4 +1,4 @@
-//! Package repositories that a key of their own signs.
+//! Package repositories that are signed with a test's own key.
 
 use crate::common::deb::Deb;
 use crate::common::need::need;

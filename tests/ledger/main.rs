@@ -1,4 +1,5 @@
-//! What this program did to a root is never forgotten, and never taken back at the cost of others: real roots. Needs root.
+//! The record of what this program did to a root is never lost, and its undo never removes changes of others. Uses real
+//! roots and needs root rights.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../common/mod.rs"]

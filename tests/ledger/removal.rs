@@ -1,4 +1,4 @@
-//! A removal that is refused takes nothing out, and one that ends is on the disk.
+//! A refused removal removes nothing, and a finished one is synced to the disk.
 
 use crate::common::deb::Deb;
 use crate::common::image;

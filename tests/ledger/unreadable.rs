@@ -1,4 +1,4 @@
-//! A receipt or journal that this version can't read: half a file, a newer form, a wrong type.
+//! A receipt or journal that this version cannot read: half a file, a newer schema version, a wrong type.
 
 use crate::common::image;
 use crate::common::program;
@@ -55,7 +55,7 @@ fn what_cannot_be_read_is_given_up_only_when_that_is_asked_for() {
     assert!(root.installed("rdma-core").is_some());
     forget(&root).expect(0, "not-installed");
     image::ask("uninstall", &root).expect(0, "not-installed");
-    // What is there is taken over: the new receipt does not own packages that it found.
+    // Packages that the run found installed are not listed as its own in the new receipt.
     image::bake(&root, &cache).expect(0, "installed");
     assert_eq!(image::receipt(&root)["added"].as_array().unwrap().len(), 0);
     image::ask("uninstall", &root).expect(0, "uninstalled");

@@ -1,4 +1,4 @@
-//! Running the real Packer on a template, as a user does.
+//! Runs the real Packer on a template, as a user does.
 
 use crate::common::need::need;
 use crate::common::program::Ran;

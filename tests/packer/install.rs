@@ -1,4 +1,4 @@
-//! How the plugin comes to where Packer finds it.
+//! The installation of the plugin in Packer's plugin folder.
 
 use crate::common::program::run;
 use crate::common::sha256;

@@ -1,8 +1,8 @@
-//! The vendor's driver packages, as far as no vendor bits may be in a test: in the vendor's layout and with its
-//! installer's behaviour, made of small real Debian packages and kernel modules that really have to be compiled.
-//!
-//! [`mlnx_ofed`] makes the `.tgz`, [`doca`] the `doca-host` package, and a [`shop`] sells them: it serves the files and
-//! has the catalogue that names them. [`root_as`] is a Debian root that says it is another distribution.
+//! Replacements for the vendor's driver packages, because tests must not contain the vendor's files: they have the
+//! vendor's layout and its installer's behaviour, and consist of small real Debian packages and kernel modules that
+//! really have to be compiled. [`mlnx_ofed`] builds the `.tgz`, [`doca`] the `doca-host` package, and [`shop`] serves
+//! the files together with a catalogue that names them. [`root_as`] is a Debian root whose os-release names another
+//! distribution.
 
 pub mod doca;
 pub mod mlnx_ofed;

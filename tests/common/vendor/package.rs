@@ -1,4 +1,4 @@
-//! One Debian package with whatever it needs to be like the vendor's.
+//! Builds one Debian package that resembles the vendor's.
 
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;

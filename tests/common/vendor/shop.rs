@@ -1,4 +1,4 @@
-//! Where vendor packages are had: a web server with the files, and the catalogue that names them with their digests.
+//! A web server with vendor packages, and the catalogue that names them with their digests.
 
 use crate::common::{program, web::Web};
 use ofedctl::catalog::package_names::FileName;
