@@ -4,7 +4,7 @@ use super::text::{components, excludes, keys, zypp_locks};
 use crate::packages::HoldList;
 use serde::{Deserialize, Serialize};
 
-/// One edit. It is idempotent.
+/// One edit. Making it a second time changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "edit", rename_all = "kebab-case")]
