@@ -1,6 +1,7 @@
 #!/bin/sh
-# Shows the product on one screen: a clean Debian 12 root becomes an image with InfiniBand, with no network.
-# `make demo` builds the program and hands it to this script. Needs root; works in a temporary folder only.
+# Shows the product on one screen: bakes InfiniBand into a clean Debian 12 root without a network.
+# `make demo` builds the program and hands it to this script. Needs root; works in a temporary
+# folder only.
 set -eu
 
 ofedctl=$(realpath "${1:?usage: tests/demo.sh PROGRAM}")
@@ -12,7 +13,7 @@ cd "$work"
 
 heading() { printf '\n== %s\n' "$1"; }
 
-# Runs a command and keeps what it said; that is shown only when it failed.
+# Runs a command and shows its output only if it fails.
 quietly() {
 	began=$(date +%s%N)
 	"$@" >out 2>err || { cat out err >&2; printf '\nThe demo failed at: %s\n' "$*" >&2; exit 1; }

@@ -45,7 +45,7 @@ if ! is_right "$program"; then
 	trap - EXIT
 fi
 
-# Only the end of the output is shown by the portal; the whole story is in /var/log/azure/ib-vmext-status.
+# The portal shows only the end of the output; the complete log is /var/log/azure/ib-vmext-status.
 code=0
 "$program" --quiet install "$@" || code=$?
 "$program" status || true

@@ -6,14 +6,14 @@ folder=$1 lease=$2
 trap '' HUP PIPE
 cd / || exit 1
 
-# What a bake itself writes says nothing about whether anyone is there.
+# Files that the bake itself writes do not show that the build is still connected.
 is_renewed() {
 	[ -n "$(find "$folder" ! -name log ! -name result -newermt "$lease seconds ago" -print -quit 2>/dev/null)" ]
 }
 is_running() {
 	[ -e "$1/pid" ] && [ ! -e "$1/code" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null
 }
-# A process that nobody collects, as in a container without an init, has ended as well.
+# A zombie process, which nobody reaps in a container without an init, counts as ended.
 has_ended() {
 	! kill -0 "$2$1" 2>/dev/null || grep -qs '^State:[[:space:]]*Z' "/proc/$1/status"
 }
