@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root packer-newest
+.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -54,6 +54,24 @@ hosts-newest: root setup ## Try the newest cloud-init and Azure agent: SRC=FOLDE
 	@[ -d "$(SRC)/cloud-init/cloudinit" ] && [ -d "$(SRC)/WALinuxAgent/azurelinuxagent" ] || \
 	  { echo "SRC must be a folder with canonical/cloud-init as cloud-init and Azure/WALinuxAgent as WALinuxAgent"; exit 1; }
 	OFEDCTL_HOSTS="$$(realpath "$(SRC)")" cargo test --locked --test cloud_init --test extension
+
+deny: ## Check the licences, sources and bans of what the program is made of (needs cargo-deny)
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	cargo deny --locked check licenses bans sources
+
+# The database is no part of the repository, and not every machine can fetch it.
+audit: ## Check for known weaknesses, against a clone of rustsec/advisory-db (make audit DB=FOLDER)
+	@[ -d "$(DB)/crates" ] || { echo "Say where a clone of https://github.com/rustsec/advisory-db is: make audit DB=FOLDER"; exit 1; }
+	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
+	@config=$$(mktemp) && { cat deny.toml; } | sed 's|^\[advisories\]|&\ndb-path = "$(abspath $(DB))/.."\ndb-urls = ["file://$(abspath $(DB))"]|' >"$$config" && \
+	  cargo deny --locked --config "$$config" check advisories; code=$$?; rm -f "$$config"; exit $$code
+
+# Each parser of outside text in turn, for SECONDS each.
+SECONDS := 600
+fuzz: ## Fuzz the parsers of outside text (needs a nightly toolchain and cargo-fuzz; SECONDS=600 for each)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install --locked cargo-fuzz"; exit 1; }
+	@for target in $$(cargo fuzz list); do \
+	  cargo +nightly fuzz run --release $$target -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; done
 
 setup: ## Install the Debian packages that tests and demo work with, where they are missing
 	@tests/setup.sh

@@ -3,7 +3,8 @@
 
 use crate::host::fs::Root;
 use crate::host::owner::Owners;
-use crate::settings::{CONFIG_DIR, CONFIG_FILE, IMAGE_DIR, Layer, Settings, keys};
+use crate::outcome::Reason;
+use crate::settings::{CONFIG_DIR, CONFIG_FILE, Guarded, IMAGE_DIR, Layer, Settings, keys};
 use anyhow::{Context, Result};
 use std::io::Read;
 use std::path::Path;
@@ -19,6 +20,27 @@ pub const DEFAULT: &str = "default";
 pub fn load(root: Option<&Root>, door: Layer) -> Result<Settings> {
     let files = root.map(layers).transpose()?.unwrap_or_default();
     Settings::from_layers(files.into_iter().map(|(_, layer)| layer).chain([door]))
+}
+
+/// The same for a host outside the machine: `door` are user data or an extension's settings, and `over` what is laid over
+/// both by whoever is root here. What the files say of trust, such settings may tighten; they loosen it only as far as
+/// the files permit.
+pub fn load_from_outside(root: &Root, door: Layer, over: Layer) -> Result<Settings> {
+    let files: Vec<Layer> = layers(root)?.into_iter().map(|(_, layer)| layer).collect();
+    let image = Settings::from_layers(files.clone())?;
+    if door.sets("may_loosen") {
+        let what = "key `may_loosen`: it counts in the image's own files alone";
+        return Err(Reason::BadSettings.error(what));
+    }
+    let told = Settings::from_layers(files.iter().cloned().chain([door.clone()]))?;
+    let loosened = |key: &Guarded| key.is_loosened(&image, &told) && !image.may_loosen.contains(key);
+    if let Some(key) = Guarded::ALL.into_iter().find(loosened) {
+        return Err(Reason::BadSettings.error(format!(
+            "key `{0}`: the image's own settings are stricter, and do not have `{0}` in `may_loosen`",
+            key.key()
+        )));
+    }
+    Settings::from_layers(files.into_iter().chain([door, over]))
 }
 
 /// The source of one key's value.
@@ -113,6 +135,34 @@ mod tests {
         assert_eq!(source("cache"), files[1].0);
         assert_eq!(source("mirrors"), files[2].0);
         assert_eq!((source("ipoib"), source("nic")), ("command line".to_owned(), DEFAULT.to_owned()));
+    }
+
+    #[test]
+    fn what_comes_with_a_vm_may_tighten_trust_and_loosens_it_only_where_the_image_permits() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let image = "/usr/lib/ofedctl/config.d/50-image.yaml";
+        let strict = "trust: signed\npublic_key: /etc/key.pem\noffline: true\n";
+        let load = |files: &str, door: &str| {
+            host.root.write_text(image, files).unwrap();
+            load_from_outside(&host.root, Layer::parse("door", door).unwrap(), Layer::default())
+        };
+        for door in ["trust: digest", "offline: true", "public_key: /etc/key.pem", "driver: inbox"] {
+            load(strict, door).unwrap();
+        }
+        let table = [
+            ("trust", "trust: first-use"),
+            ("public_key", "public_key: /tmp/other.pem"),
+            ("offline", "offline: false"),
+            ("allow_older", "allow_older: true"),
+        ];
+        for (key, door) in table {
+            let error = load(strict, door).unwrap_err();
+            assert_eq!(Reason::from_error(&error), Reason::BadSettings, "{door}");
+            assert!(error.to_string().contains(key), "{error:#}");
+            load(&format!("{strict}may_loosen: [{key}]\n"), door).unwrap();
+            load("", door).unwrap();
+        }
+        assert!(load(strict, "may_loosen: [trust]").is_err());
     }
 
     #[test]

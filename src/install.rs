@@ -4,6 +4,8 @@
 mod module_check;
 mod room;
 
+pub use room::require as require_room;
+
 use crate::cache::{Built, Bundle, Cache};
 use crate::drivers::{self, Brought, InstallOptions, Work};
 use crate::host::Host;
@@ -62,11 +64,6 @@ pub fn install(
         kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
         holds_dkms: drivers::ops(plan.driver).is_vendors(),
     };
-    let now = manager.installed(host)?;
-    if now.broken.is_empty() {
-        // An installation that ended because the disk was full is finished first, with the room that is there now.
-        room::require(host, manager, (cache, bundle), plan, &now)?;
-    }
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;
     let before = journal.note_packages(&now.versions)?;

@@ -133,6 +133,10 @@ impl Situation {
                 "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
                     .to_owned()
             }
+            Cause::OlderBundle => format!(
+                "Bring the newer bundle back into the cache, or go back on purpose with {}.",
+                self.set("allow_older", "true")
+            ),
             Cause::TooLittleRoom => self.room(),
             Cause::BuildWithoutModule => {
                 "Read the named log: what the vendor calls built is not there. Take another release, \

@@ -4,9 +4,11 @@
 //! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
 //! line. `settings.schema.json` beside this file is their JSON Schema.
 
+mod guarded;
 mod profiles;
 mod text;
 
+pub use guarded::Guarded;
 pub use profiles::{DocaProfile, LibrarySet, OfedProfile};
 pub(crate) use text::{problem, read_yaml};
 
@@ -212,6 +214,11 @@ pub struct Settings {
     /// The user, by name or number, who may own the cache, catalogue and key files beside root. All of them must belong to
     /// root, and be writable by nobody else, when root installs from them.
     pub trusted_owner: Option<String>,
+    /// Take a signed bundle that was made before the one that is installed.
+    pub allow_older: bool,
+    /// What user data and the extension's settings may loosen where the files of the image are stricter. Counts in those
+    /// files alone.
+    pub may_loosen: Vec<Guarded>,
     /// Over how many seconds machines spread before they pull a cache at boot, each at its own moment.
     pub pull_spread: u64,
     /// The proxy for all that staging and pulls fetch, such as `http://proxy.example:3128`. The environment's when not
@@ -269,6 +276,8 @@ impl Default for Settings {
             public_key: None,
             cache_copy: "/var/cache/ofedctl".to_owned(),
             trusted_owner: None,
+            allow_older: false,
+            may_loosen: Vec::new(),
             pull_spread: 30,
             proxy: None,
             ca_file: None,
@@ -297,13 +306,6 @@ impl Layer {
             layer.set(&key, value).map_err(|what| problem(source, line_of(text, &key), &what))?;
         }
         Ok(layer)
-    }
-
-    /// This layer with another over it.
-    #[must_use]
-    pub fn under(mut self, over: Self) -> Self {
-        self.0.extend(over.0);
-        self
     }
 
     /// Whether the key is set here.

@@ -155,3 +155,39 @@ fn a_disk_with_too_little_room_is_named_before_anything_is_changed_and_with_room
     let disk = folder.path().join("disk").display().to_string();
     assert!(full.stdout.contains(&disk) && full.stdout.contains("MiB free"), "{}", full.stdout);
 }
+
+/// Whoever holds an old signed bundle needs no key to bring its faults back.
+#[test]
+fn a_signed_bundle_that_is_older_than_the_one_that_is_installed_is_refused_unless_asked_for() {
+    need(&["openssl"]);
+    let folder = common::scratch();
+    let cache = image::copy_of_staged(SUITE, folder.path());
+    let key = |name: &str| folder.path().join(name).display().to_string();
+    let openssl = |arguments: &[&str]| {
+        assert!(Command::new("openssl").args(arguments).output().unwrap().status.success())
+    };
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key("key.pem")]);
+    openssl(&["pkey", "-in", &key("key.pem"), "-pubout", "-out", &key("key.pub")]);
+    let listed = program::run(&["cache", "list", "--json", "--cache", cache.to_str().unwrap()]).json();
+    let signed =
+        program::run(&["cache", "sign", "--key", &key("key.pem"), "--cache", cache.to_str().unwrap()]);
+    assert_eq!(signed.code, 0, "{signed:?}");
+    let root = debian_root(SUITE);
+    let bake = |more: &[&str]| {
+        let mut arguments = image::bake_args(&root, &cache);
+        arguments.extend(["--set".to_owned(), format!("public_key={}", key("key.pub"))]);
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        program::run(&arguments)
+    };
+    bake(&[]).expect(0, "installed");
+    let mut receipt = image::receipt(&root);
+    assert_eq!(receipt["bundle_made"], listed["bundles"][0]["created"]);
+    receipt["bundle_made"] = "2999-01-01T00:00:00Z".into();
+    root.write("var/lib/ofedctl/receipt.json", &receipt.to_string());
+
+    let changed = ["--set", "memlock=false"];
+    let refused = bake(&changed);
+    refused.expect(14, "untrusted");
+    assert_eq!(refused.json()["cause"], "older-bundle", "{}", refused.stdout);
+    bake(&[&changed[..], &["--allow-older"]].concat()).expect(0, "installed");
+}

@@ -69,7 +69,8 @@ fn a_dpkg_killed_in_a_script_is_finished_by_the_next_bake() {
     }
 }
 
-/// The flag goes when all is unpacked; the state changes before.
+/// The flag goes when all is unpacked; the state changes before. Configuring does not help then
+/// (arduino/arduino-app-cli 9, TheAssassin/AppImageLauncher 241).
 #[test]
 fn a_package_that_dpkg_wants_installed_again_is_installed_again_from_the_cache() {
     for state in ["reinstreq unpacked", "reinstreq half-installed", "reinstreq installed"] {

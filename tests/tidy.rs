@@ -455,3 +455,37 @@ fn comments_and_documents_are_plain_english() {
     }
     assert!(found.is_empty(), "\n{}\nA sentence stands alone: say who does what to what.", found.join("\n"));
 }
+
+/// A promise without a test is a wish.
+#[test]
+fn each_promise_of_the_security_page_names_tests_that_exist() {
+    let page = read("SECURITY.md");
+    let (_, promises) = page.split_once("## Promises").expect("the page has promises");
+    let promises = promises.split("\n## ").next().unwrap_or_default();
+    let all = everything("src") + &everything("tests");
+    for promise in promises.split("\n- ").skip(1) {
+        let named = promise.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 2);
+        let named: Vec<&str> = named.collect();
+        assert!(!named.is_empty(), "no test is named: {promise}");
+        for test in named {
+            assert!(all.contains(&format!("fn {test}()")), "there is no test `{test}`");
+        }
+    }
+}
+
+/// The text of all Rust files below a folder.
+fn everything(folder: &str) -> String {
+    let mut all = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    all
+}

@@ -126,6 +126,9 @@ pub(super) struct RunArgs {
     /// Use nothing but the cache; package managers get no network interface
     #[arg(long)]
     pub(super) offline: bool,
+    /// Take a signed bundle that is older than the one that is installed
+    #[arg(long)]
+    pub(super) allow_older: bool,
     /// The cache to install from
     #[command(flatten)]
     pub(super) cache: CacheArg,
@@ -221,6 +224,17 @@ pub(super) fn layer(target: &TargetArgs, cache: Option<&CacheArg>, offline: bool
     put(&mut layer, given)?;
     put(&mut layer, cache_settings(cache, offline))?;
     Ok(layer)
+}
+
+impl RunArgs {
+    /// The settings given for a run.
+    pub(super) fn layer(&self) -> Result<Layer> {
+        let mut layer = layer(&self.target, Some(&self.cache), self.offline)?;
+        if self.allow_older {
+            put(&mut layer, vec![("--allow-older", "allow_older", Value::Bool(true))])?;
+        }
+        Ok(layer)
+    }
 }
 
 /// The settings that say where to install from, and those given as `--set KEY=VALUE`.

@@ -1,7 +1,7 @@
 //! `cloud-init`: what its module runs at each boot, and what puts that module into an image.
 
 use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
-use super::args::{CacheArg, RootArgs, RunArgs, layer, set};
+use super::args::{CacheArg, RootArgs, RunArgs, set};
 use crate::config;
 use crate::doors::cloud_init::{self, Change, SetupOptions};
 use crate::host::{Host, read_here};
@@ -92,8 +92,7 @@ fn settings(host: &Host, args: &BootArgs) -> Result<Settings> {
         Some(file) => Layer::parse("cloud-init's key `ofedctl`", &read_here(file)?)?,
         None => Layer::default(),
     };
-    let given = layer(&args.run.target, Some(&args.run.cache), args.run.offline)?;
-    config::load(Some(&host.root), told.under(given))
+    config::load_from_outside(&host.root, told, args.run.layer()?)
 }
 
 fn setup(call: &Call, args: &SetupArgs) -> Result<Answer> {

@@ -130,7 +130,7 @@ pub(super) fn install(call: &Call, args: &RunArgs) -> Result<Answer> {
 }
 
 fn run(host: Host, args: &RunArgs, mode: Mode, door: &'static str) -> Result<Answer> {
-    let settings = given(&host, &args.target, &args.cache, args.offline)?;
+    let settings = config::load(Some(&host.root), args.layer()?)?;
     let host = host.within(Duration::from_secs(settings.deadline));
     let described = args.target.described();
     let job = Job { host: &host, settings: &settings, described: &described, mode, door, status_file: None };

@@ -16,15 +16,14 @@ const TWICE: u64 = 2;
 
 /// Fails where a file system of the root has less room than the bundle's packages, the initial file systems that are
 /// made again and the records of it need.
-pub(super) fn require(
-    host: &Host,
-    manager: Manager,
-    (cache, bundle): (&Cache, &Bundle),
-    plan: &Plan,
-    installed: &Installed,
-) -> Result<()> {
+pub fn require(host: &Host, manager: Manager, (cache, bundle): (&Cache, &Bundle), plan: &Plan) -> Result<()> {
+    let installed = manager.installed(host)?;
+    if !installed.broken.is_empty() {
+        // What was interrupted is half there already.
+        return Ok(());
+    }
     let mut needs = Needs::default();
-    let packages = packages(manager, cache, bundle, installed)?;
+    let packages = packages(manager, cache, bundle, &installed)?;
     if packages > 0 {
         needs.add("/usr", packages);
         needs.add("/var", RECORDS);

@@ -73,6 +73,9 @@ pub struct Receipt {
     pub plan: Plan,
     /// Digest of the cache bundle that the files came from, as `sha256:…`.
     pub bundle: Option<String>,
+    /// When that bundle was published, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_made: Option<String>,
     /// The vendor's file in that bundle, and how it was verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_file: Option<VendorFile>,

@@ -51,6 +51,7 @@ causes! {
     BundleUnknown "bundle-unknown" CacheMissing "the cache holds no bundle of the name that was given";
     TargetNotStaged "target-not-staged" CacheMissing "no bundle of the cache serves this target whole";
     SourcesMissing "sources-missing" DkmsBuild "the driver's packages brought no sources of kernel modules";
+    OlderBundle "older-bundle" Untrusted "a signed bundle was made before the one that is installed";
     TooLittleRoom "too-little-room" NoSpace "a file system has less room than the work needs, found out before anything was changed";
     BuildWithoutModule "build-without-module" DkmsBuild "the build ended well and made no such module";
 }

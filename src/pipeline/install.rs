@@ -30,7 +30,7 @@ pub(super) fn install_from_cache<'h>(
     plan: &Plan,
     earlier: Option<&Receipt>,
 ) -> Result<(Bundle, Installed)> {
-    let mut staging = Staging { job, facts, plan, found: None };
+    let mut staging = Staging { job, facts, plan, earlier, found: None };
     let mut way_is_clear = false;
     loop {
         let (bundle, proven) = steps.change(Declared {
@@ -55,6 +55,8 @@ pub(super) fn install_from_cache<'h>(
             name: Step::Install,
             act: |journal: &mut Journal| {
                 if !way_is_clear {
+                    let from = (&proven.cache, &bundle);
+                    install::require_room(job.host, stage::manager_of(plan)?, from, plan)?;
                     // The other driver is removed only when a verified bundle to replace it is at hand.
                     previous_run::remove_other_driver(job, journal, plan, earlier)?;
                     way_is_clear = true;
@@ -109,13 +111,14 @@ struct Staging<'a, 'h> {
     job: &'a Job<'h>,
     facts: &'a Facts,
     plan: &'a Plan,
+    earlier: Option<&'a Receipt>,
     found: Option<(Opened, VecDeque<Bundle>)>,
 }
 
 impl<'h> Staging<'_, 'h> {
     /// The next bundle to try, with every file verified, and the cache to install it from.
     fn next_bundle(&mut self) -> Result<(Bundle, Proven<'h>)> {
-        let Self { job, plan, .. } = *self;
+        let Self { job, plan, earlier, .. } = *self;
         let (opened, untried) = if let Some(found) = &mut self.found {
             found
         } else {
@@ -126,8 +129,10 @@ impl<'h> Staging<'_, 'h> {
         };
         let mut refused = None;
         while let Some(bundle) = untried.pop_front() {
-            match stage::hash_blobs(job.host, opened, &bundle, job.settings) {
-                // An unsigned newer bundle beside a signed one is skipped, because others may be able to add bundles.
+            let proven = previous_run::require_not_older(job.settings, earlier, plan, &bundle)
+                .and_then(|()| stage::hash_blobs(job.host, opened, &bundle, job.settings));
+            match proven {
+                // Anybody may put a newer one beside the one that is signed, or bring back an older one.
                 Err(error) if Reason::from_error(&error) == Reason::Untrusted => {
                     job.host.events.warn(format!("bundle {} is not used: {error:#}", bundle.tag));
                     refused = Some(error);

@@ -2,11 +2,14 @@
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
+use crate::cache::Bundle;
 use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
 use crate::host::Host;
 use crate::ledger::{self, Journal, Receipt};
+use crate::outcome::Cause;
 use crate::plan_document::Plan;
+use crate::settings::Settings;
 use crate::stage;
 use crate::target::Mode;
 use anyhow::Result;
@@ -38,6 +41,27 @@ pub(super) fn remove_other_driver(
             removal.remove_ours(journal, &earlier.plan, &packages)
         }
         None => Ok(()),
+    }
+}
+
+/// Refuses a signed bundle that was made before the one that is installed: whoever holds an old one could bring its faults
+/// back without a key. Another driver or version is asked for by the plan, never by a bundle.
+pub(super) fn require_not_older(
+    settings: &Settings,
+    earlier: Option<&Receipt>,
+    plan: &Plan,
+    bundle: &Bundle,
+) -> Result<()> {
+    let Some(earlier) = earlier.filter(|_| settings.public_key.is_some() && !settings.allow_older) else {
+        return Ok(());
+    };
+    let is_same = (earlier.plan.driver, &earlier.plan.driver_version) == (plan.driver, &plan.driver_version);
+    let Some(made) = earlier.bundle_made.as_deref().filter(|_| is_same) else { return Ok(()) };
+    let time = |text: &str| humantime::parse_rfc3339_weak(text).ok();
+    match (time(&bundle.created), time(made)) {
+        (Some(this), Some(last)) if this >= last => Ok(()),
+        _ => Err(Cause::OlderBundle
+            .error(format!("it was made at {}, and the one that is installed at {made}", bundle.created))),
     }
 }
 

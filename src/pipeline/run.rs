@@ -85,7 +85,6 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let vendor_file =
         bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
-    let bundle = bundle.map(|bundle| bundle.digest.to_string());
     let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };
     outcome_of.commit(steps.into_journal()?, earlier)?;
     reboot::outcome(job, loaded, reason, message)
@@ -168,7 +167,7 @@ struct Ended<'a> {
     question: String,
     vm_id: Option<String>,
     started: SystemTime,
-    bundle: Option<String>,
+    bundle: Option<Bundle>,
     vendor_file: Option<VendorFile>,
     installed: Installed,
     checks: Vec<Check>,
@@ -188,7 +187,8 @@ impl Ended<'_> {
             started: rfc3339(self.started),
             finished: rfc3339(SystemTime::now()),
             question: self.question,
-            bundle: self.bundle,
+            bundle: self.bundle.as_ref().map(|bundle| bundle.digest.to_string()),
+            bundle_made: self.bundle.map(|bundle| bundle.created),
             vendor_file: self.vendor_file,
             packages: self.installed.packages,
             added: self.installed.added,

@@ -15,6 +15,7 @@ mod roots;
 mod around;
 mod expired;
 mod first_boot;
+mod interrupted;
 mod releases;
 mod removal;
 mod source_sets;

@@ -42,7 +42,7 @@ pub(super) fn read(host: &Host, handler: &Handler) -> Result<Given> {
     for (name, part) in [("publicSettings", public), ("protectedSettings", protected)] {
         lay(&mut layer, name, &part, &mut warnings)?;
     }
-    Ok(Given { settings: config::load(Some(&host.root), layer)?, warnings })
+    Ok(Given { settings: config::load_from_outside(&host.root, layer, Layer::default())?, warnings })
 }
 
 /// Whether the extension was given any settings. Without them the agent has an empty file, and never reads a status

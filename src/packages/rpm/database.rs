@@ -69,7 +69,10 @@ fn parse_older(text: &str) -> Vec<(String, String)> {
         let (less, more) =
             if known.0 < instance { (known, (instance, full)) } else { ((instance, full), known) };
         newest.insert((name, arch), more);
-        older.push((name.to_owned(), less.1.to_owned()));
+        // rpm cannot be told of one of two that are the same in all but their place.
+        if less.1 != more.1 {
+            older.push((name.to_owned(), less.1.to_owned()));
+        }
     }
     older
 }
