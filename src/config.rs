@@ -154,6 +154,8 @@ mod tests {
             ("public_key", "public_key: /tmp/other.pem"),
             ("offline", "offline: false"),
             ("allow_older", "allow_older: true"),
+            ("vendor_key", "vendor_key: /tmp/other.asc"),
+            ("trusted_owner", "trusted_owner: nobody"),
         ];
         for (key, door) in table {
             let error = load(strict, door).unwrap_err();

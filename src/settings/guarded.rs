@@ -4,6 +4,7 @@
 //! its builder and its administrator: what these say of signatures and of the network is a floor.
 
 use super::Settings;
+use crate::trust::Trust;
 use serde::{Deserialize, Serialize};
 
 /// A setting that can be tightened from outside and not loosened.
@@ -19,11 +20,16 @@ pub enum Guarded {
     Offline,
     /// Whether an older signed bundle may take the place of a newer one.
     AllowOlder,
+    /// The key that may vouch for a vendor's file in place of the vendor's own.
+    VendorKey,
+    /// Whose files are obeyed beside those of root.
+    TrustedOwner,
 }
 
 impl Guarded {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Trust, Self::PublicKey, Self::Offline, Self::AllowOlder];
+    pub const ALL: [Self; 6] =
+        [Self::Trust, Self::PublicKey, Self::Offline, Self::AllowOlder, Self::VendorKey, Self::TrustedOwner];
 
     /// The key in the settings.
     pub const fn key(self) -> &'static str {
@@ -32,6 +38,8 @@ impl Guarded {
             Self::PublicKey => "public_key",
             Self::Offline => "offline",
             Self::AllowOlder => "allow_older",
+            Self::VendorKey => "vendor_key",
+            Self::TrustedOwner => "trusted_owner",
         }
     }
 
@@ -42,6 +50,18 @@ impl Guarded {
             Self::PublicKey => image.public_key.is_some() && over.public_key != image.public_key,
             Self::Offline => image.offline && !over.offline,
             Self::AllowOlder => image.public_key.is_some() && over.allow_older && !image.allow_older,
+            // A key of one's own satisfies `trust: signed`, and an owner of one's own brings a key file of one's own.
+            Self::VendorKey => {
+                is_strict(image) && over.vendor_key.is_some() && over.vendor_key != image.vendor_key
+            }
+            Self::TrustedOwner => {
+                is_strict(image) && over.trusted_owner.is_some() && over.trusted_owner != image.trusted_owner
+            }
         }
     }
+}
+
+/// Whether an image asks for more than what everybody gets.
+fn is_strict(image: &Settings) -> bool {
+    image.public_key.is_some() || image.trust > Trust::default()
 }
