@@ -63,7 +63,7 @@ deny: ## Check the licences, sources and bans of what the program is made of (ne
 audit: ## Check for known weaknesses, against a clone of rustsec/advisory-db (make audit DB=FOLDER)
 	@[ -d "$(DB)/crates" ] || { echo "Say where a clone of https://github.com/rustsec/advisory-db is: make audit DB=FOLDER"; exit 1; }
 	@cargo deny --version >/dev/null 2>&1 || { echo "cargo-deny is missing: cargo install --locked cargo-deny"; exit 1; }
-	@config=$$(mktemp) && { cat deny.toml; } | sed 's|^\[advisories\]|&\ndb-path = "$(abspath $(DB))/.."\ndb-urls = ["file://$(abspath $(DB))"]|' >"$$config" && \
+	@config=$$(mktemp) && sed 's|^\[advisories\]|&\ndb-path = "$(abspath $(DB))/.."\ndb-urls = ["file://$(abspath $(DB))"]|' deny.toml >"$$config" && \
 	  cargo deny --locked --config "$$config" check advisories; code=$$?; rm -f "$$config"; exit $$code
 
 # Each parser of outside text in turn, for SECONDS each.
