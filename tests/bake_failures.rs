@@ -164,7 +164,7 @@ fn a_signed_bundle_that_is_older_than_the_one_that_is_installed_is_refused_unles
     let cache = image::copy_of_staged(SUITE, folder.path());
     let key = |name: &str| folder.path().join(name).display().to_string();
     let openssl = |arguments: &[&str]| {
-        assert!(Command::new("openssl").args(arguments).output().unwrap().status.success())
+        assert!(Command::new("openssl").args(arguments).output().unwrap().status.success());
     };
     openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &key("key.pem")]);
     openssl(&["pkey", "-in", &key("key.pem"), "-pubout", "-out", &key("key.pub")]);
