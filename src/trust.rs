@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How a vendor's file is verified, or has to be. A stronger level compares as greater.
@@ -56,6 +57,24 @@ pub struct VendorFile {
     pub trust: Trust,
     /// Where it came from, without secrets.
     pub url: String,
+}
+
+/// A repository whose packages a target's own package manager named, and who vouches for them. What an image's own code says
+/// counts for that image alone; what this program itself found signed counts wherever the key is trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its address, or what the target calls it.
+    pub repository: String,
+    /// The keys by which this program found all of these packages signed, by fingerprint or its end. None where it found
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Packages that lay in the target itself, and their paths there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// The digest of what the target's own files say of it, where they do not name it by its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
 }
 
 /// The vendor's own hosts, with the path prefixes of its drivers. These are the places from which the vendor's

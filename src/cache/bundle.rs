@@ -4,7 +4,7 @@ use super::blob::Blob;
 use super::digest::Digest;
 use crate::outcome::Reason;
 use crate::target::{Arch, Distro, Driver};
-use crate::trust::VendorFile;
+use crate::trust::{Origin, VendorFile};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +60,9 @@ pub struct BundleConfig {
     /// uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsigned: Vec<String>,
+    /// Where packages came from that a target's own package manager named, and who vouches for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Origin>,
     /// The program that wrote it, e.g. `ofedctl 0.1.0`.
     #[serde(default)]
     pub made_by: String,

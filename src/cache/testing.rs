@@ -29,6 +29,7 @@ pub(super) fn config() -> BundleConfig {
         repository: None,
         vendor_file: None,
         unsigned: Vec::new(),
+        origins: Vec::new(),
         made_by: "ofedctl 0.1.0".into(),
     }
 }

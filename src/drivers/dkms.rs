@@ -209,6 +209,7 @@ mod tests {
             repository: None,
             vendor_file: None,
             unsigned: Vec::new(),
+            origins: Vec::new(),
             made_by: String::new(),
         };
         let mut writer = cache.writer(&host, Duration::ZERO).unwrap();

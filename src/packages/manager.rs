@@ -10,6 +10,7 @@ use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
 use crate::target::{Distro, Family, Target};
+use crate::trust::Origin;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::ops::Deref;
@@ -120,6 +121,9 @@ pub trait PackageManager {
         arrived: &[Arrived],
         way: NetworkOptions,
     ) -> Result<Vec<IndexFile>>;
+
+    /// Where the files come from that the target's own manager named, now that they are there.
+    fn origins(&self, host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>>;
 
     /// Completes [`super::REPOSITORY`], which holds the index and the packages, to one the manager can use.
     fn lay_out(&self, root: &Root) -> Result<()>;

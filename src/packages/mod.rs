@@ -10,6 +10,7 @@ mod installed;
 pub mod kernels;
 mod manager;
 pub mod openpgp;
+pub mod own_keys;
 mod removal;
 mod rpm;
 pub mod signed_folder;
@@ -24,7 +25,7 @@ use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::sandbox::Sandbox;
 use crate::target::{Arch, Distro, KernelDevel};
-use crate::trust::Trust;
+use crate::trust::{Origin, Trust};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,6 +121,8 @@ pub struct Resolution {
     pub local: HashMap<String, LocalFile>,
     /// Repositories of these downloads that are not signed.
     pub unsigned: Vec<String>,
+    /// Where they come from, where the target's own manager named them.
+    pub origins: Vec<Origin>,
     /// A folder with files that the manager had to download itself; removed when this value is dropped.
     pub scratch: Option<TempDir>,
     /// The same of the target's own manager.
@@ -133,6 +136,8 @@ pub struct LocalFile {
     pub root: Arc<Root>,
     /// Its path there. Links lead nowhere else, and only a regular file counts.
     pub path: String,
+    /// Whether the root is the target.
+    pub is_of_target: bool,
 }
 
 /// A package file that was downloaded.

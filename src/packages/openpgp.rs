@@ -11,6 +11,7 @@ use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use sha1::{Digest, Sha1};
 use std::fs;
 use std::path::Path;
 
@@ -55,6 +56,67 @@ pub fn signer(host: &Host, keys: &[u8], signature: &[u8], signed: &[u8]) -> Resu
         return Ok(by_sqv(&asked));
     }
     Err(Reason::Untrusted.error("a signature cannot be checked: this machine has neither `gpgv` nor `sqv`"))
+}
+
+/// Who of those in `keys` signed a text that holds its own signature (RFC 9580, 7), and what was signed of it. None too
+/// where only `sqv` is there, which older releases of it cannot tell.
+pub fn signed_text(host: &Host, keys: &[u8], message: &[u8]) -> Result<Option<(Signer, String)>> {
+    if !is_here("gpgv") {
+        return Ok(None);
+    }
+    let scratch = tempfile::Builder::new().prefix("ofedctl-signature-").tempdir();
+    let scratch = scratch.context("cannot make a folder for a signature")?;
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    for (name, bytes) in [("keys", without_armour(keys)?.as_slice()), ("message", message)] {
+        fs::write(path(name), bytes).with_context(|| format!("cannot write `{}`", path(name)))?;
+    }
+    let options = ["--homedir", &path(""), "--status-fd", "1", "--keyring", &path("keys")];
+    let gpgv = Cmd::new("gpgv").args(options).args(["--output", &path("text"), &path("message")]);
+    let signer = by_gpgv(&host.run(&gpgv.captured())?);
+    Ok(signer.zip(fs::read_to_string(path("text")).ok()))
+}
+
+/// The fingerprints of the keys in a file, and of their subkeys. Only keys of version 4 have one that others know them by
+/// (RFC 9580, 5.5.4.2).
+pub fn fingerprints(keys: &[u8]) -> Vec<String> {
+    const KEY: u8 = 6;
+    const SUBKEY: u8 = 14;
+    let Ok(bytes) = without_armour(keys) else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut rest = bytes.as_slice();
+    while let Some((tag, body, after)) = packet(rest) {
+        rest = after;
+        if matches!(tag, KEY | SUBKEY) && body.first() == Some(&4) {
+            let Ok(length) = u16::try_from(body.len()) else { continue };
+            let hashed =
+                Sha1::new().chain_update([0x99]).chain_update(length.to_be_bytes()).chain_update(body);
+            found
+                .push(hashed.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02X}")));
+        }
+    }
+    found
+}
+
+/// The first packet of some bytes: its tag, its body and what follows (RFC 9580, 4.2).
+fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&head, rest) = bytes.split_first().filter(|(head, _)| *head & 0x80 != 0)?;
+    let number = |bytes: &[u8]| bytes.iter().fold(0_usize, |all, byte| (all << 8) | usize::from(*byte));
+    let (tag, length, size) = if head & 0x40 == 0 {
+        let size = [1, 2, 4].get(usize::from(head & 3)).copied()?;
+        ((head >> 2) & 0xf, number(rest.get(..size)?), size)
+    } else {
+        let first = *rest.first()?;
+        let (length, size) = match first {
+            0..=191 => (usize::from(first), 1),
+            192..=223 => (((usize::from(first) - 192) << 8) + usize::from(*rest.get(1)?) + 192, 2),
+            255 => (number(rest.get(1..5)?), 5),
+            // In pieces, which keys never are.
+            224..=254 => return None,
+        };
+        (head & 0x3f, length, size)
+    };
+    let body = rest.get(size..)?;
+    Some((tag, body.get(..length)?, &body[length..]))
 }
 
 /// Whether this machine has a program.
@@ -166,6 +228,19 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_known_by_the_fingerprints_that_gpg_has_for_them() {
+        let [strong, weak, company] = FINGERPRINTS;
+        assert_eq!(fingerprints(STRONG)[0], strong);
+        assert_eq!(fingerprints(WEAK)[0], weak);
+        let all = fingerprints(ALL);
+        assert!([strong, weak].iter().all(|wanted| all.iter().any(|found| found == wanted)), "{all:?}");
+        assert_eq!(fingerprints(COMPANY)[0], company);
+        assert_eq!(fingerprints(COMPANY).len(), 2, "and its subkey");
+        let cut = &without_armour(STRONG).unwrap()[..100];
+        assert!(fingerprints(b"no key").is_empty() && fingerprints(cut).is_empty());
+    }
+
+    #[test]
     fn what_is_no_key_and_no_signature_is_nobodys() {
         let (_dir, host) = on_an_empty_root(Cancel::never());
         for (keys, signature) in [(&b"no key"[..], BY_STRONG), (STRONG, &b"no signature"[..]), (b"", b"")] {
@@ -179,6 +254,11 @@ mod tests {
         #[test]
         fn no_key_file_makes_the_reader_panic(text in "(-----BEGIN PGP PUBLIC KEY BLOCK-----|-----END|[A-Za-z:= ]|\n){0,40}") {
             let _ = without_armour(text.as_bytes());
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_of_packets_panic(bytes: Vec<u8>) {
+            let _ = fingerprints(&bytes);
         }
     }
 }

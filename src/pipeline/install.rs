@@ -157,7 +157,7 @@ fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
     let find = || {
         let opened = stage::open(host, settings)?;
         let installed = stage::manager_of(plan)?.installed(host)?;
-        let bundles = stage::candidates(&opened, plan, &installed)?;
+        let bundles = stage::candidates(&opened, plan, &installed, Some(&host.root))?;
         Ok((opened, bundles.into()))
     };
     match find() {

@@ -6,6 +6,7 @@ mod built_artifacts;
 mod cache_source;
 mod fetch;
 pub mod first_use;
+mod origins;
 
 pub use built_artifacts::add_built;
 pub use cache_source::{Opened, Proven, hash_blobs, open, wait_turn};
@@ -131,7 +132,10 @@ fn fill_unless(
         trust: found.unwrap_or(artifact.trust),
         url: without_secrets(&artifact.url),
     });
-    let config = BundleConfig { unsigned: resolution.unsigned, ..config(plan, manager, vendor_file) };
+    let origins = manager.origins(host, &resolution, &arrived(&cache, &files))?;
+    let origins = origins::described(against.sources, origins);
+    let unsigned = resolution.unsigned;
+    let config = BundleConfig { unsigned, origins, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
     // Modules that were built from these very files before stay in the bundle.
     files.extend(built_artifacts::built_for(&cache, &tag));
@@ -191,6 +195,11 @@ impl Kind {
     }
 }
 
+fn arrived(cache: &Cache, files: &[BundleFile]) -> Vec<Arrived> {
+    let one = |file: &BundleFile| Arrived { file: file.title.clone(), path: cache.blob_path(&file.digest) };
+    files.iter().map(one).collect()
+}
+
 /// Stores the index that makes the files a repository.
 fn index(
     host: &Host,
@@ -200,9 +209,7 @@ fn index(
     files: &[BundleFile],
     way: NetworkOptions,
 ) -> Result<Vec<BundleFile>> {
-    let arrived =
-        |file: &BundleFile| Arrived { file: file.title.clone(), path: cache.blob_path(&file.digest) };
-    let arrived: Vec<Arrived> = files.iter().map(arrived).collect();
+    let arrived = arrived(cache, files);
     let stored = |file: crate::packages::IndexFile| {
         let blob = writer.put(&file.bytes)?;
         let (title, media_type) = (file.name.to_owned(), Kind::for_manager(manager).index.to_owned());
@@ -224,6 +231,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
         repository: index.map(|index| Repository { kind: Kind::for_manager(manager).repository, index }),
         vendor_file,
         unsigned: Vec::new(),
+        origins: Vec::new(),
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),
     }
 }
@@ -238,9 +246,16 @@ fn tag(config: &BundleConfig, files: &[BundleFile]) -> String {
     format!("{}{version}-{}-{}-{}", config.driver, config.distro, config.arch, &content[..12])
 }
 
-/// The bundles in a cache that may serve the plan, newest first; if there are none, an error that names the bundles
-/// present. Packages that are `installed` in the target need not be in a bundle.
-pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result<Vec<Bundle>> {
+/// The bundles of a cache that may serve the plan, newest first; an error that names what is there when none does.
+///
+/// What is `installed` in the target already, a bundle need not have. What another image's own package manager said is good
+/// for `root` only as far as that trusts it.
+pub fn candidates(
+    opened: &Opened,
+    plan: &Plan,
+    installed: &Installed,
+    root: Option<&Root>,
+) -> Result<Vec<Bundle>> {
     let cache = &opened.cache;
     let mut all = cache.bundles()?;
     all.retain(|bundle| opened.offers(bundle));
@@ -268,6 +283,9 @@ pub fn candidates(opened: &Opened, plan: &Plan, installed: &Installed) -> Result
         if has_artifact(bundle, plan)? {
             fitting.push(bundle.clone());
         }
+    }
+    if let Some(root) = root {
+        fitting = origins::keep_trusted(fitting, root)?;
     }
     fitting.sort_by(|a, b| b.created.cmp(&a.created));
     let nearest = fitting.first().map(|bundle| (bundle.tag.clone(), lacks(bundle)));

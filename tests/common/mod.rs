@@ -53,6 +53,7 @@ pub fn bundle_config() -> BundleConfig {
         repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
         vendor_file: None,
         unsigned: Vec::new(),
+        origins: Vec::new(),
         made_by: "ofedctl 0.1.0".into(),
     }
 }

@@ -146,6 +146,61 @@ fn an_unsigned_repository_that_its_owner_trusts_is_named_and_recorded_unless_set
 }
 
 #[test]
+fn what_an_image_said_is_good_for_another_only_by_the_keys_that_this_one_has() {
+    let (root, web, key, _folder) = scene();
+    put(&root, "etc/apt/keyrings/k.gpg", &key.public());
+    root.write("etc/apt/sources.list", &source(&web, "/etc/apt/keyrings/k.gpg"));
+    let cache = root.beside("cache");
+    let staged = image::stage(&root, &cache);
+    staged.expect(0, "staged");
+    let origins = &staged.json()["bundle"]["config"]["origins"];
+    assert_eq!(origins[0]["keys"][0].as_str().unwrap().len(), 40, "{staged:?}");
+    let other = debian_root("bookworm");
+    other.write("etc/apt/sources.list", "");
+    let refused = image::bake(&other, &cache);
+    refused.expect(14, "cache-missing");
+    assert!(refused.stderr.contains(&web.address()), "{refused:?}");
+    put(&other, "usr/share/keyrings/of-its-own.gpg", &key.public());
+    image::bake(&other, &cache).expect(0, "installed");
+}
+
+#[test]
+fn a_key_that_another_image_has_does_not_vouch_for_what_the_first_ones_own_apt_made_up() {
+    let (root, web, key, folder) = scene();
+    put(&root, "etc/apt/keyrings/k.gpg", &key.public());
+    root.write("etc/apt/sources.list", &source(&web, "/etc/apt/keyrings/k.gpg"));
+    // Served beside the signed ones, and in no list that the key signs.
+    std::fs::create_dir(folder.path().join("made-up")).unwrap();
+    let made_up = Deb { name: "perftest", version: "1", depends: "libc6", ..Deb::default() };
+    let made_up = std::fs::read(made_up.build(&folder.path().join("made-up"))).unwrap();
+    let real = std::fs::read(folder.path().join("perftest_1_all.deb")).unwrap();
+    let lie = format!(
+        "#!/bin/sh\n\"$0.real\" \"$@\" | sed 's#[^/]*perftest_1_all.deb\\(. perftest_1_all.deb\\) {0}#made-up/perftest_1_all.deb\\1 {1}#; \
+         s#{2}#{3}#; s#^Size: {0}#Size: {1}#'\n",
+        real.len(),
+        made_up.len(),
+        crate::common::sha256(&real),
+        crate::common::sha256(&made_up)
+    );
+    for name in ["apt-get", "apt-cache"] {
+        let path = root.path().join("usr/bin").join(name);
+        std::fs::copy(&path, path.with_extension("real")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        put(&root, &format!("usr/bin/{name}"), lie.as_bytes());
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let cache = root.beside("cache");
+    let staged = image::stage(&root, &cache);
+    staged.expect(0, "staged");
+    assert!(web.requests().iter().any(|path| path.contains("made-up")), "{staged:?}");
+    assert!(staged.json()["bundle"]["config"]["origins"][0]["keys"].is_null(), "{staged:?}");
+    let other = debian_root("bookworm");
+    other.write("etc/apt/sources.list", "");
+    put(&other, "usr/share/keyrings/of-its-own.gpg", &key.public());
+    image::bake(&other, &cache).expect(14, "cache-missing");
+}
+
+#[test]
 fn an_image_whose_dpkg_was_interrupted_is_named_with_what_to_do() {
     let (root, web, key, _folder) = scene();
     put(&root, "etc/apt/keyrings/k.gpg", &key.public());

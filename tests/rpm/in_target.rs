@@ -75,6 +75,11 @@ fn a_repository_inside_the_image_is_read_there_and_its_packages_come_from_there(
     let cache = root.beside("cache");
     image::stage(&root, &cache).expect(0, "staged");
     assert!(repository.web.requests().is_empty());
+    // Unsigned, and only what lies in the first image says that it is right.
+    let other = ALMA8.root();
+    other.write("etc/yum.repos.d/local.repo", &root.read("etc/yum.repos.d/local.repo"));
+    other.write("etc/ofedctl/config.yaml", "driver: inbox\n");
+    image::bake(&other, &cache).expect(14, "cache-missing");
     image::bake(&root, &cache).expect(0, "installed");
 }
 

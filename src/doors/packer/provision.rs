@@ -238,7 +238,7 @@ fn bake_from_cache(
     loop {
         // The installed packages are compared on the guest.
         let found = stage::open(host, settings).and_then(|opened| {
-            let bundles = stage::candidates(&opened, plan, &Installed::default())?;
+            let bundles = stage::candidates(&opened, plan, &Installed::default(), None)?;
             Ok((opened, bundles))
         });
         let (incomplete, untried) = match found {

@@ -7,6 +7,7 @@ use super::super::{Download, LocalFile, Resolution, ResolveRequest, VendorRepo};
 use super::resolve::{
     AptRun, HEARD, READING, answer, file_package, installed_set, proxy_lines, write_private,
 };
+use super::signed;
 use super::sources::without_brought;
 use super::vendor_repo::source_and_preferences;
 use crate::host::Host;
@@ -49,6 +50,7 @@ Acquire::AllowWeakRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
 Acquire::ForceHash "SHA256";
 Acquire::Languages "none";
+Acquire::GzipIndexes "false";
 Acquire::Retries "3";
 "#;
 const FOLDERS: [&str; 4] = ["state/lists/partial", "cache/archives/partial", "log", "brought"];
@@ -95,6 +97,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     }
     let mut resolution = answer(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
     resolution.local = local_files(host, &apt, request.sources, &resolution.downloads)?;
+    resolution.origins = signed::origins(host, &apt, request.sources, &resolution)?;
     resolution.lent = apt.lent.take();
     Ok(Some(resolution))
 }
@@ -215,7 +218,10 @@ fn local_files(
     for download in downloads {
         if let Some(path) = download.url.strip_prefix("file:") {
             let path = format!("/{}", path.trim_start_matches('/'));
-            local.insert(download.file.clone(), LocalFile { root: Arc::clone(&root), path });
+            local.insert(
+                download.file.clone(),
+                LocalFile { root: Arc::clone(&root), path, is_of_target: true },
+            );
         } else if by_apt || !["http://", "https://"].iter().any(|it| download.url.starts_with(it)) {
             left.push(download);
         }
@@ -236,7 +242,10 @@ fn local_files(
         let is_it = |download: &&&Download| file_package(&name).as_deref() == Some(download.name.as_str());
         if let Some(download) = left.iter().find(is_it) {
             let path = format!("/brought/{name}");
-            local.insert(download.file.clone(), LocalFile { root: Arc::clone(&scratch), path });
+            local.insert(
+                download.file.clone(),
+                LocalFile { root: Arc::clone(&scratch), path, is_of_target: false },
+            );
         }
     }
     Ok(local)

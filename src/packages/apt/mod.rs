@@ -23,6 +23,7 @@ use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::target::Distro;
+use crate::trust::Origin;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -73,6 +74,10 @@ impl PackageManager for Apt {
         _: NetworkOptions,
     ) -> Result<Vec<IndexFile>> {
         Ok(vec![IndexFile { name: INDEX, bytes: resolution.described.clone().into_bytes() }])
+    }
+
+    fn origins(&self, _: &Host, resolution: &Resolution, _: &[Arrived]) -> Result<Vec<Origin>> {
+        Ok(resolution.origins.clone())
     }
 
     fn lay_out(&self, root: &Root) -> Result<()> {

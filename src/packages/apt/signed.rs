@@ -1,38 +1,135 @@
 //! Finds packages from unsigned repositories, by the files that apt has stored of the repositories it read.
 
+use super::super::{Download, Resolution, openpgp, own_keys};
 use super::resolve::AptRun;
 use crate::host::Host;
+use crate::host::fs::Root;
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
-use crate::packages::Download;
+use crate::trust::Origin;
 use anyhow::{Context, Result};
-use std::collections::BTreeSet;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+
+/// What apt is asked of each of its package lists.
+const ASKED: &str = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
+
+/// A list of packages that apt has read.
+struct List {
+    repository: String,
+    /// Its name in the release's own list of files.
+    key: String,
+    /// The name it is kept under.
+    file: String,
+    /// What the names of all that apt keeps of the release begin with.
+    start: String,
+}
+
+fn lists(host: &Host, apt: &AptRun) -> Result<Vec<List>> {
+    let asked = apt.cmd("apt-get").args(["indextargets", "--format", ASKED]).captured();
+    let listed = host.run(&asked)?.check(Reason::ResolveFailed, "asking apt for its package lists")?.stdout;
+    let one = |line: &str| {
+        let [kind, repository, key, file] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+        let file = file.rsplit('/').next().filter(|_| kind == "Packages")?;
+        // It may be kept packed, under a longer name.
+        let start = file.find(&key.replace('/', "_")).map(|at| &file[..at])?;
+        Some(List {
+            repository: repository.to_owned(),
+            key: key.to_owned(),
+            file: file.to_owned(),
+            start: start.to_owned(),
+        })
+    };
+    Ok(listed.lines().filter_map(one).collect())
+}
 
 /// The repositories of the downloads that no key signs and that `[trusted=yes]` allows.
 pub(super) fn unsigned(host: &Host, apt: &AptRun, downloads: &[Download]) -> Result<Vec<String>> {
-    let format = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
-    let asked = apt.cmd("apt-get").args(["indextargets", "--format", format]).captured();
-    let listed = host.run(&asked)?.check(Reason::ResolveFailed, "asking apt for its package lists")?.stdout;
-    let lists: BTreeSet<String> = fs::read_dir(apt.lists())
+    let kept: BTreeSet<String> = fs::read_dir(apt.lists())
         .context("cannot list what apt has read")?
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    let mut unsigned = BTreeSet::new();
-    for line in listed.lines() {
-        let mut words = line.split('\t').skip(1);
-        let (Some(repository), Some(key), Some(file)) = (words.next(), words.next(), words.next()) else {
+    let is_signed = |list: &List| {
+        ["InRelease", "Release.gpg"].iter().any(|end| kept.contains(&format!("{}{end}", list.start)))
+    };
+    let is_used = |list: &List| downloads.iter().any(|download| download.url.starts_with(&list.repository));
+    let lists = lists(host, apt)?.into_iter().filter(|list| !is_signed(list) && is_used(list));
+    let unsigned: BTreeSet<String> = lists.map(|list| without_secrets(&list.repository)).collect();
+    Ok(unsigned.into_iter().collect())
+}
+
+/// The repositories of what the target's own apt resolved, each with the keys by which this program, too, finds its
+/// packages signed: a key of the target signs the release, the release has the digest of the list, and the list that of
+/// the package.
+pub(super) fn origins(
+    host: &Host,
+    apt: &AptRun,
+    target: &Root,
+    resolution: &Resolution,
+) -> Result<Vec<Origin>> {
+    let kept = Root::open(&apt.lists())?;
+    let lists = lists(host, apt)?;
+    let wanted: BTreeSet<&str> = resolution.downloads.iter().map(|it| it.sha256.as_str()).collect();
+    let keys = own_keys::all(target).into_iter().filter_map(|bytes| openpgp::without_armour(&bytes).ok());
+    let keys = keys.filter(|bytes| !openpgp::fingerprints(bytes).is_empty()).collect::<Vec<_>>().concat();
+    let mut signers: BTreeMap<String, String> = BTreeMap::new();
+    let mut releases = BTreeMap::new();
+    for list in &lists {
+        if !resolution.downloads.iter().any(|download| download.url.starts_with(&list.repository)) {
             continue;
-        };
-        let name = file.rsplit('/').next().unwrap_or_default();
-        // The list may be kept packed, under a longer name.
-        let Some(start) = name.find(&key.replace('/', "_")).map(|at| &name[..at]) else { continue };
-        let is_signed =
-            ["InRelease", "Release.gpg"].iter().any(|end| lists.contains(&format!("{start}{end}")));
-        let is_used = || downloads.iter().any(|download| download.url.starts_with(repository));
-        if !is_signed && is_used() {
-            unsigned.insert(without_secrets(repository));
+        }
+        if !releases.contains_key(&list.start) {
+            releases.insert(list.start.clone(), release(host, &kept, &keys, list)?);
+        }
+        let Some(Some((signer, text))) = releases.get(&list.start) else { continue };
+        let Some(bytes) = kept.read(&format!("/{}", list.file))? else { continue };
+        let digest = hex_digest(&bytes);
+        let is_named =
+            |line: &str| line.split_whitespace().eq([digest.as_str(), &bytes.len().to_string(), &list.key]);
+        if !text.lines().any(is_named) {
+            continue;
+        }
+        let listed = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"SHA256: "));
+        let listed = listed.filter_map(|digest| std::str::from_utf8(digest).ok());
+        signers.extend(listed.filter(|it| wanted.contains(it)).map(|it| (it.to_owned(), signer.clone())));
+    }
+    let mut origins: BTreeMap<&str, (Origin, bool)> = BTreeMap::new();
+    for download in &resolution.downloads {
+        let list = lists.iter().find(|list| download.url.starts_with(&list.repository));
+        let repository = list.map_or(download.url.as_str(), |list| &list.repository);
+        let (origin, is_signed) = origins.entry(repository).or_insert_with(|| (Origin::default(), true));
+        origin.repository = without_secrets(repository);
+        match signers.get(&download.sha256) {
+            Some(key) if !origin.keys.contains(key) => origin.keys.push(key.clone()),
+            Some(_) => {}
+            None => *is_signed = false,
+        }
+        if let Some(local) = resolution.local.get(&download.file).filter(|local| local.is_of_target) {
+            origin.files.insert(download.file.clone(), local.path.clone());
         }
     }
-    Ok(unsigned.into_iter().collect())
+    let one = |(mut origin, is_signed): (Origin, bool)| {
+        if !is_signed {
+            origin.keys.clear();
+        }
+        origin
+    };
+    Ok(origins.into_values().map(one).collect())
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// The key that signs a release, and what it signs.
+fn release(host: &Host, kept: &Root, keys: &[u8], list: &List) -> Result<Option<(String, String)>> {
+    let file = |end: &str| kept.read(&format!("/{}{end}", list.start));
+    if let Some(message) = file("InRelease")? {
+        let found = openpgp::signed_text(host, keys, &message)?.filter(|(signer, _)| !signer.is_weak);
+        return Ok(found.map(|(signer, text)| (signer.fingerprint, text)));
+    }
+    let (Some(release), Some(signature)) = (file("Release")?, file("Release.gpg")?) else { return Ok(None) };
+    let signer = openpgp::signer(host, keys, &signature, &release)?.filter(|signer| !signer.is_weak);
+    Ok(signer.map(|signer| (signer.fingerprint, String::from_utf8_lossy(&release).into_owned())))
 }

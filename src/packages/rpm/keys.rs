@@ -1,14 +1,16 @@
 //! The signatures of packages, which stand for what apt's signed index stands for: checked once, while staging, with
 //! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
 
-use super::super::Arrived;
+use super::super::{Arrived, Resolution};
 use super::dnf::resolve::Trust;
 use crate::host::Host;
 use crate::host::download::Stream;
 use crate::host::http::{self, Client, NetworkOptions};
 use crate::host::run::Cmd;
 use crate::outcome::{Reason, WithReason};
+use crate::trust::Origin;
 use anyhow::{Context, Result};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -46,6 +48,40 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
         .collect();
     let keys = if trust.keys.is_empty() { "no key at all".to_owned() } else { trust.keys.join(", ") };
     Err(Reason::RepositoryKey.error(format!("{}; the repositories name {keys}", wrong.join("; "))))
+}
+
+/// The repositories of the files, each with the keys that made the signatures which [`check`] found good. What lies in the
+/// target itself is named by its path there.
+pub(super) fn origins(host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>> {
+    const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
+    let trust: Trust =
+        serde_json::from_str(&resolution.described).context("cannot read what dnf said of keys")?;
+    let mut origins: BTreeMap<&str, Origin> = BTreeMap::new();
+    let mut unsigned = BTreeSet::new();
+    for file in arrived {
+        let Some(repository) = trust.repositories.get(&file.file) else { continue };
+        let origin = origins.entry(repository).or_default();
+        origin.repository.clone_from(repository);
+        if let Some(local) = resolution.local.get(&file.file).filter(|local| local.is_of_target) {
+            origin.files.insert(file.file.clone(), local.path.clone());
+        }
+        let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
+        let asked = Cmd::new("rpm").args(query).arg(file.path.display().to_string()).captured();
+        let said = host.run(&asked)?.check(Reason::RepositoryKey, "asking who signed a package")?.stdout;
+        let key = said.split("Key ID ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        match key.filter(|_| trust.signed.contains(&file.file)) {
+            Some(key) => origin.keys.push(key.to_ascii_uppercase()),
+            None => drop(unsigned.insert(repository)),
+        }
+    }
+    for (repository, origin) in &mut origins {
+        origin.keys.sort();
+        origin.keys.dedup();
+        if unsigned.iter().any(|name| name == repository) {
+            origin.keys.clear();
+        }
+    }
+    Ok(origins.into_values().collect())
 }
 
 /// Brings a key to this machine; returns its path.

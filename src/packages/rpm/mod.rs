@@ -27,6 +27,7 @@ use crate::host::fs::Root;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
 use crate::target::{Distro, without_arch};
+use crate::trust::Origin;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -122,6 +123,10 @@ impl PackageManager for Rpm {
         way: NetworkOptions,
     ) -> Result<Vec<IndexFile>> {
         index::index(host, resolution, arrived, way)
+    }
+
+    fn origins(&self, host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>> {
+        keys::origins(host, resolution, arrived)
     }
 
     fn lay_out(&self, root: &Root) -> Result<()> {

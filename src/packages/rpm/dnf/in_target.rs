@@ -4,7 +4,7 @@
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
 use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
-use super::resolve::{Answer, RUN, SCRIPT, Trust, download, question, refused, unsigned};
+use super::resolve::{Answer, Package, RUN, SCRIPT, Trust, download, question, refused, unsigned};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -114,16 +114,20 @@ fn resolution(
     let unsigned = unsigned(&answer, at_hand.as_deref());
     let wanted: Vec<_> = answer.packages.into_iter().filter(|package| !is_at_hand(&package.url)).collect();
     let signed = wanted.iter().filter(|package| package.signed).map(|package| package.file.clone()).collect();
-    let described =
-        serde_json::to_string(&Trust { keys, signed }).context("cannot keep what dnf said of keys")?;
+    let of = |package: &Package| (package.file.clone(), package.repository.clone());
+    let repositories = wanted.iter().map(of).collect();
+    let described = serde_json::to_string(&Trust { keys, signed, repositories })
+        .context("cannot keep what dnf said of keys")?;
     let downloads = wanted.into_iter().map(download).collect::<Result<Vec<_>>>()?;
     let mut local = HashMap::new();
     for download in &downloads {
         let Some(path) = download.url.strip_prefix("file:") else { continue };
         let path = format!("/{}", path.trim_start_matches('/'));
         let file = match path.strip_prefix(SCRATCH) {
-            Some(path) => LocalFile { root: Arc::clone(&written), path: path.to_owned() },
-            None => LocalFile { root: Arc::clone(&root), path },
+            Some(path) => {
+                LocalFile { root: Arc::clone(&written), path: path.to_owned(), is_of_target: false }
+            }
+            None => LocalFile { root: Arc::clone(&root), path, is_of_target: true },
         };
         local.insert(download.file.clone(), file);
     }

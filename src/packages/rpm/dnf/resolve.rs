@@ -13,7 +13,7 @@ use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 /// Speaks to dnf's library, because no dnf command prints digests.
@@ -52,6 +52,9 @@ pub(in super::super) struct Trust {
     pub(in super::super) keys: Vec<String>,
     /// Files whose repository asks for signatures.
     pub(in super::super) signed: Vec<String>,
+    /// The repository of each file, where the target's own manager named them.
+    #[serde(default)]
+    pub(in super::super) repositories: BTreeMap<String, String>,
 }
 
 /// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
@@ -120,6 +123,7 @@ pub(in super::super) fn resolve(
     let trust = Trust {
         keys: answer.keys,
         signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
+        repositories: BTreeMap::new(),
     };
     let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
     let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;

@@ -1,0 +1,120 @@
+//! For which image a bundle is good whose packages an image's own package manager named.
+//!
+//! What the code of an image says counts for that image. Another image takes such a bundle only where it trusts by
+//! itself what is in it: it has the keys by which this program found the packages signed; or its own files say of the
+//! repository, word for word, what those of the first one said, so that it would itself take what comes from there; or
+//! it has the very files; or its receipt says that it was installed from this bundle. All else is staged again.
+
+use crate::cache::{Bundle, Digest};
+use crate::host::fs::Root;
+use crate::ledger::Receipt;
+use crate::outcome::Cause;
+use crate::packages::{openpgp, own_keys};
+use crate::trust::Origin;
+use anyhow::Result;
+
+/// Notes what the target's files say of repositories that they do not name by their addresses.
+pub(super) fn described(target: &Root, mut origins: Vec<Origin>) -> Vec<Origin> {
+    let sources = own_keys::sources(target);
+    for origin in &mut origins {
+        origin.settings =
+            section(&sources, &origin.repository).map(|text| Digest::of_bytes(text.as_bytes()).hex());
+    }
+    origins
+}
+
+/// The bundles that the target can trust; an error that names what it cannot where none is left.
+pub(super) fn keep_trusted(bundles: Vec<Bundle>, target: &Root) -> Result<Vec<Bundle>> {
+    if bundles.iter().all(|bundle| bundle.config.origins.is_empty()) {
+        return Ok(bundles);
+    }
+    let trusted = Trusted::from_root(target);
+    // What it has taken once it may take again, whatever has become of its sources since.
+    let taken = Receipt::load(target)?.and_then(|receipt| receipt.bundle);
+    let mut refused = None;
+    let mut kept = Vec::new();
+    for bundle in bundles {
+        let is_taken = taken.as_ref().is_some_and(|digest| *digest == bundle.digest.to_string());
+        let is_stranger = |origin: &&Origin| !is_taken && !trusted.takes(origin, &bundle);
+        let strangers = bundle.config.origins.iter().filter(is_stranger);
+        let strangers: Vec<&str> = strangers.map(|origin| origin.repository.as_str()).collect();
+        if strangers.is_empty() {
+            kept.push(bundle);
+        } else {
+            refused = Some(format!("{} has packages of {}", bundle.tag, strangers.join(", ")));
+        }
+    }
+    match refused.filter(|_| kept.is_empty()) {
+        None => Ok(kept),
+        Some(what) => Err(Cause::TargetNotStaged.error(format!(
+            "the bundle {what}, which another image's own package manager named; this image has neither the key that signs \
+             them nor that package source"
+        ))),
+    }
+}
+
+/// What a target trusts by itself.
+struct Trusted<'a> {
+    target: &'a Root,
+    sources: Vec<String>,
+    keys: Vec<String>,
+}
+
+impl<'a> Trusted<'a> {
+    fn from_root(target: &'a Root) -> Self {
+        let sources = own_keys::sources(target);
+        let keys = own_keys::all(target).iter().flat_map(|bytes| openpgp::fingerprints(bytes)).collect();
+        Self { target, sources, keys }
+    }
+
+    fn takes(&self, origin: &Origin, bundle: &Bundle) -> bool {
+        let has = |key: &String| self.keys.iter().any(|known| known.ends_with(key.as_str()));
+        if !origin.keys.is_empty() && origin.keys.iter().all(has) {
+            return true;
+        }
+        self.says_the_same(origin)
+            && origin.files.iter().all(|(title, path)| self.has_file(bundle, title, path))
+    }
+
+    fn says_the_same(&self, origin: &Origin) -> bool {
+        if let Some(settings) = &origin.settings {
+            let ours = section(&self.sources, &origin.repository);
+            return ours.is_some_and(|text| Digest::of_bytes(text.as_bytes()).hex() == *settings);
+        }
+        // Sources write it with one slash or three.
+        let place = origin.repository.split_once(':').map_or(origin.repository.as_str(), |(_, rest)| rest);
+        let place = place.trim_matches('/');
+        !place.is_empty() && self.sources.iter().any(|text| text.contains(place))
+    }
+
+    fn has_file(&self, bundle: &Bundle, title: &str, path: &str) -> bool {
+        let ours = self.target.read(path).ok().flatten().map(|bytes| Digest::of_bytes(&bytes));
+        ours.is_some() && bundle.file(title).map(|file| file.digest) == ours
+    }
+}
+
+/// What the sources say of a repository that has a name, as dnf's do: its heading and the lines up to the next one.
+fn section(sources: &[String], name: &str) -> Option<String> {
+    let heading = format!("[{name}]");
+    let of = |text: &String| {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let at = lines.iter().position(|line| *line == heading)?;
+        let below = lines[at + 1..].iter().take_while(|line| !line.starts_with('['));
+        let below = below.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        Some(below.fold(heading.clone(), |all, line| all + "\n" + line))
+    };
+    sources.iter().find_map(of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_what_a_source_says_of_one_repository() {
+        let sources = ["[a]\nbaseurl=x\n\n# of a\ngpgcheck = 0\n[b]\nbaseurl=y\n".to_owned()];
+        assert_eq!(section(&sources, "a").as_deref(), Some("[a]\nbaseurl=x\ngpgcheck = 0"));
+        assert_eq!(section(&sources, "b").as_deref(), Some("[b]\nbaseurl=y"));
+        assert_eq!(section(&sources, "c"), None);
+    }
+}
