@@ -1,0 +1,101 @@
+//! Staging a Debian 12 root, against `apt-get update` and `apt-get --download-only` of the same packages inside it, both from
+//! one mirror on this machine: a copy of the archive's own index, and of the packages. Needs root, and the archive once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::root::{Root, debian_root};
+use common::web::Web;
+use common::{archive, image, scratch};
+use ofedctl::cache::Cache;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+const SUITE: &str = "bookworm";
+const RUNS: usize = 9;
+const BUDGET: f64 = 0.90;
+/// What bare apt is run with: it gets, as `stage` does, no index of translations, and nothing that is only recommended.
+const BARE: &str = "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
+    apt-get -qq -o Acquire::Languages=none update &&
+    apt-get -qq --yes --no-install-recommends --download-only install \"$@\"";
+
+fn main() {
+    let first = image::staged(SUITE);
+    let packages = Cache::open(&first).unwrap().bundles().unwrap().remove(0).config.packages;
+    let folder = scratch();
+    let root = debian_root(SUITE);
+    copy_archive(&root, &packages, folder.path());
+    let web = Web::serve(folder.path());
+    root.write("etc/apt/sources.list", &format!("deb {} {SUITE} main\n", web.address()));
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    // The first run warms the page cache.
+    for run in 0..=RUNS {
+        let begun = Instant::now();
+        let cache = root.beside(&format!("cache-{run}"));
+        image::stage(&root, &cache).expect(0, "staged");
+        let a = begun.elapsed();
+        let begun = Instant::now();
+        let bare = with_network(&root, BARE, &packages);
+        let b = begun.elapsed();
+        assert!(bare.status.success(), "{bare:?}");
+        fs::remove_dir_all(&cache).unwrap();
+        if run > 0 {
+            ours.push(a);
+            theirs.push(b);
+        }
+    }
+    let (a, b) = (median(ours), median(theirs));
+    let ratio = a.as_secs_f64() / b.as_secs_f64();
+    println!(
+        "stage {a:.2?}   apt-get update and --download-only {b:.2?}   ratio {ratio:.2} (budget {BUDGET:.2})"
+    );
+}
+
+/// Copies what the root's apt would ask the archive for, to the paths it asks for.
+fn copy_archive(root: &Root, packages: &[String], folder: &Path) {
+    let mirror = archive::mirror().expect("a mirror of Debian's archive");
+    let mirror = mirror.trim_end_matches('/');
+    let fetch = |path: &str| {
+        let to = folder.join(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let address = format!("{mirror}/{path}");
+        let curl = Command::new("curl").args(["-fsSL", "-o"]).arg(&to).arg(&address).status().unwrap();
+        assert!(curl.success(), "{address}");
+        to
+    };
+    let dists = format!("dists/{SUITE}");
+    fetch(&format!("{dists}/InRelease"));
+    let index = fetch(&format!("{dists}/main/binary-amd64/Packages.xz"));
+    let digest = common::sha256(&fs::read(&index).unwrap());
+    let by_hash = index.with_file_name("by-hash").join("SHA256");
+    fs::create_dir_all(&by_hash).unwrap();
+    fs::hard_link(&index, by_hash.join(digest)).unwrap();
+    let web = Web::serve(folder);
+    root.write("etc/apt/sources.list", &format!("deb {} {SUITE} main\n", web.address()));
+    let script = "apt-get -qq -o Acquire::Languages=none update &&
+        apt-get --print-uris --yes --no-install-recommends --download-only install \"$@\"";
+    let printed = with_network(root, script, packages);
+    assert!(printed.status.success(), "{printed:?}");
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let start = format!("'{}/", web.address());
+    for path in printed.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('\'')) {
+        fetch(path.0);
+    }
+}
+
+/// Runs a script inside, in namespaces of its own but with this machine's network.
+fn with_network(root: &Root, script: &str, arguments: &[String]) -> Output {
+    let enter = "mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"";
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-ec", enter]);
+    unshare.arg(root.path()).args(["sh", "-ec", script, "sh"]).args(arguments);
+    unshare.env("LC_ALL", "C").output().unwrap()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
