@@ -21,8 +21,8 @@ pub enum Family {
     Other,
 }
 
-/// The distributions that are known by name, and their families. Others are assigned by `ID_LIKE` of os-release.
-const KNOWN: [(&str, Family); 15] = [
+/// The distributions that are known by name, and their families. Others are known by what they are like.
+const KNOWN: [(&str, Family); 24] = [
     ("debian", Family::Debian),
     ("ubuntu", Family::Debian),
     ("rhel", Family::Rhel),
@@ -38,6 +38,16 @@ const KNOWN: [(&str, Family); 15] = [
     ("opensuse-tumbleweed", Family::Suse),
     ("azurelinux", Family::Azure),
     ("mariner", Family::Azure),
+    // What their os-release has in ID_LIKE: without a root only the name is there to tell.
+    ("linuxmint", Family::Debian),
+    ("pop", Family::Debian),
+    ("kali", Family::Debian),
+    ("raspbian", Family::Debian),
+    ("neon", Family::Debian),
+    ("cloudlinux", Family::Rhel),
+    ("eurolinux", Family::Rhel),
+    ("scientific", Family::Rhel),
+    ("virtuozzo", Family::Rhel),
 ];
 
 /// Other names of distributions: in os-release of SUSE's and Oracle's editions, in azhpc-images, in Azure's

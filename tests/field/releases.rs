@@ -61,6 +61,15 @@ fn whatever_has_packages_and_modules_gets_the_distributions_own_driver() {
 }
 
 #[test]
+fn a_derivative_that_only_its_name_tells_of_is_of_the_family_it_is_made_from() {
+    for (name, has) in [("linuxmint22", "ibverbs-providers"), ("cloudlinux9.4", "libibverbs")] {
+        let ran = program::run(&["plan", "--json", "--distro", name, "--vm-size", "Standard_HB120rs_v3"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains(has) && ran.stdout.contains("\"inbox\""), "{}", ran.stdout);
+    }
+}
+
+#[test]
 fn modules_that_ubuntus_cloud_images_leave_out_are_asked_for() {
     // actions/runner-images 7587 and 8080.
     let ran =
