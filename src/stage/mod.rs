@@ -15,6 +15,7 @@ use crate::cache::{APT_INDEX_TYPE, DEB_TYPE, RPM_INDEX_TYPE, RPM_TYPE, VENDOR_TY
 use crate::cache::{Bundle, BundleConfig, BundleFile, Cache, Digest, Repository, RepositoryKind, Writer};
 use crate::drivers;
 use crate::host::Host;
+use crate::host::download;
 use crate::host::fs::Root;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::ledger::Receipt;
@@ -103,7 +104,14 @@ fn fill_unless(
         in_target: against.is_root.then_some(InTarget { metadata: settings.allow_metadata }),
         proxy: settings.proxy.as_deref(),
     };
-    let resolution = manager.resolve(host, &request)?;
+    // What fills a cache for others is a command that can be run again.
+    let retries = if skip_empty { 0 } else { settings.retries };
+    let is_passing =
+        |reason| matches!(reason, Reason::NameUnknown | Reason::DownloadFailed | Reason::ServerSlow);
+    let resolution =
+        download::again(host, "reading the target's package sources", retries, is_passing, || {
+            manager.resolve(host, &request)
+        })?;
     if skip_empty && resolution.downloads.is_empty() && vendors.is_none() {
         return Ok(None);
     }

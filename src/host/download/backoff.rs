@@ -124,6 +124,44 @@ pub(crate) fn patiently<T>(
     }
 }
 
+/// Lets another program ask servers until that works, cannot work, or has failed too often. Where somebody looks on, one
+/// failure is enough: they can put right what is wrong sooner than any pause. What is tried again is told.
+pub fn again<T>(
+    host: &Host,
+    what: &str,
+    retries: u32,
+    is_passing: impl Fn(Reason) -> bool,
+    attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let retries = if std::io::stderr().is_terminal() { 0 } else { retries };
+    up_to(retries, host, what, is_passing, attempt)
+}
+
+fn up_to<T>(
+    retries: u32,
+    host: &Host,
+    what: &str,
+    is_passing: impl Fn(Reason) -> bool,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        let error = match attempt() {
+            Err(error) if is_passing(Reason::from_error(&error)) && failures < retries => error,
+            done => return done,
+        };
+        failures += 1;
+        let pause = pause(failures, None, random());
+        let until = Instant::now() + pause;
+        host.events
+            .warn(format!("{what}: {error:#}; trying again in {}, up to {retries} times", seconds(pause)));
+        while Instant::now() < until {
+            host.cancel.check()?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 fn seconds(pause: Duration) -> String {
     format!("{}.{} s", pause.as_secs(), pause.subsec_millis() / 100)
 }
@@ -170,6 +208,27 @@ pub(super) fn all_dead(sources: &mut [Backoff]) -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
+
+    #[test]
+    fn a_program_that_reaches_no_server_is_run_again_so_often_and_no_more() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let after = |failures: u32, retries, reason: Reason| {
+            let mut tries = 0;
+            let is_passing = |reason| reason == Reason::DownloadFailed;
+            let done = up_to(retries, &host, "reading", is_passing, || {
+                tries += 1;
+                if tries > failures { Ok(()) } else { Err(reason.error("Connection refused")) }
+            });
+            (done.is_ok(), tries)
+        };
+        assert_eq!(after(2, 2, Reason::DownloadFailed), (true, 3));
+        assert_eq!(after(2, 1, Reason::DownloadFailed), (false, 2));
+        assert_eq!(after(1, 9, Reason::ResolveFailed), (false, 1));
+        // Where somebody looks on.
+        assert_eq!(after(1, 0, Reason::DownloadFailed), (false, 1));
+    }
 
     #[test]
     fn a_server_that_is_not_there_is_told_once_and_given_up_at_once_only_where_somebody_looks_on() {

@@ -6,8 +6,8 @@ mod error;
 mod mirrors;
 mod reader;
 
-pub use backoff::jitter_of;
 pub(super) use backoff::patiently;
+pub use backoff::{again, jitter_of};
 pub(super) use error::{DownloadError, broken, failed_with, lasting, refused, stalled};
 pub use mirrors::alternatives;
 pub(super) use reader::whole;
