@@ -22,9 +22,9 @@ const AT_ONCE: usize = 4;
 /// Where a blob is available.
 #[derive(Debug, Clone)]
 pub enum Source<'s> {
-    /// At an address or a mirror of it; `file:` means this machine.
-    Address(String),
-    /// In a regular file of a root that is not this machine's. Links are resolved inside that root.
+    /// At an address, or a mirror of it, or at other addresses should that fail; `file:` is this machine.
+    Address(String, Vec<String>),
+    /// A file of a root that is not this machine's: its links lead nowhere else, and only a regular file counts.
     InRoot(Arc<Root>, String),
     /// Inside a file at an address, from this byte on.
     Inside(String, u64),
@@ -104,13 +104,13 @@ impl Writer<'_> {
         let host: &Host = self.host;
         let size = Some(wanted.size).filter(|size| *size > 0);
         let (stream, from) = match &wanted.source {
-            Source::Address(url) => {
+            Source::Address(url, others) => {
                 if let Some(path) = url.strip_prefix("file:") {
                     let blob = self.copy(path.strip_prefix("//").unwrap_or(path), &wanted.digest)?;
                     held(blob.size);
                     return Ok(blob);
                 }
-                (Stream::new(host, client, way, url, size)?, without_secrets(url))
+                (Stream::new(host, client, way, url, size)?.or_from(way, others)?, without_secrets(url))
             }
             Source::InRoot(root, path) => {
                 let blob = self.copy_from(root, path, &wanted.digest)?;

@@ -80,6 +80,7 @@ mod tests {
     fn unasked_of(format: Format, files: &[&str], asked: &[&str], kernel: &str) -> Vec<String> {
         let download = |file: &&str| Download {
             url: String::new(),
+            others: Vec::new(),
             name: String::new(),
             file: (*file).to_owned(),
             size: 0,

@@ -98,6 +98,8 @@ pub struct ResolveRequest<'a> {
 pub struct Download {
     /// Where it is.
     pub url: String,
+    /// Where else it is, should that place fail: other mirrors of its repository.
+    pub others: Vec<String>,
     /// The package and its exact version, as the manager takes it.
     pub name: String,
     /// Its plain file name.

@@ -106,7 +106,8 @@ fn fetch_from_anywhere(
     let mut refused = Vec::new();
     for url in std::iter::once(&artifact.url).chain(&artifact.mirrors) {
         let (file, sha256) = (artifact.file_name.clone(), sha256.to_owned());
-        let download = Download { url: url.clone(), name: file.clone(), file, size: 0, sha256 };
+        let download =
+            Download { url: url.clone(), others: Vec::new(), name: file.clone(), file, size: 0, sha256 };
         match fetch::fetch_all(host, writer, &[download], &HashMap::new(), VENDOR_TYPE, way) {
             Ok(fetched) if fetched.count == 0 => return Ok((digest, (0, 0))),
             Ok(_) => return Ok((digest, (1, writer.cache().size(&digest).unwrap_or_default()))),

@@ -39,7 +39,7 @@ pub(super) fn fetch_all(
         if !writer.has(&digest) {
             let source = match local.get(&download.file) {
                 Some(file) => Source::InRoot(Arc::clone(&file.root), file.path.clone()),
-                None => Source::Address(download.url.clone()),
+                None => Source::Address(download.url.clone(), download.others.clone()),
             };
             let title = download.file.clone();
             missing.insert(digest, Wanted { digest, size: download.size, title, source });

@@ -79,6 +79,11 @@ impl Repository {
         Self { web: Web::serve(folder.path()), folder }
     }
 
+    /// Where it lies.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The line that makes apt use it.
     pub fn source_line(&self) -> String {
         format!("deb [trusted=yes] {} ./", self.web.address())

@@ -2,6 +2,7 @@
 
 use crate::common::deb::{Deb, Repository};
 use crate::common::program::{self, Ran};
+use crate::common::web::{Fault, Web};
 use crate::common::{need::need_root, scratch};
 use crate::expired::Expired;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,29 @@ fn a_target_reaches_its_sources_as_its_own_settings_say() {
     let refused = given.stage("debian12");
     refused.expect(14, "download-failed");
     assert!(refused.stdout.contains("127.0.0.1"), "{}", refused.stdout);
+}
+
+#[test]
+fn the_next_mirror_of_a_list_is_asked_where_one_fails() {
+    // Lists of mirrors of which the first is gone, or has indexes and not every package (supabase/postgres, pull 1972).
+    let repository = stack();
+    let (broken, whole) = (Web::serve(repository.folder()), &repository.web);
+    broken.fail("perftest_99", Fault::Status(404), usize::MAX);
+    let list = format!(
+        "{}/\tpriority:3\nhttp://127.0.0.1:1/\tpriority:1\n{}/\tpriority:2\n",
+        whole.address(),
+        broken.address()
+    );
+    let given = Given::new(&[
+        ("etc/apt/sources.list", "deb [trusted=yes] mirror+file:/etc/apt/mirrors/ours.list ./\n"),
+        ("etc/apt/mirrors/ours.list", &list),
+    ]);
+    let ran = given.stage("debian12");
+    ran.expect(0, "staged");
+    assert!(ran.stderr.contains("the next of the target's mirrors"), "{}", ran.stderr);
+    let packages = |web: &Web| web.requests().iter().filter(|path| path.contains(".deb")).count();
+    assert_eq!(packages(&broken), STACK.len());
+    assert_eq!(packages(whole), 1);
 }
 
 #[test]

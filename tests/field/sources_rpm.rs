@@ -1,9 +1,9 @@
 //! Package sources of dnf, yum, tdnf and zypper, read without a root: this machine's dnf stands in.
 
-use crate::common::need::need;
+use crate::common::need::{need, need_root};
 use crate::common::program::{self, Ran};
 use crate::common::scratch;
-use crate::common::web::Web;
+use crate::common::web::{Fault, Web};
 use crate::expired::Expired;
 use crate::packages::{Repository, Rpm};
 use std::path::PathBuf;
@@ -36,12 +36,17 @@ impl Given {
         self.folder.path().join("target")
     }
 
-    fn stage(&self, distro: &str, more: &[&str]) -> Ran {
+    fn arguments(&self, distro: &str) -> Vec<String> {
         let show = |path: PathBuf| path.display().to_string();
         let (sources, cache) = (show(self.path()), show(self.folder.path().join("cache")));
         let all = ["stage", "--json", "--distro", distro, "--driver", "inbox", "--nic", "cx6"];
-        let all = [&all[..], &["--sources", &sources, "--cache", &cache], more].concat();
-        program::run(&all)
+        let all = [&all[..], &["--sources", &sources, "--cache", &cache]].concat();
+        all.into_iter().map(str::to_owned).collect()
+    }
+
+    fn stage(&self, distro: &str, more: &[&str]) -> Ran {
+        let more = more.iter().map(|argument| (*argument).to_owned());
+        program::run(&self.arguments(distro).into_iter().chain(more).collect::<Vec<_>>())
     }
 }
 
@@ -131,6 +136,54 @@ fn a_list_of_mirrors_from_elsewhere_names_nothing_of_this_machine() {
     let ran = Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("almalinux9.6", &[]);
     ran.expect(14, "resolve-failed");
     assert!(ran.stdout.contains("list of mirrors") && ran.stdout.contains("--root"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_package_that_one_mirror_lacks_comes_from_the_next() {
+    // osbuild-composer 1031 and qubes-core-agent-linux 393: the one mirror that dnf named first was slow, or lacked the file.
+    let repository = Repository::of(&stack());
+    let (broken, whole) = (Web::serve(repository.folder()), &repository.web);
+    broken.fail("perftest", Fault::Status(404), usize::MAX);
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/ {}/\n", broken.address(), whole.address());
+    Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("almalinux9.6", &[]).expect(0, "staged");
+    let packages = |web: &Web| web.requests().iter().filter(|path| path.contains(".rpm")).count();
+    assert_eq!((packages(&broken), packages(whole)), (stack().len(), 1));
+}
+
+#[test]
+fn a_mirror_whose_name_is_unknown_leaves_the_others() {
+    // rpm 3870: a list names a mirror that DNS does not have.
+    let repository = Repository::of(&stack());
+    let lists = scratch();
+    let list = format!("http://gone.invalid/x/\n{}/\n", repository.web.address());
+    std::fs::write(lists.path().join("list"), list).unwrap();
+    let web = Web::serve(lists.path());
+    let file = format!("[base]\nname=base\ngpgcheck=0\nmirrorlist={}/list\n", web.address());
+    Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("almalinux9.6", &[]).expect(0, "staged");
+}
+
+#[test]
+fn neither_dnfs_nor_zyppers_settings_of_the_build_host_are_obeyed() {
+    need_root();
+    let repository = Repository::of(&stack());
+    // In a mount namespace of its own: a proxy that is not there, nothing to be installed, another repository, a plugin that
+    // ends whatever loads it.
+    let script = "for folder in dnf zypp; do mount -t tmpfs none /etc/$folder; done
+        settings='[main]\nproxy=http://127.0.0.1:1\nexcludepkgs=*\npluginpath=/etc/dnf/bad\n'
+        mkdir -p /etc/dnf/vars /etc/dnf/bad /etc/dnf/plugins
+        printf \"$settings\" >/etc/dnf/dnf.conf; printf '[main]\\nproxy=http://127.0.0.1:1\\n' >/etc/zypp/zypp.conf
+        echo 'raise SystemExit(7)' >/etc/dnf/bad/bad.py; printf '[main]\\nenabled=1\\n' >/etc/dnf/plugins/bad.conf
+        echo poison >/etc/dnf/vars/basearch; exec \"$@\"";
+    for (distro, place) in
+        [("almalinux9.6", "etc/yum.repos.d/a.repo"), ("sles15.5", "etc/zypp/repos.d/a.repo")]
+    {
+        let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}\n", repository.web.address());
+        let given = Given::new(&[(place, &file)]);
+        let mut poisoned = Command::new("unshare");
+        poisoned.args(["--mount", "sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_ofedctl")]);
+        poisoned.args(given.arguments(distro)).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        program::finish(poisoned).expect(0, "staged");
+    }
 }
 
 #[test]

@@ -14,7 +14,10 @@ fn what_an_image_has_is_read_from_a_database_that_only_its_own_rpm_knows() {
     root.write("etc/ofedctl/config.yaml", "driver: inbox\n");
     give(&root, &Rpm::plain("test-pciutils", "3.7", ""));
     let cache = root.beside("cache");
-    image::stage(&root, &cache).expect(0, "staged");
+    let staged = image::stage(&root, &cache);
+    staged.expect(0, "staged");
+    // It is said that not the target's own zypper resolved.
+    assert!(staged.stderr.contains("zypper cannot resolve in the target"), "{staged:?}");
     let asked = repository.web.requests();
     assert!(asked.iter().any(|path| path.contains("rdma-core")), "{asked:?}");
     assert!(!asked.iter().any(|path| path.contains("test-pciutils")), "what is there was fetched: {asked:?}");

@@ -117,6 +117,18 @@ impl<'a> Stream<'a> {
         })
     }
 
+    /// Adds addresses, and their mirrors, that are asked where every one before them fails.
+    pub fn or_from(mut self, way: NetworkOptions, others: &[String]) -> Result<Self> {
+        for url in others {
+            for url in alternatives(way.mirrors, url)? {
+                if self.sources.iter().all(|source| source.url != url) {
+                    self.sources.push(Backoff::new(url, way.retries));
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// Adds an authorization header to each request.
     #[must_use]
     pub fn authorized(mut self, authorize: Authorize<'a>) -> Self {

@@ -4,6 +4,7 @@ mod dpkg;
 mod hold;
 mod in_target;
 mod install;
+mod mirrors;
 mod resolve;
 mod signed;
 mod sources;

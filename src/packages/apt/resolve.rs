@@ -3,6 +3,7 @@
 use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
 use super::super::in_target::Lent;
 use super::super::{Base, Download, Resolution, ResolveRequest, VendorRepo};
+use super::mirrors::{self, Mirrors};
 use super::vendor_repo::source_and_preferences;
 use super::{in_target, signed, sources, states, target_config};
 use crate::host::Host;
@@ -26,22 +27,45 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     {
         return Ok(resolution);
     }
-    let scratch =
-        tempfile::Builder::new().prefix("ofedctl-apt-").tempdir().context("cannot make a folder for apt")?;
-    let apt = AptRun::stand_in(host, scratch.path(), request)?;
     host.events.info(format!("asking apt about {} packages", request.packages.len()));
-    let update = host.run(&apt.cmd("apt-get").arg("update"))?;
-    // apt succeeds even if a source could not be read, and then lacks its packages. The first failure is kept for the
-    // message.
-    let trouble = diagnose::diagnose(&update.output, HEARD);
+    let mut turn = 0;
+    loop {
+        let scratch = tempfile::Builder::new().prefix("ofedctl-apt-").tempdir();
+        let scratch = scratch.context("cannot make a folder for apt")?;
+        let (apt, mirrors) = AptRun::stand_in(host, scratch.path(), request, turn)?;
+        let update = host.run(&apt.cmd("apt-get").arg("update"))?;
+        // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
+        let trouble = diagnose::diagnose(&update.output, HEARD);
+        turn += 1;
+        match &trouble {
+            Some(trouble) if mirrors::is_of_mirror(trouble.reason) && turn < mirrors::turns(&mirrors) => {
+                host.events.warn(format!("trying the next of the target's mirrors: {}", trouble.line));
+            }
+            _ => {
+                let mut resolution = resolved(host, &apt, request, &update, trouble)?;
+                mirrors::add_others(&mirrors, &mut resolution);
+                return Ok(resolution);
+            }
+        }
+    }
+}
+
+/// The answer of this machine's apt, which has read the package sources.
+fn resolved(
+    host: &Host,
+    apt: &AptRun,
+    request: &ResolveRequest,
+    update: &Finished,
+    trouble: Option<Diagnosis>,
+) -> Result<Resolution> {
     if update.code != 0 {
-        return Err(diagnose::told(host, &update, trouble, READING, request.distro, "apt-get"));
+        return Err(diagnose::told(host, update, trouble, READING, request.distro, "apt-get"));
     }
     if let Some(trouble) = &trouble {
         host.events.warn(format!("apt-get update said: {}", trouble.line));
     }
     let vendor = request.vendor_repo.map(|vendor| vendor.folder.display().to_string());
-    answer(host, &apt, request, vendor.as_deref(), (&update, trouble))
+    answer(host, apt, request, vendor.as_deref(), (update, trouble))
 }
 
 /// Asks apt after it has read the package sources; `trouble` is the first failure while reading. `vendor` is the folder
@@ -127,7 +151,12 @@ pub(super) struct AptRun {
 }
 
 impl AptRun {
-    fn stand_in(host: &Host, scratch: &Path, request: &ResolveRequest) -> Result<Self> {
+    fn stand_in(
+        host: &Host,
+        scratch: &Path,
+        request: &ResolveRequest,
+        turn: usize,
+    ) -> Result<(Self, Vec<Mirrors>)> {
         let preparing = || format!("cannot prepare `{}`", scratch.display());
         // apt drops privileges for some helpers, which must read keys and sources here.
         fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
@@ -135,8 +164,8 @@ impl AptRun {
             fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
         }
         let named = scratch.join("named");
-        sources::copy(request.sources, &scratch.join("etc"), &named)?;
-        let target = sources::Target { root: request.sources, named: &named };
+        let mirrors = sources::copy(request.sources, &scratch.join("etc"), &named, turn)?;
+        let target = sources::Target::new(request.sources, &named);
         let settings = target_config::write(host, &target, scratch)?;
         if let Some(vendor_repo) = request.vendor_repo {
             add_source(&scratch.join("etc"), vendor_repo).with_context(preparing)?;
@@ -165,7 +194,8 @@ impl AptRun {
             write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
             options.extend(["-c".to_owned(), show(file)]);
         }
-        Ok(Self { options, settings: Some(settings), state: scratch.join("state"), lent: None })
+        let apt = Self { options, settings: Some(settings), state: scratch.join("state"), lent: None };
+        Ok((apt, mirrors))
     }
 
     pub(super) fn cmd(&self, program: &str) -> Cmd {
@@ -266,7 +296,7 @@ fn parse_uri(line: &str) -> Option<Result<Download>> {
         let file = percent_decoded(url.rsplit('/').next()?)?;
         // A path is a path; only what goes over the network stays encoded.
         let url = if url.starts_with("file:") { percent_decoded(url)? } else { url.to_owned() };
-        Some(Download { url, name, file, size, sha256 })
+        Some(Download { url, others: Vec::new(), name, file, size, sha256 })
     };
     Some(parsed().ok_or_else(|| {
         // Without a SHA-256 from signed metadata a file is not fit to be installed by root.

@@ -3,9 +3,11 @@
 //! in the target, too: it is copied and its new path is used, or it is refused by name. So no file of this machine is
 //! read instead of the target's. Settings are handled by [`super::target_config`].
 
+use super::mirrors::{self, Mirrors};
 use crate::host::fs::Root;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,10 +16,11 @@ const FOLDERS: [&str; 4] = ["sources.list.d", "preferences.d", "trusted.gpg.d", 
 /// What a user can do where this machine's apt cannot be used in place of the target's.
 const WAY_OUT: &str = "stage with --root, or on such a VM";
 
-/// Copies `/etc/apt` of `root` into `etc`, and what sources name by path into `named`.
-pub(super) fn copy(root: &Root, etc: &Path, named: &Path) -> Result<()> {
+/// Copies `/etc/apt` of `root` into `etc`, and what sources name by path into `named`. Of each list of mirrors the one is taken
+/// whose `turn` it is; returned are the lists, each beginning with that one.
+pub(super) fn copy(root: &Root, etc: &Path, named: &Path, turn: usize) -> Result<Vec<Mirrors>> {
     fs::create_dir_all(named).with_context(|| format!("cannot make `{}`", named.display()))?;
-    let target = Target { root, named };
+    let target = Target { turn, ..Target::new(root, named) };
     for folder in FOLDERS {
         let to = etc.join(folder);
         fs::create_dir_all(&to).with_context(|| format!("cannot make `{}`", to.display()))?;
@@ -28,13 +31,21 @@ pub(super) fn copy(root: &Root, etc: &Path, named: &Path) -> Result<()> {
     for name in SINGLE_FILES {
         target.copy_file(name, etc)?;
     }
-    Ok(())
+    Ok(target.mirrors.take())
 }
 
 /// The target, and the private folder for what its sources and settings name by path.
 pub(super) struct Target<'a> {
     pub(super) root: &'a Root,
     pub(super) named: &'a Path,
+    turn: usize,
+    mirrors: RefCell<Vec<Mirrors>>,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(root: &'a Root, named: &'a Path) -> Self {
+        Self { root, named, turn: 0, mirrors: RefCell::default() }
+    }
 }
 
 impl Target<'_> {
@@ -185,23 +196,27 @@ impl Target<'_> {
         Ok(format!("file:{}{}", place.display(), if path.ends_with('/') { "/" } else { "" }))
     }
 
-    /// The best of a list of mirrors (apt-transport-mirror(1)): one in each line, with its priority behind it.
+    /// One of a list of mirrors.
     fn mirror(&self, uri: &str, rest: &str) -> Result<String> {
         let path = format!("/{}", rest.trim_start_matches('/'));
         let text = self.root.read_text(&path)?.ok_or_else(|| {
             Reason::ResolveFailed.error(format!("`{uri}` lies in the target, and is not in what was given"))
         })?;
-        let listed = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        let priority = |line: &&str| {
-            let named = line.split_whitespace().find_map(|word| word.strip_prefix("priority:")?.parse().ok());
-            named.unwrap_or(u32::MAX)
-        };
-        let best = listed.min_by_key(priority).and_then(|line| line.split_whitespace().next());
-        let best = best.ok_or_else(|| Reason::ResolveFailed.error(format!("`{uri}` lists no mirror")))?;
-        if best.starts_with("mirror") {
-            return Err(Reason::ResolveFailed.error(format!("`{uri}` lists `{best}`: {WAY_OUT}")));
+        let mut mirrors = Vec::new();
+        for mirror in mirrors::listed(&text) {
+            if mirror.starts_with("mirror") {
+                return Err(Reason::ResolveFailed.error(format!("`{uri}` lists `{mirror}`: {WAY_OUT}")));
+            }
+            mirrors.push(self.uri(mirror)?);
         }
-        self.uri(best)
+        if mirrors.is_empty() {
+            return Err(Reason::ResolveFailed.error(format!("`{uri}` lists no mirror")));
+        }
+        let turn = self.turn % mirrors.len();
+        mirrors.rotate_left(turn);
+        let chosen = mirrors[0].clone();
+        self.mirrors.borrow_mut().push(Mirrors(mirrors));
+        Ok(chosen)
     }
 }
 
@@ -283,7 +298,7 @@ mod tests {
             root.write_text(path, text).unwrap();
         }
         let (etc, named) = (scratch.path().join("etc"), scratch.path().join("named"));
-        copy(&root, &etc, &named)?;
+        copy(&root, &etc, &named, 0).map(drop)?;
         let text = fs::read_to_string(etc.join(name)).unwrap_or_default();
         let show = |path: &Path| fs::canonicalize(path).unwrap().display().to_string();
         Ok(text.replace(&named.display().to_string(), "NAMED").replace(&show(dir.path()), "ROOT"))

@@ -120,7 +120,7 @@ mod tests {
         }
         let named = scratch.path().join("named");
         fs::create_dir_all(&named).unwrap();
-        let path = write(&host, &Target { root: &root, named: &named }, scratch.path())?;
+        let path = write(&host, &Target::new(&root, &named), scratch.path())?;
         Ok(fs::read_to_string(path).unwrap().replace(&named.display().to_string(), "NAMED"))
     }
 

@@ -26,6 +26,8 @@ OWN_KEYS = ("/etc/pki/rpm-gpg", "/usr/lib/rpm/gnupg/keys")
 KERNELS = ("kernel", "kernel-core", "kernel-hwe", "kernel-uek", "kernel-uek-core", "kernel-azure", "kernel-default")
 # The repository of the packages in the vendor's file.
 VENDOR = "ofedctl-vendor"
+# Beside the first one; lists of mirrors have hundreds.
+MOST_MIRRORS = 5
 CERTIFICATES = ("sslcacert", "sslclientcert", "sslclientkey")
 # dnf's own forms of a variable since its version 4.17: what stands for one that is set, and for one that is not.
 FORM = re.compile(r"\$\{(\w+):([-+])([^{}]*)\}")
@@ -275,7 +277,8 @@ def answer(base, inside):
         listed.append({
             "name": str(package),
             "file": os.path.basename(package.location),
-            "url": "file:" + package.localPkg() if here else address(package),
+            "url": "file:" + package.localPkg() if here else addresses(package)[0],
+            "others": [] if here else addresses(package)[1:],
             "size": os.path.getsize(package.localPkg()) if here else package.downloadsize,
             "digest_kind": kind,
             "digest": digest,
@@ -306,11 +309,19 @@ def imported_keys():
     return [text(header["description"]) for header in found]
 
 
-def address(package):
-    """Where a package is. A query at the end of a repository's address, such as a token, stays at the end."""
-    address, tail = package.remote_location(), "/" + package.location
-    place, sign, query = address[:-len(tail)].partition("?")
-    return f"{place.rstrip('/')}{tail}?{query}" if sign and address.endswith(tail) else address
+def addresses(package):
+    """Where a package is, and at which other mirrors."""
+    places = package.repo._repo.getMirrors() or package.repo.baseurl
+    scheme = lambda place: place.partition(":")[0]
+    first, *others = [place for place in places if scheme(place) in ("http", "https", "ftp", "file")]
+    others = [place for place in others if scheme(place) in ("http", "https")][:MOST_MIRRORS]
+    return [below(place, package.location) for place in [first, *others]]
+
+
+def below(place, location):
+    """The address of what is in a repository. A query at the end, such as a token, stays at the end."""
+    place, sign, query = place.partition("?")
+    return f"{place.rstrip('/')}/{location.lstrip('/')}{sign}{query}"
 
 
 def check_distribution(base, question):

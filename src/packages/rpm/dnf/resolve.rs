@@ -23,6 +23,10 @@ pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' 
     python=$(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1); \
     case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$0\"";
 
+/// zypper names no digests of what it would fetch, and dnf inside a SUSE root, if there is one, reads other settings.
+const NO_ZYPPER: &str = "the target's own zypper cannot resolve in the target, because it names no digests; dnf of this machine \
+    stands in for it: what only zypper or its plugins read, such as services and `plugin:` addresses, is refused by name";
+
 /// What the script prints.
 #[derive(Debug, Deserialize)]
 pub(super) struct Answer {
@@ -38,6 +42,8 @@ pub(super) struct Package {
     name: String,
     pub(super) file: String,
     pub(super) url: String,
+    /// The same file at other mirrors.
+    others: Vec<String>,
     size: u64,
     digest_kind: String,
     digest: String,
@@ -63,12 +69,12 @@ pub(in super::super) fn resolve(
     host: &Host,
     request: &ResolveRequest,
 ) -> Result<Resolution> {
-    // zypper's settings are others.
-    if let Some(how) = request.in_target
-        && request.distro.family() != Family::Suse
-        && let Some(resolution) = in_target::resolve(dialect, host, request, how)?
-    {
-        return Ok(resolution);
+    if let Some(how) = request.in_target {
+        if dialect.program == "zypper" {
+            host.events.warn(NO_ZYPPER);
+        } else if let Some(resolution) = in_target::resolve(dialect, host, request, how)? {
+            return Ok(resolution);
+        }
     }
     let scratch =
         tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
@@ -186,12 +192,12 @@ fn headers(devel: &KernelDevel) -> Option<serde_json::Value> {
 }
 
 pub(super) fn download(package: Package) -> Result<Download> {
-    let Package { name, file, url, size, digest_kind, digest, .. } = package;
+    let Package { name, file, url, others, size, digest_kind, digest, .. } = package;
     if digest_kind != "sha256" {
         return Err(Reason::ResolveFailed
             .error(format!("the repository gives `{name}` no SHA-256 but {digest_kind}")));
     }
-    Ok(Download { url, name, file, size, sha256: digest })
+    Ok(Download { url, others, name, file, size, sha256: digest })
 }
 
 /// What stands for `$releasever` where neither the database nor a variable tells: the major version, except where
@@ -232,6 +238,7 @@ mod tests {
             name: "a-1-1.noarch".to_owned(),
             file: "a-1-1.noarch.rpm".to_owned(),
             url: "http://h/a-1-1.noarch.rpm".to_owned(),
+            others: Vec::new(),
             size: 1,
             digest_kind: digest_kind.to_owned(),
             digest: "ab".to_owned(),
