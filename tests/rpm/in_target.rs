@@ -3,8 +3,10 @@
 use crate::bake::stack;
 use crate::common::image;
 use crate::common::still::Still;
-use crate::packages::Repository;
-use crate::roots::ALMA8;
+use crate::common::web::Web;
+use crate::packages::{Repository, index};
+use crate::resolve::Key;
+use crate::roots::{ALMA8, SLES15};
 use nix::mount::{MsFlags, mount};
 
 /// A plugin of the kind that clouds ship: it knows where the repositories are, and the repository files do not. (SUSE's
@@ -81,6 +83,35 @@ fn a_repository_inside_the_image_is_read_there_and_its_packages_come_from_there(
     other.write("etc/ofedctl/config.yaml", "driver: inbox\n");
     image::bake(&other, &cache).expect(14, "cache-missing");
     image::bake(&root, &cache).expect(0, "installed");
+}
+
+#[test]
+fn a_key_that_the_images_rpm_knows_vouches_where_the_file_that_a_repository_names_is_not_there() {
+    // AlmaLinux/raspberry-pi 19: `gpgkey` names a file of another name; `rpm --import` helped. konflux-ci/docs 429: none is
+    // named. SUSE's roots are resolved by this machine's dnf, which is told what their rpm knows.
+    for (identity, place, line) in [
+        (ALMA8, "etc/yum.repos.d", "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-AlmaLinux"),
+        (SLES15, "etc/zypp/repos.d", ""),
+    ] {
+        let key = Key::new();
+        let folder = crate::common::scratch();
+        for rpm in stack() {
+            rpm.build(folder.path());
+        }
+        key.sign(folder.path());
+        index(folder.path());
+        let web = Web::serve(folder.path());
+        let root = identity.root();
+        let repository = format!("[a]\nname=a\nbaseurl={}\ngpgcheck=1\n{line}\n", web.address());
+        root.write(&format!("{place}/a.repo"), &repository);
+        root.write("etc/ofedctl/config.yaml", "driver: inbox\n");
+        let cache = root.beside("cache");
+        image::stage(&root, &cache).expect(14, "repository-key");
+        root.write("var/key.asc", &key.public());
+        let imported = root.inside(&["rpm", "--import", "/var/key.asc"]);
+        assert!(imported.status.success(), "{imported:?}");
+        image::stage(&root, &cache).expect(0, "staged");
+    }
 }
 
 #[test]

@@ -4,7 +4,9 @@
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
 use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
-use super::resolve::{Answer, Package, RUN, SCRIPT, Trust, download, question, refused, unsigned};
+use super::resolve::{
+    Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned,
+};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -106,11 +108,7 @@ fn resolution(
     for (number, key) in answer.keys.iter().enumerate() {
         keys.push(key_here(&root, key, scratch, number)?);
     }
-    for (number, text) in answer.imported.iter().enumerate() {
-        let path = scratch.join(format!("keys/imported-{number}"));
-        fs::write(&path, text).context("cannot keep a key")?;
-        keys.push(format!("file://{}", path.display()));
-    }
+    keys.extend(imported_keys(&answer, &scratch.join("keys"))?);
     let unsigned = unsigned(&answer, at_hand.as_deref());
     let wanted: Vec<_> = answer.packages.into_iter().filter(|package| !is_at_hand(&package.url)).collect();
     let signed = wanted.iter().filter(|package| package.signed).map(|package| package.file.clone()).collect();

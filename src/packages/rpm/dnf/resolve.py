@@ -263,7 +263,8 @@ def is_fetched(package):
     return package.reponame == hawkey.CMDLINE_REPO_NAME
 
 
-def answer(base, inside):
+def answer(base, question):
+    inside = question["inside"]
     base.resolve()
     packages = sorted(base.transaction.install_set)
     fetched = [p for p in packages if is_fetched(p)]
@@ -288,7 +289,7 @@ def answer(base, inside):
     own = own_keys(base.conf.installroot)
     used = {p.repo.id: p.repo for p in packages if not is_fetched(p) and p.repo.gpgcheck}
     keys = {key for repo in used.values() for key in list(repo.gpgkey) or own} | set(own if fetched else ())
-    imported = imported_keys() if inside else []
+    imported = imported_keys(base.conf.installroot) if question["has_database"] else []
     return {"packages": listed, "keys": sorted(keys), "imported": imported, "proxy": base.conf.proxy or None}
 
 
@@ -302,10 +303,10 @@ def is_private(package, conf, inside):
     return inside and bool(own_way or scheme not in ("http", "https", "file"))
 
 
-def imported_keys():
-    """The keys that rpm trusts already."""
+def imported_keys(root):
+    """The keys that the target's rpm trusts already."""
     text = lambda value: value.decode() if isinstance(value, bytes) else value
-    found = rpm.TransactionSet().dbMatch("name", "gpg-pubkey")
+    found = dnf.rpm.transaction.initReadOnlyTransaction(root).dbMatch("name", "gpg-pubkey")
     return [text(header["description"]) for header in found]
 
 
@@ -361,7 +362,7 @@ def main():
         check_distribution(base, question)
         keep_to_kernels(base, question)
         mark(base, question)
-        print(json.dumps(answer(base, question["inside"])))
+        print(json.dumps(answer(base, question)))
     except dnf.exceptions.Error as error:
         sys.exit(str(error) or type(error).__name__)
 

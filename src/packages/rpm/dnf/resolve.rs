@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 /// Speaks to dnf's library, because no dnf command prints digests.
 pub(super) const SCRIPT: &str = include_str!("resolve.py");
@@ -126,8 +127,10 @@ pub(in super::super) fn resolve(
         .with_context(|| format!("dnf's answer cannot be read; it also said: {}", finished.tail))?;
     let at_hand = request.vendor_repo.map(|vendor| format!("file://{}/", vendor.folder.display()));
     let unsigned = unsigned(&answer, at_hand.as_deref());
+    let mut keys = answer.keys.clone();
+    keys.extend(imported_keys(&answer, scratch.path())?);
     let trust = Trust {
-        keys: answer.keys,
+        keys,
         signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
         repositories: BTreeMap::new(),
     };
@@ -144,6 +147,16 @@ pub(in super::super) fn resolve(
         scratch: Some(scratch),
         ..Resolution::default()
     })
+}
+
+/// The keys that the target's rpm trusts already, whatever repositories name, as files in a folder.
+pub(super) fn imported_keys(answer: &Answer, folder: &Path) -> Result<Vec<String>> {
+    let keep = |(number, text): (usize, &String)| {
+        let path = folder.join(format!("imported-{number}"));
+        fs::write(&path, text).context("cannot keep a key")?;
+        Ok(format!("file://{}", path.display()))
+    };
+    answer.imported.iter().enumerate().map(keep).collect()
 }
 
 /// The unsigned repositories of packages, without the vendor's, whose packages are in its file.
