@@ -92,9 +92,12 @@ fn nearest(size: &str) -> Vec<&'static str> {
     near.into_iter().take_while(|(likeness, _)| *likeness > 0.8).take(3).map(|(_, size)| size).collect()
 }
 
-/// The day Azure retires a size, where it was announced.
-pub fn retires(size: &str) -> Option<&'static str> {
-    family(&short_name(size))?.retires
+/// The day Azure retires a size, where it was announced, and what takes its place, in a sentence fragment.
+pub fn retirement(size: &str) -> Option<String> {
+    let family = family(&short_name(size))?;
+    let day = family.retires?;
+    let successors: Vec<String> = family.successors.iter().map(|size| format!("Standard_{size}")).collect();
+    Some(format!("Azure retires the series of {size}: {day}; in its place: {}", successors.join(", ")))
 }
 
 fn short_name(size: &str) -> String {

@@ -38,11 +38,21 @@ pub struct SizeFamily {
     /// The day Azure retires the series, where it was announced. Images for it may be in use until then, and
     /// descriptions of it after.
     pub retires: Option<&'static str>,
+    /// The sizes with InfiniBand that take the place of a retired or retiring series, as Microsoft orders them.
+    pub successors: &'static [&'static str],
     /// Where the row comes from.
     pub source: &'static str,
 }
 
 const PAGES: &str = "azure-compute-docs, page of the series";
+
+/// The retirement pages of HC and `HBv2` name these series, in this order; the size is the largest of each. Of the series
+/// that the pages of H and HB name, `HBv3` alone has no end yet. A is taken like H.
+const HPC: &[&str] = &["HB368rs_v5", "HB176rs_v4", "HX176rs", "HB120rs_v3"];
+
+/// "Migration Guide for GPU Compute Workloads in Azure" names this size for the one with InfiniBand of ND. For those of
+/// NC it names sizes without InfiniBand, or V100 sizes that have been retired since.
+const GPU: &[&str] = &["ND96amsr_A100_v4"];
 
 const fn ib(
     series: &'static str,
@@ -59,6 +69,7 @@ const fn ib(
         gbps: Some(gbps),
         arch: Arch::X86_64,
         retires: None,
+        successors: &[],
         source: PAGES,
     }
 }
@@ -72,8 +83,8 @@ impl SizeFamily {
     const fn network_direct(self) -> Self {
         Self { fabric: Fabric::NetworkDirect, ..self }
     }
-    const fn retires(self, day: &'static str) -> Self {
-        Self { retires: Some(day), ..self }
+    const fn retires(self, day: &'static str, successors: &'static [&'static str]) -> Self {
+        Self { retires: Some(day), successors, ..self }
     }
     const fn aarch64(self) -> Self {
         Self { arch: Arch::Aarch64, ..self }
@@ -89,14 +100,14 @@ impl SizeFamily {
 /// Every series, oldest first within its family.
 #[rustfmt::skip]
 pub const FAMILIES: &[SizeFamily] = &[
-    SizeFamily { nic: None, ..ib("A", Nic::Cx3Pro, (1, 40), &["A8", "A9"]) }.network_direct().retires("2021-03"),
+    SizeFamily { nic: None, ..ib("A", Nic::Cx3Pro, (1, 40), &["A8", "A9"]) }.network_direct().retires("2021-03", HPC),
     ib("H", Nic::Cx3Pro, (1, 56), &["H16r", "H16mr", "H16r_Promo", "H16mr_Promo"])
-        .network_direct().retires("2022-08-31"),
-    ib("HB", Nic::Cx5, (1, 100), &["HB60rs", "HB60-45rs", "HB60-30rs", "HB60-15rs"]).retires("2024-08-31"),
-    ib("HC", Nic::Cx5, (1, 100), &["HC44rs", "HC44-32rs", "HC44-16rs"]).retires("2027-05-31"),
+        .network_direct().retires("2022-08-31", HPC),
+    ib("HB", Nic::Cx5, (1, 100), &["HB60rs", "HB60-45rs", "HB60-30rs", "HB60-15rs"]).retires("2024-08-31", HPC),
+    ib("HC", Nic::Cx5, (1, 100), &["HC44rs", "HC44-32rs", "HC44-16rs"]).retires("2027-05-31", HPC),
     ib("HBv2", Nic::Cx6, (1, 200), &[
         "HB120rs_v2", "HB120-96rs_v2", "HB120-64rs_v2", "HB120-32rs_v2", "HB120-16rs_v2",
-    ]).retires("2027-05-31"),
+    ]).retires("2027-05-31", HPC),
     ib("HBv3", Nic::Cx6, (1, 200), &[
         "HB120rs_v3", "HB120-96rs_v3", "HB120-64rs_v3", "HB120-32rs_v3", "HB120-16rs_v3",
     ]),
@@ -108,11 +119,11 @@ pub const FAMILIES: &[SizeFamily] = &[
         "HB368rs_v5", "HB368-336rs_v5", "HB368-288rs_v5", "HB368-240rs_v5", "HB368-192rs_v5", "HB368-144rs_v5",
         "HB368-96rs_v5", "HB368-48rs_v5",
     ]),
-    ib("NC", Nic::Cx3Pro, (1, 56), &["NC24r", "NC24r_Promo"]).network_direct().retires("2023-09-06"),
+    ib("NC", Nic::Cx3Pro, (1, 56), &["NC24r", "NC24r_Promo"]).network_direct().retires("2023-09-06", GPU),
     // NCv2 and ND changed from Network Direct to SR-IOV during their life, so the hardware decides.
-    ib("NCv2", Nic::Cx3Pro, (1, 56), &["NC24rs_v2"]).retires("2023-09-06"),
-    ib("NCv3", Nic::Cx3Pro, (1, 56), &["NC24rs_v3"]).retires("2025-09-30"),
-    ib("ND", Nic::Cx3Pro, (1, 56), &["ND24rs"]).retires("2023-09-06"),
+    ib("NCv2", Nic::Cx3Pro, (1, 56), &["NC24rs_v2"]).retires("2023-09-06", GPU),
+    ib("NCv3", Nic::Cx3Pro, (1, 56), &["NC24rs_v3"]).retires("2025-09-30", GPU),
+    ib("ND", Nic::Cx3Pro, (1, 56), &["ND24rs"]).retires("2023-09-06", GPU),
     ib("NDv2", Nic::Cx5, (1, 100), &["ND40rs_v2"]),
     ib("ND A100 v4", Nic::Cx6, (8, 200), &["ND96asr_v4", "ND96asr_A100_v4"]),
     ib("NDm A100 v4", Nic::Cx6, (8, 200), &["ND96amsr_A100_v4"]),
@@ -125,12 +136,12 @@ pub const FAMILIES: &[SizeFamily] = &[
         .aarch64().source("page of the series; the generation follows from the rate, which no earlier one reaches"),
     ib("ND VR200 v6", Nic::Cx8, (0, 0), &["ND128isr_VR200_v6"])
         .adapter_unknown().aarch64().source("azhpc-images, build scripts of 2026"),
-    nothing("A", &["A10", "A11"]).retires("2021-03"),
+    nothing("A", &["A10", "A11"]).retires("2021-03", HPC),
     nothing("H", &["H8", "H8m", "H16", "H16m", "H8_Promo", "H8m_Promo", "H16_Promo", "H16m_Promo"])
-        .retires("2022-08-31"),
-    nothing("NC, NCv2", &["NC24s_v2", "NC24_Promo", "NC6_Promo", "NC12_Promo"]).retires("2023-09-06"),
-    nothing("NCv3", &["NC24s_v3"]).retires("2025-09-30"),
-    nothing("ND", &["ND24s"]).retires("2023-09-06"),
+        .retires("2022-08-31", HPC),
+    nothing("NC, NCv2", &["NC24s_v2", "NC24_Promo", "NC6_Promo", "NC12_Promo"]).retires("2023-09-06", GPU),
+    nothing("NCv3", &["NC24s_v3"]).retires("2025-09-30", GPU),
+    nothing("ND", &["ND24s"]).retires("2023-09-06", GPU),
     nothing("NDv2", &["ND40s_v2"]),
     nothing("NC A100 v4", &["NC24ads_A100_v4", "NC48ads_A100_v4", "NC96ads_A100_v4"]),
     nothing("NC H100 v5", &["NC40ads_H100_v5", "NC80adis_H100_v5", "NCC40ads_H100_v5"]),
@@ -172,11 +183,18 @@ pub fn markdown_table() -> String {
             family.series,
             sizes.join(", "),
             family.arch,
-            family.retires.unwrap_or_default()
+            retirement(family)
         );
         table.push_str(&row);
     }
     table
+}
+
+/// The day and what to take in its place, as the table tells them.
+fn retirement(family: &SizeFamily) -> String {
+    let Some(day) = family.retires else { return String::new() };
+    let successors: Vec<String> = family.successors.iter().map(|size| format!("`{size}`")).collect();
+    format!("{day}; then {}", successors.join(", "))
 }
 
 #[cfg(test)]
@@ -202,6 +220,17 @@ mod tests {
                 Fabric::Nothing => assert_eq!(known, (false, false, false), "{}", family.series),
             }
             assert!(family.hcas.is_none_or(|hcas| (1..=8).contains(&hcas)), "{}", family.series);
+        }
+    }
+
+    #[test]
+    fn what_a_retired_series_leads_to_has_infiniband_and_no_end() {
+        for family in FAMILIES {
+            assert_eq!(family.retires.is_some(), !family.successors.is_empty(), "{}", family.series);
+            for size in family.successors {
+                let row = FAMILIES.iter().find(|row| row.sizes.contains(size)).unwrap();
+                assert!(row.fabric == Fabric::SrIov && row.retires.is_none(), "{}: {size}", family.series);
+            }
         }
     }
 

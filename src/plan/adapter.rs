@@ -30,8 +30,8 @@ impl Adapter {
 pub(super) fn planned(context: &PlanContext) -> Adapter {
     let adapter = told(context);
     let name = context.vm_size.as_deref().unwrap_or_default();
-    let note = match vm_size::retires(name) {
-        Some(day) => format!("; Azure retires the series of {name}: {day}"),
+    let note = match vm_size::retirement(name) {
+        Some(retirement) => format!("; {retirement}"),
         None if !name.is_empty() && !vm_size::is_known(name) => {
             format!("; the size {name} is not known to this program, so the adapter decides")
         }

@@ -21,7 +21,9 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
     }
     let name = context.vm_size.as_deref();
     if vmbus.network_direct {
-        let what = format!("{} offers Network Direct on the VMBus; {seen}", name.unwrap_or("this VM"));
+        let retirement = retirement(name.unwrap_or_default());
+        let what =
+            format!("{} offers Network Direct on the VMBus{retirement}; {seen}", name.unwrap_or("this VM"));
         return Err(Reason::SizeLegacyNd.error(what));
     }
     size(context, &format!("; {seen_by_name}"))?;
@@ -50,14 +52,21 @@ fn size(context: &PlanContext, seen: &str) -> Result<()> {
         return Ok(());
     }
     let name = context.vm_size.as_deref().unwrap_or_default();
+    let retirement = retirement(name);
     match context.verdict() {
         Some(SizeVerdict::NotRdma) => {
-            Err(Reason::SizeNotRdma.error(format!("{name} has no InfiniBand by its name{seen}")))
+            Err(Reason::SizeNotRdma.error(format!("{name} has no InfiniBand by its name{retirement}{seen}")))
         }
-        Some(SizeVerdict::LegacyNd { series }) => Err(Reason::SizeLegacyNd
-            .error(format!("{name}, of the {series} series, has Network Direct by its name{seen}"))),
+        Some(SizeVerdict::LegacyNd { series }) => Err(Reason::SizeLegacyNd.error(format!(
+            "{name}, of the {series} series, has Network Direct by its name{retirement}{seen}"
+        ))),
         Some(SizeVerdict::Rdma(_)) | None => Ok(()),
     }
+}
+
+/// What is known of a size's end, to be added to a sentence.
+fn retirement(name: &str) -> String {
+    vm_size::retirement(name).map(|known| format!("; {known}")).unwrap_or_default()
 }
 
 /// The facts about the machine that a reader needs to judge the refusal, in one line.

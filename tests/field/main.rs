@@ -18,6 +18,7 @@ mod first_boot;
 mod interrupted;
 mod releases;
 mod removal;
+mod sizes;
 mod source_sets;
 mod sources_apt;
 mod sources_rpm;
