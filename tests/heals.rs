@@ -19,22 +19,32 @@ fn kills_once(name: &str) -> &'static str {
     script.leak()
 }
 
-/// A cache with a package whose scripts kill dpkg.
-fn cache() -> PathBuf {
-    static STAGED: OnceLock<(Root, PathBuf)> = OnceLock::new();
-    let fresh = || {
+/// A root, staged from a source with a package whose scripts kill dpkg; the line that names this source; and the cache.
+fn staged() -> &'static (Root, String, PathBuf) {
+    static STAGED: OnceLock<(Root, String, PathBuf)> = OnceLock::new();
+    STAGED.get_or_init(|| {
         let scripts =
             ["preinst", "postinst", "prerm", "postrm"].map(|name| (name, kills_once(name))).to_vec();
         let files = vec![("/usr/share/perftest/data", "data\n"), ("/etc/perftest.conf", "setting\n")];
         let repository =
             Repository::of(&[Deb { name: "perftest", version: "99", scripts, files, ..Deb::default() }]);
-        let root = debian_root(SUITE);
-        root.add_source(&repository.source_line());
+        let (root, line) = (debian_root(SUITE), repository.source_line());
+        root.add_source(&line);
         let cache = root.beside("cache");
         image::stage(&root, &cache).expect(0, "staged");
-        (root, cache)
-    };
-    STAGED.get_or_init(fresh).1.clone()
+        (root, line, cache)
+    })
+}
+
+fn cache() -> PathBuf {
+    staged().2.clone()
+}
+
+/// Another root with that source: nobody signs it, so its packages are good only for roots that name it themselves.
+fn root() -> Root {
+    let root = debian_root(SUITE);
+    root.add_source(&staged().1);
+    root
 }
 
 /// The status lines of all packages that are not simply installed.
@@ -61,7 +71,7 @@ fn a_dpkg_killed_in_a_script_is_finished_by_the_next_bake() {
         ("preinst", "Status: install reinstreq half-installed"),
         ("postinst", "Status: install ok half-configured"),
     ] {
-        let (root, cache) = (debian_root(SUITE), cache());
+        let (root, cache) = (root(), cache());
         root.write(&format!("srv/{script}"), "");
         image::bake(&root, &cache).expect(14, "package-manager");
         assert!(torn(&root).contains(&left.to_owned()), "{script}: {:?}", torn(&root));
@@ -74,7 +84,7 @@ fn a_dpkg_killed_in_a_script_is_finished_by_the_next_bake() {
 #[test]
 fn a_package_that_dpkg_wants_installed_again_is_installed_again_from_the_cache() {
     for state in ["reinstreq unpacked", "reinstreq half-installed", "reinstreq installed"] {
-        let root = debian_root(SUITE);
+        let root = root();
         let cache = cache();
         bakes_well(&root, &cache);
         let status = root.read("var/lib/dpkg/status");
@@ -91,7 +101,7 @@ fn a_package_that_dpkg_wants_installed_again_is_installed_again_from_the_cache()
 #[test]
 fn an_uninstall_killed_within_dpkg_is_finished_by_the_next_one_triggers_too() {
     for script in ["prerm", "postrm"] {
-        let (root, cache) = (debian_root(SUITE), cache());
+        let (root, cache) = (root(), cache());
         let before = Tree::of(root.path());
         let linker = root.path().join("etc/ld.so.cache");
         let libraries = std::fs::read(&linker).unwrap();
