@@ -285,6 +285,26 @@ fn only_the_host_floor_starts_programs_and_reads_the_environment() {
     );
 }
 
+/// Only these folders are locked while they are in use, so that the next run can remove what a killed one left.
+#[test]
+fn folders_for_temporary_files_are_made_in_one_place() {
+    // The socket of the Packer plugin needs a short path, and Packer kills the plugin after every build. The unit tests have
+    // their empty roots from the module of the host.
+    let makers = ["host/temp.rs", "doors/packer/protocol/handshake.rs", "host/mod.rs"];
+    let mut wrong: Vec<String> = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| !makers.contains(&path.as_str())) {
+        let bare = bare(&text);
+        if bare.contains(".tempdir") || bare.contains("tempfile::tempdir") {
+            wrong.push(path);
+        }
+    }
+    wrong.retain(|path| !path.ends_with("testing.rs") && !path.contains("tests"));
+    assert!(
+        wrong.is_empty(),
+        "{wrong:?} make temporary folders; use `host::temp::Folder`, which the next run sweeps"
+    );
+}
+
 /// `make unit` is the loop of whoever has no root; only root can give a file to somebody else.
 #[test]
 fn a_unit_test_that_gives_a_file_away_says_that_it_needs_root() {

@@ -6,12 +6,12 @@ use crate::host::fs::Root;
 use crate::host::process::variable;
 use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::{NOT_MADE, NOT_RUNNABLE, NOT_THERE, SCRATCH, Sandbox};
+use crate::host::temp::Folder;
 use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The interval of progress messages while a manager reads package sources.
 const TELL: Duration = Duration::from_secs(5);
@@ -41,15 +41,13 @@ pub struct InTarget {
 pub(crate) struct Lent {
     place: Sandbox,
     scratch: PathBuf,
-    _private: TempDir,
+    _private: Folder,
 }
 
 impl Lent {
     /// Makes the folders.
     pub(super) fn new(root: &Root, how: InTarget, more: &[&str]) -> Result<Self> {
-        // Not /tmp, which may be memory: indexes have hundreds of megabytes.
-        let private = tempfile::Builder::new().prefix("ofedctl-resolve-").tempdir_in("/var/tmp");
-        let private = private.context("cannot make a folder for the target's package manager")?;
+        let private = Folder::large("resolve")?;
         // One below it: the image's programs decide about the modes of what they are given, and of what they leave there.
         let scratch = private.path().join("scratch");
         std::fs::create_dir(&scratch).with_context(|| format!("cannot make `{}`", scratch.display()))?;

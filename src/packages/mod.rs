@@ -24,13 +24,13 @@ pub use manager::{Format, Manager, PackageManager};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::sandbox::Sandbox;
+use crate::host::temp::Folder;
 use crate::target::{Arch, Distro, KernelDevel};
 use crate::trust::{Origin, Trust};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 
 /// The folder of the local repository inside a root during an installation.
 pub const REPOSITORY: &str = "/var/lib/ofedctl/repo";
@@ -126,7 +126,7 @@ pub struct Resolution {
     /// Where they come from, where the target's own manager named them.
     pub origins: Vec<Origin>,
     /// A folder with files that the manager had to download itself; removed when this value is dropped.
-    pub scratch: Option<TempDir>,
+    pub scratch: Option<Folder>,
     /// The same of the target's own manager.
     pub(crate) lent: Option<in_target::Lent>,
 }

@@ -7,6 +7,7 @@
 
 use crate::host::Host;
 use crate::host::run::{Cmd, Finished};
+use crate::host::temp::Folder;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -35,8 +36,7 @@ pub struct Signer {
 /// Finds the key in `keys` that made the detached `signature` over `signed`; a strong signature is preferred to a weak
 /// one. None if no key did. Revoked and expired keys do not count.
 pub fn signer(host: &Host, keys: &[u8], signature: &[u8], signed: &[u8]) -> Result<Option<Signer>> {
-    let scratch = tempfile::Builder::new().prefix("ofedctl-signature-").tempdir();
-    let scratch = scratch.context("cannot make a folder for a signature")?;
+    let scratch = Folder::small("signature")?;
     let put = |name: &str, bytes: &[u8]| {
         let path = scratch.path().join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -64,8 +64,7 @@ pub fn signed_text(host: &Host, keys: &[u8], message: &[u8]) -> Result<Option<(S
     if !is_here("gpgv") {
         return Ok(None);
     }
-    let scratch = tempfile::Builder::new().prefix("ofedctl-signature-").tempdir();
-    let scratch = scratch.context("cannot make a folder for a signature")?;
+    let scratch = Folder::small("signature")?;
     let path = |name: &str| scratch.path().join(name).display().to_string();
     for (name, bytes) in [("keys", without_armour(keys)?.as_slice()), ("message", message)] {
         fs::write(path(name), bytes).with_context(|| format!("cannot write `{}`", path(name)))?;

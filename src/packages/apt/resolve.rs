@@ -9,6 +9,7 @@ use super::{in_target, signed, sources, states, target_config};
 use crate::host::Host;
 use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::{Cmd, Finished};
+use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -30,8 +31,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolutio
     host.events.info(format!("asking apt about {} packages", request.packages.len()));
     let mut turn = 0;
     loop {
-        let scratch = tempfile::Builder::new().prefix("ofedctl-apt-").tempdir();
-        let scratch = scratch.context("cannot make a folder for apt")?;
+        let scratch = Folder::large("apt")?;
         let (apt, mirrors) = AptRun::stand_in(host, scratch.path(), request, turn)?;
         let update = host.run(&apt.cmd("apt-get").arg("update"))?;
         // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.

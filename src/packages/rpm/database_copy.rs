@@ -5,11 +5,11 @@ use super::DATABASES;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
+use crate::host::temp::Folder;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
-use tempfile::TempDir;
 
 /// The folder of a root's database; none when it has none.
 pub(super) fn folder(root: &Root) -> Option<&'static str> {
@@ -32,10 +32,9 @@ pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
 
 /// A command in a root that it can read and cannot change. rpm locks and repairs its database even to read it; so it sees
 /// a copy, which lies in the folder that is returned, too.
-pub(super) fn reading(root: &Root, cmd: Cmd) -> Result<(TempDir, Cmd)> {
+pub(super) fn reading(root: &Root, cmd: Cmd) -> Result<(Folder, Cmd)> {
     const DATABASE: &str = "database";
-    let private = tempfile::Builder::new().prefix("ofedctl-rpm-").tempdir();
-    let private = private.context("cannot make a folder for rpm")?;
+    let private = Folder::small("rpm")?;
     let scratch = private.path().join("scratch");
     let copy = scratch.join(DATABASE);
     fs::create_dir_all(&copy).with_context(|| format!("cannot make `{}`", copy.display()))?;

@@ -7,6 +7,7 @@ use super::{INDEX, keys};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
 use crate::host::run::Cmd;
+use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use std::fs;
@@ -23,8 +24,7 @@ pub(super) fn index(
     let trust: Trust =
         serde_json::from_str(&resolution.described).context("cannot read what dnf said of keys")?;
     keys::check(host, &trust, arrived, way)?;
-    let folder = tempfile::Builder::new().prefix("ofedctl-index-").tempdir();
-    let folder = folder.context("cannot make a folder for the index")?;
+    let folder = Folder::small("index")?;
     for file in arrived {
         symlink(&file.path, folder.path().join(&file.file)).context("cannot lay out the packages")?;
     }

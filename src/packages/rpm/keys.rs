@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::host::download::Stream;
 use crate::host::http::{self, Client, NetworkOptions};
 use crate::host::run::Cmd;
+use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
 use crate::trust::Origin;
 use anyhow::{Context, Result};
@@ -27,8 +28,7 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
     if files.is_empty() {
         return Ok(());
     }
-    let scratch = tempfile::Builder::new().prefix("ofedctl-keys-").tempdir();
-    let scratch = scratch.context("cannot make a folder for keys")?;
+    let scratch = Folder::small("keys")?;
     let database = format!("--dbpath={}", scratch.path().join("database").display());
     // A key that cannot be had is missed only where a package needs it, as by dnf, which asks what rpm knows first.
     let mut missed = None;

@@ -8,6 +8,7 @@ use super::in_target;
 use crate::host::Host;
 use crate::host::http::asked_directly;
 use crate::host::run::{Cmd, Finished};
+use crate::host::temp::Folder;
 use crate::outcome::{Reason, WithReason};
 use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
@@ -77,8 +78,7 @@ pub(in super::super) fn resolve(
             return Ok(resolution);
         }
     }
-    let scratch =
-        tempfile::Builder::new().prefix("ofedctl-dnf-").tempdir().context("cannot make a folder for dnf")?;
+    let scratch = Folder::large("dnf")?;
     let copied = sources::copy(&dialect.sources, request.sources, scratch.path())?;
     match request.base {
         Base::Empty => {}
