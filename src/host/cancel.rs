@@ -50,6 +50,20 @@ impl Cancel {
         self.signalled.load(Ordering::Relaxed)
     }
 
+    /// Waits so long, and fails as soon as the run must end.
+    pub fn wait(&self, pause: Duration) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(50);
+        let begin = Instant::now();
+        loop {
+            self.check()?;
+            let left = pause.saturating_sub(begin.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+    }
+
     /// Fails when the run must end.
     pub fn check(&self) -> Result<()> {
         if self.is_signalled() {
@@ -71,6 +85,17 @@ mod tests {
         let error = Cancel::never().within(Duration::ZERO).check().unwrap_err();
         assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
         Cancel::never().within(Duration::from_secs(60)).check().unwrap();
+    }
+
+    #[test]
+    fn a_wait_lasts_its_time_or_until_the_run_must_end() {
+        let begin = Instant::now();
+        Cancel::never().wait(Duration::from_millis(60)).unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(60));
+        let limited = Cancel::never().within(Duration::from_millis(60));
+        let error = limited.wait(Duration::from_secs(600)).unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::DeadlineExceeded);
+        assert!(begin.elapsed() < Duration::from_secs(60));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::outcome::Reason;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An open cache. A cache given as a file is unpacked into a folder, which is removed when this value is dropped.
 #[derive(Debug)]
@@ -174,12 +174,7 @@ pub fn wait_turn(host: &Host, settings: &Settings, name: &str) -> Result<()> {
         turn.as_secs(),
         spread.as_secs()
     ));
-    let begin = Instant::now();
-    while begin.elapsed() < turn {
-        host.cancel.check()?;
-        std::thread::sleep(Duration::from_millis(100).min(turn.saturating_sub(begin.elapsed())));
-    }
-    Ok(())
+    host.cancel.wait(turn)
 }
 
 fn is_at_hand(settings: &Settings) -> bool {

@@ -138,12 +138,7 @@ impl<'r> Guest<'r> {
             return Err(Reason::GuestUnreachable
                 .error(format!("the guest was not reached again within {patience} s ({how})")));
         }
-        let until = Instant::now() + BETWEEN_ATTEMPTS;
-        while Instant::now() < until {
-            self.cancel.check()?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        self.cancel.wait(BETWEEN_ATTEMPTS)
     }
 
     /// Runs a shell script once. `on_line` hears each line of its standard output when it is whole.

@@ -117,10 +117,7 @@ pub(crate) fn patiently<T>(
         if let Some(error) = patience.dead.take() {
             return Err(error);
         }
-        while Instant::now() < patience.not_before {
-            host.cancel.check()?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        host.cancel.wait(patience.not_before.saturating_duration_since(Instant::now()))?;
     }
 }
 
@@ -152,13 +149,9 @@ fn up_to<T>(
         };
         failures += 1;
         let pause = pause(failures, None, random());
-        let until = Instant::now() + pause;
         host.events
             .warn(format!("{what}: {error:#}; trying again in {}, up to {retries} times", seconds(pause)));
-        while Instant::now() < until {
-            host.cancel.check()?;
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        host.cancel.wait(pause)?;
     }
 }
 
