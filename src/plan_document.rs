@@ -151,6 +151,11 @@ impl Plan {
         }
     }
 
+    /// Whether both plans are for the same driver in the same version.
+    pub fn has_driver_of(&self, other: &Self) -> bool {
+        (self.driver, &self.driver_version) == (other.driver, &other.driver_version)
+    }
+
     /// Whether both plans ask for the same result, for the same kernels or for others. Facts about the machine and
     /// reasons may differ, because only a VM made from an image knows its size; so may a driver that was removed
     /// first, because it is gone by now.

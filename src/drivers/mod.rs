@@ -105,6 +105,11 @@ impl From<Vec<Built>> for Brought {
     }
 }
 
+/// Whether the vendor's driver that an `earlier` plan of this program installed has to go before `plan` is carried out.
+pub fn is_replaced(earlier: &Plan, plan: &Plan) -> bool {
+    ops(earlier.driver).is_vendors() && earlier.present.is_none() && !earlier.has_driver_of(plan)
+}
+
 /// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels.
 pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };

@@ -29,11 +29,7 @@ pub(super) fn remove_other_driver(
     if let Some(release) = &plan.replaces {
         return removal.remove_others(journal, release);
     }
-    let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
-    match earlier
-        .filter(|earlier| drivers::ops(earlier.plan.driver).is_vendors() && earlier.plan.present.is_none())
-        .filter(|earlier| of(&earlier.plan) != of(plan))
-    {
+    match earlier.filter(|earlier| drivers::is_replaced(&earlier.plan, plan)) {
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));
             let packages: Vec<String> = earlier.added.iter().cloned().collect();
@@ -55,8 +51,9 @@ pub(super) fn require_not_older(
     let Some(earlier) = earlier.filter(|_| settings.public_key.is_some() && !settings.allow_older) else {
         return Ok(());
     };
-    let is_same = (earlier.plan.driver, &earlier.plan.driver_version) == (plan.driver, &plan.driver_version);
-    let Some(made) = earlier.bundle_made.as_deref().filter(|_| is_same) else { return Ok(()) };
+    let Some(made) = earlier.bundle_made.as_deref().filter(|_| earlier.plan.has_driver_of(plan)) else {
+        return Ok(());
+    };
     let time = |text: &str| humantime::parse_rfc3339_weak(text).ok();
     match (time(&bundle.created), time(made)) {
         (Some(this), Some(last)) if this >= last => Ok(()),

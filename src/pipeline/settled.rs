@@ -35,9 +35,8 @@ impl<'a> Asked<'a> {
     /// The plan for the installed driver, where `better` is a driver that the user did not name and the root still
     /// matches its receipt; else `better`.
     pub(super) fn settle(&self, better: Plan, receipt: Option<&Receipt>) -> Result<Plan> {
-        let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
         let is_free = better.present.is_none() && better.replaces.is_none() && !is_named(self.settings);
-        let Some(receipt) = receipt.filter(|receipt| is_free && of(&receipt.plan) != of(&better)) else {
+        let Some(receipt) = receipt.filter(|receipt| is_free && !receipt.plan.has_driver_of(&better)) else {
             return Ok(better);
         };
         let there = &receipt.plan;
@@ -59,7 +58,7 @@ impl<'a> Asked<'a> {
         };
         let plan = plan::plan(self.described, Some(self.facts), self.mode, self.catalog, &settings);
         let mut plan = match plan {
-            Ok(plan) if of(&plan) == of(there) => plan,
+            Ok(plan) if plan.has_driver_of(there) => plan,
             // The catalogue of today may not have this version any more.
             _ if is_for_all => Plan { target: better.target.clone(), ..there.clone() },
             _ => return Ok(better),

@@ -43,10 +43,9 @@ pub struct Against<'a> {
 /// What to resolve a plan for a root against. A driver that will be removed first cannot be relied on, and only its
 /// own uninstaller knows which packages go with it; so the installed set is taken as empty then.
 pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
-    let of = |plan: &Plan| (plan.driver, plan.driver_version.clone());
-    let is_another = |it: &Receipt| drivers::ops(it.plan.driver).is_vendors() && of(&it.plan) != of(plan);
     // An unreadable receipt is reported by the run that installs.
-    let ours_goes = || Receipt::load(root).ok().flatten().is_some_and(|receipt| is_another(&receipt));
+    let ours = || Receipt::load(root).ok().flatten();
+    let ours_goes = || ours().is_some_and(|receipt| drivers::is_replaced(&receipt.plan, plan));
     if plan.replaces.is_some() || ours_goes() { Base::Empty } else { Base::Root(root) }
 }
 
