@@ -54,9 +54,8 @@ pub(super) fn install_from_cache<'h>(
         let installed = steps.change(Declared {
             name: Step::Install,
             act: |journal: &mut Journal| {
+                install::require_room(job.host, stage::manager_of(plan)?, (&proven.cache, &bundle), plan)?;
                 if !way_is_clear {
-                    let from = (&proven.cache, &bundle);
-                    install::require_room(job.host, stage::manager_of(plan)?, from, plan)?;
                     // The other driver is removed only when a verified bundle to replace it is at hand.
                     previous_run::remove_other_driver(job, journal, plan, earlier)?;
                     way_is_clear = true;
