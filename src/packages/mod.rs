@@ -10,10 +10,10 @@ mod installed;
 pub mod kernels;
 mod manager;
 pub mod openpgp;
-pub mod own_keys;
 mod removal;
 mod rpm;
 pub mod signed_folder;
+pub mod sources_and_keys;
 
 pub use apt::bring_folder;
 pub use hold::{HoldList, HoldPlace, VendorGuard};
@@ -66,6 +66,13 @@ pub struct VendorRepo {
     pub key: Option<PathBuf>,
     /// How the file was verified, if only its content tells that.
     pub trust: Option<Trust>,
+}
+
+impl VendorRepo {
+    /// A repository of which nothing is requested unless the plan does, and that its index alone describes.
+    pub(crate) fn in_folder(folder: PathBuf) -> Self {
+        Self { folder, packages: Vec::new(), wanted: Vec::new(), goes_first: false, key: None, trust: None }
+    }
 }
 
 /// A request for a resolver.

@@ -9,13 +9,13 @@ use crate::cache::{Bundle, Digest};
 use crate::host::fs::Root;
 use crate::ledger::Receipt;
 use crate::outcome::Cause;
-use crate::packages::{openpgp, own_keys};
+use crate::packages::{openpgp, sources_and_keys};
 use crate::trust::Origin;
 use anyhow::Result;
 
 /// Notes what the target's files say of repositories that they do not name by their addresses.
 pub(super) fn described(target: &Root, mut origins: Vec<Origin>) -> Vec<Origin> {
-    let sources = own_keys::sources(target);
+    let sources = sources_and_keys::sources(target);
     for origin in &mut origins {
         origin.settings =
             section(&sources, &origin.repository).map(|text| Digest::of_bytes(text.as_bytes()).hex());
@@ -62,8 +62,9 @@ struct Trusted<'a> {
 
 impl<'a> Trusted<'a> {
     fn from_root(target: &'a Root) -> Self {
-        let sources = own_keys::sources(target);
-        let keys = own_keys::all(target).iter().flat_map(|bytes| openpgp::fingerprints(bytes)).collect();
+        let sources = sources_and_keys::sources(target);
+        let keys =
+            sources_and_keys::all(target).iter().flat_map(|bytes| openpgp::fingerprints(bytes)).collect();
         Self { target, sources, keys }
     }
 

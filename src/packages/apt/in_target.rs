@@ -4,9 +4,8 @@
 use super::super::diagnose;
 use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::{Download, LocalFile, Resolution, ResolveRequest, VendorRepo};
-use super::resolve::{
-    AptRun, HEARD, READING, answer, file_package, installed_set, proxy_lines, write_private,
-};
+use super::resolve::{HEARD, READING, answer, file_package, installed_set};
+use super::run::{AptRun, proxy_lines, write_private};
 use super::signed;
 use super::sources::without_brought;
 use super::vendor_repo::source_and_preferences;

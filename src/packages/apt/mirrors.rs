@@ -20,9 +20,12 @@ pub(super) fn listed(text: &str) -> Vec<&str> {
     lines.into_iter().filter_map(|line| line.split_whitespace().next()).collect()
 }
 
-/// How many turns there are: until every mirror of the longest list had one.
+/// Lists have hundreds of mirrors, and each turn reads all package sources.
+const MOST_TURNS: usize = 6;
+
+/// How many turns there are: until every mirror of the longest list had one, within reason.
 pub(super) fn turns(lists: &[Mirrors]) -> usize {
-    lists.iter().map(|list| list.0.len()).max().unwrap_or(1)
+    lists.iter().map(|list| list.0.len()).max().unwrap_or(1).min(MOST_TURNS)
 }
 
 /// Whether a failure is one of a mirror, so that another may do better.

@@ -6,8 +6,10 @@ mod in_target;
 mod install;
 mod mirrors;
 mod resolve;
+mod run;
 mod signed;
 mod sources;
+mod stand_in;
 mod states;
 mod target_config;
 mod vendor_repo;
@@ -64,7 +66,12 @@ impl PackageManager for Apt {
     }
 
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-        resolve::resolve(host, request)
+        if let Some(how) = request.in_target
+            && let Some(resolution) = in_target::resolve(host, request, how)?
+        {
+            return Ok(resolution);
+        }
+        stand_in::resolve(host, request)
     }
 
     fn index(

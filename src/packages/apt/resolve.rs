@@ -1,72 +1,19 @@
-//! Resolves with apt, in a private state folder: finds the packages to download for a target.
+//! Asks apt, in a private state folder, for the packages to download for a target.
 
 use super::super::diagnose::{self, Diagnosis, Doing, Speaker};
-use super::super::in_target::Lent;
-use super::super::{Base, Download, Resolution, ResolveRequest, VendorRepo};
-use super::mirrors::{self, Mirrors};
-use super::vendor_repo::source_and_preferences;
-use super::{in_target, signed, sources, states, target_config};
+use super::super::{Base, Download, Resolution, ResolveRequest};
+use super::run::AptRun;
+use super::{signed, states};
 use crate::host::Host;
-use crate::host::http::{asked_directly, without_secrets};
-use crate::host::run::{Cmd, Finished};
-use crate::host::temp::Folder;
+use crate::host::run::Finished;
 use crate::outcome::{Reason, WithReason};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(super) const HEARD: Doing = Doing::Resolving(Speaker::Apt);
 pub(super) const READING: &str = "reading the target's package sources";
-
-/// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
-pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-    if let Some(how) = request.in_target
-        && let Some(resolution) = in_target::resolve(host, request, how)?
-    {
-        return Ok(resolution);
-    }
-    host.events.info(format!("asking apt about {} packages", request.packages.len()));
-    let mut turn = 0;
-    loop {
-        let scratch = Folder::large("apt")?;
-        let (apt, mirrors) = AptRun::stand_in(host, scratch.path(), request, turn)?;
-        let update = host.run(&apt.cmd("apt-get").arg("update"))?;
-        // apt ends well when a source could not be read, and then knows no packages of it. What failed first is told.
-        let trouble = diagnose::diagnose(&update.output, HEARD);
-        turn += 1;
-        match &trouble {
-            Some(trouble) if mirrors::is_of_mirror(trouble.reason) && turn < mirrors::turns(&mirrors) => {
-                host.events.warn(format!("trying the next of the target's mirrors: {}", trouble.line));
-            }
-            _ => {
-                let mut resolution = resolved(host, &apt, request, &update, trouble)?;
-                mirrors::add_others(&mirrors, &mut resolution);
-                return Ok(resolution);
-            }
-        }
-    }
-}
-
-/// The answer of this machine's apt, which has read the package sources.
-fn resolved(
-    host: &Host,
-    apt: &AptRun,
-    request: &ResolveRequest,
-    update: &Finished,
-    trouble: Option<Diagnosis>,
-) -> Result<Resolution> {
-    if update.code != 0 {
-        return Err(diagnose::told(host, update, trouble, READING, request.distro, "apt-get"));
-    }
-    if let Some(trouble) = &trouble {
-        host.events.warn(format!("apt-get update said: {}", trouble.line));
-    }
-    let vendor = request.vendor_repo.map(|vendor| vendor.folder.display().to_string());
-    answer(host, apt, request, vendor.as_deref(), (update, trouble))
-}
 
 /// Asks apt after it has read the package sources; `trouble` is the first failure while reading. `vendor` is the folder
 /// with the vendor's packages.
@@ -137,130 +84,6 @@ fn with_candidates(policy: &str) -> Vec<String> {
         }
     }
     names
-}
-
-/// An apt that writes only to a private folder: this machine's, which also reads only that folder, or the target's own.
-pub(super) struct AptRun {
-    pub(super) options: Vec<String>,
-    /// The settings that this machine's apt works by, in place of its own.
-    pub(super) settings: Option<PathBuf>,
-    /// The folder of its state, as this machine sees it.
-    pub(super) state: PathBuf,
-    /// The target, where it is its own apt.
-    pub(super) lent: Option<Lent>,
-}
-
-impl AptRun {
-    fn stand_in(
-        host: &Host,
-        scratch: &Path,
-        request: &ResolveRequest,
-        turn: usize,
-    ) -> Result<(Self, Vec<Mirrors>)> {
-        let preparing = || format!("cannot prepare `{}`", scratch.display());
-        // apt drops privileges for some helpers, which must read keys and sources here.
-        fs::set_permissions(scratch, fs::Permissions::from_mode(0o755)).with_context(preparing)?;
-        for folder in ["state/lists/partial", "cache/archives/partial", "etc"] {
-            fs::create_dir_all(scratch.join(folder)).with_context(preparing)?;
-        }
-        let named = scratch.join("named");
-        let mirrors = sources::copy(request.sources, &scratch.join("etc"), &named, turn)?;
-        let target = sources::Target::new(request.sources, &named);
-        let settings = target_config::write(host, &target, scratch)?;
-        if let Some(vendor_repo) = request.vendor_repo {
-            add_source(&scratch.join("etc"), vendor_repo).with_context(preparing)?;
-        }
-        let status = scratch.join("status");
-        fs::write(&status, installed_set(request)?).with_context(preparing)?;
-        let architecture = request.arch.debian();
-        let show = |path: PathBuf| path.display().to_string();
-        let options = [
-            format!("Dir::Etc={}", show(scratch.join("etc"))),
-            format!("Dir::State={}", show(scratch.join("state"))),
-            format!("Dir::State::status={}", show(status)),
-            format!("Dir::Cache={}", show(scratch.join("cache"))),
-            format!("APT::Architecture={architecture}"),
-            "APT::Architectures::=".to_owned(),
-            format!("APT::Architectures::={architecture}"),
-            "APT::Sandbox::User=root".to_owned(),
-            "Acquire::ForceHash=SHA256".to_owned(),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::Retries=2".to_owned(),
-        ];
-        let mut options: Vec<String> =
-            options.iter().flat_map(|option| ["-o".to_owned(), option.clone()]).collect();
-        if let Some(proxy) = request.proxy {
-            let file = scratch.join("proxy.conf");
-            write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
-            options.extend(["-c".to_owned(), show(file)]);
-        }
-        let apt = Self { options, settings: Some(settings), state: scratch.join("state"), lent: None };
-        Ok((apt, mirrors))
-    }
-
-    pub(super) fn cmd(&self, program: &str) -> Cmd {
-        self.place(Cmd::new(program).args(self.options.iter().cloned()))
-    }
-
-    /// A command that runs where this apt does.
-    pub(super) fn place(&self, cmd: Cmd) -> Cmd {
-        if let Some(lent) = &self.lent {
-            return lent.cmd(cmd);
-        }
-        let cmd = match &self.settings {
-            Some(settings) => cmd.env("APT_CONFIG", settings.display().to_string()),
-            None => cmd,
-        };
-        match asked_directly() {
-            Some(hosts) => cmd.env("no_proxy", hosts),
-            None => cmd,
-        }
-    }
-
-    /// Where it keeps what it has read of repositories.
-    pub(super) fn lists(&self) -> PathBuf {
-        self.state.join("lists")
-    }
-
-    /// The folder it writes to, where it is the target's.
-    pub(super) fn scratch(&self) -> PathBuf {
-        self.lent.as_ref().map(Lent::scratch).unwrap_or_default()
-    }
-
-    /// The target's proxy for apt, because a repository that apt reaches may not be reachable without it.
-    fn proxy(&self, host: &Host) -> Option<String> {
-        let asked = host
-            .run(&self.cmd("apt-config").args(["shell", "PROXY", "Acquire::http::Proxy"]).captured())
-            .ok()?;
-        let value = asked.stdout.trim().strip_prefix("PROXY='")?.strip_suffix('\'')?;
-        (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
-    }
-}
-
-/// The proxy as apt settings, read after the target's own configuration. It is not passed as an option, because all
-/// users can see those.
-pub(super) fn proxy_lines(proxy: &str) -> Result<String> {
-    if proxy.chars().any(|c| c == '"' || c.is_control()) {
-        return Err(Reason::BadSettings.error(format!("`{}` is not a proxy", without_secrets(proxy))));
-    }
-    let scheme = if proxy.contains("://") { "" } else { "http://" };
-    let own_ways = "#clear Acquire::http::Proxy-Auto-Detect;\n#clear Acquire::http::ProxyAutoDetect;\n";
-    let line = |kind: &str| format!("Acquire::{kind}::Proxy \"{scheme}{proxy}\";\n");
-    Ok(format!("{own_ways}{}{}", line("http"), line("https")))
-}
-
-pub(super) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes())
-}
-
-/// Makes apt know a folder of packages.
-fn add_source(etc: &Path, vendor_repo: &VendorRepo) -> std::io::Result<()> {
-    let key = vendor_repo.key.as_ref().map(|key| key.display().to_string());
-    let folder = vendor_repo.folder.display().to_string();
-    let (line, preferences) = source_and_preferences(vendor_repo, &folder, key.as_deref());
-    fs::write(etc.join("sources.list.d/ofedctl-vendor.list"), line)?;
-    fs::write(etc.join("preferences.d/ofedctl-vendor"), preferences)
 }
 
 /// Fails if the vendor's file lacks packages that its own index names.
@@ -390,17 +213,6 @@ mod tests {
             with_file_name(stanza, "a_1_amd64.deb"),
             "Package: a\nFilename: ./a_1_amd64.deb\nSize: 1\n"
         );
-    }
-
-    #[test]
-    fn a_proxy_is_written_as_apt_reads_it_or_refused_without_its_password() {
-        assert!(
-            proxy_lines("me:x@proxy:3128").unwrap().contains("https::Proxy \"http://me:x@proxy:3128\";\n")
-        );
-        assert!(proxy_lines("socks5h://p:1").unwrap().contains("http::Proxy \"socks5h://p:1\";\n"));
-        let error = proxy_lines("http://me:secret@p:1/\"; evil").unwrap_err();
-        assert_eq!(Reason::from_error(&error), Reason::BadSettings);
-        assert!(!format!("{error:#}").contains("secret"));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Finds packages from unsigned repositories, by the files that apt has stored of the repositories it read.
 
-use super::super::{Download, Resolution, openpgp, own_keys};
-use super::resolve::AptRun;
-use crate::host::Host;
+use super::super::{Download, Resolution, openpgp, sources_and_keys};
+use super::run::AptRun;
 use crate::host::fs::Root;
 use crate::host::http::without_secrets;
+use crate::host::{Host, hex};
 use crate::outcome::Reason;
 use crate::trust::Origin;
 use anyhow::{Context, Result};
@@ -71,7 +71,8 @@ pub(super) fn origins(
     let kept = Root::open(&apt.lists())?;
     let lists = lists(host, apt)?;
     let wanted: BTreeSet<&str> = resolution.downloads.iter().map(|it| it.sha256.as_str()).collect();
-    let keys = own_keys::all(target).into_iter().filter_map(|bytes| openpgp::without_armour(&bytes).ok());
+    let keys =
+        sources_and_keys::all(target).into_iter().filter_map(|bytes| openpgp::without_armour(&bytes).ok());
     let keys = keys.filter(|bytes| !openpgp::fingerprints(bytes).is_empty()).collect::<Vec<_>>().concat();
     let mut signers: BTreeMap<String, String> = BTreeMap::new();
     let mut releases = BTreeMap::new();
@@ -84,7 +85,7 @@ pub(super) fn origins(
         }
         let Some(Some((signer, text))) = releases.get(&list.start) else { continue };
         let Some(bytes) = kept.read(&format!("/{}", list.file))? else { continue };
-        let digest = hex_digest(&bytes);
+        let digest = hex(&Sha256::digest(&bytes));
         let is_named =
             |line: &str| line.split_whitespace().eq([digest.as_str(), &bytes.len().to_string(), &list.key]);
         if !text.lines().any(is_named) {
@@ -116,10 +117,6 @@ pub(super) fn origins(
         origin
     };
     Ok(origins.into_values().map(one).collect())
-}
-
-fn hex_digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// The key that signs a release, and what it signs.

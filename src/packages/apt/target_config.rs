@@ -39,8 +39,7 @@ pub(super) fn write(host: &Host, target: &Target, scratch: &Path) -> Result<Path
     );
     let (read, written) = (scratch.join("target.conf"), scratch.join("apt.conf"));
     let keep = |path: &Path, text: &str| {
-        super::resolve::write_private(path, text)
-            .with_context(|| format!("cannot write `{}`", path.display()))
+        super::run::write_private(path, text).with_context(|| format!("cannot write `{}`", path.display()))
     };
     keep(&read, &(settings(target)? + &own))?;
     let dump = Cmd::new("apt-config").arg("dump").env("APT_CONFIG", read.display().to_string()).captured();

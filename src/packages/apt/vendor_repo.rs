@@ -58,22 +58,14 @@ pub(super) fn source_and_preferences(
 }
 
 pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-    let folder = index_of_host_package(host, file, folder)?;
-    Ok(VendorRepo {
-        folder,
-        packages: Vec::new(),
-        wanted: Vec::new(),
-        goes_first: false,
-        key: None,
-        trust: None,
-    })
+    index_of_host_package(host, file, folder).map(VendorRepo::in_folder)
 }
 
 pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
     let all = index_of_archive(host, file, folder)?;
     let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
-    let (folder, wanted) = (folder.to_owned(), WANTED_BY_INSTALLER.to_vec());
-    Ok(VendorRepo { folder, packages, wanted, goes_first: false, key: None, trust: None })
+    let wanted = WANTED_BY_INSTALLER.to_vec();
+    Ok(VendorRepo { packages, wanted, ..VendorRepo::in_folder(folder.to_owned()) })
 }
 
 /// Extracts only the repository's index from the package, which is large.

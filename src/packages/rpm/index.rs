@@ -2,7 +2,7 @@
 //! its package manager.
 
 use super::super::{Arrived, IndexFile, Resolution};
-use super::dnf::resolve::Trust;
+use super::dnf::script::Trust;
 use super::{INDEX, keys};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;

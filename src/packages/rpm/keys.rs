@@ -1,8 +1,9 @@
 //! The signatures of packages, which stand for what apt's signed index stands for: checked once, while staging, with
 //! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
 
+use super::super::sources_and_keys::LARGEST_KEY;
 use super::super::{Arrived, Resolution};
-use super::dnf::resolve::Trust;
+use super::dnf::script::Trust;
 use crate::host::Host;
 use crate::host::download::Stream;
 use crate::host::http::{self, Client, NetworkOptions};
@@ -14,9 +15,6 @@ use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
-
-/// Keys are a few thousand bytes; whatever is larger is something else.
-const LARGEST_KEY: u64 = 1 << 20;
 
 /// Checks every file whose repository asks for signatures.
 pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: NetworkOptions) -> Result<()> {
@@ -59,35 +57,51 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
 /// The repositories of the files, each with the keys that made the signatures which [`check`] found good. What lies in the
 /// target itself is named by its path there.
 pub(super) fn origins(host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>> {
-    const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
     let trust: Trust =
         serde_json::from_str(&resolution.described).context("cannot read what dnf said of keys")?;
+    let named = |file: &Arrived| Some((file.clone(), trust.repositories.get(&file.file)?));
+    let (files, repositories): (Vec<Arrived>, Vec<&String>) = arrived.iter().filter_map(named).unzip();
     let mut origins: BTreeMap<&str, Origin> = BTreeMap::new();
     let mut unsigned = BTreeSet::new();
-    for file in arrived {
-        let Some(repository) = trust.repositories.get(&file.file) else { continue };
+    for ((file, repository), key) in files.iter().zip(repositories).zip(signers(host, &files)?) {
         let origin = origins.entry(repository).or_default();
         origin.repository.clone_from(repository);
         if let Some(local) = resolution.local.get(&file.file).filter(|local| local.is_of_target) {
             origin.files.insert(file.file.clone(), local.path.clone());
         }
-        let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
-        let asked = Cmd::new("rpm").args(query).arg(file.path.display().to_string()).captured();
-        let said = host.run(&asked)?.check(Reason::RepositoryKey, "asking who signed a package")?.stdout;
-        let key = said.split("Key ID ").nth(1).and_then(|rest| rest.split_whitespace().next());
         match key.filter(|_| trust.signed.contains(&file.file)) {
-            Some(key) => origin.keys.push(key.to_ascii_uppercase()),
-            None => drop(unsigned.insert(repository)),
+            Some(key) => origin.keys.push(key),
+            None => drop(unsigned.insert(repository.as_str())),
         }
     }
     for (repository, origin) in &mut origins {
         origin.keys.sort();
         origin.keys.dedup();
-        if unsigned.iter().any(|name| name == repository) {
+        if unsigned.contains(repository) {
             origin.keys.clear();
         }
     }
     Ok(origins.into_values().collect())
+}
+
+/// The key that signed each of the files, by the end of its fingerprint: one line of rpm's for each.
+fn signers(host: &Host, files: &[Arrived]) -> Result<Vec<Option<String>>> {
+    const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
+    let asked = Cmd::new("rpm").args(query).args(files.iter().map(|file| file.path.display().to_string()));
+    let said =
+        host.run(&asked.captured())?.check(Reason::RepositoryKey, "asking who signed packages")?.stdout;
+    let key =
+        |line: &str| Some(line.split("Key ID ").nth(1)?.split_whitespace().next()?.to_ascii_uppercase());
+    let keys: Vec<Option<String>> = said.lines().map(key).collect();
+    if keys.len() != files.len() {
+        let what = format!("rpm named the signers of {} packages, of {} asked", keys.len(), files.len());
+        return Err(Reason::RepositoryKey.error(what));
+    }
+    Ok(keys)
 }
 
 /// Adds a key to a database of rpm's.

@@ -65,6 +65,8 @@ pub(super) struct Dialect {
     mark_as_dependency: Option<&'static str>,
     /// Exit codes that are hints, and no failures.
     hints: &'static [i32],
+    /// Why dnf resolves on this machine and not in the target, where that is always so.
+    never_in_target: Option<&'static str>,
     /// Where it finds its package sources.
     sources: sources::Places,
     /// Main settings that leave the image's own out.
@@ -112,7 +114,7 @@ impl PackageManager for Rpm {
     }
 
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-        dnf::resolve::resolve(self.0, host, request)
+        dnf::resolve(self.0, host, request)
     }
 
     fn index(

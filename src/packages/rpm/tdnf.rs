@@ -14,6 +14,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It removes nothing unasked.
     mark_as_dependency: None,
     hints: &[],
+    never_in_target: None,
     sources: Places {
         repositories: &["/etc/yum.repos.d"],
         variables: &["/etc/yum/vars", "/etc/dnf/vars", "/etc/tdnf/vars"],

@@ -56,15 +56,7 @@ pub(super) fn headers(kernel: &str) -> String {
 }
 
 pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-    let folder = index_of_host_package(host, file, folder)?;
-    Ok(VendorRepo {
-        folder,
-        packages: Vec::new(),
-        wanted: Vec::new(),
-        goes_first: false,
-        key: None,
-        trust: None,
-    })
+    index_of_host_package(host, file, folder).map(VendorRepo::in_folder)
 }
 
 pub(super) fn of_archive(dialect: &Dialect, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
@@ -75,7 +67,7 @@ pub(super) fn of_archive(dialect: &Dialect, host: &Host, file: &Path, folder: &P
     let all = MLNX_OFED_ALL.into_iter().find(|name| holds(folder, name, 2 * DEEPEST));
     let packages = all.into_iter().map(str::to_owned).collect();
     let wanted = dialect.wanted_by_installer.to_vec();
-    Ok(VendorRepo { folder: folder.to_owned(), packages, wanted, goes_first: false, key: None, trust: None })
+    Ok(VendorRepo { packages, wanted, ..VendorRepo::in_folder(folder.to_owned()) })
 }
 
 /// Whether there is a file of this package below a folder.

@@ -15,6 +15,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It keeps the mark where no command of its own reaches.
     mark_as_dependency: None,
     hints: &[],
+    never_in_target: None,
     sources: Places {
         repositories: &["/etc/yum.repos.d", "/etc/yum/repos.d"],
         variables: &["/etc/yum/vars"],

@@ -12,6 +12,10 @@ const LOCKS: &str = "/var/lib/ofedctl/repo/locks";
 const VENDORS_DKMS: &str =
     "type: package\nmatch_type: exact\ncase_sensitive: on\nrepo: ofedctl-vendor\nsolvable_name: dkms\n";
 
+/// zypper prints no digests, and dnf inside a SUSE root, if there is one, reads other settings.
+const NO_DIGESTS: &str = "the target's own zypper cannot resolve in the target, because it names no digests; dnf of this machine \
+    stands in for it: what only zypper or its plugins read, such as services and `plugin:` addresses, is refused by name";
+
 /// What zypper does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
     speaker: Speaker::Zypper,
@@ -22,6 +26,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     mark_as_dependency: None,
     // A reboot, or a restart of zypper itself, is due (zypper(8)).
     hints: &[102, 103],
+    never_in_target: Some(NO_DIGESTS),
     sources: Places {
         repositories: &["/etc/zypp/repos.d"],
         variables: &["/etc/zypp/vars.d"],

@@ -4,7 +4,7 @@
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
 use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
-use super::resolve::{
+use super::script::{
     Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned,
 };
 use crate::host::Host;

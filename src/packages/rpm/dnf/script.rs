@@ -1,15 +1,12 @@
-//! Resolves with dnf, in a private state folder: finds the packages to download for a target.
+//! The script that asks dnf's library for the packages to download: its request, its answer and its errors.
 
 use super::super::super::diagnose::{self, Doing, Speaker};
-use super::super::super::{Base, Download, Resolution, ResolveRequest};
+use super::super::super::{Base, Download, ResolveRequest};
 use super::super::hold::RDMA_PACKAGES;
-use super::super::{Dialect, database_copy, sources, vendor_repo};
-use super::in_target;
+use super::super::{Dialect, vendor_repo};
 use crate::host::Host;
-use crate::host::http::asked_directly;
-use crate::host::run::{Cmd, Finished};
-use crate::host::temp::Folder;
-use crate::outcome::{Reason, WithReason};
+use crate::host::run::Finished;
+use crate::outcome::Reason;
 use crate::target::{Distro, Family, KernelDevel};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -24,10 +21,6 @@ pub(super) const SCRIPT: &str = include_str!("resolve.py");
 pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
     python=$(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1); \
     case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$0\"";
-
-/// zypper names no digests of what it would fetch, and dnf inside a SUSE root, if there is one, reads other settings.
-const NO_ZYPPER: &str = "the target's own zypper cannot resolve in the target, because it names no digests; dnf of this machine \
-    stands in for it: what only zypper or its plugins read, such as services and `plugin:` addresses, is refused by name";
 
 /// What the script prints.
 #[derive(Debug, Deserialize)]
@@ -63,90 +56,6 @@ pub(in super::super) struct Trust {
     /// The repository of each file, where the target's own manager named them.
     #[serde(default)]
     pub(in super::super) repositories: BTreeMap<String, String>,
-}
-
-/// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(in super::super) fn resolve(
-    dialect: &Dialect,
-    host: &Host,
-    request: &ResolveRequest,
-) -> Result<Resolution> {
-    if let Some(how) = request.in_target {
-        if dialect.program == "zypper" {
-            host.events.warn(NO_ZYPPER);
-        } else if let Some(resolution) = in_target::resolve(dialect, host, request, how)? {
-            return Ok(resolution);
-        }
-    }
-    let scratch = Folder::large("dnf")?;
-    let copied = sources::copy(&dialect.sources, request.sources, scratch.path())?;
-    match request.base {
-        Base::Empty => {}
-        Base::Root(root) => {
-            database_copy::copy_database(root, &copied.database)?;
-            sources::convert_database(host, root, &copied.database)?;
-        }
-        Base::StatusFile(path) => {
-            let name = path.file_name().unwrap_or_default();
-            fs::copy(path, copied.database.join(name))
-                .with_reason(Reason::Usage, || format!("cannot read `{}`", path.display()))?;
-        }
-    }
-    if let Some(vendor_repo) = request.vendor_repo {
-        let file = vendor_repo::repository_file(&vendor_repo.folder.display().to_string());
-        fs::write(copied.repositories.join("vendor.repo"), file)
-            .context("cannot show dnf the vendor's packages")?;
-    }
-    let mut asked = question(dialect, request);
-    asked["scratch"] = json!(scratch.path());
-    asked["root"] = json!(copied.root);
-    asked["repositories"] = json!(copied.repositories);
-    asked["main"] = json!(copied.main);
-    asked["database"] = json!(copied.database);
-    asked["variables"] = json!(copied.variables);
-    host.events.info(format!("asking dnf about {} packages", request.packages.len()));
-    // The request may hold a password, and everyone sees arguments.
-    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
-    let cmd = match asked_directly() {
-        Some(hosts) => cmd.env("no_proxy", hosts),
-        None => cmd,
-    };
-    let finished = host.run(&cmd)?;
-    if finished.code == 127 {
-        let what = "staging for this target needs dnf 4 on this machine (package dnf)";
-        return Err(Reason::ToolMissing.error(format!("{what}: {}", finished.tail)));
-    }
-    if finished.code != 0 {
-        return Err(refused(host, request, &finished, "dnf"));
-    }
-    let answer: Answer = finished
-        .stdout
-        .lines()
-        .next_back()
-        .and_then(|line| serde_json::from_str(line).ok())
-        .with_context(|| format!("dnf's answer cannot be read; it also said: {}", finished.tail))?;
-    let at_hand = request.vendor_repo.map(|vendor| format!("file://{}/", vendor.folder.display()));
-    let unsigned = unsigned(&answer, at_hand.as_deref());
-    let mut keys = answer.keys.clone();
-    keys.extend(imported_keys(&answer, scratch.path())?);
-    let trust = Trust {
-        keys,
-        signed: answer.packages.iter().filter(|it| it.signed).map(|it| it.file.clone()).collect(),
-        repositories: BTreeMap::new(),
-    };
-    let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
-    let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
-    if let Some(at_hand) = &at_hand {
-        downloads.retain(|download| !download.url.starts_with(at_hand));
-    }
-    Ok(Resolution {
-        downloads,
-        described,
-        proxy: answer.proxy,
-        unsigned,
-        scratch: Some(scratch),
-        ..Resolution::default()
-    })
 }
 
 /// The keys that the target's rpm trusts already, whatever repositories name, as files in a folder.

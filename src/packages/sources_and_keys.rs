@@ -24,7 +24,7 @@ const KEYS: [&str; 6] = [
     "/usr/lib/rpm/gnupg/keys",
 ];
 /// Keys are a few thousand bytes, and a distribution's keyring not much more.
-const LARGEST_KEY: u64 = 1 << 20;
+pub(super) const LARGEST_KEY: u64 = 1 << 20;
 
 /// What the root's files say of package sources.
 pub fn sources(root: &Root) -> Vec<String> {
