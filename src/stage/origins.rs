@@ -7,18 +7,19 @@
 
 use crate::cache::{Bundle, Digest};
 use crate::host::fs::Root;
+use crate::host::http::without_secrets;
 use crate::ledger::Receipt;
 use crate::outcome::Cause;
 use crate::packages::{openpgp, sources_and_keys};
 use crate::trust::Origin;
 use anyhow::Result;
+use std::collections::BTreeSet;
 
-/// Notes what the target's files say of repositories that they do not name by their addresses.
+/// Notes what the target's files say of the repositories.
 pub(super) fn described(target: &Root, mut origins: Vec<Origin>) -> Vec<Origin> {
     let sources = sources_and_keys::sources(target);
     for origin in &mut origins {
-        origin.settings =
-            section(&sources, &origin.repository).map(|text| Digest::of_bytes(text.as_bytes()).hex());
+        origin.settings = digest_of_settings(&sources, &origin.repository);
     }
     origins
 }
@@ -78,14 +79,7 @@ impl<'a> Trusted<'a> {
     }
 
     fn says_the_same(&self, origin: &Origin) -> bool {
-        if let Some(settings) = &origin.settings {
-            let ours = section(&self.sources, &origin.repository);
-            return ours.is_some_and(|text| Digest::of_bytes(text.as_bytes()).hex() == *settings);
-        }
-        // Sources write it with one slash or three.
-        let place = origin.repository.split_once(':').map_or(origin.repository.as_str(), |(_, rest)| rest);
-        let place = place.trim_matches('/');
-        !place.is_empty() && self.sources.iter().any(|text| text.contains(place))
+        origin.settings.is_some() && digest_of_settings(&self.sources, &origin.repository) == origin.settings
     }
 
     fn has_file(&self, bundle: &Bundle, title: &str, path: &str) -> bool {
@@ -94,17 +88,52 @@ impl<'a> Trusted<'a> {
     }
 }
 
+fn digest_of_settings(sources: &[String], repository: &str) -> Option<String> {
+    let settings = section(sources, repository).or_else(|| entries(sources, repository))?;
+    Some(Digest::of_bytes(settings.as_bytes()).hex())
+}
+
 /// What the sources say of a repository that has a name, as dnf's do: its heading and the lines up to the next one.
 fn section(sources: &[String], name: &str) -> Option<String> {
     let heading = format!("[{name}]");
-    let of = |text: &String| {
+    let in_text = |text: &String| {
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let at = lines.iter().position(|line| *line == heading)?;
         let below = lines[at + 1..].iter().take_while(|line| !line.starts_with('['));
         let below = below.filter(|line| !line.is_empty() && !line.starts_with('#'));
         Some(below.fold(heading.clone(), |all, line| all + "\n" + line))
     };
-    sources.iter().find_map(of)
+    sources.iter().find_map(in_text)
+}
+
+/// What the sources say of a repository that has only an address, as apt's do (sources.list(5)): each line that names it, and
+/// in the deb822 style each paragraph. Options such as `[trusted=yes]` are part of that; comments and spaces are not.
+fn entries(sources: &[String], address: &str) -> Option<String> {
+    let wanted = place(address)?;
+    let mut found = BTreeSet::new();
+    for text in sources {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        let is_deb822 = lines.iter().any(|line| line.to_ascii_lowercase().starts_with("uris:"));
+        let parts: Vec<String> = if is_deb822 {
+            lines.split(|line| line.trim().is_empty()).map(|part| part.join(" ")).collect()
+        } else {
+            // A comment may stand behind an entry.
+            lines.iter().map(|line| line.split(" #").next().unwrap_or_default().to_owned()).collect()
+        };
+        for part in parts {
+            let words: Vec<&str> = part.split_whitespace().collect();
+            if words.iter().any(|word| place(&without_secrets(word)) == Some(wanted)) {
+                found.insert(words.join(" "));
+            }
+        }
+    }
+    (!found.is_empty()).then(|| found.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
+/// An address without its scheme, and without the slashes at its ends, which apt writes its own way; none for other words.
+fn place(address: &str) -> Option<&str> {
+    let (_, rest) = address.split_once(':')?;
+    Some(rest.trim_matches('/')).filter(|rest| !rest.is_empty())
 }
 
 #[cfg(test)]
@@ -117,5 +146,24 @@ mod tests {
         assert_eq!(section(&sources, "a").as_deref(), Some("[a]\nbaseurl=x\ngpgcheck = 0"));
         assert_eq!(section(&sources, "b").as_deref(), Some("[b]\nbaseurl=y"));
         assert_eq!(section(&sources, "c"), None);
+    }
+
+    #[test]
+    fn an_entry_is_a_line_or_a_paragraph_that_names_the_very_address() {
+        let sources = [
+            "# deb http://h/off ./\ndeb  [trusted=yes] http://h/a/ ./ # ours\ndeb http://h/a-security ./\n",
+            "Types: deb\nURIs: http://h/b\n# no\nSuites: ./\nTrusted: yes\n\nTypes: deb\nURIs: file:///srv/c\nSuites: ./\n",
+        ]
+        .map(str::to_owned);
+        let said = |address: &str| entries(&sources, address);
+        assert_eq!(said("http://h/a/").as_deref(), Some("deb [trusted=yes] http://h/a/ ./"));
+        assert_eq!(
+            said("http://h/b/").as_deref(),
+            Some("Types: deb URIs: http://h/b Suites: ./ Trusted: yes")
+        );
+        assert_eq!(said("file:/srv/c/").as_deref(), Some("Types: deb URIs: file:///srv/c Suites: ./"));
+        for other in ["http://h/off/", "http://h/", "http://h/a/b", "deb", ""] {
+            assert_eq!(said(other), None, "{other}");
+        }
     }
 }

@@ -143,6 +143,21 @@ fn an_unsigned_repository_that_its_owner_trusts_is_named_and_recorded_unless_set
     }
     root.write("etc/ofedctl/config.d/x.yaml", "");
     image::bake(&root, &cache).expect(0, "installed");
+    // Another image takes unsigned packages only where its own source says the same of them.
+    let line = root.read("etc/apt/sources.list");
+    let other = debian_root("bookworm");
+    for less in [
+        format!("# {line}"),
+        format!("deb [signed-by=/usr/share/keyrings/k.gpg] {} ./\n", web.address()),
+        format!("deb [trusted=yes] {}/beside ./\n", web.address()),
+    ] {
+        other.write("etc/apt/sources.list", &less);
+        let refused = image::bake(&other, &cache);
+        refused.expect(14, "cache-missing");
+        assert!(refused.stderr.contains(&web.address()), "{less}: {refused:?}");
+    }
+    other.write("etc/apt/sources.list", &line.replace("] ", "]   "));
+    image::bake(&other, &cache).expect(0, "installed");
 }
 
 #[test]
