@@ -36,7 +36,7 @@ pub(super) enum Command {
     Detect(DetectArgs),
     /// Show what would be installed and why; touches nothing
     Plan(PlanArgs),
-    /// Fill the cache for a target; the one command that needs a network
+    /// Fill the cache for a target, from the network
     Stage(StageArgs),
     /// Install the driver into an image's root, from the cache
     Bake(BakeArgs),
