@@ -53,9 +53,10 @@ pub fn install(
 ) -> Result<Installed> {
     let blobs = cache.blobs_dir();
     let builds_by_dkms = drivers::ops(plan.driver).builds_by_dkms(&plan.target);
+    let packages = at_hand(host, bundle, plan);
     let transaction = Transaction {
         blobs: &blobs,
-        packages: &plan.packages,
+        packages: &packages,
         offline: options.offline,
         sealed: options.sealed,
         patience: options.patience,
@@ -89,6 +90,19 @@ pub fn install(
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
     host.root.sync()?;
     Ok(Installed { packages, changed, added, built, trust })
+}
+
+/// The packages of the plan, without those for the VM agent that the bundle lacks: the driver works without them.
+fn at_hand(host: &Host, bundle: &Bundle, plan: &Plan) -> Vec<String> {
+    let is_there = |name: &String| bundle.config.packages.contains(name);
+    let (lacking, _): (Vec<&String>, Vec<&String>) = plan.optional.iter().partition(|name| !is_there(name));
+    for name in &lacking {
+        host.events.warn(format!(
+            "the bundle {} has no {name}, which the VM agent needs for addresses: stage again for this image",
+            bundle.tag
+        ));
+    }
+    plan.packages.iter().filter(|name| !lacking.contains(name)).cloned().collect()
 }
 
 /// Removes packages with their settings; one that something else needs is refused, and then all stay.

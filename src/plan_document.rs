@@ -99,6 +99,10 @@ pub struct Plan {
     pub artifact: Option<Artifact>,
     /// What the package manager is asked to install.
     pub packages: Vec<String>,
+    /// Those of the packages that are for another program, the VM agent, and without which the driver works: a cache may
+    /// lack them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional: Vec<String>,
     /// The edits to make afterwards.
     pub edits: Vec<Edit>,
     /// The modules every kernel must have afterwards.
@@ -136,9 +140,9 @@ impl Plan {
         self.driver != Driver::Inbox || self.distribution_modules
     }
 
-    /// The same with one more reason, where there is one.
+    /// The same with more reasons.
     #[must_use]
-    pub fn because(mut self, why: Option<String>) -> Self {
+    pub fn because(mut self, why: impl IntoIterator<Item = String>) -> Self {
         self.why.extend(why);
         self
     }
@@ -187,10 +191,15 @@ impl Plan {
         }
     }
 
-    /// Packages and edits that are not for one kernel.
+    /// The packages without which the driver does not work.
+    pub fn needed_packages(&self) -> impl Iterator<Item = &String> {
+        self.packages.iter().filter(|package| !self.optional.contains(package))
+    }
+
+    /// Needed packages and edits that are not for one kernel.
     fn for_any_kernel(&self) -> (Vec<&String>, Vec<&Edit>) {
         let is_for_one = |package: &&String| self.target.kernels.iter().any(|kernel| is_for(package, kernel));
-        let packages = self.packages.iter().filter(|package| !is_for_one(package)).collect();
+        let packages = self.needed_packages().filter(|package| !is_for_one(package)).collect();
         let is_for_all = |edit: &&Edit| !matches!(edit, Edit::RefreshInitramfs { .. });
         (packages, self.edits.iter().filter(is_for_all).collect())
     }

@@ -25,7 +25,11 @@ pub fn check_files(
     let mut checks = Vec::new();
     let none = BTreeMap::new();
     let recorded = recorded.map_or(&none, |receipt| &receipt.packages);
-    checks.extend(plan.packages.iter().map(|name| package(name, installed, recorded.get(name))));
+    // A cache may have lacked a package that is not needed.
+    let is_optional = |name: &&String| plan.optional.contains(name) && !recorded.contains_key(*name);
+    let packages =
+        plan.packages.iter().filter(|name| !is_optional(name) || installed.version_of(name).is_some());
+    checks.extend(packages.map(|name| package(name, installed, recorded.get(name))));
     for kernel in &plan.target.kernels {
         let found = modules::find(&host.root, kernel, &plan.modules);
         checks.extend(plan.modules.iter().zip(found).map(|(name, found)| {

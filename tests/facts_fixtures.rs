@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test's helpers are tests, too")]
 
 use ofedctl::events::Events;
-use ofedctl::facts::azure::{self, EnableRdma};
+use ofedctl::facts::azure;
 use ofedctl::facts::pci::{self, PciKind};
 use ofedctl::facts::secure_boot::{self, SecureBoot};
 use ofedctl::facts::vm_size::{self, SizeVerdict};
+use ofedctl::facts::waagent::{self, EnableRdma};
 use ofedctl::facts::{compute, ofed, rdma, vmbus};
 use ofedctl::host::Host;
 use ofedctl::host::cancel::Cancel;
@@ -206,10 +207,10 @@ fn the_agent_and_its_rdma_setting_are_found_on_every_distribution() {
         ("azurelinux3", "2.11.1.4", EnableRdma::Missing),
         ("hpc-image", "2.15.0.1", EnableRdma::On),
     ] {
-        let agent = azure::waagent(&open(name)).unwrap();
+        let agent = waagent::read(&open(name), &[]).unwrap();
         assert_eq!((agent.version.as_deref(), agent.enable_rdma), (Some(version), Some(setting)), "{name}");
     }
-    assert_eq!(azure::waagent(&open("container")), None);
+    assert_eq!(waagent::read(&open("container"), &[]), None);
 }
 
 #[test]

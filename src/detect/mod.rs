@@ -7,7 +7,7 @@ mod wait;
 use crate::drivers;
 use crate::facts::modules::Place;
 use crate::facts::{
-    Facts, MODULES, azure, compute, imds, modules, naming, ofed, os, pci, rdma, secure_boot, vmbus,
+    Facts, MODULES, azure, compute, imds, modules, naming, ofed, os, pci, rdma, secure_boot, vmbus, waagent,
 };
 use crate::host::Host;
 use crate::ledger::RECEIPT;
@@ -48,7 +48,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         verbs: rdma::devices(host),
         loaded: rdma::modules(host),
         secure_boot: secure_boot::read(host),
-        waagent: azure::waagent(host),
+        waagent: waagent::read(host, &os.kernels),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
         naming: naming::find(host),

@@ -15,6 +15,7 @@ pub mod secure_boot;
 pub mod vm_size;
 pub mod vm_size_table;
 pub mod vmbus;
+pub mod waagent;
 
 use crate::target::Arch;
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub struct Facts {
     /// Whether the firmware lets only signed modules in.
     pub secure_boot: secure_boot::SecureBoot,
     /// The Azure VM agent, where one is installed.
-    pub waagent: Option<azure::Waagent>,
+    pub waagent: Option<waagent::Waagent>,
     /// The marker of Azure's HPC images.
     pub hpc_image: Option<azure::HpcImage>,
     /// A vendor's driver, where one is installed.

@@ -183,6 +183,12 @@ pub trait PackageManager {
     /// How it is kept from replacing a vendor's RDMA packages by the distribution's.
     fn vendor_guard(&self) -> VendorGuard;
 
+    /// The package with `ifconfig`.
+    fn ifconfig_package(&self) -> &'static str;
+
+    /// The packages with the program that keeps the key-value pairs of Hyper-V's host, for these kernels.
+    fn kvp_packages(&self, distro: &Distro, kernels: &[String]) -> Vec<String>;
+
     /// The packages with the headers of a kernel, which is named as `uname -r` prints it.
     fn headers(&self, kernel: &str) -> Vec<String>;
 

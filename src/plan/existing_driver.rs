@@ -1,6 +1,7 @@
 //! Finds a vendor's driver that an image holds already, as Azure's HPC images do. Mostly such a driver is kept as it
 //! is.
 
+use super::agent;
 use super::context::PlanContext;
 use crate::drivers;
 use crate::edits::Edit;
@@ -157,7 +158,13 @@ fn edits(found: &Found, target: &Target, context: &PlanContext) -> Vec<Edit> {
         return Vec::new();
     }
     let naming = context.facts.map_or(&[][..], |facts| &facts.naming);
-    let subject = Subject { settings: context.settings, target, version: found.version.as_deref(), naming };
+    let subject = Subject {
+        settings: context.settings,
+        target,
+        version: found.version.as_deref(),
+        naming,
+        agent: agent::addressing(context),
+    };
     let by_dkms =
         context.facts.and_then(|facts| facts.ofed.as_ref()).is_some_and(|ofed| ofed.dkms_sources.is_some());
     wanted::edits_around(&subject, by_dkms, drivers::ops(found.driver).edits(&subject))
@@ -184,6 +191,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>, context: 
         rejected: Vec::new(),
         artifact: None,
         packages: Vec::new(),
+        optional: Vec::new(),
         edits,
         modules,
         distribution_modules: false,

@@ -2,6 +2,7 @@
 //! this order: wrong settings first, then an unsuitable machine (`preconditions`), then an unsuitable image (`choose`).
 
 mod adapter;
+mod agent;
 mod choose;
 mod context;
 mod existing_driver;
@@ -46,7 +47,7 @@ pub fn plan_fingerprint(
     settings: &Settings,
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
-    let around = (&facts.served_kernels, &facts.naming);
+    let around = (&facts.served_kernels, &facts.naming, agent::judged(facts));
     let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, around);
     let asked = (env!("CARGO_PKG_VERSION"), described, mode, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
@@ -73,14 +74,16 @@ pub fn plan(
     let target = target(described, &context, adapter.nic)?;
     let modules = wanted::modules(adapter.nic, settings);
     let naming = facts.map_or(&[][..], |facts| &facts.naming);
-    let of_names = wanted::said_of_names(settings, naming);
+    let agent = agent::needs(&context, &target);
+    let notes =
+        wanted::said_of_names(settings, naming).into_iter().chain(agent.notes.clone()).collect::<Vec<_>>();
     let replaces = match existing_driver::find(&context, &target)? {
         ExistingDriver::Right(found) => {
-            return Ok(existing_driver::plan(found, target, modules, &context).because(of_names));
+            return Ok(existing_driver::plan(found, target, modules, &context).because(notes));
         }
         ExistingDriver::LacksKernels { found, lacking, why } => {
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
-            return Ok(plan.because(of_names));
+            return Ok(agent.added_to(plan.because(notes)));
         }
         ExistingDriver::InTheWay { release, why } => {
             Some(existing_driver::replaced(settings, release, &why)?)
@@ -110,7 +113,13 @@ pub fn plan(
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
-    let subject = Subject { settings, target: &target, version: driver_version.as_deref(), naming };
+    let subject = Subject {
+        settings,
+        target: &target,
+        version: driver_version.as_deref(),
+        naming,
+        agent: agent::addressing(&context),
+    };
     let ops = drivers::ops(driver);
     let edits = wanted::edits(&subject, ops.builds_by_dkms(&target), ops.edits(&subject));
     let plan = Plan {
@@ -124,12 +133,13 @@ pub fn plan(
         rejected,
         artifact,
         packages,
+        optional: Vec::new(),
         edits,
         modules,
         distribution_modules,
         target,
     };
-    Ok(plan.because(of_names))
+    Ok(agent.added_to(plan.because(notes)))
 }
 
 /// The settings, completed by the version in the file name of the given package if they have none.

@@ -274,7 +274,7 @@ pub fn candidates(
         let is_there = |name: &&String| {
             (brings && bundle.config.packages.contains(name)) || installed.version_of(name).is_some()
         };
-        let packages = plan.packages.iter().filter(|name| !is_there(name)).cloned();
+        let packages = plan.needed_packages().filter(|name| !is_there(name)).cloned();
         // A package with the distribution's modules is for one kernel; a vendor's modules can be built for any.
         let is_for = |kernel: &&String| !plan.distribution_modules || bundle.config.kernels.contains(kernel);
         let kernels = target.kernels.iter().filter(|kernel| !is_for(kernel));

@@ -66,6 +66,11 @@ fn replace_start_lines(root: &Path, source: &Path) {
     }
 }
 
+/// Whether the newest agent takes the place of the distribution's.
+pub fn has_agent() -> bool {
+    source("WALinuxAgent").is_some()
+}
+
 /// The newest agent in a root that has the distribution's, where one was fetched.
 pub fn put_agent(root: &Path) {
     let Some(source) = source("WALinuxAgent") else { return };

@@ -6,6 +6,7 @@ mod common;
 
 mod azure;
 mod interrupted;
+mod ipoib;
 mod life;
 mod package;
 mod refusals;

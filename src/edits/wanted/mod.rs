@@ -2,6 +2,7 @@
 
 mod build_order;
 mod hold;
+mod interface_naming;
 mod limits;
 mod rdma_naming;
 mod vendor;
@@ -11,6 +12,7 @@ pub use vendor::{component, vendors};
 
 use super::Edit;
 use crate::facts::naming::Naming;
+use crate::facts::waagent::Addressing;
 use crate::packages::Manager;
 use crate::settings::Settings;
 use crate::target::{Nic, Target};
@@ -46,6 +48,8 @@ pub struct Subject<'a> {
     pub version: Option<&'a str>,
     /// Other programs in the root that name RDMA devices.
     pub naming: &'a [Naming],
+    /// How the VM agent in the root gives `IPoIB` interfaces addresses, if there is one.
+    pub agent: Option<&'a Addressing>,
 }
 
 /// The edits around a driver that is there already: all except those about its installation.
@@ -63,6 +67,7 @@ pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit
     edits.push(modules_at_boot(settings));
     edits.extend(limits::edits(settings));
     edits.extend(rdma_naming::edits(settings, subject.naming));
+    edits.extend(interface_naming::edit(settings, subject.agent));
     edits.push(Edit::SetKey {
         path: "/etc/waagent.conf".to_owned(),
         key: "OS.EnableRDMA".to_owned(),

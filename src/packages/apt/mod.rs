@@ -149,6 +149,18 @@ impl PackageManager for Apt {
         hold::pins()
     }
 
+    fn ifconfig_package(&self) -> &'static str {
+        "net-tools"
+    }
+
+    /// Canonical has one for each kernel; the program in `/usr/sbin` starts that of the running one.
+    fn kvp_packages(&self, distro: &Distro, kernels: &[String]) -> Vec<String> {
+        match distro.id.as_str() {
+            "ubuntu" => kernels.iter().map(|kernel| format!("linux-cloud-tools-{kernel}")).collect(),
+            _ => vec!["hyperv-daemons".to_owned()],
+        }
+    }
+
     fn headers(&self, kernel: &str) -> Vec<String> {
         vec![format!("linux-headers-{kernel}")]
     }

@@ -81,6 +81,10 @@ pub(super) struct Dialect {
     kernel_packages: &'static [&'static str],
     /// What the modules of one kernel are built with.
     headers: fn(kernel: &str) -> Vec<String>,
+    /// The package with `ifconfig`.
+    ifconfig_package: &'static str,
+    /// The package with the program that keeps the key-value pairs of Hyper-V's host.
+    kvp_package: &'static str,
     /// What the vendor's installer asks for, as far as the archive has it.
     wanted_by_installer: &'static [&'static str],
 }
@@ -192,6 +196,14 @@ impl PackageManager for Rpm {
     /// without a solution.
     fn vendor_guard(&self) -> VendorGuard {
         VendorGuard::HoldBack(&hold::RDMA_PACKAGES)
+    }
+
+    fn ifconfig_package(&self) -> &'static str {
+        self.0.ifconfig_package
+    }
+
+    fn kvp_packages(&self, _: &Distro, _: &[String]) -> Vec<String> {
+        vec![self.0.kvp_package.to_owned()]
     }
 
     fn headers(&self, kernel: &str) -> Vec<String> {

@@ -46,6 +46,8 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         "mlnx-ofa_kernel-modules",
         "mlnx-ofa_kernel-hwe-modules",
     ],
+    ifconfig_package: "net-tools",
+    kvp_package: "hypervkvpd",
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
 };

@@ -28,6 +28,8 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     hold_place: |_| hold::in_list("/etc/yum.conf", HoldList::Exclude),
     more_modules: None,
     kernel_packages: &KERNEL_PACKAGES,
+    ifconfig_package: "net-tools",
+    kvp_package: "hypervkvpd",
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
 };

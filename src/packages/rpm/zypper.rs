@@ -49,6 +49,9 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
         "*-kmp-default",
         "*-kmp-64kb",
     ],
+    // SUSE has put the old programs apart (net-tools-deprecated, SLE 15).
+    ifconfig_package: "net-tools-deprecated",
+    kvp_package: "hyper-v",
     headers,
     // What azhpc-images (`suse/`, `install_prerequisites.sh`) install.
     wanted_by_installer: &[

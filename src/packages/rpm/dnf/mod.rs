@@ -33,6 +33,8 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     hold_place: |_| hold::in_list("/etc/dnf/dnf.conf", HoldList::Excludepkgs),
     more_modules: Some("kernel-modules-extra"),
     kernel_packages: &KERNEL_PACKAGES,
+    ifconfig_package: "net-tools",
+    kvp_package: "hypervkvpd",
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
 };

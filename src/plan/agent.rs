@@ -1,0 +1,74 @@
+//! What the VM agent in the root needs to give `IPoIB` interfaces their addresses, and what the plan says of it.
+
+use super::context::PlanContext;
+use crate::facts::Facts;
+use crate::facts::waagent::{Addressing, Fault, Waagent};
+use crate::packages::Manager;
+use crate::plan_document::Plan;
+use crate::target::Target;
+
+/// The agent's needs.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// Packages of programs that it calls or whose files it reads, and that the root lacks.
+    pub(super) packages: Vec<String>,
+    /// What a reader of the plan has to know.
+    pub(super) notes: Vec<String>,
+}
+
+impl Needs {
+    /// The plan with these packages, as such without which the driver works.
+    pub(super) fn added_to(self, mut plan: Plan) -> Plan {
+        plan.packages.extend(self.packages.iter().cloned());
+        plan.optional = self.packages;
+        plan
+    }
+}
+
+/// How the agent in the root gives addresses.
+pub(super) fn addressing<'a>(context: &PlanContext<'a>) -> Option<&'a Addressing> {
+    context.facts?.waagent.as_ref()?.addressing.as_ref()
+}
+
+/// The facts about the agent that a plan depends on.
+pub(super) fn judged(facts: &Facts) -> Option<(&Option<Addressing>, &Option<String>)> {
+    facts.waagent.as_ref().map(|agent| (&agent.addressing, &agent.version))
+}
+
+/// Finds out what the agent needs. Nothing is known of it where there is no root, and nothing is needed where no `IPoIB`
+/// interface is wanted.
+pub(super) fn needs(context: &PlanContext, target: &Target) -> Needs {
+    let Some(facts) = context.facts.filter(|_| context.settings.ipoib) else { return Needs::default() };
+    let Some(agent) = &facts.waagent else {
+        let note = "no Azure VM agent is in this root: nothing gives IPoIB interfaces their addresses";
+        return Needs { notes: vec![note.to_owned()], ..Needs::default() };
+    };
+    let Some(addressing) = agent.addressing else { return Needs::default() };
+    if let Some(fault) = addressing.fault {
+        return Needs { notes: vec![never(agent, fault)], ..Needs::default() };
+    }
+    let manager = Manager::for_target(target);
+    let mut needs = Needs::default();
+    if addressing.calls_ifconfig && !agent.has_ifconfig {
+        let package = manager.map(|manager| manager.ifconfig_package().to_owned());
+        needs.notes.push(format!("{} calls ifconfig, which this root lacks", agent.name()));
+        needs.packages.extend(package);
+    }
+    if addressing.reads_kvp && !agent.has_kvp_daemon {
+        needs.notes.push(format!(
+            "{} reads the addresses that hv_kvp_daemon writes down, which this root lacks",
+            agent.name()
+        ));
+        let packages = manager.map(|manager| manager.kvp_packages(&target.distro, &target.kernels));
+        needs.packages.extend(packages.unwrap_or_default());
+    }
+    needs
+}
+
+fn never(agent: &Waagent, fault: Fault) -> String {
+    let why = match fault {
+        Fault::NoSriov => "it knows Network Direct alone",
+        Fault::GoalState => "it fails to fetch the goal state (Azure/WALinuxAgent issue 3025)",
+    };
+    format!("{} never gives IPoIB interfaces addresses: {why}; install 2.12 or newer", agent.name())
+}
