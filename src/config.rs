@@ -2,10 +2,13 @@
 //! cloud-init, VM extension) was given.
 
 use crate::host::fs::Root;
+use crate::host::http;
 use crate::host::owner::Owners;
 use crate::outcome::Reason;
 use crate::settings::{CONFIG_DIR, CONFIG_FILE, Guarded, IMAGE_DIR, Layer, Settings, keys};
 use anyhow::{Context, Result};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
@@ -66,6 +69,41 @@ pub fn load_with_origins(root: &Root, name: &str, door: Layer) -> Result<(Settin
     Ok((Settings::from_layers(layers.into_iter().map(|(_, layer)| layer))?, origins))
 }
 
+/// All settings by key, without logins and signatures of addresses.
+pub fn shown_values(settings: &Settings) -> BTreeMap<String, Value> {
+    let value = serde_json::to_value(settings).unwrap_or_default();
+    let all = value.as_object().into_iter().flatten();
+    all.map(|(key, value)| (key.clone(), without_secrets(value))).collect()
+}
+
+/// The settings that are not the defaults, in the same form.
+pub fn changed_values(settings: &Settings) -> BTreeMap<String, Value> {
+    let defaults = shown_values(&Settings::default());
+    let mut values = shown_values(settings);
+    values.retain(|key, value| defaults.get(key) != Some(value));
+    values
+}
+
+/// A value whose addresses have lost login, query and fragment, wherever they stand in it.
+pub fn without_secrets(value: &Value) -> Value {
+    match value {
+        // A mirror is two addresses, `FROM=TO`.
+        Value::String(text) => match text.split_once("=http") {
+            Some((from, to)) if from.contains("://") && !from.contains('?') => {
+                let to = http::without_secrets(&format!("http{to}"));
+                Value::String(format!("{}={to}", http::without_secrets(from)))
+            }
+            _ if text.contains("://") => Value::String(http::without_secrets(text)),
+            _ => value.clone(),
+        },
+        Value::Array(values) => values.iter().map(without_secrets).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(key, value)| (key.clone(), without_secrets(value))).collect())
+        }
+        other => other.clone(),
+    }
+}
+
 /// The files of a root with their paths; later ones override earlier ones.
 fn layers(root: &Root) -> Result<Vec<(String, Layer)>> {
     let mut layers = Vec::new();
@@ -107,6 +145,19 @@ mod tests {
     use super::*;
     use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
+
+    #[test]
+    fn a_login_and_a_signature_are_not_shown() {
+        let value = serde_json::json!([
+            "https://me:secret@a/x?sig=secret",
+            "https://a/=https://me:secret@b/",
+            "plain=x"
+        ]);
+        let shown = without_secrets(&value).to_string();
+        assert!(!shown.contains("secret") && shown.contains("plain=x"), "{shown}");
+        let settings = Settings { offline: true, ..Settings::default() };
+        assert_eq!(changed_values(&settings).into_keys().collect::<Vec<_>>(), ["offline"]);
+    }
 
     #[test]
     fn an_administrators_file_lies_over_the_images_and_leaves_its_other_keys() {

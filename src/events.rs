@@ -71,6 +71,10 @@ pub enum What {
     Begun,
     /// A message for people and logs.
     Message(Level, String),
+    /// A message for logs alone.
+    Note(String),
+    /// The error with which the run ends. Whoever started the run tells it to people, once, as its result.
+    Failed(String),
     /// Progress of a long job. `done` and `total` are bytes.
     Progress {
         /// What is copied or hashed, e.g. a file's name.
@@ -96,7 +100,12 @@ pub struct Event {
 impl Event {
     /// The line of the log file, `2026-11-20T10:11:12Z INFO  install: …`; none for progress.
     pub fn log_line(&self) -> Option<String> {
-        let What::Message(level, text) = &self.what else { return None };
+        let (level, text) = match &self.what {
+            What::Message(level, text) => (*level, text),
+            What::Note(text) => (Level::Info, text),
+            What::Failed(text) => (Level::Error, text),
+            What::Begun | What::Progress { .. } => return None,
+        };
         let level = match level {
             Level::Info => "INFO",
             Level::Warn => "WARN",
@@ -189,7 +198,17 @@ impl Events {
         self.emit(What::Message(Level::Warn, text.into()));
     }
 
-    /// Emits the error that ends the run.
+    /// Emits a message that only the log gets.
+    pub fn note(&self, text: impl Into<String>) {
+        self.emit(What::Note(text.into()));
+    }
+
+    /// Emits the error with which the run ends.
+    pub fn failed(&self, text: impl Into<String>) {
+        self.emit(What::Failed(text.into()));
+    }
+
+    /// Emits an error that is told beside the run's outcome.
     pub fn error(&self, text: impl Into<String>) {
         self.emit(What::Message(Level::Error, text.into()));
     }
@@ -201,12 +220,13 @@ impl Events {
 
     fn emit(&self, what: What) {
         let mut shared = self.shared();
+        let clean = |text: &str| shown::line(shared.clean(text).trim_end());
         let what = match what {
             What::Begun => What::Begun,
-            What::Message(level, text) => What::Message(level, shown::line(shared.clean(&text).trim_end())),
-            What::Progress { label, done, total } => {
-                What::Progress { label: shown::line(&shared.clean(&label)), done, total }
-            }
+            What::Message(level, text) => What::Message(level, clean(&text)),
+            What::Note(text) => What::Note(clean(&text)),
+            What::Failed(text) => What::Failed(clean(&text)),
+            What::Progress { label, done, total } => What::Progress { label: clean(&label), done, total },
         };
         let event = Event { time: SystemTime::now(), step: shared.step, what };
         for sink in &mut shared.sinks {

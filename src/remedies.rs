@@ -26,11 +26,16 @@ impl Door {
 
     /// The entry point with this name in receipts.
     pub fn named(name: &str) -> Self {
-        match name {
-            "packer" => Self::Packer,
-            "cloud-init" => Self::CloudInit,
-            "extension" => Self::Extension,
-            _ => Self::Shell,
+        Self::ALL.into_iter().find(|door| door.name() == name).unwrap_or_default()
+    }
+
+    /// Its name in receipts.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Shell => "shell",
+            Self::Packer => "packer",
+            Self::CloudInit => "cloud-init",
+            Self::Extension => "extension",
         }
     }
 

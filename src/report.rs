@@ -1,7 +1,9 @@
 //! The last step, which also runs beside all others: it keeps the status document up to date while a run works.
 
 use crate::events::Step;
+use crate::facts::compute::Compute;
 use crate::host::{Host, LOG_FILE};
+use crate::ledger::{RunRecord, StepTime};
 use crate::outcome::{Outcome, Reason};
 use crate::remedies::Situation;
 use crate::status::{STATUS_FILE, State, StatusDocument, verdict};
@@ -15,19 +17,32 @@ pub struct Report<'h> {
     /// The path for a copy of the document, if the entry point wants one.
     copy: Option<&'h str>,
     document: StatusDocument,
+    run: RunRecord,
     ended: bool,
 }
 
 impl<'h> Report<'h> {
     /// Begins the report of a run. Nothing is written before [`Report::publish`]; from then on the document is written
     /// to [`STATUS_FILE`] and, if the entry point wants one, to `copy`.
-    pub fn begin(host: &'h Host, operation: &str, copy: Option<&'h str>) -> Self {
-        Self { host, copy, document: StatusDocument::begin(operation), ended: false }
+    pub fn begin(host: &'h Host, operation: &str, run: RunRecord, copy: Option<&'h str>) -> Self {
+        host.events.note(run.first_line());
+        Self { host, copy, document: StatusDocument::begin(operation), run, ended: false }
+    }
+
+    /// Adds what was found out about the VM.
+    pub fn learn(&mut self, vm: &Compute) {
+        self.run.learn(vm);
+    }
+
+    /// The run's id, and its steps so far.
+    pub fn timeline(&self) -> (String, Vec<StepTime>) {
+        (self.run.run_id.clone(), self.run.steps.clone())
     }
 
     /// Records that a step begins.
     pub fn enter(&mut self, step: Step) {
         self.host.events.begin(step);
+        self.run.enter(step);
         self.document.set_step(step, State::Transitioning, 0, step.doing());
         // While a run works, readers see how far it is and where to look for more.
         self.document.say(&format!(
@@ -40,6 +55,7 @@ impl<'h> Report<'h> {
     /// Records that the current step succeeded.
     pub fn done(&mut self, message: &str) {
         self.host.events.info(message);
+        self.run.leave(&self.host.events.clean(message));
         self.set(self.host.events.step(), State::Success, 0, message);
     }
 
@@ -55,6 +71,9 @@ impl<'h> Report<'h> {
             if let Err(error) = self.document.save(&self.host.root, path) {
                 self.host.events.warn(format!("the status document was not written: {error:#}"));
             }
+        }
+        if let Err(error) = self.run.save(&self.host.root) {
+            self.host.events.warn(format!("the run's record was not written: {error:#}"));
         }
     }
 
@@ -76,11 +95,13 @@ impl<'h> Report<'h> {
             // The current step is the one that failed.
             let step = self.host.events.step();
             self.set(step, State::Error, outcome.exit_code().number(), &verdict(outcome));
-            self.host.events.error(verdict(outcome));
+            self.host.events.failed(verdict(outcome));
         }
-        let message = self.host.events.clean(&outcome.message);
-        self.document.end(&outcome.with_message(&message));
+        let outcome = outcome.with_message(&self.host.events.clean(&outcome.message));
+        self.document.end(&outcome);
+        self.run.finish(&outcome);
         self.publish();
+        self.host.events.note(self.run.last_line());
     }
 
     /// Sets a substatus, with secrets masked as in the log.
@@ -100,12 +121,12 @@ impl Drop for Report<'_> {
 /// Runs the steps of a run and reports the outcome, success or failure.
 pub fn reported<'h>(
     host: &'h Host,
-    operation: &str,
+    (operation, run): (&str, RunRecord),
     copy: Option<&'h str>,
     situation: &Situation,
     steps: impl FnOnce(&mut Report<'h>) -> Result<Outcome>,
 ) -> Outcome {
-    let mut report = Report::begin(host, operation, copy);
+    let mut report = Report::begin(host, operation, run, copy);
     let outcome = match steps(&mut report) {
         Ok(outcome) => situation.advise(outcome),
         Err(error) => situation.outcome(&error),

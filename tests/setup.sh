@@ -4,7 +4,7 @@ set -eu
 
 packages="gcc libc6-dev binutils util-linux iproute2 tar python3 dpkg-dev mmdebstrap debian-archive-keyring skopeo nginx-light openssl \
 	dnf zypper rpm createrepo-c gnupg gpgv packer openssh-client openssh-server \
-	strace systemd-container qemu-system-x86 genisoimage e2fsprogs docker-registry apache2-utils"
+	strace systemd-container qemu-system-x86 genisoimage e2fsprogs docker-registry apache2-utils logrotate"
 
 missing=
 for package in $packages; do

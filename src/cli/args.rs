@@ -29,6 +29,29 @@ pub(super) struct DetectArgs {
     pub(super) capture: Option<PathBuf>,
 }
 
+/// Arguments of `support-bundle`.
+#[derive(Debug, Args)]
+pub(super) struct SupportBundleArgs {
+    /// The root to look at
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// The file to write, a new one
+    /// [default: ofedctl-support-TIME.tar.gz in this folder]
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// The root to look at
+    #[command(flatten)]
+    pub(super) root: RootArgs,
+    /// End with the exit code of the last run, and with 14 while one works
+    #[arg(long)]
+    pub(super) exit_code: bool,
+}
+
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {

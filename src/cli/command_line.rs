@@ -1,8 +1,8 @@
 //! The command line: every command with what it takes, as clap reads it.
 
 use super::args::{
-    BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, SettingsArgs, StageArgs,
-    UninstallArgs, VerifyArgs,
+    BakeArgs, DetectArgs, GeneralizeArgs, PlanArgs, RunArgs, SettingsArgs, StageArgs, StatusArgs,
+    SupportBundleArgs, UninstallArgs, VerifyArgs,
 };
 use super::cache::CacheArgs;
 use super::catalog::CatalogArgs;
@@ -44,8 +44,10 @@ pub(super) enum Command {
     Install(RunArgs),
     /// Check that a root, or this VM, is as its receipt says
     Verify(VerifyArgs),
-    /// Show how the last run ended
-    Status(RootArgs),
+    /// Show how the last run ended, where its log is, and what is due
+    Status(StatusArgs),
+    /// Put what a helper needs to see into one file; nothing secret
+    SupportBundle(SupportBundleArgs),
     /// Remove what was installed, and undo its edits
     Uninstall(UninstallArgs),
     /// Make a root safe to clone, before its image is captured

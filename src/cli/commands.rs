@@ -2,8 +2,8 @@
 
 use super::answer::{Answer, Call, outcome_alone, outcome_json, to_json};
 use super::args::{
-    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RootArgs, RunArgs, StageArgs, TargetArgs, UninstallArgs,
-    VerifyArgs, layer, pairs,
+    BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RunArgs, StageArgs, TargetArgs, UninstallArgs, VerifyArgs,
+    layer, pairs,
 };
 use crate::config;
 use crate::detect::bug_report;
@@ -16,7 +16,7 @@ use crate::packages::Base;
 use crate::pipeline::{self, Job};
 use crate::settings::{Layer, Settings};
 use crate::stage::{self, Against, first_use};
-use crate::status::{STATUS_FILE, StatusDocument, verdict};
+use crate::status::verdict;
 use crate::target::Mode;
 use crate::verify::{self, failures};
 use anyhow::Result;
@@ -191,14 +191,6 @@ pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
 fn line(check: &Check) -> String {
     let mark = if check.ok { "ok  " } else { "FAIL" };
     format!("{mark} {:<44} {}\n", check.name, check.found)
-}
-
-pub(super) fn status(call: &Call, args: &RootArgs) -> Result<Answer> {
-    let host = call.host(&args.root)?;
-    let document = StatusDocument::load(&host.root, STATUS_FILE)?.ok_or_else(|| {
-        Reason::NeverRun.error(format!("`{}` has no status document", host.root.path().display()))
-    })?;
-    Ok(Answer::listed(document.to_text(), to_json(&document)?))
 }
 
 /// The settings of a root, with the command line over them.

@@ -12,6 +12,8 @@ mod explain;
 mod extension;
 mod packer;
 mod settings;
+mod status;
+mod support_bundle;
 mod terminal;
 
 use crate::host::cancel::Cancel;
@@ -70,7 +72,8 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
         Command::Bake(args) => commands::bake(call, args),
         Command::Install(args) => commands::install(call, args),
         Command::Verify(args) => commands::verify(call, args),
-        Command::Status(args) => commands::status(call, args),
+        Command::Status(args) => status::status(call, args),
+        Command::SupportBundle(args) => support_bundle::support_bundle(call, args),
         Command::Uninstall(args) => commands::uninstall(call, args),
         Command::Generalize(args) => commands::generalize(call, args),
         Command::Cache(args) => cache::cache(call, args),

@@ -41,7 +41,8 @@ pub(super) fn sink(quiet: bool) -> Sink {
     let mut progress = if io::stderr().is_terminal() { Progress::bar() } else { Progress::plain() };
     let on_terminal = io::stderr().is_terminal();
     Box::new(move |event| match &event.what {
-        What::Begun => {}
+        // The command line tells the outcome itself, as the last line.
+        What::Begun | What::Note(_) | What::Failed(_) => {}
         What::Progress { label, done, total } => progress.show(label, *done, *total),
         What::Message(level, text) => {
             let line =

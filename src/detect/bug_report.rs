@@ -4,12 +4,13 @@
 //! machine.
 
 use super::STACK;
+use crate::config;
 use crate::facts::{Facts, MODULES, azure, compute, rdma};
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::ledger::RECEIPT;
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Whether a root is such a copy: it has files of a running kernel, but not those that every `/proc` has.
@@ -114,8 +115,11 @@ fn made_from(host: &Host, facts: &Facts) -> Result<Vec<(String, String)>> {
         let text = serde_json::to_string_pretty(&facts.compute.to_instance_data())?;
         files.push((compute::INSTANCE_DATA.to_owned(), text + "\n"));
     }
-    if let Some(plan) = super::receipt(host) {
-        files.push((RECEIPT.to_owned(), json!({ "plan": plan }).to_string() + "\n"));
+    let receipt = host.root.read_text(RECEIPT)?.and_then(|text| serde_json::from_str(&text).ok());
+    if let Some(Value::Object(mut receipt)) = receipt {
+        receipt.insert("vm_id".to_owned(), Value::Null);
+        let shown = config::without_secrets(&Value::Object(receipt));
+        files.push((RECEIPT.to_owned(), format!("{shown:#}\n")));
     }
     if let Some(status) = host.root.read_text(DPKG_STATUS)? {
         files.push((DPKG_STATUS.to_owned(), stanzas(&status)));

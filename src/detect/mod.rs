@@ -2,6 +2,7 @@
 //! for what no file tells, and waits for an adapter that appears late.
 
 pub mod bug_report;
+pub mod support_bundle;
 mod wait;
 
 use crate::drivers;

@@ -151,6 +151,25 @@ impl Host {
         Ok(run)
     }
 
+    /// Whether a run works on this root now. Takes nothing and makes nothing; without root's rights it cannot tell, and
+    /// says so by none.
+    pub fn run_is_at_work(&self) -> Option<bool> {
+        let Ok((_folder, pinned)) = self.root.pin(RUN_FOLDER) else {
+            return nix::unistd::geteuid().is_root().then_some(false);
+        };
+        let mut options = OpenOptions::new();
+        match options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(pinned.join("lock")) {
+            // A shared lock, which no run waits for longer than this question takes.
+            Ok(file) => match file.try_lock_shared() {
+                Ok(()) => Some(false),
+                Err(TryLockError::WouldBlock) => Some(true),
+                Err(TryLockError::Error(_)) => None,
+            },
+            Err(error) if error.kind() == ErrorKind::NotFound => Some(false),
+            Err(_) => None,
+        }
+    }
+
     /// Takes another lock in the same folder, by its file name.
     pub fn lock_named(&self, name: &str, patience: Duration) -> Result<RunLock> {
         let (lock, folder) = self.lock_in_run_folder(name, patience)?;

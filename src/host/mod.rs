@@ -69,6 +69,18 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Sixteen hexadecimal digits that no other call has had, for the name of a run.
+pub fn random_id() -> String {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; 8];
+    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
+        // A name that is only likely to be new is better than no run.
+        let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        bytes.copy_from_slice(&now.to_le_bytes()[..8]);
+    }
+    hex(&bytes)
+}
+
 /// A system that a run works on, together with the run's events and cancellation.
 #[derive(Debug)]
 pub struct Host {

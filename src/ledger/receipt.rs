@@ -3,6 +3,7 @@
 
 use super::change::{Change, SAVED_DIR};
 use super::document;
+use super::run_record::StepTime;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
 use crate::trust::VendorFile;
@@ -93,6 +94,12 @@ pub struct Receipt {
     pub held: BTreeSet<String>,
     /// What was checked at the end.
     pub checks: Vec<Check>,
+    /// The run's name in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The steps of the run up to this record, with their times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepTime>,
 }
 
 impl Receipt {

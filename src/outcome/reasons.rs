@@ -196,6 +196,8 @@ reasons! {
         "the result is not as planned", "Read the failed checks; run `ofedctl bake` or `install` again to repair.";
     NeverRun "never-run" Failed
         "there is no earlier outcome to show", "Run `ofedctl bake` or `ofedctl install` first.";
+    RunUnfinished "run-unfinished" Failed
+        "a run is at work, and how it ends is not known yet", "Ask again in a minute; the log has each step.";
     DeadlineExceeded "deadline-exceeded" Failed
         "the run took longer than its deadline", "Look at the named log for what hung; raise `deadline` if it was only slow.";
     GuestUnreachable "guest-unreachable" Failed

@@ -21,6 +21,7 @@ pub use uninstall::{forget, uninstall};
 
 use crate::facts;
 use crate::host::Host;
+use crate::ledger::RunRecord;
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::plan::Described;
 use crate::remedies::{Door, Situation};
@@ -83,6 +84,9 @@ fn with_run_lock<'h>(
     let situation = Situation { distro, settings: Some(settings.clone()), door };
     match ready {
         Err(error) => situation.outcome(&error),
-        Ok(_lock) => reported(host, operation, copy, &situation, steps),
+        Ok(_lock) => {
+            let run = RunRecord::begin(host, operation, door, settings);
+            reported(host, (operation, run), copy, &situation, steps)
+        }
     }
 }

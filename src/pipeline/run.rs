@@ -12,6 +12,7 @@ use crate::events::Step;
 use crate::facts::Facts;
 use crate::host::fault::{self, Point};
 use crate::install::Installed;
+use crate::ledger::StepTime;
 use crate::ledger::{self, Check, Journal, Receipt, Unfinished};
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Manager;
@@ -56,6 +57,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
         act: || plan_or_reuse(job, &facts, earlier.as_ref()),
         say: |(_, plan): &(_, Plan)| plan_summary(plan),
     })?;
+    steps.learn(&facts.compute);
     // An image must not contain the VM id of the machine that baked it.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
     if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
@@ -85,7 +87,9 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let vendor_file =
         bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
-    let outcome_of = Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan };
+    let timeline = steps.timeline();
+    let outcome_of =
+        Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan, timeline };
     outcome_of.commit(steps.into_journal()?, earlier)?;
     reboot::outcome(job, loaded, reason, message)
 }
@@ -172,6 +176,7 @@ struct Ended<'a> {
     installed: Installed,
     checks: Vec<Check>,
     plan: Plan,
+    timeline: (String, Vec<StepTime>),
 }
 
 impl Ended<'_> {
@@ -196,6 +201,8 @@ impl Ended<'_> {
             changes: Vec::new(),
             held: journal.held().clone(),
             checks: self.checks,
+            run_id: Some(self.timeline.0),
+            steps: self.timeline.1,
             plan,
         };
         if let Some(earlier) = &mut earlier {

@@ -2,7 +2,9 @@
 //! do what every step needs: they observe the deadline, report, keep the journal and publish the status document.
 
 use crate::events::Step;
+use crate::facts::compute::Compute;
 use crate::host::Host;
+use crate::ledger::StepTime;
 use crate::ledger::{Journal, Unfinished};
 use crate::report::Report;
 use anyhow::{Context, Result};
@@ -65,6 +67,16 @@ impl<'r, 'h> Steps<'r, 'h> {
         self.report.done(&(step.say)(&result));
         self.report.publish();
         Ok(result)
+    }
+
+    /// The run's id, and its steps so far.
+    pub(super) fn timeline(&self) -> (String, Vec<StepTime>) {
+        self.report.timeline()
+    }
+
+    /// Adds to the run's record what was found out about the VM.
+    pub(super) fn learn(&mut self, vm: &Compute) {
+        self.report.learn(vm);
     }
 
     /// Warns in the log and in the status document.

@@ -23,6 +23,7 @@ fn an_image_is_safe_to_clone() {
     for gone in [
         "var/lib/ofedctl/of-some-door.json",
         "var/lib/ofedctl/status",
+        "var/lib/ofedctl/run.json",
         "var/lib/hyperv/.kvp_pool_0",
         "tmp/MLNX_OFED_LINUX.77.logs",
         "var/tmp/dkms.x",
@@ -34,11 +35,15 @@ fn an_image_is_safe_to_clone() {
     assert!(there("tmp/mine.txt") && there("var/cache/ofedctl/oci-layout"));
     assert_eq!(image::receipt(&root), receipt);
     image::ask("verify", &root).expect(0, "verified");
-    image::ask("status", &root).expect(14, "never-run");
+    // The receipt tells what the removed status cannot.
+    let status = image::ask("status", &root);
+    assert!(status.code == 0 && status.stdout.contains("receipt-only"), "{status:?}");
 
     root.write("etc/ofedctl/config.yaml", "keep_cache: false\n");
     image::ask("generalize", &root).expect(0, "generalized");
     assert!(!there("var/cache/ofedctl"));
     image::ask("uninstall", &root).expect(0, "uninstalled");
+    image::ask("generalize", &root).expect(0, "generalized");
+    image::ask("status", &root).expect(14, "never-run");
     assert!(!there("etc/modules-load.d/ofedctl.conf"));
 }

@@ -8,3 +8,4 @@ mod common;
 mod edits;
 mod generalize;
 mod replace;
+mod status;

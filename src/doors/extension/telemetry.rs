@@ -60,7 +60,8 @@ fn events(host: &Host, folder: &str, handler: &Handler, operation: &'static str)
         let (level, text) = match &event.what {
             What::Begun => (Level::Info, event.step.doing()),
             What::Message(level, text) => (*level, text.as_str()),
-            What::Progress { .. } => return,
+            What::Failed(text) => (Level::Error, text.as_str()),
+            What::Note(_) | What::Progress { .. } => return,
         };
         if count >= MAX_EVENTS || !root.is_dir(&folder) {
             return;

@@ -81,7 +81,10 @@ fn follow(guest: &Guest, run: &str) -> Result<i32> {
 /// One line of the bake's log, `2026-11-20T10:11:12Z INFO  install: …`, as Packer shows things.
 fn show(guest: &Guest, line: &str) {
     let Some((level, text)) = level_and_text(line) else {
-        if !line.trim().is_empty() {
+        // The last line of a bake that failed.
+        if let Some(failure) = line.strip_prefix("ofedctl: ") {
+            guest.ui.error(&format!("ofed: {failure}"));
+        } else if !line.trim().is_empty() {
             guest.ui.say(&format!("ofed: {line}"));
         }
         return;

@@ -41,12 +41,14 @@ impl Ui {
         let ui = self.clone();
         let mut last = Instant::now();
         Events::to(Box::new(move |event| match &event.what {
-            What::Begun => {}
+            What::Begun | What::Note(_) => {}
             What::Message(Level::Info, text) => ui.say(&format!("ofed: {}: {text}", event.step.name())),
             What::Message(Level::Warn, text) => {
                 ui.say(&format!("ofed: {}: warning: {text}", event.step.name()));
             }
-            What::Message(Level::Error, text) => ui.error(&format!("ofed: {}: {text}", event.step.name())),
+            What::Message(Level::Error, text) | What::Failed(text) => {
+                ui.error(&format!("ofed: {}: {text}", event.step.name()));
+            }
             What::Progress { label, done, total } => {
                 if last.elapsed() >= BETWEEN_LINES && done < total {
                     last = Instant::now();
