@@ -1,6 +1,7 @@
 //! Writes and reads one blob, and hashes it meanwhile.
 
 use super::Cache;
+use super::batch::Batch;
 use super::digest::{Digest, Hasher};
 use super::layout;
 use crate::outcome::{Reason, WithReason};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempPath};
 
 /// A blob's name and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,19 +38,27 @@ impl<'w> BlobWriter<'w> {
         Ok(Self { cache, file, hasher: Hasher::default(), expected: expected.copied() })
     }
 
+    pub(super) const fn cache(&self) -> &'w Cache {
+        self.cache
+    }
+
     /// Verifies the blob, syncs it to the disk and renames it to its digest.
     pub fn finish(self) -> Result<Blob> {
+        let cache = self.cache;
+        let batch = Batch::default();
+        let blob = batch.take(self)?;
+        batch.settle(cache)?;
+        Ok(blob)
+    }
+
+    /// Verifies the blob. Returns it with its file, and the path that this is to get once it is on the disk.
+    pub(super) fn verify(self) -> Result<(Blob, TempPath, PathBuf)> {
         let (digest, size) = self.hasher.finish();
         if let Some(expected) = self.expected.filter(|expected| *expected != digest) {
             let message = format!("expected the blob `{expected}`, found `{digest}` in {size} bytes");
             return Err(Reason::DigestMismatch.error(message));
         }
-        let path: PathBuf = self.cache.blob_path(&digest);
-        let doing = || format!("cannot store the blob `{}`", path.display());
-        self.file.as_file().sync_all().with_context(doing)?;
-        // An existing blob is replaced as well: this one is verified, and that one may be damaged.
-        self.file.persist(&path).map_err(|error| error.error).with_context(doing)?;
-        Ok(Blob { digest, size })
+        Ok((Blob { digest, size }, self.file.into_temp_path(), self.cache.blob_path(&digest)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Downloads blobs into the cache: several at a time, each verified while it is written.
 
+use super::batch::Batch;
 use super::blob::Blob;
 use super::digest::Digest;
 use super::write::Writer;
@@ -56,6 +57,7 @@ impl Writer<'_> {
         let queue = Mutex::new(wanted);
         let done = AtomicU64::new(0);
         let failed: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+        let batch = Batch::default();
         let next = || {
             let stop = failed.lock().map_or(true, |failed| failed.is_some());
             if stop { None } else { queue.lock().ok()?.pop() }
@@ -64,7 +66,7 @@ impl Writer<'_> {
             let client = Client::new(way)?;
             while let Some(wanted) = next() {
                 let mut seen = 0;
-                self.download_blob(&client, way, &wanted, |now| {
+                self.download_blob(&client, way, &wanted, &batch, |now| {
                     // When a download begins again, its count goes backwards.
                     let change = now.wrapping_sub(seen);
                     let sum = done.fetch_add(change, Ordering::Relaxed).wrapping_add(change);
@@ -86,8 +88,10 @@ impl Writer<'_> {
                 scope.spawn(work);
             }
         });
+        // Also after a failure, so that the next run need not download them.
+        let settled = batch.settle(&self.cache);
         match failed.into_inner() {
-            Ok(None) => Ok(()),
+            Ok(None) => settled,
             Ok(Some(error)) => Err(error),
             Err(_) => Err(anyhow!("a download thread panicked")),
         }
@@ -99,6 +103,7 @@ impl Writer<'_> {
         client: &Client,
         way: NetworkOptions,
         wanted: &Wanted,
+        batch: &Batch,
         mut held: impl FnMut(u64),
     ) -> Result<Blob> {
         let host: &Host = self.host;
@@ -106,14 +111,14 @@ impl Writer<'_> {
         let (stream, from) = match &wanted.source {
             Source::Address(url, others) => {
                 if let Some(path) = url.strip_prefix("file:") {
-                    let blob = self.copy(path.strip_prefix("//").unwrap_or(path), &wanted.digest)?;
+                    let blob = self.copy(path.strip_prefix("//").unwrap_or(path), &wanted.digest, batch)?;
                     held(blob.size);
                     return Ok(blob);
                 }
                 (Stream::new(host, client, way, url, size)?.or_from(way, others)?, without_secrets(url))
             }
             Source::InRoot(root, path) => {
-                let blob = self.copy_from(root, path, &wanted.digest)?;
+                let blob = self.copy_from(root, path, &wanted.digest, batch)?;
                 held(blob.size);
                 return Ok(blob);
             }
@@ -124,7 +129,7 @@ impl Writer<'_> {
                 (registry.blob(host, client, &wanted.digest.to_string(), size)?, registry.address())
             }
         };
-        self.download(stream, &wanted.digest, held)
+        self.download_into(batch, stream, &wanted.digest, held)
             .with_reason(Reason::DownloadFailed, || format!("`{}` from `{from}`", wanted.title))
     }
 
@@ -154,29 +159,42 @@ impl Writer<'_> {
     }
 
     /// Copies a file of this machine, verified like a download.
-    fn copy(&self, path: &str, digest: &Digest) -> Result<Blob> {
+    fn copy(&self, path: &str, digest: &Digest, batch: &Batch) -> Result<Blob> {
         let file = File::open(path).with_reason(Reason::DownloadFailed, || format!("copying `{path}`"))?;
-        self.store(file, path, digest)
+        self.store(file, path, digest, batch)
     }
 
     /// Copies a file of a root.
-    fn copy_from(&self, root: &Root, path: &str, digest: &Digest) -> Result<Blob> {
+    fn copy_from(&self, root: &Root, path: &str, digest: &Digest, batch: &Batch) -> Result<Blob> {
         let file = root.open_file(path)?.map(|(file, _)| file);
         let missing =
             || Reason::DownloadFailed.error(format!("`{path}` is not a file in `{}`", root.path().display()));
-        self.store(file.ok_or_else(missing)?, path, digest)
+        self.store(file.ok_or_else(missing)?, path, digest, batch)
     }
 
-    fn store(&self, mut file: File, path: &str, digest: &Digest) -> Result<Blob> {
+    fn store(&self, mut file: File, path: &str, digest: &Digest, batch: &Batch) -> Result<Blob> {
         let doing = || format!("copying `{path}`");
         let mut blob = self.blob(Some(digest))?;
         std::io::copy(&mut file, &mut blob).with_reason(Reason::DownloadFailed, doing)?;
-        blob.finish().with_reason(Reason::DownloadFailed, doing)
+        batch.take(blob).with_reason(Reason::DownloadFailed, doing)
     }
 
     /// Downloads a blob from a stream. Calls `held` with the number of bytes that are present, which falls when a
     /// download has to begin again. If an address has another file, the stream continues with the next address.
-    pub fn download(&self, mut stream: Stream, digest: &Digest, mut held: impl FnMut(u64)) -> Result<Blob> {
+    pub fn download(&self, stream: Stream, digest: &Digest, held: impl FnMut(u64)) -> Result<Blob> {
+        let batch = Batch::default();
+        let blob = self.download_into(&batch, stream, digest, held)?;
+        batch.settle(&self.cache)?;
+        Ok(blob)
+    }
+
+    fn download_into(
+        &self,
+        batch: &Batch,
+        mut stream: Stream,
+        digest: &Digest,
+        mut held: impl FnMut(u64),
+    ) -> Result<Blob> {
         let mut partial = self.partial(digest, stream.total())?;
         stream = stream.resumed(partial.held(), partial.origin().cloned());
         held(partial.held());
@@ -189,7 +207,7 @@ impl Writer<'_> {
                 Piece::Changed => partial.restart()?,
                 Piece::End => {
                     let was_resumed = partial.is_resumed() || stream.is_mixed();
-                    match partial.finish() {
+                    match batch.take_download(&mut partial) {
                         Ok(blob) => return Ok(blob),
                         Err(error) if Reason::from_error(&error) != Reason::DigestMismatch => {
                             return Err(error);

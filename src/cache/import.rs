@@ -3,6 +3,7 @@
 //! merged when all blobs are present. The archive is read once, and memory use does not depend on its size.
 
 use super::Cache;
+use super::batch::Batch;
 use super::bundle::Bundle;
 use super::digest::{Digest, Hasher};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
@@ -56,14 +57,21 @@ impl Writer<'_> {
     pub fn import_stream(&mut self, archive: impl Read, total: u64) -> Result<Imported> {
         let pass = Pass::begin(self.host, "importing bundles", total);
         let mut incoming = Incoming::default();
+        let taken = self.take_members(archive, &pass, &mut incoming);
+        let settled = incoming.batch.settle(&self.cache);
+        taken.and(settled)?;
+        self.merge_incoming(incoming)
+    }
+
+    fn take_members(&self, archive: impl Read, pass: &Pass, incoming: &mut Incoming) -> Result<()> {
         let mut tar = tar::Archive::new(archive);
         let broken = || "it is not a whole tar archive".to_owned();
         // Raw entries, because extended headers must be checked before they are used or held in memory.
         for member in tar.entries().with_reason(Reason::CacheUnreadable, broken)?.raw(true) {
             let mut member = member.with_reason(Reason::CacheUnreadable, broken)?;
-            self.take_member(&mut member, &pass, &mut incoming)?;
+            self.take_member(&mut member, pass, incoming)?;
         }
-        self.merge_incoming(incoming)
+        Ok(())
     }
 
     pub(super) fn take_member<R: Read>(
@@ -104,7 +112,8 @@ impl Writer<'_> {
                 let is_later =
                     incoming.leaves_for_later(&self.cache, &digest, size, member.raw_file_position());
                 if !is_later {
-                    incoming.new_blobs += usize::from(self.take_blob(member, pass, &digest, size)?);
+                    let is_new = self.take_blob(member, pass, &digest, size, &incoming.batch)?;
+                    incoming.new_blobs += usize::from(is_new);
                 }
                 return Ok(());
             }
@@ -117,7 +126,14 @@ impl Writer<'_> {
     }
 
     /// Stores a blob, or only hashes it when the cache has it. Returns whether it is new.
-    fn take_blob(&self, member: &mut impl Read, pass: &Pass, digest: &Digest, size: u64) -> Result<bool> {
+    fn take_blob(
+        &self,
+        member: &mut impl Read,
+        pass: &Pass,
+        digest: &Digest,
+        size: u64,
+        batch: &Batch,
+    ) -> Result<bool> {
         let doing = || format!("cannot take in the blob `{digest}`");
         let cut_short = |found| {
             let message = format!("the blob `{digest}` is cut short: {found} of {size} bytes");
@@ -146,11 +162,12 @@ impl Writer<'_> {
         if found < size {
             return cut_short(found);
         }
-        blob.finish()?;
+        batch.take(blob)?;
         Ok(true)
     }
 
     pub(super) fn merge_incoming(&mut self, incoming: Incoming) -> Result<Imported> {
+        incoming.batch.settle(&self.cache)?;
         let missing = |name: &str| Reason::CacheUnreadable.error(format!("it has no `{name}`"));
         layout::check_layout(&incoming.layout.ok_or_else(|| missing(layout::LAYOUT))?, layout::LAYOUT)?;
         let index: ImageIndex =
@@ -202,6 +219,7 @@ impl Writer<'_> {
 /// What is collected while an archive is read.
 #[derive(Debug, Default)]
 pub(super) struct Incoming {
+    batch: Batch,
     layout: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
     pub(super) new_blobs: usize,

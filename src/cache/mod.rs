@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod archive_tests;
+mod batch;
 mod blob;
 mod bundle;
 mod check;

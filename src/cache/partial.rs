@@ -6,7 +6,6 @@ use super::Cache;
 use super::blob::Blob;
 use super::digest::{Digest, Hasher};
 use crate::host::download::Origin;
-use crate::host::fault::{self, Point};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::fs::{File, OpenOptions, Permissions};
@@ -126,21 +125,34 @@ impl Partial {
         self.note_origin(None)
     }
 
-    /// Verifies the blob, syncs it to the disk and renames it to its digest. Wrong bytes are discarded, and the
-    /// download can begin again.
-    pub fn finish(&mut self) -> Result<Blob> {
+    /// Verifies the blob. Wrong bytes are discarded, and the download can begin again.
+    pub(super) fn verify(&mut self) -> Result<(Blob, Finished)> {
         let (found, size) = std::mem::take(&mut self.hasher).finish();
         if found != self.expected {
             self.restart()?;
             let message = format!("expected `{}`, found `{found}` in {size} bytes", self.expected);
             return Err(Reason::DigestMismatch.error(message));
         }
+        let finished =
+            Finished { path: self.path.clone(), note: self.note.clone(), target: self.target.clone() };
+        Ok((Blob { digest: self.expected, size }, finished))
+    }
+}
+
+/// A download that is whole and verified.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) path: PathBuf,
+    note: PathBuf,
+    target: PathBuf,
+}
+
+impl Finished {
+    /// Renames it to its digest.
+    pub(super) fn name(&self) -> Result<()> {
         let doing = || format!("cannot store the blob `{}`", self.target.display());
-        self.file.sync_all().with_context(doing)?;
         std::fs::rename(&self.path, &self.target).with_context(doing)?;
-        fault::reached(Point::BlobStored);
-        remove(&self.note).with_context(doing)?;
-        Ok(Blob { digest: self.expected, size })
+        remove(&self.note).with_context(doing)
     }
 }
 
@@ -181,8 +193,15 @@ fn read_note(path: &Path) -> Option<Origin> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::batch::Batch;
     use super::super::testing::Lab;
     use super::*;
+
+    fn finish(lab: &Lab, partial: &mut Partial) -> Result<Blob> {
+        let batch = Batch::default();
+        let blob = batch.take_download(partial)?;
+        batch.settle(&lab.cache).map(|()| blob)
+    }
 
     fn origin() -> Origin {
         Origin { url: "http://host/a".into(), validator: "\"1\"".into() }
@@ -199,7 +218,7 @@ mod tests {
         let mut second = lab.writer().partial(&digest, Some(5)).unwrap();
         assert_eq!((second.held(), second.origin()), (3, Some(&origin())));
         second.write(b"le").unwrap();
-        assert_eq!(second.finish().unwrap().size, 5);
+        assert_eq!(finish(&lab, &mut second).unwrap().size, 5);
         drop(second);
         assert_eq!(lab.names(), [digest.hex()]);
     }
@@ -211,10 +230,10 @@ mod tests {
         let mut partial = lab.writer().partial(&digest, Some(5)).unwrap();
         partial.note_origin(Some(&origin())).unwrap();
         partial.write(b"wrong").unwrap();
-        assert_eq!(Reason::from_error(&partial.finish().unwrap_err()), Reason::DigestMismatch);
+        assert_eq!(Reason::from_error(&finish(&lab, &mut partial).unwrap_err()), Reason::DigestMismatch);
         assert_eq!((partial.held(), partial.origin()), (0, None));
         partial.write(b"right").unwrap();
-        partial.finish().unwrap();
+        finish(&lab, &mut partial).unwrap();
         drop(partial);
         assert_eq!(lab.names(), [digest.hex()]);
     }

@@ -38,7 +38,7 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
         None => (Some(call.host(Path::new("/"))?), Mode::Live),
     };
     let settings = config::load(host.as_ref().map(|host| &host.root), layer(&args.target, None, false)?)?;
-    let seen = host.as_ref().and_then(|host| crate::facts::os::read(&host.root).distro);
+    let seen = host.as_ref().and_then(|host| crate::facts::os::read_distro(&host.root));
     call.note(args.target.distro.clone().or(seen), &settings);
     let (_, plan) = pipeline::plan_only(host.as_ref(), &args.target.described(), mode, &settings)?;
     let outcome = match &plan.present {
@@ -51,7 +51,7 @@ pub(super) fn plan(call: &Call, args: &PlanArgs) -> Result<Answer> {
 pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let host = call.host(args.root.as_deref().unwrap_or(Path::new("/")))?;
     let settings = given(&host, &args.target, &args.cache, false)?;
-    let seen = args.root.as_ref().and_then(|_| crate::facts::os::read(&host.root).distro);
+    let seen = args.root.as_ref().and_then(|_| crate::facts::os::read_distro(&host.root));
     call.note(args.target.distro.clone().or(seen), &settings);
     let host = host.within(Duration::from_secs(settings.deadline));
     // Without --root this machine's package sources are used, but it is not the target.
@@ -109,7 +109,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
 
 /// Without a root the sources of this machine are used, which serve only its own distribution.
 fn refuse_foreign_sources(sources: &Root, distro: &crate::target::Distro, args: &StageArgs) -> Result<()> {
-    let theirs = crate::facts::os::read(sources).distro;
+    let theirs = crate::facts::os::read_distro(sources);
     if args.sources.is_some() || theirs.as_ref() == Some(distro) {
         return Ok(());
     }

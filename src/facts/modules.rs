@@ -2,6 +2,10 @@
 
 use crate::host::fs::Root;
 use serde::{Deserialize, Serialize};
+use std::io::{BufRead, BufReader, Read};
+
+/// The longest line that is taken as one. A module needs some dozen others at most, so real lines are much shorter.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// The place of a kernel's module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,23 +50,34 @@ impl From<&Module> for Place {
 
 /// Looks modules up by name for one kernel, in the order asked. Names use underscores, as lsmod prints them.
 pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
-    let index =
-        |name: &str| root.read(&format!("/lib/modules/{kernel}/{name}")).ok().flatten().unwrap_or_default();
     let mut found = vec![Module::Missing; names.len()];
-    // Half a megabyte on a stock kernel, read at every boot: looked through as bytes.
-    for line in index("modules.dep").split(|byte| *byte == b'\n') {
+    let index = |name: &str| format!("/lib/modules/{kernel}/{name}");
+    each_line(root, &index("modules.dep"), |line| {
         let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
         if let Some(at) = position(names, path) {
             found[at] = Module::File(String::from_utf8_lossy(path).into_owned());
         }
-    }
+    });
     // Last, because a file beside a built-in module is never loaded.
-    for line in index("modules.builtin").split(|byte| *byte == b'\n') {
+    each_line(root, &index("modules.builtin"), |line| {
         if let Some(at) = position(names, line) {
             found[at] = Module::BuiltIn;
         }
-    }
+    });
     found
+}
+
+/// Calls `each` with every line of a file; with none where it cannot be read. The index of a stock kernel has half a
+/// megabyte and is read at every boot: memory for all of it at once would cost more time than looking through it.
+fn each_line(root: &Root, path: &str, mut each: impl FnMut(&[u8])) {
+    const BUFFER: usize = 32 << 10;
+    let Ok(Some((file, _))) = root.open_file(path) else { return };
+    let mut file = BufReader::with_capacity(BUFFER, file);
+    let mut line = Vec::new();
+    while matches!(file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line), Ok(1..)) {
+        each(line.strip_suffix(b"\n").unwrap_or(&line));
+        line.clear();
+    }
 }
 
 /// Which of the names a module file has: `…/mlx5_ib.ko.xz` has `mlx5_ib`, and dashes are underscores.

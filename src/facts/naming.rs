@@ -81,11 +81,12 @@ pub fn find(host: &Host) -> Vec<Naming> {
 
 /// Whether a line that is no comment renames an RDMA device: by rdma-core's program, or by `rdma dev set`.
 fn names_devices(rules: &str) -> bool {
+    let rules = rules.to_ascii_lowercase();
+    if !rules.contains("rdma") {
+        return false;
+    }
     let mut lines = rules.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    lines.any(|line| {
-        let line = line.to_ascii_lowercase();
-        line.contains("rdma_rename") || (line.contains("rdma dev set") && line.contains("name"))
-    })
+    lines.any(|line| line.contains("rdma_rename") || (line.contains("rdma dev set") && line.contains("name")))
 }
 
 #[cfg(test)]

@@ -24,14 +24,8 @@ pub struct Os {
 
 /// Reads the operating system of a root.
 pub fn read(root: &Root) -> Os {
-    let release = ["/etc/os-release", "/usr/lib/os-release"]
-        .iter()
-        .find_map(|path| root.read_text(path).ok().flatten())
-        .map(|text| parse_os_release(&text))
-        .unwrap_or_default();
-    // CentOS 7's os-release says only `7`; the minor version decides which driver fits.
-    let centos = root.attribute("/etc/centos-release");
-    let distro = distro(&release, centos.as_deref());
+    let release = release(root);
+    let distro = distro(&release, || centos_release(root));
     Os {
         family: distro
             .as_ref()
@@ -44,6 +38,24 @@ pub fn read(root: &Root) -> Os {
     }
 }
 
+/// Reads only which distribution a root holds.
+pub fn read_distro(root: &Root) -> Option<Distro> {
+    distro(&release(root), || centos_release(root))
+}
+
+/// os-release of `CentOS` 7 says only `7`; the minor version decides which driver fits.
+fn centos_release(root: &Root) -> Option<String> {
+    root.attribute("/etc/centos-release")
+}
+
+fn release(root: &Root) -> HashMap<String, String> {
+    ["/etc/os-release", "/usr/lib/os-release"]
+        .iter()
+        .find_map(|path| root.read_text(path).ok().flatten())
+        .map(|text| parse_os_release(&text))
+        .unwrap_or_default()
+}
+
 fn parse_os_release(text: &str) -> HashMap<String, String> {
     let pair = |line: &str| {
         let (key, value) = line.trim().split_once('=')?;
@@ -53,11 +65,14 @@ fn parse_os_release(text: &str) -> HashMap<String, String> {
     text.lines().filter_map(pair).collect()
 }
 
-fn distro(release: &HashMap<String, String>, centos_release: Option<&str>) -> Option<Distro> {
+fn distro(
+    release: &HashMap<String, String>,
+    centos_release: impl FnOnce() -> Option<String>,
+) -> Option<Distro> {
     let id = release.get("ID")?.as_str();
     let mut version = release.get("VERSION_ID").cloned().unwrap_or_default();
     if id == "centos" && !version.contains('.') {
-        version = centos_release.and_then(minor_version).unwrap_or(version);
+        version = centos_release().as_deref().and_then(minor_version).unwrap_or(version);
     }
     Distro::of_os_release(id, &version)
 }
@@ -145,7 +160,7 @@ mod tests {
     use super::*;
 
     fn distro_of(release: &str, centos: Option<&str>) -> String {
-        distro(&parse_os_release(release), centos)
+        distro(&parse_os_release(release), || centos.map(str::to_owned))
             .map_or_else(|| "unknown".to_owned(), |distro| distro.to_string())
     }
 
@@ -191,7 +206,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_makes_the_readers_panic(text in "(ID=|VERSION_ID=|[a-z0-9.\"é \n]){0,40}") {
-            distro(&parse_os_release(&text), Some(&text));
+            distro(&parse_os_release(&text), || Some(text.clone()));
             natural(&text);
         }
     }

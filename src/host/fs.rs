@@ -3,8 +3,11 @@
 //! it. A written file appears complete under its final name or not at all.
 
 use super::fault::{self, Point};
+use super::resolve;
 use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
+use nix::dir::Dir;
+use nix::fcntl::OFlag;
 use pathrs::flags::{OpenFlags, RenameFlags};
 use std::fs::{File, Metadata, Permissions};
 use std::io::{Read, Write};
@@ -62,12 +65,17 @@ impl Root {
 
     /// The bytes of a regular file; none when it does not exist or is not a regular file.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let Some((file, metadata)) = self.open_file(path)? else { return Ok(None) };
-        // One byte more than its size, so that the read that finds the end needs no new memory.
-        let size = usize::try_from(metadata.len()).unwrap_or(0);
-        let mut bytes = Vec::with_capacity(size.saturating_add(1).min(LIKELY_BYTES));
-        // sysfs says 4096 for every size, so the limit is on what is read.
-        file.take(MAX_READ_BYTES).read_to_end(&mut bytes).with_context(|| self.cannot("read", path))?;
+        let Some((mut file, metadata)) = self.open_file(path)? else { return Ok(None) };
+        let size = usize::try_from(metadata.len()).unwrap_or(0).min(LIKELY_BYTES);
+        let mut bytes = vec![0; size];
+        let read = (|| {
+            // In one call, where the size is right. sysfs says 4096 for every size, so what is read counts.
+            let first = read_up_to(&mut file, &mut bytes)?;
+            bytes.truncate(first);
+            let rest = MAX_READ_BYTES - first as u64;
+            if first == size { file.take(rest).read_to_end(&mut bytes).map(drop) } else { Ok(()) }
+        })();
+        read.with_context(|| self.cannot("read", path))?;
         Ok(Some(bytes))
     }
 
@@ -100,31 +108,31 @@ impl Root {
     /// Opens a regular file for reading; none when it does not exist or is something else.
     pub fn open_file(&self, path: &str) -> Result<Option<(File, Metadata)>> {
         // Without O_NONBLOCK, opening a FIFO in a hostile root would block the run.
-        let flags = OpenFlags::O_RDONLY | OpenFlags::O_NONBLOCK;
-        let file = match self.dir.open_subpath(path, flags) {
-            Ok(file) => file,
-            Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(error).with_context(|| self.cannot("open", path)),
-        };
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK;
+        let file = resolve::open(&self.dir, path, flags).with_context(|| self.cannot("open", path))?;
+        let Some(file) = file else { return Ok(None) };
         let metadata = file.metadata().with_context(|| self.cannot("open", path))?;
         Ok(metadata.is_file().then_some((file, metadata)))
     }
 
     /// The metadata of a path, links followed inside the root; none when it does not exist.
     pub fn metadata(&self, path: &str) -> Option<Metadata> {
-        let handle = self.dir.resolve(path).ok()?;
-        std::fs::metadata(fd_path(&handle)).ok()
+        self.look_at(path, OFlag::empty())?.metadata().ok()
     }
 
     /// The owner's user id of a path itself, not of a link's target; none when it does not exist.
     pub fn owner(&self, path: &str) -> Option<u32> {
-        let handle = self.dir.resolve_nofollow(path).ok()?;
-        nix::sys::stat::fstat(&handle).ok().map(|found| found.st_uid)
+        self.look_at(path, OFlag::O_NOFOLLOW)?.metadata().ok().map(|found| found.uid())
     }
 
     /// Whether a path exists, links followed inside the root.
     pub fn exists(&self, path: &str) -> bool {
-        self.dir.resolve(path).is_ok()
+        self.look_at(path, OFlag::empty()).is_some()
+    }
+
+    /// A handle on a path that exists, by which it can neither be read nor written.
+    fn look_at(&self, path: &str, flags: OFlag) -> Option<File> {
+        resolve::open(&self.dir, path, OFlag::O_PATH | flags).ok().flatten()
     }
 
     /// Whether a path is a folder.
@@ -134,7 +142,8 @@ impl Root {
 
     /// Where a link points, as written in it; none when it is not a link.
     pub fn link_target(&self, path: &str) -> Option<PathBuf> {
-        self.dir.readlink(path).ok()
+        let link = self.look_at(path, OFlag::O_NOFOLLOW)?;
+        nix::fcntl::readlinkat(link, "").ok().map(PathBuf::from)
     }
 
     /// Where a path leads, links followed inside the root, as a path of the root.
@@ -147,10 +156,12 @@ impl Root {
 
     /// The names in a folder, sorted; none at all when it does not exist. Names that are not UTF-8 are left out.
     pub fn list(&self, path: &str) -> Vec<String> {
-        let Ok(handle) = self.dir.resolve(path) else { return Vec::new() };
-        let Ok(entries) = std::fs::read_dir(fd_path(&handle)) else { return Vec::new() };
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let Ok(Some(folder)) = resolve::open(&self.dir, path, flags) else { return Vec::new() };
+        let Ok(mut folder) = Dir::from_fd(folder.into()) else { return Vec::new() };
+        let entries =
+            folder.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned));
+        let mut names: Vec<String> = entries.filter(|name| name != "." && name != "..").collect();
         names.sort_unstable();
         names
     }
@@ -165,6 +176,9 @@ impl Root {
 
     /// Creates a folder and its parents. Existing folders stay as they are.
     pub fn make_dirs(&self, path: &str, mode: u32) -> Result<()> {
+        if self.is_dir(path) {
+            return Ok(());
+        }
         self.dir
             .mkdir_all(path, &Permissions::from_mode(mode))
             .map(drop)
@@ -179,7 +193,9 @@ impl Root {
         // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites what a killed one
         // left.
         let temporary = format!("{folder}/.{name}.ofedctl-new");
-        self.remove_file(&temporary)?;
+        if self.look_at(&temporary, OFlag::O_NOFOLLOW).is_some() {
+            self.remove_file(&temporary)?;
+        }
         let doing = || self.cannot("write", path);
         let permissions = Permissions::from_mode(content.mode);
         let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
@@ -285,7 +301,21 @@ impl Root {
     }
 }
 
-fn is_missing(error: &pathrs::error::Error) -> bool {
+/// Reads until the buffer is full or the file ends. Returns the number of bytes.
+fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut held = 0;
+    while held < buffer.len() {
+        match file.read(&mut buffer[held..]) {
+            Ok(0) => break,
+            Ok(read) => held += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(held)
+}
+
+pub(super) fn is_missing(error: &pathrs::error::Error) -> bool {
     use pathrs::error::ErrorKind;
     const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
     const ENOTDIR: i32 = nix::errno::Errno::ENOTDIR as i32;

@@ -1,5 +1,6 @@
 //! The only HTTP client: TLS by rustls, the system's certificate authorities, proxies from settings or environment.
 
+use super::authorities;
 use super::cancel::Cancel;
 use crate::outcome::{Reason, WithReason};
 use crate::settings::Settings;
@@ -68,14 +69,12 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT.min(way.stall))
-            .redirect(Policy::custom(move |attempt| follow(attempt, vendor_only)));
+            .redirect(Policy::custom(move |attempt| follow(attempt, vendor_only)))
+            .tls_backend_preconfigured(authorities::tls(authorities::of_file(way.ca_file)?)?);
         if let Some(proxy) = way.proxy {
             let wrong = || format!("`{}` is not a proxy", without_secrets(proxy));
             let proxy = reqwest::Proxy::all(proxy).with_reason(Reason::BadSettings, wrong)?;
             builder = builder.proxy(proxy.no_proxy(reqwest::NoProxy::from_env()));
-        }
-        for certificate in further_authorities(way)? {
-            builder = builder.add_root_certificate(certificate);
         }
         let failed = || "cannot make an HTTP client".to_owned();
         let http = builder.build().with_reason(Reason::DownloadFailed, failed)?;
@@ -113,13 +112,6 @@ impl Client {
             }
         })
     }
-}
-
-fn further_authorities(way: NetworkOptions) -> Result<Vec<reqwest::Certificate>> {
-    let Some(path) = way.ca_file else { return Ok(Vec::new()) };
-    let wrong = || format!("cannot use `{path}` as certificate authorities");
-    let pem = std::fs::read(path).with_reason(Reason::BadSettings, wrong)?;
-    reqwest::Certificate::from_pem_bundle(&pem).with_reason(Reason::BadSettings, wrong)
 }
 
 /// Follows redirections, but not in circles, not from TLS to plain HTTP, and not away from the vendor's own servers

@@ -4,6 +4,7 @@
 //! A [`Host`] is passed by reference to whatever touches the system. Its root may be `/` or any folder; no
 //! function above this floor opens a path of the target or starts a program by itself.
 
+mod authorities;
 pub mod cancel;
 mod detach;
 pub mod download;
@@ -14,6 +15,7 @@ pub mod lock;
 pub mod owner;
 pub mod process;
 pub mod registry;
+mod resolve;
 pub mod room;
 pub mod run;
 pub mod sandbox;

@@ -80,7 +80,7 @@ fn with_run_lock<'h>(
         host.open_log()?;
         Ok(lock)
     });
-    let distro = facts::os::read(&host.root).distro;
+    let distro = facts::os::read_distro(&host.root);
     let situation = Situation { distro, settings: Some(settings.clone()), door };
     match ready {
         Err(error) => situation.outcome(&error),

@@ -11,6 +11,7 @@ use crate::facts::Facts;
 use crate::host::Host;
 use crate::ledger::{self, Check, Receipt};
 use crate::outcome::{Outcome, Reason};
+use crate::packages::Installed;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -130,7 +131,7 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
 pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let host = job.host;
     if plan.present.is_some() && receipt.is_none() {
-        return nothing_is_due(job, plan, &[]);
+        return nothing_is_due(job, plan, &[], None);
     }
     let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
     let Some(receipt) = receipt.filter(same) else { return Ok(false) };
@@ -140,17 +141,21 @@ pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>
         return Ok(false);
     }
     // The initial file system of a kernel that was installed since has not been checked yet.
-    nothing_is_due(job, plan, &receipt.plan.edits)
+    nothing_is_due(job, plan, &receipt.plan.edits, Some(installed))
 }
 
-/// Whether every edit, except those in `made`, is made already.
-fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit]) -> Result<bool> {
-    if plan.edits.is_empty() {
+/// Whether every edit, except those in `made`, is made already. `installed` is looked up where it is not known yet.
+fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit], installed: Option<Installed>) -> Result<bool> {
+    let mut left = plan.edits.iter().filter(|edit| !made.contains(edit)).peekable();
+    if left.peek().is_none() {
         return Ok(true);
     }
-    let installed = stage::manager_of(plan)?.installed(job.host)?;
+    let installed = match installed {
+        Some(installed) => installed,
+        None => stage::manager_of(plan)?.installed(job.host)?,
+    };
     let depth = Depth::All { sealed: job.mode == Mode::Bake };
-    for edit in plan.edits.iter().filter(|edit| !made.contains(edit)) {
+    for edit in left {
         if !due(job.host, edit, &installed, depth)?.is_empty() {
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod archive;
+pub mod counts;
 pub mod deb;
 pub mod hosts;
 pub mod image;

@@ -2,6 +2,7 @@
 
 use super::{Access, Registry};
 use crate::host::Host;
+use crate::host::authorities;
 use crate::host::download::{DownloadError, broken, failed_with, lasting, patiently};
 use crate::host::http::{CONNECT, Client, USER_AGENT};
 use crate::outcome::{Reason, WithReason};
@@ -14,6 +15,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client as Oci, Reference};
 use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
+use rustls::pki_types::CertificateDer;
 use std::cell::RefCell;
 use std::future::Future;
 use std::io::Read;
@@ -150,7 +152,7 @@ impl<'r> Push<'r> {
                 ClientProtocol::Https
             },
             use_monolithic_push: true,
-            extra_root_certificates: authorities(registry.way.ca_file)?,
+            tls_certs_only: certificates(registry.way.ca_file)?,
             connect_timeout: Some(CONNECT.min(registry.way.stall)),
             read_timeout: Some(registry.way.stall),
             user_agent: USER_AGENT,
@@ -178,15 +180,11 @@ impl<'r> Push<'r> {
     }
 }
 
-/// The certificate authorities, one by one, as `oci-client` expects them.
-fn authorities(file: Option<&str>) -> Result<Vec<Certificate>> {
-    const END: &str = "-----END CERTIFICATE-----";
-    let Some(file) = file else { return Ok(Vec::new()) };
-    let text = crate::host::read_here(std::path::Path::new(file))?;
-    let whole = text.split_inclusive(END).filter(|part| part.ends_with(END));
-    Ok(whole
-        .map(|part| Certificate { encoding: CertificateEncoding::Pem, data: part.as_bytes().to_vec() })
-        .collect())
+/// The certificate authorities as `oci-client` takes them. Left alone, it would read the system's again in each thread.
+fn certificates(ca_file: Option<&str>) -> Result<Vec<Certificate>> {
+    let further = authorities::of_file(ca_file)?;
+    let der = |it: &CertificateDer<'_>| Certificate { encoding: CertificateEncoding::Der, data: it.to_vec() };
+    Ok(further.iter().chain(authorities::system()).map(der).collect())
 }
 
 fn is_unauthorized(error: &OciDistributionError) -> bool {

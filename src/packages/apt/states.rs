@@ -61,8 +61,14 @@ impl Entry {
 
 /// Every package that dpkg knows of.
 pub(super) fn read(root: &Root) -> Result<Entries> {
+    read_with(root, &root.list(UPDATES))
+}
+
+fn read_with(root: &Root, updates: &[String]) -> Result<Entries> {
     let mut entries: Entries = root.read_text(STATUS)?.map(|text| parse(&text)).unwrap_or_default();
-    for name in updates(root) {
+    // dpkg takes a file with another name for one that it had not finished.
+    let is_finished = |name: &&String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+    for name in updates.iter().filter(is_finished) {
         let text = root.read_text(&format!("{UPDATES}/{name}"))?.unwrap_or_default();
         for ((name, arch), entry) in parse(&text) {
             // One that names no architecture is the only one of its name.
@@ -75,19 +81,12 @@ pub(super) fn read(root: &Root) -> Result<Entries> {
     Ok(entries)
 }
 
-/// dpkg takes a file with another name for one that it had not finished.
-fn updates(root: &Root) -> Vec<String> {
-    let mut names = root.list(UPDATES);
-    names.retain(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()));
-    names.sort();
-    names
-}
-
 /// What dpkg's database says is installed.
 pub(super) fn installed(root: &Root) -> Result<Installed> {
-    let mut installed = counted(read(root)?);
+    let updates = root.list(UPDATES);
+    let mut installed = counted(read_with(root, &updates)?);
     let waits = |path: &str| root.read_text(path).is_ok_and(|text| text.is_some_and(|it| !it.is_empty()));
-    if installed.broken.is_empty() && (!root.list(UPDATES).is_empty() || waits(TRIGGERS)) {
+    if installed.broken.is_empty() && (!updates.is_empty() || waits(TRIGGERS)) {
         installed.broken.push("dpkg".to_owned());
     }
     Ok(installed)
