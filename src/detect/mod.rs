@@ -37,7 +37,8 @@ const IMDS_PATIENCE: Duration = Duration::from_secs(4);
 /// Reads a root's facts. Starts no program and uses no network.
 pub fn detect(host: &Host) -> Result<Facts> {
     let os = os::read(&host.root);
-    let receipt = receipt(host);
+    let (receipt, seen) = receipt(host);
+    let rules = naming::find_rules(host, seen);
     Ok(Facts {
         schema_version: 1,
         modules: os.kernels.iter().map(|kernel| (kernel.clone(), places(host, kernel))).collect(),
@@ -52,7 +53,8 @@ pub fn detect(host: &Host) -> Result<Facts> {
         waagent: waagent::read(host, &os.kernels),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
-        naming: naming::find(host),
+        naming: naming::find(host, &rules),
+        rules,
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,
     })
@@ -136,9 +138,15 @@ impl ReceiptPlan {
     }
 }
 
-fn receipt(host: &Host) -> Option<ReceiptPlan> {
-    let receipt: Value = serde_json::from_str(&host.root.read_text(RECEIPT).ok()??).ok()?;
-    serde_json::from_value(receipt.get("plan")?.clone()).ok()
+/// That part, and the files of rules that the last run saw.
+fn receipt(host: &Host) -> (Option<ReceiptPlan>, Option<naming::Seen>) {
+    let text = host.root.read_text(RECEIPT).ok().flatten().unwrap_or_default();
+    let mut receipt: Value = serde_json::from_str(&text).unwrap_or_default();
+    (taken(&mut receipt, "plan"), taken(&mut receipt, "rules_seen"))
+}
+
+fn taken<T: serde::de::DeserializeOwned>(receipt: &mut Value, key: &str) -> Option<T> {
+    serde_json::from_value(receipt.get_mut(key)?.take()).ok()
 }
 
 #[cfg(test)]

@@ -63,6 +63,9 @@ pub struct Facts {
     /// Programs that name RDMA devices, beside the distribution's rdma-core and this program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub naming: Vec<naming::Naming>,
+    /// The files of rules among them. Remembered, so that the next run need not read them.
+    #[serde(skip)]
+    pub rules: naming::Seen,
 }
 
 impl Facts {

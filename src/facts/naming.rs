@@ -5,8 +5,9 @@
 //! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
 //! (Azure/azhpc-images, `install_azure_persistent_rdma_naming.sh`) with the one that restarts it.
 
-use crate::host::Host;
+use crate::host::{Host, hex};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// The folders of udev rules; earlier ones override files of the same name in later ones (udev(7)).
 const RULES: [&str; 4] =
@@ -49,16 +50,64 @@ impl Naming {
     }
 }
 
+/// The files of rules that name RDMA devices, and by what one knows that no file of rules has changed since.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// A digest of the names, sizes, numbers and times of all files; none where these would not tell.
+    pub stamp: Option<String>,
+    /// What was found.
+    pub rules: Vec<Naming>,
+}
+
 /// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program.
-pub fn find(host: &Host) -> Vec<Naming> {
+pub fn find(host: &Host, rules: &Seen) -> Vec<Naming> {
+    let is_file = |folder: &str, unit: &str| {
+        host.root.metadata(&format!("{folder}/{unit}")).is_some_and(|metadata| metadata.is_file())
+    };
+    let services = SERVICES.iter().filter(|unit| UNITS.iter().any(|folder| is_file(folder, unit)));
+    let services = services.map(|unit| Naming::Service { unit: (*unit).to_owned() });
+    rules.rules.iter().cloned().chain(services).collect()
+}
+
+/// Looks through the files of rules, unless they are as they were when `known` was found. A machine has a hundred of
+/// them, and nearly every boot finds them unchanged.
+pub fn find_rules(host: &Host, known: Option<Seen>) -> Seen {
+    let stamp = stamp(host);
+    match known.filter(|known| stamp.is_some() && known.stamp == stamp) {
+        Some(known) => known,
+        None => Seen { stamp, rules: rules(host) },
+    }
+}
+
+/// None where a link may lead to a file whose change would not show.
+fn stamp(host: &Host) -> Option<String> {
+    let mut all = Vec::new();
+    for folder in RULES {
+        for entry in host.root.entries(folder).into_iter().filter(|entry| is_rules(&entry.name)) {
+            let is_off = || {
+                let target = host.root.link_target(&format!("{folder}/{}", entry.name));
+                target.is_some_and(|target| target == std::path::Path::new("/dev/null"))
+            };
+            if entry.is_link && !is_off() {
+                return None;
+            }
+            all.push((folder, entry));
+        }
+    }
+    Some(hex(&Sha256::digest(format!("{all:?}"))))
+}
+
+fn is_rules(name: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension == "rules")
+}
+
+fn rules(host: &Host) -> Vec<Naming> {
     let mut seen = std::collections::BTreeSet::new();
     let mut found = Vec::new();
     for folder in RULES {
         for name in host.root.list(folder) {
-            let is_rules =
-                std::path::Path::new(&name).extension().is_some_and(|extension| extension == "rules");
             // One of the same name goes before it.
-            if !is_rules || !seen.insert(name.clone()) {
+            if !is_rules(&name) || !seen.insert(name.clone()) {
                 continue;
             }
             let path = format!("{folder}/{name}");
@@ -71,11 +120,6 @@ pub fn find(host: &Host) -> Vec<Naming> {
             }
         }
     }
-    let is_file = |folder: &str, unit: &str| {
-        host.root.metadata(&format!("{folder}/{unit}")).is_some_and(|metadata| metadata.is_file())
-    };
-    let services = SERVICES.iter().filter(|unit| UNITS.iter().any(|folder| is_file(folder, unit)));
-    found.extend(services.map(|unit| Naming::Service { unit: (*unit).to_owned() }));
     found
 }
 
@@ -99,7 +143,8 @@ mod tests {
         let renames =
             "ACTION==\"add\", SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
         let found = |path: &str, text: &str| {
-            let found = find(&host_with(&[(path, text)]).1);
+            let (_dir, host) = host_with(&[(path, text)]);
+            let found = find(&host, &find_rules(&host, None));
             found.first().map(|naming| naming.name().to_owned())
         };
         assert_eq!(found("etc/udev/rules.d/60-ib.rules", renames).unwrap(), "/etc/udev/rules.d/60-ib.rules");
@@ -121,5 +166,37 @@ mod tests {
         }
         // What was replaced is still there to be replaced.
         assert!(found("etc/udev/rules.d/60-ib.rules", &format!("{REPLACED}.\n")).is_some());
+    }
+    #[test]
+    fn rules_that_changed_are_read_again_and_others_are_not() {
+        let renames = "SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
+        let (dir, host) = host_with(&[("etc/udev/rules.d/60-ib.rules", renames)]);
+        let folder = dir.path().join("etc/udev/rules.d");
+        let seen = find_rules(&host, None);
+        assert!(seen.stamp.is_some() && seen.rules.len() == 1);
+        // What is remembered counts as long as nothing has changed.
+        let remembered = Seen { rules: Vec::new(), ..seen.clone() };
+        assert_eq!(find_rules(&host, Some(remembered.clone())), remembered);
+        let changes: [(&str, &dyn Fn()); 4] = [
+            ("another file", &|| std::fs::write(folder.join("70-more.rules"), "").unwrap()),
+            ("a rewritten file", &|| std::fs::write(folder.join("60-ib.rules"), renames).unwrap()),
+            ("a replaced file", &|| {
+                std::fs::write(folder.join("new"), renames).unwrap();
+                std::fs::rename(folder.join("new"), folder.join("60-ib.rules")).unwrap();
+            }),
+            ("a file switched off", &|| {
+                std::os::unix::fs::symlink("/dev/null", folder.join("80-off.rules")).unwrap();
+            }),
+        ];
+        for (what, change) in changes {
+            let before = find_rules(&host, None);
+            change();
+            let stale = Seen { rules: Vec::new(), ..before };
+            assert_eq!(find_rules(&host, Some(stale)).rules.len(), 1, "{what}");
+        }
+        // The target of a link may change unseen.
+        std::os::unix::fs::symlink("/srv/site.rules", folder.join("90-site.rules")).unwrap();
+        assert_eq!(find_rules(&host, None).stamp, None);
+        assert_eq!(find_rules(&host, Some(Seen::default())).rules.len(), 1);
     }
 }

@@ -7,8 +7,10 @@ use super::resolve;
 use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
 use nix::dir::Dir;
-use nix::fcntl::OFlag;
-use pathrs::flags::{OpenFlags, RenameFlags};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use pathrs::flags::OpenFlags;
 use std::fs::{File, Metadata, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -38,6 +40,19 @@ pub struct Content {
     pub uid: u32,
     /// The group id.
     pub gid: u32,
+}
+
+/// An entry of a folder. One that is equal later is the same file with the same content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Whether it is a symbolic link; all else here is about the link itself.
+    pub is_link: bool,
+    size: i64,
+    number: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
 }
 
 impl Root {
@@ -156,14 +171,35 @@ impl Root {
 
     /// The names in a folder, sorted; none at all when it does not exist. Names that are not UTF-8 are left out.
     pub fn list(&self, path: &str) -> Vec<String> {
+        self.names(path).map_or_else(Vec::new, |(_, names)| names)
+    }
+
+    /// The entries of a folder, sorted by name, as far as they tell that a file has changed, without opening any.
+    pub fn entries(&self, path: &str) -> Vec<Entry> {
+        let Some((folder, names)) = self.names(path) else { return Vec::new() };
+        let look = |name: String| {
+            let found = fstatat(&folder, name.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            Some(Entry {
+                name,
+                is_link: found.st_mode & nix::libc::S_IFMT == nix::libc::S_IFLNK,
+                size: found.st_size,
+                number: found.st_ino,
+                written: (found.st_mtime, found.st_mtime_nsec),
+                changed: (found.st_ctime, found.st_ctime_nsec),
+            })
+        };
+        names.into_iter().filter_map(look).collect()
+    }
+
+    fn names(&self, path: &str) -> Option<(Dir, Vec<String>)> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-        let Ok(Some(folder)) = resolve::open(&self.dir, path, flags) else { return Vec::new() };
-        let Ok(mut folder) = Dir::from_fd(folder.into()) else { return Vec::new() };
+        let folder = resolve::open(&self.dir, path, flags).ok()??;
+        let mut folder = Dir::from_fd(folder.into()).ok()?;
         let entries =
             folder.iter().filter_map(|entry| entry.ok()?.file_name().to_str().ok().map(str::to_owned));
         let mut names: Vec<String> = entries.filter(|name| name != "." && name != "..").collect();
         names.sort_unstable();
-        names
+        Some((folder, names))
     }
 
     /// The path of an existing folder on this machine that cannot be redirected by links: through its open
@@ -176,7 +212,7 @@ impl Root {
 
     /// Creates a folder and its parents. Existing folders stay as they are.
     pub fn make_dirs(&self, path: &str, mode: u32) -> Result<()> {
-        if self.is_dir(path) {
+        if self.is_dir(path) || self.make_dir(path, mode).is_some() {
             return Ok(());
         }
         self.dir
@@ -185,37 +221,46 @@ impl Root {
             .with_context(|| self.cannot("make the folder", path))
     }
 
+    /// Creates a folder in one that exists, without links on its way being followed twice.
+    fn make_dir(&self, path: &str, mode: u32) -> Option<()> {
+        let (parent, name) = path.rsplit_once('/')?;
+        let is_plain = !parent.is_empty() && !matches!(name, "" | "." | "..");
+        let parent = self.look_at(parent, OFlag::O_DIRECTORY).filter(|_| is_plain)?;
+        mkdirat(&parent, name, Mode::from_bits_truncate(mode)).ok()
+    }
+
     /// Writes a file atomically: into a temporary file beside it, which is synced and renamed; then the folder is
     /// synced.
     pub fn write(&self, path: &str, content: &Content) -> Result<()> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         self.make_dirs(if folder.is_empty() { "/" } else { folder }, 0o755)?;
-        // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites what a killed one
-        // left.
-        let temporary = format!("{folder}/.{name}.ofedctl-new");
-        if self.look_at(&temporary, OFlag::O_NOFOLLOW).is_some() {
-            self.remove_file(&temporary)?;
-        }
         let doing = || self.cannot("write", path);
-        let permissions = Permissions::from_mode(content.mode);
-        let flags = OpenFlags::O_WRONLY | OpenFlags::O_EXCL | OpenFlags::O_NOFOLLOW;
-        let mut file = self.dir.create_file(&temporary, flags, &permissions).with_context(doing)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let folder = resolve::open(&self.dir, if folder.is_empty() { "/" } else { folder }, flags);
+        let folder = folder.with_context(doing)?.with_context(doing)?;
+        // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites what a killed one
+        // left. Below an open folder a name alone cannot lead elsewhere.
+        let temporary = format!(".{name}.ofedctl-new");
+        let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        let new = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(content.mode);
+        let mut file = openat(&folder, temporary.as_str(), new, mode).map(File::from).with_context(doing)?;
         let result = (|| {
             file.write_all(&content.bytes)?;
             if nix::unistd::geteuid().is_root() {
                 std::os::unix::fs::fchown(&file, Some(content.uid), Some(content.gid))?;
             }
-            // Set again, because create_file is subject to the umask.
-            file.set_permissions(permissions)?;
+            // Set again, because a new file's mode is subject to the umask.
+            file.set_permissions(Permissions::from_mode(content.mode))?;
             file.sync_all()
         })();
         if let Err(error) = result {
-            let _ = self.remove_file(&temporary);
+            let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
             return Err(error).with_context(doing);
         }
         fault::reached(Point::FileHalfWritten);
-        self.dir.rename(&temporary, path, RenameFlags::empty()).with_context(doing)?;
-        self.sync_dir(folder)
+        renameat(&folder, temporary.as_str(), &folder, name).with_context(doing)?;
+        folder.sync_all().with_context(|| self.cannot("sync", path))
     }
 
     /// Writes a text file that root owns and everybody may read.

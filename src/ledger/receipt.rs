@@ -4,6 +4,7 @@
 use super::change::{Change, SAVED_DIR};
 use super::document;
 use super::run_record::StepTime;
+use crate::facts::naming::Seen;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
 use crate::trust::VendorFile;
@@ -100,6 +101,9 @@ pub struct Receipt {
     /// The steps of the run up to this record, with their times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepTime>,
+    /// The files of udev's rules that name RDMA devices, and by what the next run knows that none has changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules_seen: Option<Seen>,
 }
 
 impl Receipt {

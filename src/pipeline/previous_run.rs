@@ -5,6 +5,7 @@ use super::driver_removal::DriverRemoval;
 use crate::cache::Bundle;
 use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
+use crate::facts::naming::Seen;
 use crate::host::Host;
 use crate::ledger::{self, Journal, Receipt};
 use crate::outcome::Cause;
@@ -90,9 +91,13 @@ pub(super) fn note_question(
     question: String,
     vm_id: Option<String>,
     plan: &Plan,
+    rules: &Seen,
 ) {
-    if let Some(receipt) = receipt.filter(|receipt| receipt.question != question) {
+    let is_new =
+        |receipt: &&mut Receipt| receipt.question != question || receipt.rules_seen.as_ref() != Some(rules);
+    if let Some(receipt) = receipt.filter(is_new) {
         receipt.question = question;
+        receipt.rules_seen = Some(rules.clone());
         receipt.vm_id = vm_id;
         if receipt.plan.target.kernels != plan.target.kernels {
             let before = std::mem::replace(&mut receipt.plan, plan.clone());

@@ -139,7 +139,7 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
         .collect();
     placed.sort_by_key(|(_, name)| (name.len(), *name));
     let rules = host.root.read_text(NAMING).ok().flatten().unwrap_or_default();
-    let others = naming::find(host);
+    let others = naming::find(host, &naming::find_rules(host, None));
     let ours = rules.contains("NAME_FIXED mlx5_ib0") && others.is_empty();
     let is_right = |(domain, name): &(usize, &str)| {
         let index = domain.checked_sub(FIRST_DOMAIN).filter(|index| *index < DOMAINS);
