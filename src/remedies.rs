@@ -112,6 +112,10 @@ impl Situation {
                 "Name a folder that may be written to, or run it as a user who may.".to_owned()
             }
             Cause::CatalogFaulty => "Correct the named rows of the catalogue.".to_owned(),
+            Cause::SizeUnknown => format!(
+                "Correct `vm_size`; for a size newer than this program, name its adapter with {}.",
+                self.set("nic", "cx7")
+            ),
             Cause::CloudInitMissing => {
                 "Give `--unit` for a systemd unit in its place, or install cloud-init in the image.".to_owned()
             }

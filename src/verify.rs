@@ -1,5 +1,6 @@
 //! The verification step: compares a root with its plan and gives one result for each thing that was checked.
 
+pub mod ipoib;
 pub mod live;
 mod services;
 pub mod traffic;

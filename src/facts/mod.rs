@@ -5,6 +5,7 @@
 pub mod azure;
 pub mod compute;
 pub mod imds;
+pub mod interfaces;
 pub mod modules;
 pub mod naming;
 pub mod ofed;

@@ -38,6 +38,7 @@ causes! {
     FileUnreadable "file-unreadable" BadSettings "a file that was named cannot be read";
     FolderUnwritable "folder-unwritable" BadSettings "a folder that was named cannot be written to";
     CatalogFaulty "catalog-faulty" BadSettings "a catalogue of drivers has rows that cannot be right";
+    SizeUnknown "size-unknown" SizeUnknown "the VM size that was given is none that this program knows";
     CloudInitMissing "cloud-init-missing" ToolMissing "the image has no cloud-init";
     NoProc "no-proc" ToolMissing "the kernel's own folder /proc is not there, as in a bare chroot";
     NoKernel "no-kernel" KernelUnsupported "no kernel is installed in the root";

@@ -100,7 +100,7 @@ pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome>
         Some(_) => plan.why.join("; "),
         None => format!("{} is in place", plan.driver_name()),
     };
-    reboot::outcome(job, loaded, Reason::AlreadyInstalled, message)
+    reboot::outcome(job, plan, loaded, (Reason::AlreadyInstalled, message))
 }
 
 /// A plan in one line.

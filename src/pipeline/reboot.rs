@@ -30,10 +30,18 @@ pub(super) fn load_modules(job: &Job, plan: &Plan) -> Result<Loaded> {
 }
 
 /// The outcome of a run that succeeded: it says that a reboot is due where the modules are not `loaded`, and is a
-/// failure where no reboot will load them.
-pub(super) fn outcome(job: &Job, loaded: Loaded, reason: Reason, message: String) -> Result<Outcome> {
+/// failure where no reboot will load them. Where they are loaded, it says whether the VM agent has to look again.
+pub(super) fn outcome(
+    job: &Job,
+    plan: &Plan,
+    loaded: Loaded,
+    (reason, message): (Reason, String),
+) -> Result<Outcome> {
     match (loaded, job.settings.reboot) {
-        (Loaded::All, _) => Ok(Outcome::new(reason, message)),
+        (Loaded::All, _) => {
+            let due = (job.mode == Mode::Live).then(|| verify::ipoib::restart_due(job.host, plan)).flatten();
+            Ok(Outcome::new(reason, [vec![message], due.into_iter().collect()].concat().join("; ")))
+        }
         (Loaded::Refused(said), _) => {
             let what = format!("{message}, but the kernel does not take its modules: {said}");
             Err(Cause::ModulesRefused.error(what))

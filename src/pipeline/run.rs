@@ -87,11 +87,12 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let vendor_file =
         bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
+    let carried_out = plan.clone();
     let timeline = steps.timeline();
     let outcome_of =
         Ended { job, question, vm_id, started, bundle, vendor_file, installed, checks, plan, timeline };
     outcome_of.commit(steps.into_journal()?, earlier)?;
-    reboot::outcome(job, loaded, reason, message)
+    reboot::outcome(job, &carried_out, loaded, (reason, message))
 }
 
 /// Reason and message of a run that succeeded. A driver that was already there and was only configured is not called

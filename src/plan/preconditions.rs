@@ -4,7 +4,7 @@ use super::context::PlanContext;
 use crate::facts::vm_size::{self, SizeVerdict};
 use crate::facts::vmbus::Vmbus;
 use crate::facts::{Facts, pci};
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use anyhow::Result;
 
 /// Refuses a machine that cannot have InfiniBand. On a running machine the hardware counts more than the size's name:
@@ -41,7 +41,7 @@ pub(super) fn machine(context: &PlanContext) -> Result<()> {
 fn given_size(context: &PlanContext) -> Result<()> {
     let Some(given) = context.settings.vm_size.as_deref() else { return Ok(()) };
     match vm_size::unknown(given).filter(|_| context.settings.nic.is_none()) {
-        Some(what) => Err(Reason::SizeUnknown.error(what)),
+        Some(what) => Err(Cause::SizeUnknown.error(what)),
         None => Ok(()),
     }
 }

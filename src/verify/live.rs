@@ -59,6 +59,7 @@ pub fn check_running_system(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     for device in &devices {
         checks.extend(device.ports.iter().map(|port| link(device, port)));
     }
+    checks.extend(super::ipoib::check_interfaces(host, plan, &devices));
     checks.extend(super::services::check_services(host)?);
     checks.extend(named(host, &devices));
     checks.extend(memlock(host, plan)?);

@@ -73,6 +73,9 @@ fn a_mistyped_size_is_refused_with_the_nearest_names_unless_the_adapter_is_named
         let ran = plan(size, &[]);
         let said = ran.json()["message"].as_str().unwrap().to_owned();
         ran.expect(1, "size-unknown");
+        assert_eq!(ran.json()["cause"], "size-unknown");
+        let remedy = ran.json()["remedy"].as_str().unwrap().to_owned();
+        assert!(remedy.contains("`--set nic=cx7`"), "{remedy}");
         assert!(said.contains(near), "{said}");
         assert_eq!(plan(size, &["--nic", "cx7"]).code, 0, "{size}");
     }
