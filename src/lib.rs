@@ -11,7 +11,7 @@
 //! 6  drivers                                               knowledge about single drivers
 //! 5  ledger                                                what this program did to a root, and its undo
 //! 4  plan_document                                         what is to be done to a root
-//! 3  edits                                                 edits: how each is made and undone
+//! 3  edits module_signing                                  edits: how each is made and undone; signatures of modules
 //! 2  cache catalog config facts packages status            knowledge and input of the steps
 //! 1  host                                                  files, programs, network, locks, signals
 //! 0  outcome events remedies settings target trust         plain data
@@ -31,6 +31,7 @@ pub mod facts;
 pub mod host;
 pub mod install;
 pub mod ledger;
+pub mod module_signing;
 pub mod outcome;
 pub mod packages;
 pub mod pipeline;

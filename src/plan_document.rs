@@ -71,6 +71,18 @@ pub struct Rebuild {
     pub kernels: Vec<String>,
 }
 
+/// By whom the modules that are built have to be signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ModuleSigning {
+    /// Whom the certificate names.
+    pub subject: String,
+    /// The SHA-256 of the certificate in DER.
+    pub sha256: String,
+    /// The certificate in DER, as Base64.
+    pub certificate: String,
+}
+
 /// What is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -110,6 +122,9 @@ pub struct Plan {
     /// Whether the distribution's packages bring these modules, and the kernels' own will not do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub distribution_modules: bool,
+    /// By whom the modules that are built have to be signed, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_signing: Option<ModuleSigning>,
 }
 
 impl Rejected {
@@ -168,6 +183,7 @@ impl Plan {
         (&ours.distro, ours.arch) == (&theirs.distro, theirs.arch)
             && (self.driver, self.distribution_modules) == (other.driver, other.distribution_modules)
             && (&self.driver_version, &self.modules) == (&other.driver_version, &other.modules)
+            && self.module_signing == other.module_signing
             && Artifact::are_the_same(self.artifact.as_ref(), other.artifact.as_ref())
             && self.for_any_kernel() == other.for_any_kernel()
     }
@@ -252,6 +268,12 @@ impl Plan {
             line(
                 "build",
                 &format!("{} for {kernels}, by DKMS from the sources that are here", rebuild.release),
+            );
+        }
+        if let Some(signing) = &self.module_signing {
+            line(
+                "sign",
+                &format!("its modules, by {} (certificate sha256 {})", signing.subject, signing.sha256),
             );
         }
         if self.present.is_some() {

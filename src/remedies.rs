@@ -136,6 +136,20 @@ impl Situation {
                 "Take it out in the way it was installed, or begin with an image that does not have it.".to_owned()
             }
             Cause::ModulesRefused => self.unsigned(),
+            Cause::SigningKeyUnusable => {
+                "Give the unencrypted RSA key of the certificate in `module_signing_cert`, outside the image, in a file that \
+                 only its owner can read."
+                    .to_owned()
+            }
+            Cause::SigningKeyMissing => format!(
+                "Run it where the key is, with {}, or stage and bake there first: the cache keeps signed modules.",
+                self.set("module_signing_key", "FILE")
+            ),
+            Cause::CertificateNotEnrolled => {
+                "Give the image's version in the gallery the certificate among its UEFI keys (docs/secure-boot.md), or \
+                 import it with `mokutil` at the machine's console."
+                    .to_owned()
+            }
             Cause::CacheEmpty | Cause::TargetNotStaged => self.stage(),
             Cause::BundleUnknown => "Take one of the bundles that `ofedctl cache list` names.".to_owned(),
             Cause::SourcesMissing => {
@@ -227,6 +241,9 @@ impl Situation {
 
     fn unsigned(&self) -> String {
         let mut ways = vec!["Use the Standard security type".to_owned(), "disable Secure Boot".to_owned()];
+        if self.settings.as_ref().is_none_or(|settings| settings.module_signing_cert.is_none()) {
+            ways.push("have modules signed (`module_signing_key`, docs/secure-boot.md)".to_owned());
+        }
         if self.driver() != DriverChoice::Inbox {
             ways.push(format!("take the distribution's own driver with {}", self.set("driver", "inbox")));
         }

@@ -184,6 +184,12 @@ pub struct Settings {
     /// A file with the `OpenPGP` key that signs the packages of `MLNX_OFED` in place of the vendor's: of one's own signed
     /// mirror.
     pub vendor_key: Option<String>,
+    /// A file with the RSA key, in PEM, that signs each kernel module that is built, for machines with Secure Boot. It has to
+    /// lie outside the image, and only its owner may be able to read it. Needs `module_signing_cert`.
+    pub module_signing_key: Option<String>,
+    /// A file with the certificate, in PEM or DER, of the key that signs kernel modules. Without `module_signing_key` only
+    /// modules that are signed already are installed.
+    pub module_signing_cert: Option<String>,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
     /// Put this program's names in the place of those that the image's own rules or services give RDMA devices.
@@ -261,6 +267,8 @@ impl Default for Settings {
             mlnx_ofed_installer: false,
             library_set: None,
             vendor_key: None,
+            module_signing_key: None,
+            module_signing_cert: None,
             rdma_names: RdmaNames::Azure,
             replace_names: false,
             kernel_hold: false,

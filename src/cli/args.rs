@@ -214,7 +214,7 @@ pub(super) struct TargetArgs {
 impl TargetArgs {
     /// The part of the target that is not a setting.
     pub(super) fn described(&self) -> Described {
-        Described { distro: self.distro.clone(), arch: self.arch }
+        Described { distro: self.distro.clone(), arch: self.arch, module_signing: None }
     }
 
     /// Whether the target is described, so that this machine's facts must not be used.

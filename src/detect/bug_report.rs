@@ -62,6 +62,8 @@ const TREE: &[(&str, Keep)] = &[
     ("/sys/firmware", Keep::Existence),
     ("/sys/firmware/efi", Keep::Existence),
     ("/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c", Keep::Whole),
+    ("/sys/firmware/efi/efivars/db-d719b2cb-3d3a-4596-a3bc-dad00e67656f", Keep::Whole),
+    ("/sys/firmware/efi/efivars/MokListRT-605dab50-e046-4300-abb6-3dd810dd8b23", Keep::Whole),
     ("/etc/waagent.conf", Keep::Lines(rdma_setting)),
     ("/usr/lib/python*/*-packages/azurelinuxagent/common/version.py", Keep::Lines(agent_version)),
     ("/usr/local/lib/python*/*-packages/azurelinuxagent/common/version.py", Keep::Lines(agent_version)),

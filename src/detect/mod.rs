@@ -8,7 +8,8 @@ mod wait;
 use crate::drivers;
 use crate::facts::modules::Place;
 use crate::facts::{
-    Facts, MODULES, azure, compute, imds, modules, naming, ofed, os, pci, rdma, secure_boot, vmbus, waagent,
+    Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, secure_boot,
+    vmbus, waagent,
 };
 use crate::host::Host;
 use crate::ledger::RECEIPT;
@@ -50,6 +51,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         verbs: rdma::devices(host),
         loaded: rdma::modules(host),
         secure_boot: secure_boot::read(host),
+        enrolled_certificates: enrolled_keys::read(host),
         waagent: waagent::read(host, &os.kernels),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),

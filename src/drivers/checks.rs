@@ -1,5 +1,6 @@
 //! Checks of a vendor's driver beyond its packages: its release, and that each kernel loads its modules.
 
+use super::signing;
 use crate::facts::modules::{Module, Place};
 use crate::facts::ofed;
 use crate::host::Host;
@@ -46,6 +47,7 @@ pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
             checks.push(Check::new(format!("dkms {} for {kernel}", source.name), ok, found));
         }
         checks.push(version_magic(host, plan, kernel)?);
+        checks.extend(signing::check(host, plan, kernel)?);
     }
     Ok(checks)
 }

@@ -2,6 +2,7 @@
 //! packages' own scripts would build for the kernel of the machine that bakes, and hide failures. They are kept from
 //! building ([`HOLD`]), and this module builds instead.
 
+use super::signing::Signatures;
 use super::{InstallOptions, logs};
 use crate::cache::{Built, Bundle, Cache};
 use crate::host::Host;
@@ -27,6 +28,8 @@ pub(super) struct Build<'a> {
     pub(super) host: &'a Host,
     pub(super) cache: &'a Cache,
     pub(super) bundle: &'a Bundle,
+    /// By whom the modules are signed, where they are.
+    pub(super) signatures: Option<Signatures>,
     pub(super) kernels: &'a [String],
     pub(super) options: InstallOptions<'a>,
 }
@@ -39,25 +42,30 @@ impl Build<'_> {
         if sources.is_empty() {
             return Err(Reason::DkmsBuild.error("the driver's packages brought no sources of kernel modules"));
         }
+        let signatures = self.signatures.as_ref();
         let mut built = Vec::new();
         for kernel in self.kernels {
             self.host.cancel.check()?;
-            if dkms::missing(self.host, &sources, kernel)?.is_empty() {
+            let is_unsigned = |it: &Signatures| it.is_lacking(self.host, &sources, kernel);
+            let has_all = dkms::missing(self.host, &sources, kernel)?.is_empty();
+            if has_all && !signatures.map(is_unsigned).transpose()?.unwrap_or_default() {
                 continue;
             }
-            let restored = self.restore(&sources, kernel)?;
+            let restored = !has_all && self.restore(&sources, kernel)?;
+            let mut signed = 0;
             for source in &sources {
-                self.install(source, kernel)?;
+                signed += self.install(source, kernel)?;
             }
-            if !restored {
+            if !restored || signed > 0 {
                 built.extend(self.archive(&sources, kernel)?);
             }
         }
         Ok(built)
     }
 
-    /// Adds a source to DKMS, builds it if it is not built, and installs it.
-    fn install(&self, source: &Source, kernel: &str) -> Result<()> {
+    /// Adds a source to DKMS, builds it if it is not built, has it signed where that is wanted, and installs it. Returns
+    /// how many modules were signed.
+    fn install(&self, source: &Source, kernel: &str) -> Result<usize> {
         let Source { name, version } = source;
         let added = self.host.root.exists(&format!("{TREE}/{name}/{version}/source"));
         if !added {
@@ -65,13 +73,35 @@ impl Build<'_> {
             self.checked(&add, source, kernel)?;
         }
         self.host.events.info(format!("modules of {name} {version} for {kernel}"));
-        let install = self.run(&["install", "-m", name, "-v", version, "-k", kernel], kernel)?;
-        // A source that excludes this kernel (BUILD_EXCLUSIVE) is skipped, as DKMS does at boot.
-        if install.code == 77 {
-            self.host.events.warn(format!("{name} {version} is not made for {kernel}"));
-            return Ok(());
+        let signed = match &self.signatures {
+            None => 0,
+            Some(signatures) => {
+                if !self.host.root.exists(&format!("{TREE}/{name}/{version}/{kernel}"))
+                    && !self.step("build", source, kernel)?
+                {
+                    return Ok(0);
+                }
+                signatures.sign_built(self.host, source, kernel)?
+            }
+        };
+        // DKMS installs nothing over what it has installed.
+        if signed > 0 && dkms::missing(self.host, std::slice::from_ref(source), kernel)?.is_empty() {
+            self.step("uninstall", source, kernel)?;
         }
-        self.checked(&install, source, kernel)
+        self.step("install", source, kernel)?;
+        Ok(signed)
+    }
+
+    /// Runs an action of DKMS. Returns false for a source that excludes this kernel (`BUILD_EXCLUSIVE`), which is skipped
+    /// as DKMS does at boot.
+    fn step(&self, action: &str, source: &Source, kernel: &str) -> Result<bool> {
+        let Source { name, version } = source;
+        let finished = self.run(&[action, "-m", name, "-v", version, "-k", kernel], kernel)?;
+        if finished.code == 77 {
+            self.host.events.warn(format!("{name} {version} is not made for {kernel}"));
+            return Ok(false);
+        }
+        self.checked(&finished, source, kernel).map(|()| true)
     }
 
     /// Runs DKMS in a sandbox in which `uname -r` names the kernel to build for.
@@ -108,7 +138,15 @@ impl Build<'_> {
 
     /// Unpacks an earlier run's built modules to where DKMS would have built them. Returns whether there were any.
     fn restore(&self, sources: &[Source], kernel: &str) -> Result<bool> {
-        let Some(file) = self.bundle.file(&title(self.bundle, kernel)) else { return Ok(false) };
+        let plain = || self.bundle.file(&title(self.bundle, kernel, ""));
+        let file = match &self.signatures {
+            None => plain(),
+            Some(it) => {
+                let signed = self.bundle.file(&title(self.bundle, kernel, &it.suffix()));
+                signed.or_else(|| plain().filter(|_| it.has_key()))
+            }
+        };
+        let Some(file) = file else { return Ok(false) };
         let root = &self.host.root;
         for Source { name, version } in sources {
             root.remove_all(&format!("{TREE}/{name}/{version}/{kernel}"))?;
@@ -133,7 +171,8 @@ impl Build<'_> {
 
     fn archive(&self, sources: &[Source], kernel: &str) -> Result<Option<Built>> {
         let root = &self.host.root;
-        let title = title(self.bundle, kernel);
+        let suffix = self.signatures.as_ref().map(Signatures::suffix).unwrap_or_default();
+        let title = title(self.bundle, kernel, &suffix);
         let folder = |Source { name, version }: &Source| format!("{name}/{version}/{kernel}");
         let built = sources.iter().map(folder).filter(|folder| root.exists(&format!("{TREE}/{folder}")));
         root.make_dirs(ARCHIVES, 0o700)?;
@@ -171,9 +210,9 @@ pub fn remove_built_modules(host: &Host, kernels: &[String], options: InstallOpt
     Ok(())
 }
 
-/// The title of an archive of built modules in a bundle.
-fn title(bundle: &Bundle, kernel: &str) -> String {
-    format!("dkms-{}-{kernel}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
+/// The title of an archive of built modules in a bundle. Signed ones have a suffix.
+pub(super) fn title(bundle: &Bundle, kernel: &str, suffix: &str) -> String {
+    format!("dkms-{}-{kernel}{suffix}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -224,7 +263,8 @@ mod tests {
         drop(writer);
         let settings = Settings { offline: true, lock_timeout: 0, ..Settings::default() };
         let options = InstallOptions::new(&settings, Mode::Bake);
-        let work = Build { host: &host, cache: &cache, bundle: &bundle, kernels: &[], options };
+        let work =
+            Build { host: &host, cache: &cache, bundle: &bundle, signatures: None, kernels: &[], options };
         let sources = [Source { name: "iser".into(), version: "25.10".into() }];
         let module = "/var/lib/dkms/iser/25.10/6.1/x86_64/module/ib_iser.ko";
         assert!(work.restore(&sources, "6.1").unwrap() && host.root.exists(module));

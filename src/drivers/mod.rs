@@ -8,10 +8,12 @@ mod inbox;
 mod logs;
 mod mlnx_ofed;
 mod requirements;
+mod signing;
 
 pub use checks::{built, is_own};
 pub use dkms::{hold_back, remove_built_modules};
 pub use requirements::{Objection, Requirements, names};
+pub use signing::{is_signed_module, require_signing_key};
 
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
 use crate::edits::Edit;
@@ -114,8 +116,11 @@ pub fn is_replaced(earlier: &Plan, plan: &Plan) -> bool {
 pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
     transact()?;
-    let Work { host, cache, bundle, options, .. } = *work;
-    dkms::Build { host, cache, bundle, kernels: &rebuild.kernels, options }.build().map(Brought::from)
+    let Work { host, cache, bundle, plan, options, .. } = *work;
+    let signatures = signing::Signatures::from_plan(host, plan, options.settings)?;
+    dkms::Build { host, cache, bundle, signatures, kernels: &rebuild.kernels, options }
+        .build()
+        .map(Brought::from)
 }
 
 /// Whether a vendor's driver was installed `before` a failed run, and is unchanged.
@@ -202,6 +207,7 @@ impl Work<'_> {
     /// Builds the modules of the vendor's sources for every kernel of the plan.
     fn build_by_dkms(&self) -> Result<Vec<Built>> {
         let Self { host, cache, bundle, plan, options, .. } = *self;
-        dkms::Build { host, cache, bundle, kernels: &plan.target.kernels, options }.build()
+        let signatures = signing::Signatures::from_plan(host, plan, options.settings)?;
+        dkms::Build { host, cache, bundle, signatures, kernels: &plan.target.kernels, options }.build()
     }
 }

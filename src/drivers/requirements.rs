@@ -17,8 +17,10 @@ pub struct Requirements<'a> {
     pub modules: &'a [String],
     /// The facts of the root, where there is one.
     pub facts: Option<&'a Facts>,
-    /// Whether the machine loads only signed modules.
-    pub secure_boot: bool,
+    /// Why the machine would not load modules that are built for it.
+    pub unsigned: Option<Objection>,
+    /// Whether modules that are built are signed.
+    pub signs: bool,
     /// The catalogue of drivers.
     pub catalog: &'a Catalog,
     /// The settings in force.

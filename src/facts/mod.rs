@@ -4,6 +4,7 @@
 
 pub mod azure;
 pub mod compute;
+pub mod enrolled_keys;
 pub mod imds;
 pub mod interfaces;
 pub mod modules;
@@ -52,6 +53,9 @@ pub struct Facts {
     pub loaded: Vec<rdma::LoadedModule>,
     /// Whether the firmware lets only signed modules in.
     pub secure_boot: secure_boot::SecureBoot,
+    /// The SHA-256 of each certificate by which the firmware, or the machine's owner, lets modules in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enrolled_certificates: Vec<String>,
     /// The Azure VM agent, where one is installed.
     pub waagent: Option<waagent::Waagent>,
     /// The marker of Azure's HPC images.

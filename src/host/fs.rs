@@ -16,6 +16,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// The largest file that is read into memory. Configuration and metadata are smaller.
 const MAX_READ_BYTES: u64 = 256 << 20;
@@ -27,6 +28,7 @@ const LIKELY_BYTES: usize = 8 << 20;
 pub struct Root {
     path: PathBuf,
     dir: pathrs::Root,
+    hidden: OnceLock<String>,
 }
 
 /// A file's content with the attributes that must be kept when it is rewritten.
@@ -65,12 +67,25 @@ impl Root {
             return Err(Cause::NoProc.error("/proc is not mounted here"));
         }
         let dir = pathrs::Root::open(&path).with_reason(Reason::BadRoot, wrong)?;
-        Ok(Self { path, dir })
+        Ok(Self { path, dir, hidden: OnceLock::new() })
     }
 
     /// The root's own path on this machine.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Hides a file of this machine from all programs that are run inside the root from now on. A root that does not hold
+    /// the file hides it anyhow.
+    pub fn hide(&self, path: &Path) {
+        if self.is_slash() {
+            let _ = self.hidden.set(path.display().to_string());
+        }
+    }
+
+    /// The file that is hidden from programs.
+    pub fn hidden(&self) -> Option<&str> {
+        self.hidden.get().map(String::as_str)
     }
 
     /// Whether this is the root of the running system.

@@ -40,6 +40,7 @@ causes! {
     CatalogFaulty "catalog-faulty" BadSettings "a catalogue of drivers has rows that cannot be right";
     SizeUnknown "size-unknown" SizeUnknown "the VM size that was given is none that this program knows";
     CloudInitMissing "cloud-init-missing" ToolMissing "the image has no cloud-init";
+    SigningKeyUnusable "signing-key-unusable" BadSettings "the key or the certificate for signing kernel modules cannot be used";
     NoProc "no-proc" ToolMissing "the kernel's own folder /proc is not there, as in a bare chroot";
     NoKernel "no-kernel" KernelUnsupported "no kernel is installed in the root";
     KernelNotThere "kernel-not-there" KernelUnsupported "a kernel that was named is not installed in the root";
@@ -48,6 +49,8 @@ causes! {
     OtherDriver "other-driver" DriverPresent "another driver than the one that is asked for is installed";
     OtherDriverWithoutUninstaller "other-driver-without-uninstaller" DriverPresent "the driver that is installed brought no program to take it out";
     ModulesRefused "modules-refused" SecureBoot "the running kernel refuses modules that are not signed by a key it knows";
+    SigningKeyMissing "signing-key-missing" SecureBoot "modules have to be signed, and the key is not here";
+    CertificateNotEnrolled "certificate-not-enrolled" SecureBoot "the firmware does not know the certificate that modules are signed by";
     CacheEmpty "cache-empty" CacheMissing "the cache is not there, or holds no bundle";
     BundleUnknown "bundle-unknown" CacheMissing "the cache holds no bundle of the name that was given";
     TargetNotStaged "target-not-staged" CacheMissing "no bundle of the cache serves this target whole";

@@ -54,6 +54,8 @@ pub(super) fn install_from_cache<'h>(
         let installed = steps.change(Declared {
             name: Step::Install,
             act: |journal: &mut Journal| {
+                let options = InstallOptions::new(job.settings, job.mode);
+                drivers::require_signing_key(job.host, plan, &bundle, options)?;
                 install::require_room(job.host, stage::manager_of(plan)?, (&proven.cache, &bundle), plan)?;
                 if !way_is_clear {
                     // The other driver is removed only when a verified bundle to replace it is at hand.

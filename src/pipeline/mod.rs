@@ -11,6 +11,7 @@ mod reboot;
 mod rollback;
 mod run;
 mod settled;
+mod signing;
 mod step;
 mod uninstall;
 

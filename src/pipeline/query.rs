@@ -1,7 +1,7 @@
 //! Questions about a root that change nothing: its facts, a plan for it, whether it still matches its receipt.
 
 use super::settled::Asked;
-use super::{Job, reboot, without_infiniband};
+use super::{Job, reboot, signing, without_infiniband};
 use crate::catalog::Catalog;
 use crate::configure::Loaded;
 use crate::detect::{self, bug_report};
@@ -42,8 +42,9 @@ pub fn plan_only(
     });
     let facts = facts.transpose()?;
     let catalog = Catalog::from_settings(settings)?;
-    let mut plan = plan::plan(described, facts.as_ref(), mode, &catalog, settings)?;
     let receipt = host.map(|host| Receipt::load(&host.root)).transpose()?.flatten();
+    let described = &signing::described(host, described, settings, receipt.as_ref())?;
+    let mut plan = plan::plan(described, facts.as_ref(), mode, &catalog, settings)?;
     // A copy of a machine has no packages to compare with.
     let whole = host.filter(|host| !bug_report::is_copy(&host.root));
     if let Some((host, facts)) = whole.zip(facts.as_ref()) {
@@ -111,15 +112,18 @@ pub(super) fn plan_summary(plan: &Plan) -> String {
 /// The plan, and the digest of all it was made from. If the receipt has the same digest, the receipt's plan is taken.
 pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>) -> Result<(String, Plan)> {
     let (source, text) = Catalog::text(job.settings)?;
-    let question = plan::plan_fingerprint(job.described, facts, job.mode, &text, job.settings)?;
+    let described = &signing::described(Some(job.host), job.described, job.settings, earlier)?;
+    let question = plan::plan_fingerprint(described, facts, job.mode, &text, job.settings)?;
     if let Some(receipt) = earlier.filter(|receipt| receipt.question == question) {
         let mut plan = receipt.plan.clone();
         first_use::remember(&mut plan, job.settings, earlier)?;
         return Ok((question, plan));
     }
     let catalog = Catalog::parse(source, &text)?;
-    let plan = plan::plan(job.described, Some(facts), job.mode, &catalog, job.settings)?;
-    let mut plan = Asked::for_job(job, facts, &catalog).settle(plan, earlier)?;
+    let plan = plan::plan(described, Some(facts), job.mode, &catalog, job.settings)?;
+    let Job { host, mode, settings, .. } = *job;
+    let asked = Asked { host, described, facts, mode, settings, catalog: &catalog };
+    let mut plan = asked.settle(plan, earlier)?;
     first_use::remember(&mut plan, job.settings, earlier)?;
     if plan.present.is_none() || !plan.edits.is_empty() {
         stage::manager_of(&plan)?;

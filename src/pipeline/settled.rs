@@ -3,7 +3,6 @@
 //! Today's choice may be newer only because the catalogue or this program is newer. Replacing a driver in use is a change
 //! that the user has to ask for, by naming the driver, its version or its file.
 
-use super::Job;
 use crate::catalog::Catalog;
 use crate::facts::Facts;
 use crate::host::Host;
@@ -26,12 +25,7 @@ pub(super) struct Asked<'a> {
     pub(super) catalog: &'a Catalog,
 }
 
-impl<'a> Asked<'a> {
-    pub(super) fn for_job(job: &Job<'a>, facts: &'a Facts, catalog: &'a Catalog) -> Self {
-        let Job { host, settings, described, mode, .. } = *job;
-        Self { host, described, facts, mode, settings, catalog }
-    }
-
+impl Asked<'_> {
     /// The plan for the installed driver, where `better` is a driver that the user did not name and the root still
     /// matches its receipt; else `better`.
     pub(super) fn settle(&self, better: Plan, receipt: Option<&Receipt>) -> Result<Plan> {

@@ -1,9 +1,12 @@
 //! The input of a decision. When an image is baked, the machine that bakes it is not the target, so its size and its
 //! hardware are ignored.
 
+use crate::drivers::Objection;
 use crate::facts::Facts;
 use crate::facts::secure_boot::SecureBoot;
 use crate::facts::vm_size::{RdmaSize, SizeVerdict, verdict};
+use crate::outcome::Reason;
+use crate::plan_document::ModuleSigning;
 use crate::settings::Settings;
 use crate::target::Mode;
 
@@ -16,13 +19,20 @@ pub(super) struct PlanContext<'a> {
     pub(super) live: Option<&'a Facts>,
     /// The size of that machine.
     pub(super) vm_size: Option<String>,
+    /// By whom modules that are built are signed.
+    pub(super) signing: Option<&'a ModuleSigning>,
 }
 
 impl<'a> PlanContext<'a> {
-    pub(super) fn new(facts: Option<&'a Facts>, mode: Mode, settings: &'a Settings) -> Self {
+    pub(super) fn new(
+        facts: Option<&'a Facts>,
+        mode: Mode,
+        settings: &'a Settings,
+        signing: Option<&'a ModuleSigning>,
+    ) -> Self {
         let live = facts.filter(|_| mode == Mode::Live);
         let vm_size = settings.vm_size.clone().or_else(|| live?.compute.vm_size.clone());
-        Self { settings, facts, live, vm_size }
+        Self { settings, facts, live, vm_size, signing }
     }
 
     /// What the size's name tells.
@@ -36,6 +46,31 @@ impl<'a> PlanContext<'a> {
             SizeVerdict::Rdma(size) => Some(size),
             SizeVerdict::LegacyNd { .. } | SizeVerdict::NotRdma => None,
         }
+    }
+
+    /// Why this machine would not load modules that are built for it, if it would not.
+    pub(super) fn unsigned(&self) -> Option<Objection> {
+        let live = self.live.filter(|_| self.secure_boot())?;
+        let why = match self.signing {
+            None => "Secure Boot is on, and its modules are built on the machine, where nobody signs them"
+                .to_owned(),
+            Some(signing) if live.enrolled_certificates.contains(&signing.sha256) => return None,
+            Some(ModuleSigning { subject, sha256, .. }) => format!(
+                "Secure Boot is on, and the firmware does not know the certificate of {subject} (sha256 {sha256}), by whom \
+                 its modules are signed"
+            ),
+        };
+        Some(Objection::new(Reason::SecureBoot, why))
+    }
+
+    /// What is to be known of signed modules in an image.
+    pub(super) fn signed(&self, ModuleSigning { subject, sha256, .. }: &ModuleSigning) -> Option<String> {
+        self.live.is_none().then(|| {
+            format!(
+                "its modules are signed by {subject}; where Secure Boot is on, a VM loads them only if the image's version has \
+                 the certificate {sha256} among its UEFI keys"
+            )
+        })
     }
 
     /// Whether the machine loads only signed modules.

@@ -102,9 +102,15 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
         if !can_build {
             return Ok(ExistingDriver::InTheWay { release, why });
         }
-        if context.secure_boot() {
-            let what =
-                format!("{why}; its sources are here, but Secure Boot is on and nobody signs what is built");
+        if let Some(objection) = context.unsigned() {
+            let what = match context.signing {
+                None => {
+                    format!(
+                        "{why}; its sources are here, but Secure Boot is on and nobody signs what is built"
+                    )
+                }
+                Some(_) => format!("{why}; its sources are here, but {}", objection.why),
+            };
             return Err(Reason::SecureBoot.error(what));
         }
         return Ok(ExistingDriver::LacksKernels { found, lacking, why });
@@ -148,7 +154,17 @@ pub(super) fn rebuild(
     let packages = manager.map(|manager| drivers::needed_to_build(manager, &lacking)).unwrap_or_default();
     let rebuild = Rebuild { release: found.present.release.clone(), kernels: lacking };
     let why = vec![why, "its sources are here, so DKMS builds the same release for it".to_owned()];
-    Plan { present: None, rebuilds: Some(rebuild), why, packages, ..plan(found, target, modules, context) }
+    let module_signing = context.signing.cloned();
+    let signed = module_signing.as_ref().and_then(|it| context.signed(it));
+    let plan = Plan {
+        present: None,
+        rebuilds: Some(rebuild),
+        why,
+        packages,
+        module_signing,
+        ..plan(found, target, modules, context)
+    };
+    plan.because(signed)
 }
 
 /// The edits around the driver, which do not depend on who installed it. There are none where the package manager is
@@ -195,6 +211,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>, context: 
         edits,
         modules,
         distribution_modules: false,
+        module_signing: None,
         target,
     }
 }

@@ -17,7 +17,7 @@ use crate::edits::wanted::{self, Subject};
 use crate::facts::Facts;
 use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
-use crate::plan_document::{Artifact, Plan};
+use crate::plan_document::{Artifact, ModuleSigning, Plan};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Family, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
@@ -35,6 +35,9 @@ pub struct Described {
     pub distro: Option<Distro>,
     /// Architecture.
     pub arch: Option<Arch>,
+    /// By whom modules that are built are signed, from the certificate that the settings name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module_signing: Option<ModuleSigning>,
 }
 
 /// A digest of the whole input of a plan. A plan is a pure function of its input, so a plan with the same fingerprint
@@ -47,7 +50,7 @@ pub fn plan_fingerprint(
     settings: &Settings,
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
-    let around = (&facts.served_kernels, &facts.naming, agent::judged(facts));
+    let around = (&facts.served_kernels, &facts.naming, &facts.enrolled_certificates, agent::judged(facts));
     let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, around);
     let asked = (env!("CARGO_PKG_VERSION"), described, mode, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
@@ -68,7 +71,7 @@ pub fn plan(
     let told = told_by_file_name(settings);
     let settings = &told;
     refuse_contradictions(settings)?;
-    let context = PlanContext::new(facts, mode, settings);
+    let context = PlanContext::new(facts, mode, settings, described.module_signing.as_ref());
     preconditions::machine(&context)?;
     let adapter = adapter::planned(&context);
     let target = target(described, &context, adapter.nic)?;
@@ -95,7 +98,8 @@ pub fn plan(
         nics: &adapter.nics(),
         modules: &modules,
         facts,
-        secure_boot: context.secure_boot(),
+        unsigned: context.unsigned(),
+        signs: described.module_signing.is_some(),
         catalog,
         settings,
     };
@@ -122,6 +126,8 @@ pub fn plan(
     };
     let ops = drivers::ops(driver);
     let edits = wanted::edits(&subject, ops.builds_by_dkms(&target), ops.edits(&subject));
+    let module_signing = described.module_signing.clone().filter(|_| ops.is_vendors());
+    let signed = module_signing.as_ref().and_then(|it| context.signed(it));
     let plan = Plan {
         schema_version: 1,
         driver,
@@ -137,9 +143,10 @@ pub fn plan(
         edits,
         modules,
         distribution_modules,
+        module_signing,
         target,
     };
-    Ok(agent.added_to(plan.because(notes)))
+    Ok(agent.added_to(plan.because(signed).because(notes)))
 }
 
 /// The settings, completed by the version in the file name of the given package if they have none.

@@ -12,6 +12,9 @@ use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
 use crate::target::Nic;
 use crate::trust::{Trust, host_of, is_vendors, protected};
 
+/// The first kernel that takes PKCS #7 signatures of modules (Linux 4.3, commit 3f1e1bea34740069f70c6bc92d0f712345d5c28e).
+const SIGNED_FROM: &str = "4.3";
+
 /// A package and the objection to it, if any.
 pub(super) struct Judged<'a> {
     pub(super) row: &'a Row,
@@ -74,10 +77,7 @@ fn objection(requirements: &Requirements, row: &Row) -> Option<Objection> {
     if let Some(why) = requirements.catalog.unbuildable(row) {
         return Some(Objection::new(Reason::ImageUnsupported, why));
     }
-    digest(row, requirements).or_else(|| kernels(requirements, row)).or_else(|| {
-        let why = "Secure Boot is on, and its modules are built on the machine, where nobody signs them";
-        requirements.secure_boot.then(|| Objection::new(Reason::SecureBoot, why))
-    })
+    digest(row, requirements).or_else(|| kernels(requirements, row)).or_else(|| requirements.unsigned.clone())
 }
 
 fn digest(row: &Row, requirements: &Requirements) -> Option<Objection> {
@@ -119,6 +119,11 @@ fn kernels(requirements: &Requirements, row: &Row) -> Option<Objection> {
         {
             let hint = if is_named(settings) { "; `unsupported_kernel: try` lets it try" } else { "" };
             return Some(Objection::new(Reason::KernelUnsupported, format!("{why}{hint}")));
+        }
+        if requirements.signs && Version::new(kernel) < Version::new(SIGNED_FROM) {
+            let why =
+                format!("{kernel} is older than {SIGNED_FROM}: it takes signatures of another form alone");
+            return Some(Objection::new(Reason::KernelUnsupported, why));
         }
         let modules = requirements.facts.and_then(|facts| facts.modules.get(kernel));
         let built_in = |module: &&String| modules.is_some_and(|m| m.get(*module) == Some(&Place::BuiltIn));

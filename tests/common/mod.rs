@@ -9,6 +9,7 @@ pub mod deb;
 pub mod hosts;
 pub mod image;
 pub mod layers;
+pub mod module_key;
 pub mod need;
 pub mod program;
 pub mod registry;

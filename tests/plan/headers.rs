@@ -78,7 +78,8 @@ fn every_kernel_has_its_own_headers() {
             driver_version: version,
             ..Settings::default()
         };
-        let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
+        let described =
+            Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64), ..Described::default() };
         let plan = plan(&described, None, Mode::Bake, &CATALOG, &settings)
             .unwrap_or_else(|error| panic!("{distro} {kernel}: {error:#}"));
         let taken = plan.artifact.as_ref().map_or(plan.driver.name(), |artifact| &artifact.file_name);

@@ -11,7 +11,8 @@ const DIGEST: &str = "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCC
 
 /// A bake of one kernel, without facts of a root.
 fn for_kernel(distro: &str, kernel: &str, settings: &Settings) -> anyhow::Result<Plan> {
-    let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
+    let described =
+        Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64), ..Described::default() };
     let settings = Settings { kernels: vec![kernel.to_owned()], nic: Some(Nic::Cx6), ..settings.clone() };
     plan(&described, None, Mode::Bake, &CATALOG, &settings)
 }

@@ -12,6 +12,7 @@ mod machine;
 mod properties;
 mod refusals;
 mod settings;
+mod signing;
 
 use std::path::Path;
 

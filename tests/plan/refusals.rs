@@ -150,7 +150,11 @@ fn secure_boot_is_named_where_it_alone_is_in_the_way() {
 
 #[test]
 fn what_no_catalogue_has_is_said_with_what_it_has() {
-    let described = |distro: &str| Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
+    let described = |distro: &str| Described {
+        distro: distro.parse().ok(),
+        arch: Some(Arch::X86_64),
+        ..Described::default()
+    };
     let settings = Settings { nic: Some(Nic::Cx6), ..Settings::default() };
     let (reason, said) = refused(plan(&described("nixos24.11"), None, Mode::Bake, &CATALOG, &settings));
     assert!(reason == Reason::ImageUnsupported && said.contains("nixos24.11 x86_64"), "{said}");

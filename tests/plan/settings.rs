@@ -24,7 +24,8 @@ fn choosing(driver: DriverChoice, version: Option<&str>, sha256: Option<&str>) -
 }
 
 fn on(distro: &str, settings: &Settings) -> anyhow::Result<Plan> {
-    let described = Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64) };
+    let described =
+        Described { distro: distro.parse().ok(), arch: Some(Arch::X86_64), ..Described::default() };
     plan(&described, None, Mode::Bake, &CATALOG, settings)
 }
 

@@ -5,7 +5,9 @@ use crate::common::program;
 use crate::common::root::{Root, debian_root};
 use crate::{open, prints};
 use nix::mount::{MsFlags, mount};
+use ofedctl::host::fs;
 use ofedctl::host::sandbox::Sandbox;
+use std::path::Path;
 use std::process::Command;
 
 /// Moves a folder of a root to a file system of its own, mounted where it was; what it held is covered by that.
@@ -56,4 +58,26 @@ fn what_a_builder_has_mounted_for_its_own_chroot_is_covered() {
     assert!(processes < 10, "{processes} processes to be seen");
     let rest = seen.next().unwrap();
     assert!(rest.contains("null") && !rest.contains("kmsg") && !rest.contains("ofedctl"), "{rest}");
+}
+
+#[test]
+fn a_hidden_file_is_seen_by_no_program_of_this_machine() {
+    let scratch = crate::common::scratch();
+    let key = scratch.path().join("key.pem");
+    std::fs::write(&key, "a secret").unwrap();
+    let seen = |root: &fs::Root| {
+        let kinds = [
+            Sandbox::offline(root, false),
+            Sandbox::offline(root, true),
+            Sandbox::lookup(root, scratch.path()),
+        ];
+        kinds.map(|sandbox| {
+            prints(&sandbox, &format!("cat {} 2>&1 || true", key.display())).contains("secret")
+        })
+    };
+    let root = fs::Root::open(Path::new("/")).unwrap();
+    assert_eq!(seen(&root), [true; 3]);
+    root.hide(&key);
+    assert_eq!(seen(&root), [false; 3]);
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), "a secret");
 }

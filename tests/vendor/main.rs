@@ -13,3 +13,5 @@ mod packages;
 mod scene;
 mod settled;
 mod signed;
+mod signed_modules;
+mod signing_keys;

@@ -8,7 +8,7 @@ mod options;
 mod packages;
 mod prerequisites;
 
-use super::{Brought, DriverOps, UNINSTALLER, Work, built_with, checks};
+use super::{Brought, DriverOps, UNINSTALLER, Work, built_with, checks, signing};
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::ofed::Ofed;
@@ -80,8 +80,11 @@ impl DriverOps for MlnxOfed {
         if folder::metapackage(work.plan).is_some() {
             return packages::install(work, transact);
         }
+        let before = work.manager.installed(work.host)?;
         transact()?;
-        installer::Installer { work }.install().map(Brought::from)
+        let built = installer::Installer { work }.install()?;
+        signing::sign_installed(work, &before)?;
+        Ok(Brought::from(built))
     }
 
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check> {

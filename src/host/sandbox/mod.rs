@@ -86,6 +86,8 @@ pub struct Sandbox {
     scratch: Option<PathBuf>,
     /// Files and folders in the scratch folder that cover others of the root, as (name, path in the root).
     covers: Vec<(String, String)>,
+    /// A file of the root that the program cannot read.
+    hidden: Option<String>,
     /// How the program reaches the network through this machine, if it does.
     relayed: Option<Relayed>,
 }
@@ -103,6 +105,7 @@ impl Sandbox {
             labels: false,
             scratch: None,
             covers: Vec::new(),
+            hidden: root.hidden().map(str::to_owned),
             relayed: None,
         }
     }

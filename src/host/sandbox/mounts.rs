@@ -37,6 +37,7 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         show_or_hide_sys(&root, sandbox)?;
         kernel::tell(&root, sandbox)?;
         from_here.show(&root)?;
+        hide(&root, sandbox)?;
         return change_root(&tree);
     }
     let root = Root::open(&sandbox.root)?;
@@ -46,7 +47,16 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
     }
     // This must come before anything is shown below /run/ofedctl, which a private folder may hide.
     kernel::tell(&root, sandbox)?;
-    from_here.show(&root)
+    from_here.show(&root)?;
+    hide(&root, sandbox)
+}
+
+/// Puts an empty device over the file that the program must not read. One that a private folder hides already is fine.
+fn hide(root: &Root, sandbox: &Sandbox) -> Result<()> {
+    match sandbox.hidden.as_deref().filter(|path| root.exists(path)) {
+        Some(path) => bind(Path::new("/dev/null"), &root.pin(path)?.1),
+        None => Ok(()),
+    }
 }
 
 /// Files and folders of this machine that are shown to the program, opened before anything is mounted over them.
