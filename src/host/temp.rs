@@ -5,6 +5,7 @@ use crate::outcome::{Reason, WithReason};
 use anyhow::Result;
 use nix::unistd::geteuid;
 use std::fs::{File, OpenOptions, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -49,8 +50,11 @@ impl Folder {
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir_in(place);
             let dir = dir.with_reason(Reason::UnexpectedFile, doing)?;
-            let lock = open(dir.path()).with_reason(Reason::UnexpectedFile, doing)?;
-            // Another run may have swept it before it was locked.
+            // Until it is locked, another run may take it for a left one and sweep it: then the next is made.
+            let lock = match open(dir.path()) {
+                Err(error) if error.kind() == ErrorKind::NotFound && place.is_dir() => continue,
+                opened => opened.with_reason(Reason::UnexpectedFile, doing)?,
+            };
             if lock.try_lock().is_ok() && dir.path().exists() {
                 return Ok(Self { dir, _lock: lock });
             }
@@ -114,6 +118,22 @@ mod tests {
         assert!(!foreign.exists() && second.path().exists());
         let mode = std::fs::metadata(second.path()).unwrap().mode() & 0o777;
         assert_eq!(mode, 0o700);
+    }
+
+    #[test]
+    fn runs_that_sweep_at_the_same_time_take_no_folder_from_each_other() {
+        let place = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let folder = Folder::inside(place.path(), "crowd").unwrap();
+                        std::fs::write(folder.path().join("mine"), "x").unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
     }
 
     #[test]
