@@ -16,6 +16,7 @@ const LOOK: &str = "modprobe rdma_rxe\nrdma link add rxe0 type rxe netdev eth0\n
     overlay=/opt/hardware/sys/class/infiniband:/sys/class/infiniband\n\
     ofedctl verify --json >no-device.json 2>no-device.log\n\
     mount -t overlay overlay -o lowerdir=$overlay /sys/class/infiniband\n\
+    mount -t overlay overlay -o lowerdir=/opt/hardware/sys/class/net:/sys/class/net /sys/class/net\n\
     ofedctl verify --json --traffic rxe0 >verified.json 2>verify.log\n\
     ofedctl verify --json --traffic rxe7 >no-traffic.json 2>no-traffic.log\n";
 
@@ -61,6 +62,7 @@ fn an_image_with_only_the_cache_installs_at_its_first_boot_on_azure_and_carries_
     };
     assert_eq!(found("loaded mlx5_ib").unwrap(), "loaded");
     assert_eq!(found("port mlx5_ib0/1").unwrap(), "InfiniBand, ACTIVE, LinkUp, 200 Gb/s");
+    assert_eq!(found("address ib0").unwrap(), "172.16.1.4");
     assert_eq!(found("names").unwrap(), "mlx5_ib0 in PCI domain 0101");
     assert_eq!(found("memlock").unwrap(), "soft unlimited, hard unlimited for new sessions");
     assert!(found("traffic rxe0/1").unwrap().starts_with("8192000 bytes in "), "{verified:#}");

@@ -21,6 +21,9 @@ const HARDWARE: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-udev-settl
 const LOOK: &str = "[Unit]\nAfter=cloud-final.service multi-user.target\n[Service]\nType=oneshot\n\
     ExecStart=/opt/look\nExecStopPost=systemctl poweroff --force\nStandardOutput=journal+console\n\
     StandardError=journal+console\n[Install]\nWantedBy=cloud-init.target\n";
+/// The network interface of the adapter's port, with the address that an agent would have given it. Its class is shown
+/// as files, like the adapter's; the address is a real one, of an interface that the kernel makes without hardware.
+const IPOIB: &str = "ip link add ib0 type dummy\nip address add 172.16.1.4/16 dev ib0\nip link set ib0 up\n";
 /// Before and after what a test asks for.
 const LOOK_HEAD: &str = "#!/bin/sh\nmkdir /tmp/result\ncd /tmp/result\n";
 const LOOK_TAIL: &str = "cloud-init status --format json >status.json\ncp /var/log/azure/ib-vmext-status log; cp /var/log/azure/ran ran\n\
@@ -56,6 +59,11 @@ pub fn prepare(root: &Root, host: &str, look: &str) {
     for (from, to) in [("mlx5_0", "mlx5_ib0"), ("mlx5_1", "mlx5_an0")] {
         std::fs::rename(devices.join(from), devices.join(to)).unwrap();
     }
+    let interface = "opt/hardware/sys/class/net/ib0";
+    root.write(&format!("{interface}/type"), "32\n");
+    root.write(&format!("{interface}/pkey"), "0x8001\n");
+    let function = root.path().join(interface).join("device");
+    std::os::unix::fs::symlink("../../../bus/pci/devices/0101:00:00.0", function).unwrap();
     root.write("etc/fstab", "LABEL=rootfs / ext4 defaults 0 1\n");
     root.write("etc/machine-id", "");
     root.write(
@@ -69,7 +77,7 @@ pub fn prepare(root: &Root, host: &str, look: &str) {
         std::os::unix::fs::symlink(format!("../{name}.service"), folder.join(format!("{name}.service")))
             .unwrap();
     }
-    root.write("opt/look", &format!("{LOOK_HEAD}{look}\n{LOOK_TAIL}"));
+    root.write("opt/look", &format!("{LOOK_HEAD}{IPOIB}{look}\n{LOOK_TAIL}"));
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(root.path().join("opt/look"), mode).unwrap();
 }
