@@ -33,7 +33,7 @@ test: root setup musl ## Check, build and test everything, with real Debian root
 	@$(MAKE) --no-print-directory release & release=$$!; \
 	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
 	  wait $$release && exit $$tests
-	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked
+	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked --no-fail-fast
 
 bench: ## Measure the budgets, each side by side with the tool it is compared with
 	cargo bench --locked
