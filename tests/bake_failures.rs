@@ -190,4 +190,15 @@ fn a_signed_bundle_that_is_older_than_the_one_that_is_installed_is_refused_unles
     refused.expect(14, "untrusted");
     assert_eq!(refused.json()["cause"], "older-bundle", "{}", refused.stdout);
     bake(&[&changed[..], &["--allow-older"]].concat()).expect(0, "installed");
+
+    // A removal is no way around it.
+    let mut receipt = image::receipt(&root);
+    receipt["bundle_made"] = "2999-01-01T00:00:00Z".into();
+    root.write("var/lib/ofedctl/receipt.json", &receipt.to_string());
+    image::ask("uninstall", &root).expect(0, "uninstalled");
+    image::ask("generalize", &root).expect(0, "generalized");
+    let refused = bake(&[]);
+    refused.expect(14, "untrusted");
+    assert_eq!(refused.json()["cause"], "older-bundle", "{}", refused.stdout);
+    bake(&["--allow-older"]).expect(0, "installed");
 }

@@ -2,14 +2,14 @@
 
 use crate::configure;
 use crate::host::{CHILD_LOG_DIR, Host, LOG_FILE, STATE_DIR};
-use crate::ledger::{self, JOURNAL, RECEIPT, Receipt, SAVED_DIR};
+use crate::ledger::{self, JOURNAL, LAST_BUNDLE, RECEIPT, Receipt, SAVED_DIR};
 use crate::outcome::{Outcome, Reason};
 use crate::settings::Settings;
 use anyhow::Result;
 use std::time::Duration;
 
 /// The parts of this program's own state that an image keeps. Everything else belongs to one VM and is removed.
-const OF_THE_IMAGE: [&str; 2] = [RECEIPT, SAVED_DIR];
+const OF_THE_IMAGE: [&str; 3] = [RECEIPT, LAST_BUNDLE, SAVED_DIR];
 /// Values that the Hyper-V host told this VM, such as the address of its InfiniBand interface. A clone that still has
 /// them when the VM agent starts would use that address (Azure/azhpc-images removes the file, too).
 const KVP_POOL: &str = "/var/lib/hyperv/.kvp_pool_0";

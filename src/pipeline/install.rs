@@ -130,7 +130,7 @@ impl<'h> Staging<'_, 'h> {
         };
         let mut refused = None;
         while let Some(bundle) = untried.pop_front() {
-            let proven = previous_run::require_not_older(job.settings, earlier, plan, &bundle)
+            let proven = previous_run::require_not_older(job, earlier, plan, &bundle)
                 .and_then(|()| stage::hash_blobs(job.host, opened, &bundle, job.settings));
             match proven {
                 // Anybody may put a newer one beside the one that is signed, or bring back an older one.

@@ -7,10 +7,9 @@ use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
 use crate::facts::naming::Seen;
 use crate::host::Host;
-use crate::ledger::{self, Journal, Receipt};
+use crate::ledger::{self, Journal, LastBundle, Receipt};
 use crate::outcome::Cause;
 use crate::plan_document::Plan;
-use crate::settings::Settings;
 use crate::stage;
 use crate::target::Mode;
 use anyhow::Result;
@@ -41,25 +40,36 @@ pub(super) fn remove_other_driver(
     }
 }
 
-/// Refuses a signed bundle that was made before the one that is installed: whoever holds an old one could bring its faults
-/// back without a key. Another driver or version is asked for by the plan, never by a bundle.
+/// Refuses a signed bundle that was made before the one that is installed, or was until it was removed: whoever holds an
+/// old one could bring its faults back without a key. Another driver or version is asked for by the plan, never by a
+/// bundle.
 pub(super) fn require_not_older(
-    settings: &Settings,
+    job: &Job,
     earlier: Option<&Receipt>,
     plan: &Plan,
     bundle: &Bundle,
 ) -> Result<()> {
-    let Some(earlier) = earlier.filter(|_| settings.public_key.is_some() && !settings.allow_older) else {
+    if job.settings.public_key.is_none() || job.settings.allow_older {
         return Ok(());
-    };
-    let Some(made) = earlier.bundle_made.as_deref().filter(|_| earlier.plan.has_driver_of(plan)) else {
-        return Ok(());
+    }
+    let removed = LastBundle::load(&job.host.root)?;
+    let installed = earlier.filter(|earlier| earlier.plan.has_driver_of(plan));
+    let installed = installed.and_then(|earlier| earlier.bundle_made.as_deref());
+    let (made, was) = match (installed, &removed) {
+        (Some(made), _) => (made, "that is installed"),
+        (None, Some(removed)) => match removed.made_for(plan) {
+            Some(made) => (made, "that was removed"),
+            None => return Ok(()),
+        },
+        (None, None) => return Ok(()),
     };
     let time = |text: &str| humantime::parse_rfc3339_weak(text).ok();
     match (time(&bundle.created), time(made)) {
         (Some(this), Some(last)) if this >= last => Ok(()),
-        _ => Err(Cause::OlderBundle
-            .error(format!("it was made at {}, and the one that is installed at {made}", bundle.created))),
+        _ => {
+            let what = format!("it was made at {}, and the one {was} at {made}", bundle.created);
+            Err(Cause::OlderBundle.error(what))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::events::Step;
 use crate::host::Host;
 use crate::host::fault::{self, Point};
 use crate::install;
-use crate::ledger::{self, Journal, RECEIPT, Receipt, SAVED_DIR, Unfinished};
+use crate::ledger::{self, Journal, LastBundle, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Outcome, Reason};
 use crate::plan_document::Plan;
 use crate::remedies::Door;
@@ -76,6 +76,7 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
     })?;
     fault::reached(Point::EditsTakenBack);
     steps.into_journal()?.commit(|_| {
+        LastBundle::keep(&host.root, &receipt)?;
         host.root.remove_file_synced(RECEIPT)?;
         fault::reached(Point::ReceiptRemoved);
         host.root.remove_all(SAVED_DIR)
