@@ -45,6 +45,12 @@ const WAY_OUT: &str = "stage with --root, or on such a VM";
 const NDB: &str = "Packages.db";
 /// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
 const DEEPEST: usize = 6;
+/// The most files that the trees may lead to: links to their own folder multiply with each level.
+const MOST_FILES: usize = 20_000;
+/// The most bytes that settings may have with all they take in, and the most files that these may be: one file may take
+/// another in many times.
+const MOST_BYTES: usize = 4 << 20;
+const MOST_TAKEN_IN: usize = 1000;
 
 /// What was copied.
 pub(super) struct Copied {
@@ -84,8 +90,9 @@ pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Co
             copy_settings(places, sources, &format!("{from}/{name}"), &to)?;
         }
     }
+    let mut files = 0;
     for tree in TREES {
-        copy_tree(sources, tree, &copied.root, DEEPEST)?;
+        copy_tree(sources, tree, &copied.root, DEEPEST, &mut files)?;
     }
     let main = scratch.join("main.conf");
     let mut found = false;
@@ -121,31 +128,49 @@ fn copy_settings(places: &Places, root: &Root, path: &str, to: &Path) -> Result<
         return copy_file(root, path, to);
     }
     let Some(text) = root.read_text(path)? else { return Ok(false) };
-    let text = with_included(root, path, &text, DEEPEST)?;
+    let mut whole = Whole::default();
+    whole.add(root, path, &text, DEEPEST)?;
+    let text = whole.text;
     fs::write(to, text).with_context(|| format!("cannot copy `{path}`")).map(|()| true)
 }
 
-/// yum 3 reads another file where a line begins with `include=` (its `ConfigPreProcessor`); dnf passes over that.
-fn with_included(root: &Root, path: &str, text: &str, depth: usize) -> Result<String> {
-    let mut whole = String::new();
-    for line in text.lines() {
-        let Some(named) = line.strip_prefix("include").and_then(|rest| rest.trim_start().strip_prefix('='))
-        else {
-            whole.extend([line, "\n"]);
-            continue;
-        };
-        let named = named.trim();
-        let place = named.strip_prefix("file:").unwrap_or(named);
-        let place = format!("/{}", place.trim_start_matches('/'));
-        let is_local = named.starts_with('/') || named.starts_with("file:");
-        let taken = if is_local && depth > 0 { root.read_text(&place)? } else { None };
-        let taken = taken.ok_or_else(|| {
-            let why = if is_local { "is not in what was given" } else { "only the target's yum fetches" };
-            Reason::ResolveFailed.error(format!("`{path}` takes in {named}, which {why}: {WAY_OUT}"))
-        })?;
-        whole.push_str(&with_included(root, &place, &taken, depth - 1)?);
+/// Settings with all that they take in.
+#[derive(Default)]
+struct Whole {
+    text: String,
+    /// How many files were taken in.
+    files: usize,
+}
+
+impl Whole {
+    /// Adds a file of settings. yum 3 reads another file where a line begins with `include=` (its `ConfigPreProcessor`);
+    /// dnf passes over that.
+    fn add(&mut self, root: &Root, path: &str, text: &str, depth: usize) -> Result<()> {
+        for line in text.lines() {
+            let named = line.strip_prefix("include").and_then(|rest| rest.trim_start().strip_prefix('='));
+            let Some(named) = named else {
+                self.text.extend([line, "\n"]);
+                continue;
+            };
+            let named = named.trim();
+            let place = named.strip_prefix("file:").unwrap_or(named);
+            let place = format!("/{}", place.trim_start_matches('/'));
+            let is_local = named.starts_with('/') || named.starts_with("file:");
+            let taken = if is_local && depth > 0 { root.read_text(&place)? } else { None };
+            let taken = taken.ok_or_else(|| {
+                let why = if is_local { "is not in what was given" } else { "only the target's yum fetches" };
+                Reason::ResolveFailed.error(format!("`{path}` takes in {named}, which {why}: {WAY_OUT}"))
+            })?;
+            self.files += 1;
+            if self.files > MOST_TAKEN_IN || self.text.len() + taken.len() > MOST_BYTES {
+                return Err(
+                    Reason::ResolveFailed.error(format!("`{path}` takes in more than any settings do"))
+                );
+            }
+            self.add(root, &place, &taken, depth - 1)?;
+        }
+        Ok(())
     }
-    Ok(whole)
 }
 
 fn is_repository(name: &str) -> bool {
@@ -166,11 +191,15 @@ fn variables(places: &Places, root: &Root) -> Result<BTreeMap<String, String>> {
     Ok(variables)
 }
 
-fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize) -> Result<()> {
+fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize, files: &mut usize) -> Result<()> {
+    *files += 1;
+    if *files > MOST_FILES {
+        return Err(Reason::ResolveFailed.error(format!("`{path}`: links lead round in circles")));
+    }
     let place = to.join(path.trim_start_matches('/'));
     if root.is_dir(path) && depth > 0 {
         for name in root.list(path) {
-            copy_tree(root, &format!("{path}/{name}"), to, depth - 1)?;
+            copy_tree(root, &format!("{path}/{name}"), to, depth - 1, files)?;
         }
         return Ok(());
     }
@@ -222,7 +251,10 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let root = Root::open(target.path()).unwrap();
         root.write_text("/etc/yum/own.conf", "[own]\nbaseurl=http://own.example\n").unwrap();
-        let read = |text: &str| with_included(&root, "/etc/yum.conf", text, DEEPEST);
+        let read = |text: &str| {
+            let mut whole = Whole::default();
+            whole.add(&root, "/etc/yum.conf", text, DEEPEST).map(|()| whole.text)
+        };
         let wanted = "[main]\n[own]\nbaseurl=http://own.example\ngpgcheck=1\n";
         for named in ["/etc/yum/own.conf", "file:///etc/yum/own.conf", "file:/etc/yum/own.conf"] {
             assert_eq!(read(&format!("[main]\ninclude = {named}\ngpgcheck=1\n")).unwrap(), wanted);
@@ -232,5 +264,28 @@ mod tests {
         }
         root.write_text("/etc/yum/loop.conf", "include=/etc/yum/loop.conf\n").unwrap();
         assert!(read("include=/etc/yum/loop.conf\n").is_err());
+    }
+
+    /// Followed as often as named, either would read some 10^12 files.
+    #[test]
+    fn what_leads_to_itself_many_times_is_refused() {
+        let target = tempfile::tempdir().unwrap();
+        let root = Root::open(target.path()).unwrap();
+        for level in 1..DEEPEST {
+            let next = format!("include=/etc/yum/{}.conf\n", level + 1);
+            root.write_text(&format!("/etc/yum/{level}.conf"), &next.repeat(100)).unwrap();
+        }
+        root.write_text(&format!("/etc/yum/{DEEPEST}.conf"), &"#\n".repeat(100)).unwrap();
+        let text = "include=/etc/yum/1.conf\n".repeat(100);
+        let error = Whole::default().add(&root, "/etc/yum.conf", &text, DEEPEST).unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::ResolveFailed, "{error:#}");
+
+        root.write_text("/etc/pki/rpm-gpg/key", "key").unwrap();
+        for name in 0..100 {
+            std::os::unix::fs::symlink(".", target.path().join(format!("etc/pki/rpm-gpg/{name}"))).unwrap();
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let error = copy_tree(&root, "/etc/pki/rpm-gpg", scratch.path(), DEEPEST, &mut 0).unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::ResolveFailed, "{error:#}");
     }
 }
