@@ -66,12 +66,14 @@ audit: ## Check for known weaknesses, against a clone of rustsec/advisory-db (ma
 	@config=$$(mktemp) && sed 's|^\[advisories\]|&\ndb-path = "$(abspath $(DB))/.."\ndb-urls = ["file://$(abspath $(DB))"]|' deny.toml >"$$config" && \
 	  cargo deny --locked --config "$$config" check advisories; code=$$?; rm -f "$$config"; exit $$code
 
-# Each parser of outside text in turn, for SECONDS each.
+# Each parser of outside text in turn, for SECONDS each. What is found is kept below `target`; the inputs in the repository are
+# those that tests/fuzz_seeds.rs runs.
 SECONDS := 600
 fuzz: ## Fuzz the parsers of outside text (needs a nightly toolchain and cargo-fuzz; SECONDS=600 for each)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install --locked cargo-fuzz"; exit 1; }
 	@for target in $$(cargo fuzz list); do \
-	  cargo +nightly fuzz run --release $$target -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; done
+	  mkdir -p target/fuzz-corpus/$$target && \
+	  cargo +nightly fuzz run --release $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; done
 
 setup: ## Install the Debian packages that tests and demo work with, where they are missing
 	@tests/setup.sh

@@ -1,6 +1,2 @@
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: &str| {
-    let _ = ofedctl::catalog::Catalog::parse("fuzz", input);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ofedctl_fuzz::catalog(input));

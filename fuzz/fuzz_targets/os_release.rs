@@ -1,7 +1,2 @@
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: &[u8]| {
-    let dir = ofedctl_fuzz::with_files(input, &["etc/os-release"]);
-    let _ = ofedctl::facts::os::read(&ofedctl_fuzz::root(&dir));
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ofedctl_fuzz::os_release(input));

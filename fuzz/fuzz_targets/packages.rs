@@ -1,8 +1,2 @@
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-use ofedctl::packages::Manager;
-
-fuzz_target!(|input: &[u8]| {
-    let _ = Manager::Apt.unpacked_sizes("Packages", input);
-    let _ = Manager::Dnf.unpacked_sizes("primary.xml.gz", input);
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| ofedctl_fuzz::package_indexes(input));

@@ -112,8 +112,8 @@ fn parse(response: Response) -> Result<Compute> {
     compute(&body)
 }
 
-/// Reads the service's answer.
-fn compute(body: &[u8]) -> Result<Compute> {
+/// Reads the service's answer. Fails where it is not JSON or describes no VM.
+pub fn compute(body: &[u8]) -> Result<Compute> {
     let answer: Value = serde_json::from_slice(body).context("the metadata service's answer is not JSON")?;
     let compute = answer.get("compute").context("the metadata service's answer describes no VM")?;
     Ok(Compute::from_metadata(compute, Source::Imds))

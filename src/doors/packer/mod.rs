@@ -67,3 +67,9 @@ fn serve(args: &[OsString]) -> Result<(), String> {
     protocol::serve(dialect, |broker| service::handler(dialect, broker))
         .map_err(|error| format!("the connection to Packer failed: {error}"))
 }
+
+/// Reads what Packer sends, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn read_wire(bytes: &[u8]) {
+    protocol::read_wire(bytes);
+}

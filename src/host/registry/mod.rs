@@ -198,6 +198,12 @@ pub fn may_be_plain(host: &str, named: &[String]) -> bool {
         || named.iter().any(|it| it == host || it == name)
 }
 
+/// Reads bytes as a registry's answer, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn read_answer(bytes: &[u8]) {
+    token::read_answer(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

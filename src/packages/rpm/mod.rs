@@ -226,3 +226,9 @@ impl PackageManager for Rpm {
         vendor_repo::around(self.0, host, transaction, program)
     }
 }
+
+/// Reads the package sources of a root, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub fn copy_sources(root: &crate::host::fs::Root, scratch: &Path) -> Result<()> {
+    sources::copy(&yum::DIALECT.sources, root, scratch).map(drop)
+}

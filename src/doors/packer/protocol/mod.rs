@@ -48,3 +48,14 @@ pub(super) fn caller(broker: &Broker, id: u32) -> io::Result<Caller> {
 pub(super) fn spec(dialect: Dialect, attributes: &[Attribute]) -> Vec<u8> {
     if dialect.protobuf { spec::protobuf(attributes) } else { spec::gob(attributes) }
 }
+
+/// Reads bytes as a call, an answer, a frame's header and the end of a command, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_wire(bytes: &[u8]) {
+    let _ = message::Request::read(&mut &*bytes);
+    let _ = message::Response::read(&mut &*bytes);
+    let _ = gob::read_command_finished(&mut &*bytes);
+    if let Some(header) = bytes.first_chunk() {
+        let _ = frame::Header::decode(*header);
+    }
+}
