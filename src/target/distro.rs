@@ -119,7 +119,7 @@ fn with_dot(family: Family, id: &str, version: &str) -> Option<String> {
         _ => return None,
     };
     let (major, minor) = version.split_at_checked(major)?;
-    minor.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{major}.{minor}"))
+    version.bytes().all(|byte| byte.is_ascii_digit()).then(|| format!("{major}.{minor}"))
 }
 
 /// The edit distance of two words: the number of letters to insert, delete, change, or swap with the next
@@ -270,6 +270,7 @@ mod tests {
         let distro: Distro = "ubuntu22.04".parse().unwrap();
         assert_eq!((distro.id.as_str(), distro.version.as_str()), ("ubuntu", "22.04"));
         assert_eq!(distro.family(), Family::Debian);
+        assert_eq!("ol1.0".parse::<Distro>().unwrap().version, "1.0");
         for wrong in ["", "12", "debian", "debian 12", "debian12b"] {
             assert!(wrong.parse::<Distro>().is_err(), "{wrong}");
         }
