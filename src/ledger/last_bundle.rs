@@ -32,7 +32,7 @@ impl LastBundle {
 
     /// Keeps what the receipt of a driver that is being removed says of its bundle. A receipt that names none leaves an
     /// earlier record as it is.
-    pub fn keep(root: &Root, receipt: &Receipt) -> Result<()> {
+    pub fn record(root: &Root, receipt: &Receipt) -> Result<()> {
         let Some(bundle_made) = receipt.bundle_made.clone() else { return Ok(()) };
         let Plan { driver, driver_version, .. } = &receipt.plan;
         let last = Self {

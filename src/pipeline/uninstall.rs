@@ -76,7 +76,7 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
     })?;
     fault::reached(Point::EditsTakenBack);
     steps.into_journal()?.commit(|_| {
-        LastBundle::keep(&host.root, &receipt)?;
+        LastBundle::record(&host.root, &receipt)?;
         host.root.remove_file_synced(RECEIPT)?;
         fault::reached(Point::ReceiptRemoved);
         host.root.remove_all(SAVED_DIR)
