@@ -92,7 +92,7 @@ impl Cache {
         };
         let (mut damaged, jobs) = self.presence(&wanted, &unreferenced);
         let blobs = damaged.len() + jobs.len();
-        let bytes = jobs.iter().map(|job| job.size).sum();
+        let bytes = super::total(jobs.iter().map(|job| job.size));
         let problems = self.hash_all(host, jobs, bytes)?;
         damaged.extend(problems);
         // A damaged document, or one that refers to it, cannot be parsed either; it is reported only once.
@@ -122,7 +122,7 @@ impl Cache {
         wanted.retain(|digest, _| is_file(digest));
         let (mut damaged, jobs) = self.presence(&wanted, &[]);
         let blobs = damaged.len() + jobs.len();
-        let bytes = jobs.iter().map(|job| job.size).sum();
+        let bytes = super::total(jobs.iter().map(|job| job.size));
         damaged.extend(self.hash_all(host, jobs, bytes)?);
         let damaged =
             damaged.into_iter().map(|(digest, problem)| describe(digest, problem, &wanted)).collect();

@@ -52,7 +52,7 @@ impl Writer<'_> {
     pub fn download_all(&self, way: NetworkOptions, mut wanted: Vec<Wanted>) -> Result<()> {
         // The largest first, so that no large one is downloaded alone at the end.
         wanted.sort_by_key(|blob| (blob.size, blob.digest));
-        let total = wanted.iter().map(|blob| blob.size).sum();
+        let total = super::total(wanted.iter().map(|blob| blob.size));
         let threads = AT_ONCE.min(wanted.len());
         let queue = Mutex::new(wanted);
         let done = AtomicU64::new(0);

@@ -62,7 +62,7 @@ impl Cache {
         let index = layout::canonical(&index)?;
         let folder = out.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let file = layout::unfinished(folder).with_context(doing)?;
-        let total = blobs.values().sum();
+        let total = super::total(blobs.values().copied());
         let pass = Pass::begin(host, "exporting bundles", total);
         let mut tar = BufWriter::with_capacity(BUFFER_BYTES, file.as_file());
         self.write_tar(&mut tar, &pass, &blobs, &index).with_context(doing)?;

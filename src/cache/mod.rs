@@ -56,6 +56,11 @@ pub struct Cache {
     owners: Option<Owners>,
 }
 
+/// The sum of sizes. Documents of others name them, and may name any.
+pub fn total(sizes: impl Iterator<Item = u64>) -> u64 {
+    sizes.fold(0, u64::saturating_add)
+}
+
 impl Cache {
     /// Opens a cache. Writes nothing, so it may lie on a read-only file system.
     pub fn open(dir: &Path) -> Result<Self> {

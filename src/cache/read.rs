@@ -73,6 +73,17 @@ impl Cache {
         Ok(bytes)
     }
 
+    /// The document that a descriptor names, which must have the size that is said there.
+    fn described(&self, descriptor: &Descriptor) -> Result<(Digest, Vec<u8>)> {
+        let digest = layout::digest_of(descriptor)?;
+        let bytes = self.document(&digest)?;
+        if bytes.len() as u64 == descriptor.size() {
+            return Ok((digest, bytes));
+        }
+        let what = format!("the blob `{digest}` has {} bytes, not {}", bytes.len(), descriptor.size());
+        Err(Reason::CacheUnreadable.error(what))
+    }
+
     /// Follows an index entry.
     pub(super) fn find(&self, entry: &Descriptor) -> Result<Found> {
         let declared = entry.artifact_type().as_ref().map(ToString::to_string);
@@ -92,15 +103,14 @@ impl Cache {
         struct Kind {
             artifact_type: Option<String>,
         }
-        let digest = layout::digest_of(entry)?;
-        let bytes = self.document(&digest)?;
+        let (digest, bytes) = self.described(entry)?;
         let name = digest.to_string();
         if layout::parse::<Kind>(&bytes, &name)?.artifact_type.as_deref() != Some(BUNDLE_TYPE) {
             return Ok(Found::Foreign);
         }
         let manifest: ImageManifest = layout::parse(&bytes, &name)?;
-        let config = layout::digest_of(manifest.config())?;
-        let parsed = layout::parse(&self.document(&config)?, &config.to_string());
+        let (config, bytes_of_config) = self.described(manifest.config())?;
+        let parsed = layout::parse(&bytes_of_config, &config.to_string());
         let image: Image = match parsed.and_then(|image: Image| image.check_version().map(|()| image)) {
             Ok(image) => image,
             Err(error) => {

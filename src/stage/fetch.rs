@@ -47,7 +47,7 @@ pub(super) fn fetch_all(
         let (title, media_type) = (download.file.clone(), media_type.to_owned());
         files.push(BundleFile { title, media_type, digest, size: download.size });
     }
-    let bytes = missing.values().map(|wanted| wanted.size).sum();
+    let bytes = crate::cache::total(missing.values().map(|wanted| wanted.size));
     let count = missing.len();
     if count > 0 {
         room::require(writer.cache().dir(), bytes)?;

@@ -31,8 +31,13 @@ pub struct Difference {
 impl Tree {
     /// Looks at every path below a folder, without following links.
     pub fn of(root: &Path) -> Self {
+        Self::around(root, "")
+    }
+
+    /// The same without what is below one folder.
+    pub fn around(root: &Path, hole: &str) -> Self {
         let mut tree = BTreeMap::new();
-        visit(root, "", &mut tree);
+        visit(root, "", hole, &mut tree);
         Self(tree)
     }
 
@@ -100,13 +105,13 @@ pub fn owned_by_packages(root: &Path) -> BTreeSet<String> {
     owned
 }
 
-fn visit(root: &Path, path: &str, tree: &mut BTreeMap<String, Entry>) {
+fn visit(root: &Path, path: &str, hole: &str, tree: &mut BTreeMap<String, Entry>) {
     for entry in std::fs::read_dir(root.join(path)).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let path = if path.is_empty() { name } else { format!("{path}/{name}") };
         let entry = look(&root.join(&path));
-        if entry.kind == "folder" {
-            visit(root, &path, tree);
+        if entry.kind == "folder" && path != hole {
+            visit(root, &path, hole, tree);
         }
         tree.insert(path, entry);
     }

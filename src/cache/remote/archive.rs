@@ -45,7 +45,7 @@ impl Writer<'_> {
         }
         let later = incoming.later.take().unwrap_or_default();
         if !later.is_empty() {
-            let bytes: u64 = later.iter().map(|blob| blob.size).sum();
+            let bytes: u64 = crate::cache::total(later.iter().map(|blob| blob.size));
             self.host.events.info(format!("downloading {} files, {bytes} bytes", later.len()));
         }
         incoming.new_blobs += later.len();

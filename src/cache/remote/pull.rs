@@ -68,7 +68,8 @@ impl Writer<'_> {
         }
         let mut missing = self.missing(registry, &manifest)?;
         let fresh: Vec<Digest> = missing.iter().map(|blob| blob.digest).collect();
-        let (new_blobs, new_bytes) = (missing.len(), missing.iter().map(|blob| blob.size).sum());
+        let (new_blobs, new_bytes) =
+            (missing.len(), crate::cache::total(missing.iter().map(|blob| blob.size)));
         if new_blobs > 0 {
             let from = registry.address();
             self.host.events.info(format!("pulling {new_blobs} files, {new_bytes} bytes, from {from}"));

@@ -89,7 +89,7 @@ impl Cache {
     }
 
     fn push_blobs(&self, host: &Host, registry: &Registry, blobs: Vec<Blob>) -> Result<Tally> {
-        let total = blobs.iter().map(|blob| blob.size).sum();
+        let total = crate::cache::total(blobs.iter().map(|blob| blob.size));
         let done = Arc::new(AtomicU64::new(0));
         let queue = Mutex::new(blobs);
         let tally = Mutex::new(Ok(Tally::default()));

@@ -147,8 +147,9 @@ pub(super) fn bundle(
     bundle: &Bundle,
 ) -> Result<()> {
     let there = blobs_there(guest, folder, bundle)?;
-    let missing: u64 =
-        bundle.blobs().iter().filter(|(digest, _)| !there.contains(digest)).map(|(_, size)| size).sum();
+    let blobs = bundle.blobs();
+    let missing = blobs.iter().filter(|(digest, _)| !there.contains(digest));
+    let missing = crate::cache::total(missing.map(|(_, size)| *size));
     guest.ui.say(&format!(
         "ofed: bundle {}: {} of its {} files are in the guest already, {} MiB to upload",
         bundle.tag,

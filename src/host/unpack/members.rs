@@ -142,7 +142,8 @@ impl Writer<'_> {
                 let to = PathBuf::from(OsStr::from_bytes(&link.unwrap_or_default()));
                 self.links.add(self.cancel, &path, &to)?;
                 make_parent(self.root, &path)?;
-                self.root.create(&path, &pathrs::InodeType::Symlink(to)).with_context(shown)?;
+                let made = self.root.create(&path, &pathrs::InodeType::Symlink(to));
+                made.map_err(|error| not_made(&path, error.into()))?;
             }
             EntryType::Link => {
                 let to = member_path(&link.unwrap_or_default())?;
@@ -152,7 +153,8 @@ impl Writer<'_> {
                     return Err(refused(&self::shown(&raw), "is another name of something that is no file"));
                 }
                 make_parent(self.root, &path)?;
-                self.root.create(&path, &pathrs::InodeType::Hardlink(to)).with_context(shown)?;
+                let made = self.root.create(&path, &pathrs::InodeType::Hardlink(to));
+                made.map_err(|error| not_made(&path, error.into()))?;
             }
             _ => return Err(refused(&self::shown(&raw), "is neither file, folder nor link")),
         }
@@ -217,7 +219,17 @@ fn make_dir(root: &pathrs::Root, path: &Path) -> Result<()> {
     // The folder is writable whatever mode the archive states, so that its members can be created.
     root.mkdir_all(path, &Permissions::from_mode(0o755))
         .map(drop)
-        .with_context(|| format!("`{}`", path.display()))
+        .map_err(|error| not_made(path, error.into()))
+}
+
+/// The error for a member that cannot be made. The folder was empty, so where a name is taken, leads through a file, or
+/// is longer than any, it is the archive that is wrong.
+fn not_made(path: &Path, error: anyhow::Error) -> anyhow::Error {
+    let path = path.as_os_str().as_bytes();
+    if Reason::from_error(&error) == Reason::UnexpectedFile {
+        return refused(&shown(path), &format!("cannot be made where others are: {error:#}"));
+    }
+    error.context(format!("`{}`", shown(path)))
 }
 
 fn make_parent(root: &pathrs::Root, path: &Path) -> Result<()> {
@@ -232,5 +244,5 @@ fn make_file(root: &pathrs::Root, path: &Path, mode: u32) -> Result<File> {
         make_parent(root, path)?;
         root.create_file(path, flags, &permissions).map_err(anyhow::Error::from)
     });
-    opened.with_context(|| format!("`{}`", path.display()))
+    opened.map_err(|error| not_made(path, error))
 }
