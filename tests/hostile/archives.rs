@@ -37,10 +37,13 @@ fn names_that_leave_are_refused_in_every_form() {
     }
 }
 
+/// A link: its kind, its name and where it leads.
+type Made = (Kind, &'static str, &'static str);
+
 #[test]
 fn links_and_chains_of_them_that_leave_are_refused() {
     use Kind::{Link, Symlink};
-    let table: &[(&str, &[(Kind, &str, &str)])] = &[
+    let table: &[(&str, &[Made])] = &[
         ("absolute", &[(Symlink, "a", "/etc/passwd")]),
         ("climbing", &[(Symlink, "a", "../out")]),
         ("a hard link", &[(Link, "a", "../out")]),

@@ -36,7 +36,7 @@ pub(crate) fn link(kind: Kind, name: &str, to: &str) -> Vec<u8> {
 /// An extended header with one record about the next member.
 pub(crate) fn pax(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let length = (rest..).find(|length| length.to_string().len() + rest == *length).unwrap();
+    let length = (rest..rest + 10).find(|length| length.to_string().len() + rest == *length).unwrap();
     let record = [format!("{length} {key}=").as_bytes(), value, b"\n"].concat();
     member(Kind::XHeader, b"pax", &record)
 }

@@ -142,8 +142,8 @@ impl Writer<'_> {
                 let to = PathBuf::from(OsStr::from_bytes(&link.unwrap_or_default()));
                 self.links.add(self.cancel, &path, &to)?;
                 make_parent(self.root, &path)?;
-                let made = self.root.create(&path, &pathrs::InodeType::Symlink(to));
-                made.map_err(|error| not_made(&path, error.into()))?;
+                let link = pathrs::InodeType::Symlink(to);
+                self.root.create(&path, &link).map_err(|error| not_made(&path, error.into()))?;
             }
             EntryType::Link => {
                 let to = member_path(&link.unwrap_or_default())?;
@@ -153,8 +153,8 @@ impl Writer<'_> {
                     return Err(refused(&self::shown(&raw), "is another name of something that is no file"));
                 }
                 make_parent(self.root, &path)?;
-                let made = self.root.create(&path, &pathrs::InodeType::Hardlink(to));
-                made.map_err(|error| not_made(&path, error.into()))?;
+                let link = pathrs::InodeType::Hardlink(to);
+                self.root.create(&path, &link).map_err(|error| not_made(&path, error.into()))?;
             }
             _ => return Err(refused(&self::shown(&raw), "is neither file, folder nor link")),
         }
