@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
 
 /// The JSON Schema of [`Plan`], as shipped.
-pub const SCHEMA: &str = include_str!("plan.schema.json");
+pub const SCHEMA: &str = include_str!("../docs/schema/plan.schema.json");
 
 /// Versions of a driver that were considered and not taken, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,7 +324,8 @@ mod tests {
     fn the_shipped_schema_is_that_of_the_struct() {
         let made = serde_json::to_string_pretty(&schemars::schema_for!(Plan)).unwrap() + "\n";
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/plan.schema.json"), &made).unwrap();
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/plan.schema.json"), &made)
+                .unwrap();
         }
         assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
     }

@@ -2,7 +2,7 @@
 //!
 //! Layers lie over each other key by key, a list as a whole: defaults, what an image's builder set in
 //! `/usr/lib/ofedctl/config.d/*.yaml`, `/etc/ofedctl/config.yaml`, `/etc/ofedctl/config.d/*.yaml`, the door, the command
-//! line. `settings.schema.json` beside this file is their JSON Schema.
+//! line. `docs/schema/settings.schema.json` is their JSON Schema.
 
 mod guarded;
 mod profiles;
@@ -10,7 +10,7 @@ mod text;
 
 pub use guarded::Guarded;
 pub use profiles::{DocaProfile, LibrarySet, OfedProfile};
-pub(crate) use text::{problem, read_yaml};
+pub(crate) use text::{nearest_of, problem, read_yaml};
 
 use crate::outcome::{Reason, shown};
 use crate::target::{Driver, Nic};
@@ -28,7 +28,7 @@ pub const CONFIG_FILE: &str = "/etc/ofedctl/config.yaml";
 /// Further settings files, read in the order of their names.
 pub const CONFIG_DIR: &str = "/etc/ofedctl/config.d";
 /// The JSON Schema of [`Settings`], as shipped.
-pub const SCHEMA: &str = include_str!("settings.schema.json");
+pub const SCHEMA: &str = include_str!("../docs/schema/settings.schema.json");
 
 /// Which driver to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -390,7 +390,8 @@ mod tests {
         let made = schemars::schema_for!(Settings);
         let made = serde_json::to_string_pretty(&made).unwrap() + "\n";
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/settings.schema.json"), &made).unwrap();
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/settings.schema.json"), &made)
+                .unwrap();
         }
         assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
     }

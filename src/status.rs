@@ -19,6 +19,7 @@ const MAX_MESSAGE_CHARS: usize = 1000;
 
 /// The state of a step, in the agent's four words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Still at work.
@@ -32,12 +33,14 @@ pub enum State {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Message {
     lang: String,
     message: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Substatus {
     name: String,
     status: State,
@@ -47,6 +50,7 @@ struct Substatus {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Status {
     name: String,
     operation: String,
@@ -61,7 +65,8 @@ struct Status {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Envelope {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Envelope {
     version: String,
     #[serde(rename = "timestampUTC")]
     timestamp: String,
@@ -70,6 +75,7 @@ struct Envelope {
 
 /// The document, which is filled while a run works.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct StatusDocument(Vec<Envelope>);
 

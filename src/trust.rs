@@ -48,6 +48,7 @@ impl fmt::Display for Trust {
 /// The record of a vendor's file in bundles and receipts. It ensures that no other file of that name is accepted later
 /// where no digest is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VendorFile {
     /// Its name.
     pub file_name: String,
@@ -62,6 +63,7 @@ pub struct VendorFile {
 /// A repository whose packages a target's own package manager named, and who vouches for them. What an image's own code says
 /// counts for that image alone; what this program itself found signed counts wherever the key is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Origin {
     /// Its address, or what the target calls it.
     pub repository: String,

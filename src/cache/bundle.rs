@@ -32,6 +32,7 @@ pub(super) const TITLE: &str = "org.opencontainers.image.title";
 /// The `ofedctl` member of a bundle's config: which target the bundle serves and what is to be installed from it.
 /// Unknown members are ignored, so that bundles of later versions can be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BundleConfig {
     /// The version of this document, 1.
     pub schema_version: u32,
@@ -70,6 +71,7 @@ pub struct BundleConfig {
 
 /// The package repository that a bundle's files form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Repository {
     /// Which package manager reads it.
     pub kind: RepositoryKind,
@@ -79,6 +81,7 @@ pub struct Repository {
 
 /// The kinds of package repositories.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RepositoryKind {
     /// A flat apt repository.
@@ -89,6 +92,7 @@ pub enum RepositoryKind {
 
 /// One file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BundleFile {
     /// Its name.
     pub title: String,
@@ -111,6 +115,7 @@ pub struct Built {
 
 /// A bundle as it lies in a cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bundle {
     /// Its tag in the cache.
     pub tag: String,

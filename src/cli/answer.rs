@@ -57,10 +57,18 @@ pub(super) fn outcome_alone(outcome: Outcome) -> Answer {
     Answer { outcome, text, json }
 }
 
-/// An outcome as every command's JSON has it.
+/// An outcome as a document of its own.
 pub(super) fn outcome_json(outcome: &Outcome) -> Value {
+    let mut document = json!({"schema_version": 1});
+    if let (Some(document), Value::Object(mut fields)) = (document.as_object_mut(), outcome_fields(outcome)) {
+        document.append(&mut fields);
+    }
+    document
+}
+
+/// An outcome as every document has it.
+pub(super) fn outcome_fields(outcome: &Outcome) -> Value {
     json!({
-        "schema_version": 1,
         "reason": outcome.reason.token(),
         "code": outcome.exit_code().number(),
         "message": outcome.message,

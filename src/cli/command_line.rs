@@ -64,10 +64,13 @@ pub(super) enum Command {
     Extension(ExtensionArgs),
     /// Show each setting, its value, and which file or default it comes from
     Settings(SettingsArgs),
-    /// Explain an exit code, a reason, a cause, or a setting
+    /// Explain an exit code, a reason, a cause, a setting, or a document
     Explain {
-        /// An exit code, a reason such as `cache-missing`, a cause such as `bundle-unknown`, a setting, `settings`, or `plan`
+        /// An exit code, a reason such as `cache-missing`, a cause such as `bundle-unknown`, a setting, `settings`,
+        /// `plan`, or `schema`
         what: Option<String>,
+        /// After `schema`: the document whose JSON Schema to print, such as `receipt`
+        name: Option<String>,
     },
     /// Print completions for a shell
     Completions {

@@ -1,5 +1,6 @@
 //! `ofedctl explain`: codes, reasons, settings and the plan in plain words.
 
+use super::documents;
 use crate::outcome::{Cause, ExitCode, Reason};
 use crate::remedies::Situation;
 use crate::{plan_document, settings};
@@ -8,9 +9,13 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Explains one thing, or lists all reasons. Returns text and JSON.
-pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
+pub(super) fn explain(what: Option<&str>, name: Option<&str>) -> Result<(String, Value)> {
     let Some(what) = what else { return Ok(describe(Reason::ALL)) };
+    if let Some(name) = name.filter(|_| what != "schema") {
+        return Err(Reason::Usage.error(format!("`{name}` follows `{what}`; only `schema` takes a name")));
+    }
     match what {
+        "schema" => return schemas(name),
         "settings" => return Ok(properties(&schema(settings::SCHEMA)?)),
         "plan" => return Ok(properties(&schema(plan_document::SCHEMA)?)),
         _ => {}
@@ -36,11 +41,40 @@ pub(super) fn explain(what: Option<&str>) -> Result<(String, Value)> {
         return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
     }
     if let Some(setting) = schema(settings::SCHEMA)?["properties"].get(what) {
-        return Ok(properties(&json!({ "schema_version": 1, "properties": { what: setting } })));
+        return Ok(properties(
+            &json!({ "schema_version": 1, "properties": { what: setting }, "$defs": schema(settings::SCHEMA)?["$defs"] }),
+        ));
     }
+    let hint = nearest(what).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
     Err(Reason::Usage.error(format!(
-        "`{what}` is no exit code, reason, cause or setting, and neither `settings` nor `plan`"
+        "`{what}` is no exit code, reason, cause or setting, and not `settings`, `plan` or `schema`{hint}"
     )))
+}
+
+/// The word that can be explained and that a mistyped one is most like.
+fn nearest(what: &str) -> Option<String> {
+    let keys = settings::keys();
+    let reasons = Reason::ALL.iter().map(|reason| reason.token());
+    let causes = Cause::ALL.iter().map(|cause| cause.token());
+    let words = reasons.chain(causes).chain(keys.iter().map(String::as_str));
+    settings::nearest_of(what, words.chain(["settings", "plan", "schema"])).map(str::to_owned)
+}
+
+/// One schema as it is shipped, or the names of all with what each describes.
+fn schemas(name: Option<&str>) -> Result<(String, Value)> {
+    if let Some(name) = name {
+        let text = documents::schema(name)?;
+        return Ok((text.to_owned(), schema(text)?));
+    }
+    let mut text = String::new();
+    let mut list = Vec::new();
+    for (name, schema_text) in documents::SCHEMAS {
+        let schema = schema(schema_text)?;
+        let says = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+        let _ = writeln!(text, "{name}\n    {says}");
+        list.push(json!({"name": name, "description": says}));
+    }
+    Ok((text, json!({"schema_version": 1, "schemas": list})))
 }
 
 fn describe(reasons: &[Reason]) -> (String, Value) {
@@ -95,8 +129,24 @@ fn properties(schema: &Value) -> (String, Value) {
                 let _ = writeln!(text, "    default: {default}");
             }
         }
+        let allowed = allowed_words(schema, property);
+        if !allowed.is_empty() {
+            let _ = writeln!(text, "    allowed: {}", allowed.join(", "));
+        }
     }
     (text, schema.clone())
+}
+
+/// The words that a property may have, where there is a fixed set of them.
+fn allowed_words(schema: &Value, property: &Value) -> Vec<String> {
+    let place = property["$ref"].as_str().or_else(|| property["anyOf"][0]["$ref"].as_str());
+    let definition = match place.and_then(|place| place.rsplit('/').next()) {
+        Some(name) => &schema["$defs"][name],
+        None => property,
+    };
+    let words = |key: &str| definition[key].as_array().into_iter().flatten();
+    let constants = words("oneOf").map(|word| &word["const"]);
+    words("enum").chain(constants).filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -105,21 +155,21 @@ mod tests {
 
     #[test]
     fn a_code_a_reason_the_settings_and_each_of_them_are_explained_and_nothing_else_is() {
-        assert!(explain(Some("14")).unwrap().0.contains("digest-mismatch"));
-        assert!(explain(Some("no-vmbus")).unwrap().0.starts_with("10  no-vmbus\n"));
-        assert!(explain(Some("settings")).unwrap().0.contains("wait_for_device\n"));
-        let one = explain(Some("kernel_hold")).unwrap().0;
+        assert!(explain(Some("14"), None).unwrap().0.contains("digest-mismatch"));
+        assert!(explain(Some("no-vmbus"), None).unwrap().0.starts_with("10  no-vmbus\n"));
+        assert!(explain(Some("settings"), None).unwrap().0.contains("wait_for_device\n"));
+        let one = explain(Some("kernel_hold"), None).unwrap().0;
         assert!(
             one.starts_with("kernel_hold\n") && one.contains("default: false") && one.lines().count() == 3
         );
-        let cause = explain(Some("bundle-unknown")).unwrap();
+        let cause = explain(Some("bundle-unknown"), None).unwrap();
         assert!(
             cause.0.starts_with("14  cache-missing: bundle-unknown\n")
                 && cause.1["reason"] == "cache-missing"
         );
-        assert!(explain(Some("cache-missing")).unwrap().0.contains("bundle-unknown: "));
-        assert!(explain(Some("plan")).unwrap().0.contains("artifact\n"));
-        assert_eq!(explain(None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
-        assert_eq!(Reason::from_error(&explain(Some("2")).unwrap_err()), Reason::Usage);
+        assert!(explain(Some("cache-missing"), None).unwrap().0.contains("bundle-unknown: "));
+        assert!(explain(Some("plan"), None).unwrap().0.contains("artifact\n"));
+        assert_eq!(explain(None, None).unwrap().1["reasons"].as_array().unwrap().len(), Reason::ALL.len());
+        assert_eq!(Reason::from_error(&explain(Some("2"), None).unwrap_err()), Reason::Usage);
     }
 }

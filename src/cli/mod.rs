@@ -8,6 +8,7 @@ mod cloud_init;
 mod command_line;
 mod commands;
 mod detect;
+mod documents;
 mod explain;
 mod extension;
 mod packer;
@@ -24,9 +25,11 @@ use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
 use clap::{CommandFactory, Parser};
 use command_line::{Cli, Command};
-use serde_json::json;
+use documents::{schema_name, with_envelope};
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::io;
 
 /// Runs one command line and returns the code to exit with. Prints everything there is to print.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -43,7 +46,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     });
     let answer = answer.unwrap_or_else(|error| failed(&error, &Situation::default()));
     let printed = if cli.json {
-        terminal::json(&format!("{:#}\n", answer.json))
+        let schema = schema_name(&cli.command, &answer);
+        print_json(answer.json, schema, &answer.outcome)
     } else {
         terminal::result(&answer.text)
     };
@@ -64,6 +68,10 @@ fn failed(error: &anyhow::Error, situation: &Situation) -> Answer {
     Answer { outcome, text: String::new(), json }
 }
 
+fn print_json(document: Value, schema: &str, outcome: &Outcome) -> io::Result<()> {
+    terminal::json(&format!("{:#}\n", with_envelope(document, schema, outcome)))
+}
+
 fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
     match &cli.command {
         Command::Detect(args) => detect::detect(call, args),
@@ -82,8 +90,8 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
         Command::Packer(args) => packer::packer(args),
         Command::Extension(args) => extension::extension(call, args),
         Command::Settings(args) => settings::settings(call, args),
-        Command::Explain { what } => {
-            let (text, json) = explain::explain(what.as_deref())?;
+        Command::Explain { what, name } => {
+            let (text, json) = explain::explain(what.as_deref(), name.as_deref())?;
             Ok(Answer::listed(text, json))
         }
         Command::Completions { shell } => {
@@ -121,11 +129,24 @@ fn manual_page(words: &[String]) -> Result<Vec<u8>> {
 fn not_a_command(error: &clap::Error, wants_json: bool) -> ExitCode {
     use clap::error::ErrorKind;
     let text = error.to_string();
+    // The exit code, and where something is wrong a line on standard error, say the same where this cannot be written.
+    let as_json = |document: Value, schema: &str, outcome: &Outcome| {
+        let _ = print_json(document, schema, outcome);
+    };
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        let _ = terminal::result(&text);
+        if wants_json {
+            let document = json!({"schema_version": 1, "text": text});
+            as_json(document, "envelope", &Outcome::new(Reason::Listed, ""));
+        } else {
+            let _ = terminal::result(&text);
+        }
         return ExitCode::Success;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        if wants_json {
+            let outcome = Outcome::new(Reason::Usage, "a command, or a part of it, is missing");
+            as_json(outcome_json(&outcome), "outcome", &outcome);
+        }
         terminal::say(&text);
         return ExitCode::Usage;
     }
@@ -135,8 +156,7 @@ fn not_a_command(error: &clap::Error, wants_json: bool) -> ExitCode {
     let message = said.strip_prefix("error: ").unwrap_or(&said);
     let outcome = Outcome::new(Reason::Usage, message);
     if wants_json {
-        // The line below and the exit code say the same where this cannot be written.
-        let _ = terminal::json(&format!("{:#}\n", outcome_json(&outcome)));
+        as_json(outcome_json(&outcome), "outcome", &outcome);
     }
     terminal::say(&format!("ofedctl: {}", verdict(&outcome)));
     ExitCode::Usage

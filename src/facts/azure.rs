@@ -11,6 +11,7 @@ pub(crate) const AZURE_CHASSIS: &str = "7783-7084-3265-9085-8269-3286-77";
 
 /// An Azure HPC image, and the drivers that its list of components names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HpcImage {
     /// The OFED version.
     pub ofed: Option<String>,

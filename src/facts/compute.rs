@@ -10,6 +10,7 @@ pub(crate) const INSTANCE_DATA: &str = "/run/cloud-init/instance-data.json";
 
 /// The source of a VM size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// The user's setting `vm_size`.
@@ -23,6 +24,7 @@ pub enum Source {
 /// A VM, as its platform describes it. For images that did not come from the marketplace, publisher, offer and sku
 /// are unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Compute {
     /// The VM's size, `Standard_HB120rs_v3`, in whatever case the platform wrote it.
     pub vm_size: Option<String>,

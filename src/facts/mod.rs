@@ -30,6 +30,7 @@ pub const MODULES: [&str; 8] =
 
 /// Everything detection found about one root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Facts {
     /// Version of this document's form.
     pub schema_version: u32,

@@ -9,6 +9,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 
 /// The place of a kernel's module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Module {
     /// A file, relative to the kernel's module folder.
@@ -21,6 +22,7 @@ pub enum Module {
 
 /// The owner of a kernel's module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// The kernel's own, a file.

@@ -26,6 +26,7 @@ pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own rules
 
 /// A program that names RDMA devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Naming {
     /// A file of udev rules.
@@ -52,6 +53,7 @@ impl Naming {
 
 /// The files of rules that name RDMA devices, and by what one knows that no file of rules has changed since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Seen {
     /// A digest of the names, sizes, numbers and times of all files; none where these would not tell.
     pub stamp: Option<String>,

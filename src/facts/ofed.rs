@@ -15,6 +15,7 @@ const RELEASES: [&str; 2] = ["MLNX_OFED_LINUX-", "OFED-internal-"];
 
 /// An installed vendor driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ofed {
     /// What `ofed_info -s` would print, without its colon: `MLNX_OFED_LINUX-5.8-1.0.1.1`.
     pub release: Option<String>,
@@ -41,6 +42,7 @@ impl Ofed {
 
 /// The files of one module of a kernel.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KernelModule {
     /// The vendor's file, below `/lib/modules/KERNEL`.
     pub vendor_file: Option<String>,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 /// A root's operating system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Os {
     /// Distribution and its most exact version.
     pub distro: Option<Distro>,

@@ -20,6 +20,7 @@ const CX3_PRO_VF: u32 = 0x1004;
 
 /// What kind of network a PCI function reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PciKind {
     /// InfiniBand.
@@ -43,6 +44,7 @@ impl PciKind {
 
 /// One network function.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PciFunction {
     /// Its address, `0101:00:00.0`.
     pub address: String,

@@ -31,6 +31,7 @@ pub(crate) const MODULES: [&str; 16] = [
 
 /// A verbs device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerbsDevice {
     /// Its name, `mlx5_0` or `mlx5_ib0`.
     pub name: String,
@@ -50,6 +51,7 @@ pub struct VerbsDevice {
 
 /// A port of a verbs device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Port {
     /// Its number, from 1.
     pub number: u32,
@@ -65,6 +67,7 @@ pub struct Port {
 
 /// A module in the running kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LoadedModule {
     /// Its name, with underscores.
     pub name: String,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a size has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum SizeVerdict {
     /// InfiniBand through SR-IOV.
@@ -24,6 +25,7 @@ pub enum SizeVerdict {
 
 /// What to expect of a size with InfiniBand. All of it is unknown when the size is newer than the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RdmaSize {
     /// The series, `HBv3`.
     pub series: Option<String>,

@@ -22,6 +22,7 @@ const NETWORK_DIRECT_MODULE: &str = "hv_network_direct";
 
 /// The devices on the VMBus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Vmbus {
     /// How many devices there are, of any kind.
     pub devices: usize,

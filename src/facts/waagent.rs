@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
 /// The state of `OS.EnableRDMA` in the agent's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum EnableRdma {
     /// It is on: the agent gives `IPoIB` interfaces their addresses.
@@ -32,6 +33,7 @@ pub enum EnableRdma {
 
 /// Why an agent never gives an `IPoIB` interface an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// Its code knows Network Direct alone (before 2.2.35).
@@ -43,6 +45,7 @@ pub enum Fault {
 
 /// How an agent's code gives `IPoIB` interfaces addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Addressing {
     /// Why it never does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +62,7 @@ pub struct Addressing {
 
 /// The Azure VM agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Waagent {
     /// The version the distribution installed, whose daemon configures `IPoIB`; else the newest it downloaded.
     pub version: Option<String>,

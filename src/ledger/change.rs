@@ -12,6 +12,7 @@ pub const SAVED_DIR: &str = "/var/lib/ofedctl/saved";
 
 /// One file that was made or replaced, or one link that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// The file or link that was changed, inside the root.
     pub path: String,
@@ -38,6 +39,7 @@ pub struct Change {
 
 /// A file as it was before a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Saved {
     /// SHA-256 of its bytes in hex, which is also its name in [`SAVED_DIR`].
     pub sha256: String,

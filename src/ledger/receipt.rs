@@ -19,6 +19,7 @@ const FORM: u64 = 1;
 
 /// One check made after the installation, with its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// What was checked, e.g. `module mlx5_ib for 6.1.0-31-amd64`.
     pub name: String,
@@ -56,6 +57,7 @@ impl Check {
 
 /// The record of what one run did to a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Receipt {
     /// Schema version of this document.
     pub schema_version: u32,

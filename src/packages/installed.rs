@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is installed, by package name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Installed {
     /// Versions of the packages that are completely installed.
     pub versions: BTreeMap<String, String>,

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 /// A package manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Manager {
     /// apt and dpkg: Debian and Ubuntu.

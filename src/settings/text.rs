@@ -26,15 +26,17 @@ pub(crate) fn problem(source: &str, line: Option<usize>, what: &dyn fmt::Display
     Reason::BadSettings.error(format!("{place}: {what}"))
 }
 
+/// The known word that a mistyped one is most like; none where it is like none of them.
+pub(crate) fn nearest_of<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
+    let near = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (near.0 > 0.7).then_some(near.1)
+}
+
 pub(super) fn unknown_key(key: &str) -> String {
     let known = keys();
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(key, candidate), candidate))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness > 0.7);
-    match near {
-        Some((_, near)) => format!("unknown key `{key}`; did you mean `{near}`?"),
+    match nearest_of(key, known.iter().map(String::as_str)) {
+        Some(near) => format!("unknown key `{key}`; did you mean `{near}`?"),
         None => format!("unknown key `{key}`; the keys are {}", known.join(", ")),
     }
 }

@@ -120,7 +120,9 @@ pub fn status(root: &Root) -> Status {
 
 /// The root's receipt.
 pub fn receipt(root: &Root) -> Value {
-    serde_json::from_str(&root.read("var/lib/ofedctl/receipt.json")).expect("a receipt")
+    let receipt = serde_json::from_str(&root.read("var/lib/ofedctl/receipt.json")).expect("a receipt");
+    super::documents::assert_follows(&receipt, "receipt");
+    receipt
 }
 
 /// Whether a path is where this program keeps its state and its log.

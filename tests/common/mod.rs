@@ -6,6 +6,7 @@
 pub mod archive;
 pub mod counts;
 pub mod deb;
+pub mod documents;
 pub mod hosts;
 pub mod image;
 pub mod layers;

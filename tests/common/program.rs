@@ -125,6 +125,7 @@ impl Ran {
         let value: Value = serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("standard output is not one JSON value: {error}\n{self:?}"));
         assert_eq!(value["schema_version"], 1, "{value}");
+        super::documents::assert_is_as_promised(&value);
         value
     }
 

@@ -1,6 +1,7 @@
 //! What somebody sees who comes to a machine at night: how the last run ended, what is due, where the log is, and one file
 //! for whoever helps.
 
+use crate::common::documents;
 use crate::common::image;
 use crate::common::program::{self, Ran};
 use crate::common::root::{Root, debian_root};
@@ -12,7 +13,9 @@ fn status(root: &Root, more: &[&str]) -> Ran {
 }
 
 fn document(root: &Root) -> Value {
-    serde_json::from_str::<Value>(&status(root, &["--json"]).stdout).unwrap()[0].clone()
+    let printed: Value = serde_json::from_str(&status(root, &["--json"]).stdout).unwrap();
+    documents::assert_is_as_promised(&printed);
+    printed[0].clone()
 }
 
 fn without_a_cache(root: &Root) -> Ran {

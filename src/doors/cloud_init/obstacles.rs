@@ -43,6 +43,7 @@ const UNITS: [&str; 6] = [
 
 /// How a root is set up for its boots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
     /// By cloud-init, which runs the module.
@@ -53,6 +54,7 @@ pub enum Way {
 
 /// Something in the way of a run at a boot, or of its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Obstacle {
     /// The file that says so.
     pub place: String,
@@ -68,6 +70,7 @@ impl fmt::Display for Obstacle {
 
 /// How a root's boots are set up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FirstBoot {
     /// In which way; none when no boot runs this program.
     pub way: Option<Way>,

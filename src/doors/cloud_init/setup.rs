@@ -30,6 +30,7 @@ pub struct SetupOptions {
 
 /// What happened to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It was made, or its content was replaced.
@@ -42,6 +43,7 @@ pub enum Change {
 
 /// A file of the image, and what happened to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Changed {
     /// The file, inside the root.
     pub path: String,
