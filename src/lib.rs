@@ -6,7 +6,7 @@
 //! 11  main                                                 parse, run, exit
 //! 10  cli                                                  the command line, which also leads to the doors
 //! 9  doors                                                 entry points for Packer, cloud-init and the VM agent
-//! 8  pipeline                                              the order of the steps
+//! 8  evidence pipeline                                     what a run left, for readers; the order of the steps
 //! 7  detect plan stage install configure verify report     the steps; none imports another
 //! 6  drivers                                               knowledge about single drivers
 //! 5  ledger                                                what this program did to a root, and its undo
@@ -27,6 +27,7 @@ pub mod doors;
 pub mod drivers;
 pub mod edits;
 pub mod events;
+pub mod evidence;
 pub mod facts;
 pub mod host;
 pub mod install;

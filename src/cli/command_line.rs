@@ -9,6 +9,7 @@ use super::catalog::CatalogArgs;
 use super::cloud_init::CloudInitArgs;
 use super::extension::ExtensionArgs;
 use super::packer::PackerArgs;
+use super::report::ReportArgs;
 use clap::{Parser, Subcommand};
 
 /// Makes InfiniBand work on Azure HPC VMs: picks, installs and proves the right driver, offline.
@@ -46,6 +47,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Show how the last run ended, where its log is, and what is due
     Status(StatusArgs),
+    /// Write what was done as one page, a bill of materials, or a provenance
+    Report(ReportArgs),
     /// Put what a helper needs to see into one file; nothing secret
     SupportBundle(SupportBundleArgs),
     /// Remove what was installed, and undo its edits

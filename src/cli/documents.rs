@@ -12,13 +12,14 @@ use serde_json::{Map, Value, json};
 const MADE_BY: &str = concat!("ofedctl ", env!("CARGO_PKG_VERSION"));
 
 /// The schemas that are shipped, each with its name.
-pub(super) const SCHEMAS: [(&str, &str); 10] = [
+pub(super) const SCHEMAS: [(&str, &str); 11] = [
     ("cache-list", include_str!("../../docs/schema/cache-list.schema.json")),
     ("detect", include_str!("../../docs/schema/detect.schema.json")),
     ("envelope", include_str!("../../docs/schema/envelope.schema.json")),
     ("outcome", include_str!("../../docs/schema/outcome.schema.json")),
     ("plan", crate::plan_document::SCHEMA),
     ("receipt", include_str!("../../docs/schema/receipt.schema.json")),
+    ("report", include_str!("../../docs/schema/report.schema.json")),
     ("run", include_str!("../../docs/schema/run.schema.json")),
     ("settings", crate::settings::SCHEMA),
     ("settings-list", include_str!("../../docs/schema/settings-list.schema.json")),
@@ -81,6 +82,7 @@ mod tests {
     use super::*;
     use crate::cache::Bundle;
     use crate::doors::cloud_init::FirstBoot;
+    use crate::evidence::Evidence;
     use crate::facts::Facts;
     use crate::ledger::{End, Receipt, RunRecord};
     use crate::status;
@@ -220,6 +222,7 @@ mod tests {
             made::<Envelope>("envelope"),
             made::<OutcomeDocument>("outcome"),
             made::<Receipt>("receipt"),
+            made::<Evidence>("report"),
             made::<RunRecord>("run"),
             made::<SettingsList>("settings-list"),
             made::<StatusDocument>("status"),

@@ -12,6 +12,7 @@ mod documents;
 mod explain;
 mod extension;
 mod packer;
+mod report;
 mod settings;
 mod status;
 mod support_bundle;
@@ -81,6 +82,7 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
         Command::Install(args) => commands::install(call, args),
         Command::Verify(args) => commands::verify(call, args),
         Command::Status(args) => status::status(call, args),
+        Command::Report(args) => report::report(call, args),
         Command::SupportBundle(args) => support_bundle::support_bundle(call, args),
         Command::Uninstall(args) => commands::uninstall(call, args),
         Command::Generalize(args) => commands::generalize(call, args),

@@ -60,7 +60,9 @@ pub(super) fn report(call: &Call, args: &ReportArgs) -> Result<Answer> {
         Form::Html => evidence.to_html(),
         Form::Markdown => evidence.to_markdown(),
         Form::Json => written(&evidence.to_json()?)?,
-        Form::Sbom(Sbom::Cyclonedx) => written(&config::without_secrets(&evidence::cyclonedx(evidence.installed()?)))?,
+        Form::Sbom(Sbom::Cyclonedx) => {
+            written(&config::without_secrets(&evidence::cyclonedx(evidence.installed()?)))?
+        }
         Form::Sbom(Sbom::Spdx) => written(&config::without_secrets(&evidence::spdx(evidence.installed()?)))?,
         Form::Provenance => provenance(&host, &evidence, key.as_ref())?,
     };

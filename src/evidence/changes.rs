@@ -34,12 +34,15 @@ fn compare(root: &Root, receipt: &Receipt, change: &Change) -> Result<FileChange
         receipt.plan.edits.iter().filter(|edit| change.is_of(edit)).map(|edit| edit.why()).collect();
     let why = (!edits.is_empty()).then(|| edits.join("; "));
     let path = change.path.clone();
-    let noted = |note: String| FileChange { path: path.clone(), why: why.clone(), diff: None, note: Some(note) };
+    let noted =
+        |note: String| FileChange { path: path.clone(), why: why.clone(), diff: None, note: Some(note) };
     if let Some(target) = &change.link {
         return Ok(noted(format!("a link to {target}")));
     }
     let is_private = change.before.as_ref().is_some_and(|saved| saved.mode & READ_BY_ALL == 0)
-        || root.metadata(&change.path).is_some_and(|now| std::os::unix::fs::MetadataExt::mode(&now) & READ_BY_ALL == 0);
+        || root
+            .metadata(&change.path)
+            .is_some_and(|now| std::os::unix::fs::MetadataExt::mode(&now) & READ_BY_ALL == 0);
     if is_private {
         return Ok(noted("not everybody may read it, so its content is not shown".to_owned()));
     }
@@ -48,7 +51,8 @@ fn compare(root: &Root, receipt: &Receipt, change: &Change) -> Result<FileChange
     };
     let now = root.read(&change.path)?;
     let gone = now.is_none();
-    let (Ok(before), Ok(now)) = (String::from_utf8(before), String::from_utf8(now.unwrap_or_default())) else {
+    let (Ok(before), Ok(now)) = (String::from_utf8(before), String::from_utf8(now.unwrap_or_default()))
+    else {
         return Ok(noted("it is not text".to_owned()));
     };
     if before == now {
@@ -56,6 +60,7 @@ fn compare(root: &Root, receipt: &Receipt, change: &Change) -> Result<FileChange
     }
     let old = if change.before.is_some() { change.path.as_str() } else { "/dev/null" };
     let new = if gone { "/dev/null" } else { change.path.as_str() };
-    let diff = TextDiff::from_lines(&before, &now).unified_diff().context_radius(3).header(old, new).to_string();
+    let diff =
+        TextDiff::from_lines(&before, &now).unified_diff().context_radius(3).header(old, new).to_string();
     Ok(FileChange { path, why, diff: Some(shown::lines(&diff)), note: None })
 }

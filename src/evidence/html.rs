@@ -24,7 +24,9 @@ pub(super) fn page(title: &str, sections: &[Section]) -> String {
     }
     html.push_str("</main>\n<footer><p>Made by ofedctl ");
     html.push_str(env!("CARGO_PKG_VERSION"));
-    html.push_str(" from the receipt, the status and the files of the root.</p></footer>\n</body>\n</html>\n");
+    html.push_str(
+        " from the receipt, the status and the files of the root.</p></footer>\n</body>\n</html>\n",
+    );
     html
 }
 
@@ -38,7 +40,8 @@ fn write_section(html: &mut String, section: &Section) {
                 let _ = writeln!(html, "<p>{}</p>", escaped(text));
             }
             Block::List(items) => {
-                let items: String = items.iter().map(|item| format!("<li>{}</li>\n", escaped(item))).collect();
+                let items: String =
+                    items.iter().map(|item| format!("<li>{}</li>\n", escaped(item))).collect();
                 let _ = writeln!(html, "<ul>\n{items}</ul>");
             }
             Block::Table(table) => write_table(html, table),
@@ -47,7 +50,11 @@ fn write_section(html: &mut String, section: &Section) {
             }
             Block::Diff(name, diff) => {
                 let lines: String = diff.lines().map(diff_line).collect();
-                let _ = writeln!(html, "<h3>{}</h3>\n<pre class=\"diff\" tabindex=\"0\">{lines}</pre>", escaped(name));
+                let _ = writeln!(
+                    html,
+                    "<h3>{}</h3>\n<pre class=\"diff\" tabindex=\"0\">{lines}</pre>",
+                    escaped(name)
+                );
             }
         }
     }
@@ -115,7 +122,8 @@ mod tests {
     #[test]
     fn nothing_that_a_root_says_becomes_part_of_the_page() {
         let evil = "</pre><script>x()</script>\" onload='y'";
-        let section = Section { id: "x", title: "X", blocks: vec![Block::Diff(evil.to_owned(), evil.to_owned())] };
+        let section =
+            Section { id: "x", title: "X", blocks: vec![Block::Diff(evil.to_owned(), evil.to_owned())] };
         let page = page(evil, &[section]);
         assert!(!page.contains("<script") && !page.contains("\" onload"), "{page}");
     }

@@ -105,7 +105,9 @@ impl Evidence {
 
     /// The receipt, without which there is nothing to list.
     pub fn installed(&self) -> Result<&Receipt> {
-        self.receipt.as_ref().ok_or_else(|| Reason::NeverRun.error("nothing is installed: there is no receipt"))
+        self.receipt
+            .as_ref()
+            .ok_or_else(|| Reason::NeverRun.error("nothing is installed: there is no receipt"))
     }
 }
 

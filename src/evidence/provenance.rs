@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// The media type of a statement.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 /// What kind of build this is. Its parameters are the plan and the settings as the schemas of this program have them.
-const BUILD_TYPE: &str = concat!("urn:ofedctl:install:v1");
+const BUILD_TYPE: &str = "urn:ofedctl:install:v1";
 
 /// The statement. Its subject is the receipt, which names all that is installed; what went in is named by digest. `bundle`
 /// is the bundle of the receipt where a cache still holds it: then each of its files is named too.

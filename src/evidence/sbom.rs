@@ -43,8 +43,7 @@ fn purl(receipt: &Receipt, name: &str, version: &str) -> String {
     let (id, release) = (&target.distro.id, &target.distro.version);
     let kind = if target.family() == Family::Debian { "deb" } else { "rpm" };
     // dpkg tells the architecture of a package that may be there twice.
-    let (name, arch) = name.split_once(':').unzip();
-    let (name, arch) = (name.unwrap_or_default(), arch);
+    let (name, arch) = name.split_once(':').map_or((name, None), |(name, arch)| (name, Some(arch)));
     let mut qualifiers = Vec::new();
     if let Some(arch) = arch {
         qualifiers.push(format!("arch={}", encoded(arch)));
@@ -57,7 +56,9 @@ fn purl(receipt: &Receipt, name: &str, version: &str) -> String {
 fn encoded(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
             _ => format!("%{byte:02X}"),
         })
         .collect()
@@ -72,7 +73,8 @@ fn whole(receipt: &Receipt) -> (String, String) {
 
 /// What names the document: everything in it follows from these.
 fn seed(receipt: &Receipt) -> String {
-    let list: Vec<String> = receipt.packages.iter().map(|(name, version)| format!("{name}={version}")).collect();
+    let list: Vec<String> =
+        receipt.packages.iter().map(|(name, version)| format!("{name}={version}")).collect();
     format!("{} {} {} {list:?}", receipt.made_by, receipt.finished, receipt.question)
 }
 
@@ -81,7 +83,8 @@ pub fn cyclonedx(receipt: &Receipt) -> Value {
     let components = parts(receipt).into_iter().map(|part| {
         let kind = if part.purl.is_some() { "library" } else { "file" };
         let reference = part.purl.clone().unwrap_or_else(|| format!("file:{}", part.name));
-        let mut component = json!({"type": kind, "bom-ref": reference, "name": part.name, "version": part.version});
+        let mut component =
+            json!({"type": kind, "bom-ref": reference, "name": part.name, "version": part.version});
         if let Some(purl) = part.purl {
             component["purl"] = purl.into();
         }

@@ -282,12 +282,18 @@ fn rollback(receipt: &Receipt) -> Vec<Block> {
         list.push(format!("packages that are no longer on hold: {}", receipt.held.len()));
     }
     let mut blocks = vec![
-        Block::Code("ofedctl uninstall               # on the VM\nofedctl uninstall --root DIR    # in an image".to_owned()),
+        Block::Code(
+            "ofedctl uninstall               # on the VM\nofedctl uninstall --root DIR    # in an image"
+                .to_owned(),
+        ),
         Block::List(list),
-        text("What others have written into the same files since stays. The command refuses, with everything as it was, while other packages need what it would remove."),
+        text(
+            "What others have written into the same files since stays. The command refuses, with everything as it was, while other packages need what it would remove.",
+        ),
     ];
     if let Some(replaced) = &receipt.plan.replaces {
-        blocks.push(text(format!("{replaced} was taken out by its own uninstaller, and does not come back.")));
+        blocks
+            .push(text(format!("{replaced} was taken out by its own uninstaller, and does not come back.")));
     }
     blocks
 }

@@ -84,6 +84,16 @@ impl Change {
         named.is_some() && (named == Some(&self.path) || named == self.through.as_deref())
     }
 
+    /// The file's bytes as they were before, none of them where there was no file. None where the saved copy is missing or
+    /// damaged.
+    pub fn bytes_before(&self, root: &Root) -> Result<Option<Vec<u8>>> {
+        Ok(match self.before(root)? {
+            Before::Nothing => Some(Vec::new()),
+            Before::Bytes(bytes) => Some(bytes),
+            Before::Lost => None,
+        })
+    }
+
     pub(super) fn before(&self, root: &Root) -> Result<Before> {
         let Some(saved) = &self.before else { return Ok(Before::Nothing) };
         let bytes = root.read(&format!("{SAVED_DIR}/{}", saved.sha256))?;

@@ -56,7 +56,8 @@ impl PrivateKey {
         Ok(Self { public: public.ok_or_else(|| Reason::Usage.error(wrong()))?, key })
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
+    /// The signature of a message: ECDSA with SHA-256, in DER.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
         let signer = self.key.choose_scheme(&[SignatureScheme::ECDSA_NISTP256_SHA256]);
         let signer = signer.context("the key does not sign with SHA-256")?;
         signer.sign(message).context("cannot sign")
