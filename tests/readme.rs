@@ -166,7 +166,8 @@ fn documents() -> Vec<(PathBuf, String)> {
         ["README.md", "azure/README.md", "cloud-init/README.md", "packer/README.md"]
             .map(|name| house.join(name))
             .into();
-    paths.extend(fs::read_dir(house.join("docs")).unwrap().map(|entry| entry.unwrap().path()));
+    let pages = fs::read_dir(house.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    paths.extend(pages.filter(|path| path.is_file()));
     paths.into_iter().map(|path| (path.clone(), fs::read_to_string(&path).unwrap())).collect()
 }
 
