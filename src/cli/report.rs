@@ -44,7 +44,7 @@ pub(super) struct ReportArgs {
 /// The forms of a bill of materials.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum Sbom {
-    /// CycloneDX 1.6
+    /// `CycloneDX` 1.6
     Cyclonedx,
     /// SPDX 2.3
     Spdx,
@@ -75,9 +75,9 @@ pub(super) fn report(call: &Call, args: &ReportArgs) -> Result<Answer> {
         write_here(&beside, &(STANDARD.encode(key.sign(text.as_bytes())?) + "\n"))?;
         files.push(beside);
     }
-    let told: String = files.iter().map(|file| format!("{}\n", file.display())).collect();
+    let told: Vec<String> = files.iter().map(|file| format!("{}\n", file.display())).collect();
     let json = json!({"schema_version": 1, "files": files, "bytes": text.len(), "verdict": evidence.verdict});
-    Ok(Answer::listed(told, json))
+    Ok(Answer::listed(told.concat(), json))
 }
 
 #[derive(Clone, Copy)]

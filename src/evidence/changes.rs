@@ -1,5 +1,6 @@
 //! The files that a run edited, each as the difference between what it was and what it is.
 
+use crate::edits::Edit;
 use crate::host::fs::Root;
 use crate::ledger::{Change, Receipt};
 use crate::outcome::shown;
@@ -31,7 +32,7 @@ pub(super) fn read(root: &Root, receipt: &Receipt) -> Result<Vec<FileChange>> {
 
 fn compare(root: &Root, receipt: &Receipt, change: &Change) -> Result<FileChange> {
     let edits: Vec<&str> =
-        receipt.plan.edits.iter().filter(|edit| change.is_of(edit)).map(|edit| edit.why()).collect();
+        receipt.plan.edits.iter().filter(|edit| change.is_of(edit)).map(Edit::why).collect();
     let why = (!edits.is_empty()).then(|| edits.join("; "));
     let path = change.path.clone();
     let noted =

@@ -40,9 +40,11 @@ fn write_section(html: &mut String, section: &Section) {
                 let _ = writeln!(html, "<p>{}</p>", escaped(text));
             }
             Block::List(items) => {
-                let items: String =
-                    items.iter().map(|item| format!("<li>{}</li>\n", escaped(item))).collect();
-                let _ = writeln!(html, "<ul>\n{items}</ul>");
+                html.push_str("<ul>\n");
+                for item in items {
+                    let _ = writeln!(html, "<li>{}</li>", escaped(item));
+                }
+                html.push_str("</ul>\n");
             }
             Block::Table(table) => write_table(html, table),
             Block::Code(text) => {

@@ -43,7 +43,7 @@ fn write_fenced(text: &mut String, language: &str, lines: &str) {
 fn write_table(text: &mut String, table: &Table) {
     let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     text.push_str(&row(table.head.iter().map(|name| escaped(name)).collect()));
-    text.push_str(&format!("|{}\n", "---|".repeat(table.head.len())));
+    let _ = writeln!(text, "|{}", "---|".repeat(table.head.len()));
     for cells in &table.rows {
         text.push_str(&row(cells.iter().map(|cell| escaped(&cell.text)).collect()));
     }

@@ -1,4 +1,4 @@
-//! What was put into a root as a bill of materials: CycloneDX 1.6 (ECMA-424) and SPDX 2.3.
+//! What was put into a root as a bill of materials: `CycloneDX` 1.6 (ECMA-424) and SPDX 2.3.
 
 use super::uuid_of;
 use crate::ledger::Receipt;
@@ -78,7 +78,7 @@ fn seed(receipt: &Receipt) -> String {
     format!("{} {} {} {list:?}", receipt.made_by, receipt.finished, receipt.question)
 }
 
-/// The bill of materials as CycloneDX.
+/// The bill of materials as `CycloneDX`.
 pub fn cyclonedx(receipt: &Receipt) -> Value {
     let components = parts(receipt).into_iter().map(|part| {
         let kind = if part.purl.is_some() { "library" } else { "file" };

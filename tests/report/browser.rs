@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Opens a page, and fails where its console has anything to say. `what` says what to do with it.
-pub fn open(page: &Path, what: &[&str]) -> Output {
+pub(crate) fn open(page: &Path, what: &[&str]) -> Output {
     need(&["chromium", "fonts-dejavu-core"]);
     let profile = crate::common::scratch();
     let mut command = Command::new("unshare");
@@ -29,7 +29,7 @@ pub fn open(page: &Path, what: &[&str]) -> Output {
 }
 
 /// How many colours a picture has, and how much of it is not of the commonest one, in percent.
-pub fn colours(picture: &Path) -> (usize, f64) {
+pub(crate) fn colours(picture: &Path) -> (usize, f64) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/report/colours.py");
     let output = Command::new("python3").arg(script).arg(picture).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -39,7 +39,7 @@ pub fn colours(picture: &Path) -> (usize, f64) {
 }
 
 /// The accessibility checker axe-core, from the npm registry.
-pub fn axe() -> PathBuf {
+pub(crate) fn axe() -> PathBuf {
     let folder = crate::common::kept("test-axe-core");
     let _lock = crate::common::lock(&crate::common::kept("test-locks").join("axe"));
     let script = folder.join("package/axe.min.js");

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The validators that the makers of the two forms publish, from PyPI.
+/// The validators that the makers of the two forms publish, from the Python registry.
 fn validators() -> PathBuf {
     need(&["python3-venv"]);
     let folder = crate::common::kept("test-sbom-validators");
