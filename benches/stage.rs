@@ -5,8 +5,8 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
+use common::nginx::Nginx;
 use common::root::{Root, debian_root};
-use common::web::Web;
 use common::{archive, image, scratch};
 use ofedctl::cache::Cache;
 use std::fs;
@@ -28,8 +28,7 @@ fn main() {
     let folder = scratch();
     let root = debian_root(SUITE);
     copy_archive(&root, &packages, folder.path());
-    let web = Web::serve(folder.path());
-    root.write("etc/apt/sources.list", &format!("deb {} {SUITE} main\n", web.address()));
+    let _nginx = serve(&root, folder.path());
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // The first run warms the page cache.
     for run in 0..=RUNS {
@@ -73,17 +72,25 @@ fn copy_archive(root: &Root, packages: &[String], folder: &Path) {
     let by_hash = index.with_file_name("by-hash").join("SHA256");
     fs::create_dir_all(&by_hash).unwrap();
     fs::hard_link(&index, by_hash.join(digest)).unwrap();
-    let web = Web::serve(folder);
-    root.write("etc/apt/sources.list", &format!("deb {} {SUITE} main\n", web.address()));
+    let nginx = serve(root, folder);
     let script = "apt-get -qq -o Acquire::Languages=none update &&
         apt-get --print-uris --yes --no-install-recommends --download-only install \"$@\"";
     let printed = with_network(root, script, packages);
     assert!(printed.status.success(), "{printed:?}");
     let printed = String::from_utf8(printed.stdout).unwrap();
-    let start = format!("'{}/", web.address());
-    for path in printed.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('\'')) {
-        fetch(path.0);
+    let start = format!("'http://127.0.0.1:{}/", nginx.port);
+    for (path, _) in printed.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('\'')) {
+        // The one character in the names of Debian's packages that apt writes in another way in an address.
+        fetch(&path.replace("%7e", "~"));
     }
+}
+
+/// Serves the folder with the real nginx, and makes it the root's only source.
+fn serve(root: &Root, folder: &Path) -> Nginx {
+    let nginx = Nginx::serve(folder, "", &format!("root {};", folder.display()));
+    let source = format!("deb http://127.0.0.1:{} {SUITE} main\n", nginx.port);
+    root.write("etc/apt/sources.list", &source);
+    nginx
 }
 
 /// Runs a script inside, in namespaces of its own but with this machine's network.

@@ -12,6 +12,7 @@ pub mod image;
 pub mod layers;
 pub mod module_key;
 pub mod need;
+pub mod nginx;
 pub mod program;
 pub mod registry;
 pub mod relay;
