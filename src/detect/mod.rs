@@ -67,7 +67,7 @@ pub fn detect_with_size(host: &Host) -> Result<Facts> {
     let mut facts = detect(host)?;
     // Only on a Hyper-V guest is that address known to be the metadata service.
     if host.is_running_system() && facts.vmbus.is_some() && facts.compute.vm_size.is_none() {
-        ask(host, imds::ADDRESS, &mut facts);
+        ask_metadata_service(host, imds::ADDRESS, &mut facts);
     }
     Ok(facts)
 }
@@ -78,7 +78,7 @@ pub fn detect_live(host: &Host, settings: &Settings) -> Result<Facts> {
     wait::for_device(host, facts, settings)
 }
 
-fn ask(host: &Host, address: &str, facts: &mut Facts) {
+fn ask_metadata_service(host: &Host, address: &str, facts: &mut Facts) {
     match imds::fetch(address, IMDS_PATIENCE) {
         Ok(compute) => facts.compute = std::mem::take(&mut facts.compute).or(compute),
         Err(error) => host.events.info(format!("the VM size is not known: {error:#}")),
@@ -205,12 +205,12 @@ mod tests {
             let body = r#"{"compute": {"vmSize": "Standard_HC44rs"}}"#;
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         });
-        ask(&host, &address, &mut facts);
+        ask_metadata_service(&host, &address, &mut facts);
         server.join().unwrap();
         assert_eq!(facts.compute.vm_size.as_deref(), Some("Standard_HC44rs"));
         assert_eq!(facts.compute.source, Some(compute::Source::Imds));
         let told = facts.clone();
-        ask(&host, &address, &mut facts);
+        ask_metadata_service(&host, &address, &mut facts);
         assert_eq!(facts, told);
     }
 }

@@ -136,7 +136,7 @@ impl Edit {
             Self::SetComponent { component, version, .. } => {
                 components::set(current, component, version.as_deref().or(ofed)?)?
             }
-            Self::HoldBack { list, names, .. } => with(*list, current.unwrap_or_default(), names),
+            Self::HoldBack { list, names, .. } => add_to_list(*list, current.unwrap_or_default(), names),
             Self::EnableUnit { .. } | Self::HoldPackages { .. } | Self::RefreshInitramfs { .. } => {
                 return None;
             }
@@ -151,14 +151,14 @@ impl Edit {
             Self::SetKey { key, value, .. } => keys::revert(current, before.unwrap_or_default(), key, value),
             Self::SetComponent { component, .. } => components::revert(current, before, component),
             Self::HoldBack { list, names, .. } => {
-                Some(without(*list, current, before.unwrap_or_default(), names))
+                Some(take_from_list(*list, current, before.unwrap_or_default(), names))
             }
             _ => None,
         }
     }
 }
 
-fn with(list: HoldList, text: &[u8], names: &[String]) -> Vec<u8> {
+fn add_to_list(list: HoldList, text: &[u8], names: &[String]) -> Vec<u8> {
     match list {
         HoldList::Excludepkgs => excludes::add(text, "excludepkgs", names),
         HoldList::Exclude => excludes::add(text, "exclude", names),
@@ -166,7 +166,7 @@ fn with(list: HoldList, text: &[u8], names: &[String]) -> Vec<u8> {
     }
 }
 
-fn without(list: HoldList, text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
+fn take_from_list(list: HoldList, text: &[u8], before: &[u8], names: &[String]) -> Vec<u8> {
     match list {
         HoldList::Excludepkgs => excludes::remove(text, before, "excludepkgs", names),
         HoldList::Exclude => excludes::remove(text, before, "exclude", names),

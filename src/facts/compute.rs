@@ -68,7 +68,7 @@ impl Compute {
 
     /// Reads the metadata service's `compute` object.
     pub(super) fn from_metadata(compute: &Value, source: Source) -> Self {
-        let text = |key| known(compute.get(key)?.as_str()?);
+        let text = |key| given_value(compute.get(key)?.as_str()?);
         let vm_size = text("vmSize");
         Self {
             source: vm_size.as_ref().map(|_| source),
@@ -83,7 +83,7 @@ impl Compute {
 
 /// The description that is known without a network: from the setting first, then from cloud-init's instance data.
 pub fn size_of(host: &Host, settings_vm_size: Option<&str>) -> Compute {
-    let vm_size = settings_vm_size.and_then(known);
+    let vm_size = settings_vm_size.and_then(given_value);
     let source = vm_size.as_ref().map(|_| Source::Setting);
     let told = Compute { vm_size, source, ..Compute::default() };
     let instance_data = host.root.read_text(INSTANCE_DATA).ok().flatten();
@@ -101,7 +101,7 @@ fn instance_data_compute(json: &str) -> Compute {
 
 /// A usable value; none for the service's empty string, and for the remark that cloud-init writes in place of values
 /// that not all users may read.
-fn known(text: &str) -> Option<String> {
+fn given_value(text: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty() && !text.starts_with("redacted for non-root")).then(|| text.to_owned())
 }
@@ -158,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_can_be_read(text in "\\PC*") {
-            let _ = (instance_data_compute(&text), known(&text));
+            let _ = (instance_data_compute(&text), given_value(&text));
         }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn fetch_vendor_file(
         // Its signature is checked once it is unpacked.
         fetch_from_anywhere(host, writer, artifact, &digest_of(Path::new(path))?, way)?
     } else {
-        let blob = first_use::take(host, writer, artifact, way)?;
+        let blob = first_use::download(host, writer, artifact, way)?;
         (blob.digest, (1, blob.size))
     };
     let size = writer.cache().size(&digest).unwrap_or_default();

@@ -49,7 +49,12 @@ pub fn remember(plan: &mut Plan, settings: &Settings, receipt: Option<&Receipt>)
 
 /// Downloads the file from the vendor's own host: over TLS, redirections included, and from no mirror. A file that must
 /// be signed may come from anywhere; its signature is checked when it is unpacked.
-pub(super) fn take(host: &Host, writer: &Writer, artifact: &Artifact, way: NetworkOptions) -> Result<Blob> {
+pub(super) fn download(
+    host: &Host,
+    writer: &Writer,
+    artifact: &Artifact,
+    way: NetworkOptions,
+) -> Result<Blob> {
     let name = &artifact.file_name;
     if artifact.trust == Trust::Signed {
         host.events.info(format!("downloading `{name}`, which has to be signed"));

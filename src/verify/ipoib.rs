@@ -31,20 +31,20 @@ pub(super) fn check_interfaces(host: &Host, plan: &Plan, devices: &[VerbsDevice]
                     let found = format!("{} has no network interface, which {MODULE} makes", device.name);
                     vec![Check::new(format!("interface {}", device.name), false, found)]
                 }
-                Some(interface) => way(device, interface, agent.as_ref()),
+                Some(interface) => check_interface(device, interface, agent.as_ref()),
             }
         })
         .collect()
 }
 
 /// The findings from an interface on.
-fn way(device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> Vec<Check> {
+fn check_interface(device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> Vec<Check> {
     let name = &interface.name;
     let mut checks = vec![Check::new(format!("interface {}", device.name), true, name.clone())];
     let is_addressed = !interface.addresses.is_empty();
     // A name matters to the agent alone.
     if let Some(agent) = agent.filter(|_| !is_addressed) {
-        checks.push(named(name, agent));
+        checks.push(check_name(name, agent));
     }
     let found = if is_addressed {
         interface.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -52,12 +52,12 @@ fn way(device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> 
         format!("none; {}", why_none(agent))
     };
     checks.push(Check::new(format!("address {name}"), is_addressed, found));
-    checks.extend(interface.pkey.as_deref().map(|pkey| partition(name, pkey)));
+    checks.extend(interface.pkey.as_deref().map(|pkey| check_partition(name, pkey)));
     checks
 }
 
 /// Whether the agent finds an interface of this name.
-fn named(name: &str, agent: &Waagent) -> Check {
+fn check_name(name: &str, agent: &Waagent) -> Check {
     let rest = name.strip_prefix("ib").unwrap_or_default();
     let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -92,7 +92,7 @@ fn why_none(agent: Option<&Waagent>) -> String {
     }
 }
 
-fn partition(name: &str, pkey: &str) -> Check {
+fn check_partition(name: &str, pkey: &str) -> Check {
     let number = pkey.strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok());
     let ok = number.is_some_and(|number| number & FULL_MEMBER != 0);
     let found = if ok { pkey.to_owned() } else { format!("{pkey}, which is no full member of a partition") };

@@ -30,7 +30,7 @@ const BOTH: Told = Told { kvp: Some("NUMPAIRS:1|00155D33FF2A:172.16.1.4"), share
 
 /// A root with the agent, baked with what the agent needs.
 fn baked(suite: &str) -> Vm {
-    let vm = Vm::of(suite);
+    let vm = Vm::with_root(suite);
     let cache = vm.root.path().join("srv/cache");
     image::stage(&vm.root, &cache).expect(0, "staged");
     image::bake(&vm.root, &cache).expect(0, "installed");

@@ -44,11 +44,11 @@ pub(crate) struct Reported(pub(crate) Value);
 impl Vm {
     /// An `HB120rs_v3` with Debian 12 and a cache of what it needs.
     pub(crate) fn new() -> Self {
-        Self::of("bookworm")
+        Self::with_root("bookworm")
     }
 
     /// The same with another Debian.
-    pub(crate) fn of(suite: &str) -> Self {
+    pub(crate) fn with_root(suite: &str) -> Self {
         let root = root::root_of(&root::debian(suite).with("agent", PACKAGES));
         common::hosts::put_agent(root.path());
         assert!(Command::new("cp").args(["-a", MACHINE]).arg(root.path()).status().unwrap().success());

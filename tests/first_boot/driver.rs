@@ -65,7 +65,7 @@ fn a_baked_driver_is_loaded_at_boot_and_another_kernel_gets_what_the_cache_has_b
     // What udev does where a real function appears.
     root.write("etc/modules-load.d/hardware.conf", "mlx5_core\nmlx5_ib\n");
     root.write(BUILDS, "");
-    let vm = Vm::of(&root);
+    let vm = Vm::from_root(&root);
     let azure = Azure::start(VM_SIZE, VM_ID, "#cloud-config\n{}\n");
 
     // That the image has another kernel, which has no such modules, is no matter.

@@ -31,7 +31,7 @@ fn an_image_with_only_the_cache_installs_at_its_first_boot_on_azure_and_carries_
     prepare(&root, "hb120rs_v3-ubuntu20.04", LOOK);
     // What udev does where a real function appears.
     root.write("etc/modules-load.d/hardware.conf", "mlx5_ib\n");
-    let vm = Vm::of(&root);
+    let vm = Vm::from_root(&root);
     let azure = Azure::start(VM_SIZE, VM_ID, USER_DATA);
     let kernel = vm.kernels()[0].to_owned();
     let booted = vm.boot(&kernel, &azure);

@@ -84,7 +84,7 @@ pub fn prepare(root: &Root, host: &str, look: &str) {
 
 impl Vm {
     /// Makes a disk of a root; nothing is mounted for it.
-    pub fn of(root: &Root) -> Self {
+    pub fn from_root(root: &Root) -> Self {
         need::need(&["qemu-system-x86", "genisoimage", "e2fsprogs"]);
         let folder = common::scratch();
         let disk = folder.path().join("disk");

@@ -33,7 +33,7 @@ chmod 755 /opt/as/uname; mount --bind /opt/as/uname /usr/bin/uname
     )
 }
 
-fn said(output: &Output) -> String {
+fn output_of(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
@@ -63,12 +63,12 @@ fn the_tgz_is_installed_by_its_installer_for_a_kernel_that_does_not_run() {
          ofed_info -s; ofed_info -n; modinfo -k {kernel} -F version mlx5_core"
     );
     let ran = shell(&root, &(as_on(&kernel) + &script));
-    assert!(ran.status.success(), "{}", said(&ran));
+    assert!(ran.status.success(), "{}", output_of(&ran));
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert!(text.ends_with("MLNX_OFED_LINUX-5.8-2.0.3.0:\n5.8-2.0.3.0\n5.8\n"), "{text}");
     assert_eq!(root.read(BUILDS), format!("mlnx-ofed-kernel {kernel}\n"));
     let ran = shell(&root, "ofed_uninstall.sh --force");
-    assert!(ran.status.success(), "{}", said(&ran));
+    assert!(ran.status.success(), "{}", output_of(&ran));
     assert!(!root.path().join("usr/bin/ofed_info").exists());
 }
 
@@ -79,7 +79,7 @@ fn the_installer_refuses_as_the_vendors_does() {
     let other = MlnxOfed { tag: Some("ubuntu20.04"), source: Source::Outdated, ..MlnxOfed::default() };
     let tgz = put(&root, &mlnx_ofed::tgz(folder.path(), &other));
     let unpacked = shell(&root, &format!("cd /opt; tar xzf {tgz}; mv MLNX_OFED_LINUX-*-x86_64 ofed"));
-    assert!(unpacked.status.success(), "{}", said(&unpacked));
+    assert!(unpacked.status.success(), "{}", output_of(&unpacked));
     let kernel = vendor::kernels(&root).remove(0);
     let table = [
         ("--no-such-option".to_owned(), 22, "Unsupported installation option: '--no-such-option'"),
@@ -99,8 +99,8 @@ fn the_installer_refuses_as_the_vendors_does() {
     ];
     for (options, code, words) in table {
         let ran = shell(&root, &format!("/opt/ofed/mlnxofedinstall {options}"));
-        assert_eq!(ran.status.code(), Some(code), "{options}: {}", said(&ran));
-        assert!(said(&ran).contains(words), "{options}: {}", said(&ran));
+        assert_eq!(ran.status.code(), Some(code), "{options}: {}", output_of(&ran));
+        assert!(output_of(&ran).contains(words), "{options}: {}", output_of(&ran));
     }
 }
 
@@ -120,8 +120,8 @@ fn the_host_package_brings_a_repository_whose_packages_build_their_modules() {
         "rm -f /etc/apt/sources.list; dpkg -i {deb}; apt-get update; apt-get -y install doca-ofed; dkms status; dkms autoinstall -k {kernel} || true"
     );
     let ran = shell(&root, &(as_on(&kernel) + &script));
-    assert!(ran.status.success(), "{}", said(&ran));
-    let status = said(&shell(&root, "dkms status"));
+    assert!(ran.status.success(), "{}", output_of(&ran));
+    let status = output_of(&shell(&root, "dkms status"));
     assert!(
         status.contains(&format!("mlnx-ofed-kernel/25.10.OFED.25.10.1.7.1.1, {kernel}, x86_64: installed")),
         "{status}"

@@ -57,7 +57,7 @@ impl Writer<'_> {
     }
 
     fn pull_from(&mut self, registry: &Registry, key: Option<&Key>) -> Result<Pulled> {
-        let client = Client::new(registry.way())?;
+        let client = Client::new(registry.network())?;
         let (digest, bytes) = self.manifest_of(registry, &client)?;
         let manifest = bundle_manifest(&digest, &bytes)?;
         // The signature is checked before anything larger is downloaded.
@@ -76,8 +76,8 @@ impl Writer<'_> {
             // The config first, so that nothing else is downloaded if this is no bundle or one of a later version.
             let config = layout::digest_of(manifest.config())?;
             let (first, rest) = missing.drain(..).partition(|blob| blob.digest == config);
-            self.download_all(registry.way(), first)?;
-            self.download_all(registry.way(), rest)?;
+            self.download_all(registry.network(), first)?;
+            self.download_all(registry.network(), rest)?;
         }
         let blob = self.put(&bytes)?;
         let tag = match registry.tag() {
@@ -177,7 +177,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let missing = self.missing(registry, &manifest)?;
-        self.download_all(registry.way(), missing)?;
+        self.download_all(registry.network(), missing)?;
         let blob = self.put(bytes)?;
         let kind = manifest.artifact_type().as_ref().map(ToString::to_string);
         self.merge(vec![entry(&blob, tag, kind.as_deref())?])

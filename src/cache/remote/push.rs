@@ -191,7 +191,7 @@ fn list(
     referrers: Vec<Descriptor>,
 ) -> Result<()> {
     let digest = bundle.to_string();
-    let (there, by_itself) = registry.referrers(host, &Client::new(registry.way())?, &digest)?;
+    let (there, by_itself) = registry.referrers(host, &Client::new(registry.network())?, &digest)?;
     if by_itself {
         return Ok(());
     }

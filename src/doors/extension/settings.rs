@@ -40,7 +40,7 @@ pub(super) fn read(host: &Host, handler: &Handler) -> Result<Given> {
     };
     let (public, protected) = parts(host, handler, &text)?;
     for (name, part) in [("publicSettings", public), ("protectedSettings", protected)] {
-        lay(&mut layer, name, &part, &mut warnings)?;
+        add_setting(&mut layer, name, &part, &mut warnings)?;
     }
     Ok(Given { settings: config::load_from_outside(&host.root, layer, Layer::default())?, warnings })
 }
@@ -103,7 +103,7 @@ fn keys_dir(handler: &Handler) -> String {
     if above.is_empty() { "/var/lib/waagent".to_owned() } else { above.to_owned() }
 }
 
-fn lay(layer: &mut Layer, name: &str, part: &Value, warnings: &mut Vec<String>) -> Result<()> {
+fn add_setting(layer: &mut Layer, name: &str, part: &Value, warnings: &mut Vec<String>) -> Result<()> {
     let given = match part {
         Value::Null => return Ok(()),
         Value::Object(given) => given,

@@ -153,7 +153,7 @@ fn kernels(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Vec<Stri
     if !named.is_empty() {
         return Ok(named);
     }
-    let facts: Facts = ask(guest, folder, &words(&["detect", "--json"]))?;
+    let facts: Facts = query_guest(guest, folder, &words(&["detect", "--json"]))?;
     let Some(newest) = facts.os.kernels.last() else { return Ok(Vec::new()) };
     if *newest != machine.kernel {
         guest.ui.say(&format!(
@@ -183,7 +183,7 @@ fn arguments(guest: &Guest, folder: &Folder, settings: &Settings, kernels: &[Str
 fn plan(guest: &Guest, folder: &Folder, asked: &[String]) -> Result<(Plan, Vec<String>)> {
     let for_size = |size: &[String]| -> Result<Plan> {
         let arguments = [words(&["plan", "--root", "/", "--json"]), asked.to_vec(), size.to_vec()].concat();
-        ask(guest, folder, &arguments)
+        query_guest(guest, folder, &arguments)
     };
     let named = |size: &String| words(&["--vm-size", size]);
     let Some((first, others)) = guest.wanted.vm_sizes.split_first() else {
@@ -206,7 +206,11 @@ fn plan(guest: &Guest, folder: &Folder, asked: &[String]) -> Result<(Plan, Vec<S
 }
 
 /// Asks the program on the guest something, whose answer is JSON.
-fn ask<T: serde::de::DeserializeOwned>(guest: &Guest, folder: &Folder, arguments: &[String]) -> Result<T> {
+fn query_guest<T: serde::de::DeserializeOwned>(
+    guest: &Guest,
+    folder: &Folder,
+    arguments: &[String],
+) -> Result<T> {
     let ran =
         guest.run(As::Root, &format!("{} --quiet {}", folder.word("ofedctl"), quoted_words(arguments)))?;
     if ran.code != 0 {
@@ -291,7 +295,7 @@ fn generalize(guest: &Guest, folder: &Folder) -> Result<()> {
     let keep = guest.wanted.settings.get("keep_cache");
     let keep = keep.map(|keep| words(&["--set", &format!("keep_cache={keep}")])).unwrap_or_default();
     let arguments = [words(&["generalize", "--root", "/", "--json"]), keep].concat();
-    let said: Value = ask(guest, folder, &arguments)?;
+    let said: Value = query_guest(guest, folder, &arguments)?;
     guest.ui.say(&format!("ofed: generalized: {}", said["message"].as_str().unwrap_or_default()));
     Ok(())
 }

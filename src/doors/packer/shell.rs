@@ -181,7 +181,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    fn answer(word: &str, printed: &[u8]) -> (Option<Ran>, Vec<String>) {
+    fn read_answer(word: &str, printed: &[u8]) -> (Option<Ran>, Vec<String>) {
         let (mut answer, mut lines) = (Answer::awaiting(word.to_owned()), Vec::new());
         let mut splitter = Splitter::default();
         // However the bytes come.
@@ -213,7 +213,7 @@ mod tests {
         for command in [plain, once_more, inside, bash] {
             assert!(!command.contains(['$', '\\', '`', '\n']), "{command}");
             let output = Command::new("sh").args(["-c", &command]).output().unwrap();
-            let (answer, lines) = answer("ofedctl-1", &output.stdout);
+            let (answer, lines) = read_answer("ofedctl-1", &output.stdout);
             assert_eq!(answer.unwrap(), ran(7, "two 2\n", "it\\n"), "{command}");
             assert_eq!(lines, ["two 2"]);
         }
@@ -223,24 +223,27 @@ mod tests {
     fn only_what_is_in_the_frame_is_the_answer() {
         let printed = "sudo: unable to resolve host x\r\n\r\nw begins\r\none\r\n\r\ntwo\r\n\r\n\r\nw ended with 3\r\nno \
                        room\r\n\r\nw is done\r\nlogout\r\n";
-        let (answer_of, lines) = answer("w", printed.as_bytes());
+        let (answer_of, lines) = read_answer("w", printed.as_bytes());
         assert_eq!(answer_of.unwrap(), ran(3, "one\n\ntwo\n\n", "no room"));
         assert_eq!(lines, ["one", "", "two", ""]);
         // A program that ends no line.
         assert_eq!(
-            answer("w", b"\nw begins\n{}\nw ended with 0\n\nw is done\n").0.unwrap(),
+            read_answer("w", b"\nw begins\n{}\nw ended with 0\n\nw is done\n").0.unwrap(),
             ran(0, "{}", "")
         );
-        assert_eq!(answer("w", b"\nw begins\n\nw ended with 0\n\nw is done\n").0.unwrap(), ran(0, "", ""));
+        assert_eq!(
+            read_answer("w", b"\nw begins\n\nw ended with 0\n\nw is done\n").0.unwrap(),
+            ran(0, "", "")
+        );
     }
 
     #[test]
     fn an_answer_that_is_cut_off_or_another_ones_is_none() {
         let whole = "\nw begins\none\n\nw ended with 0\n\nw is done\n";
         for cut in 0..whole.len() {
-            assert_eq!(answer("w", &whole.as_bytes()[..cut]).0, None, "{cut}");
+            assert_eq!(read_answer("w", &whole.as_bytes()[..cut]).0, None, "{cut}");
         }
-        assert_eq!(answer("v", whole.as_bytes()).0, None);
+        assert_eq!(read_answer("v", whole.as_bytes()).0, None);
     }
 
     #[test]

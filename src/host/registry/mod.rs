@@ -80,7 +80,7 @@ impl<'s> Registry<'s> {
     }
 
     /// The network options for this registry.
-    pub const fn way(&self) -> NetworkOptions<'s> {
+    pub const fn network(&self) -> NetworkOptions<'s> {
         self.way
     }
 
@@ -157,7 +157,7 @@ impl<'s> Registry<'s> {
         match &*pass {
             Pass::Known(value) if !renew => Ok(value.clone()),
             _ => {
-                let value = token::ask(self, host, client)?;
+                let value = token::obtain(self, host, client)?;
                 *pass = Pass::Known(value.clone());
                 Ok(value)
             }

@@ -26,7 +26,7 @@ struct Tokens {
 }
 
 /// Finds the authorization header for requests; none when none is needed.
-pub(super) fn ask(registry: &Registry, host: &Host, client: &Client) -> Result<Option<HeaderValue>> {
+pub(super) fn obtain(registry: &Registry, host: &Host, client: &Client) -> Result<Option<HeaderValue>> {
     let url = format!("{}/v2/", registry.base());
     let challenge = patiently(host, &url, registry.way.retries, || {
         let answer = send(host, client, client.http.get(&url))?;

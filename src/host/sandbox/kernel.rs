@@ -19,7 +19,7 @@ pub(super) const FOLDER: &str = "/run/ofedctl/bin";
 const REAL_FOLDER: &str = "/run/ofedctl/real";
 
 /// Makes a program see the kernel for which it is to build.
-pub(super) fn tell(root: &Root, sandbox: &Sandbox) -> Result<()> {
+pub(super) fn answer_with_kernel(root: &Root, sandbox: &Sandbox) -> Result<()> {
     let Some((kernel, uname)) = &sandbox.kernel else { return Ok(()) };
     let running = nix::sys::utsname::uname().context("cannot find the name of the running kernel")?;
     let running = running.release().to_string_lossy();

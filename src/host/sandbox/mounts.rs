@@ -35,7 +35,7 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         make_private_folders(&root, sandbox)?;
         make_devices(&root)?;
         show_or_hide_sys(&root, sandbox)?;
-        kernel::tell(&root, sandbox)?;
+        kernel::answer_with_kernel(&root, sandbox)?;
         from_here.show(&root)?;
         hide(&root, sandbox)?;
         return change_root(&tree);
@@ -46,7 +46,7 @@ pub(super) fn lay_out(sandbox: &Sandbox) -> Result<()> {
         show_or_hide_sys(&root, sandbox)?;
     }
     // This must come before anything is shown below /run/ofedctl, which a private folder may hide.
-    kernel::tell(&root, sandbox)?;
+    kernel::answer_with_kernel(&root, sandbox)?;
     from_here.show(&root)?;
     hide(&root, sandbox)
 }

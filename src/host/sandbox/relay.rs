@@ -135,13 +135,13 @@ impl Policy {
             let (policy, socket, question) =
                 (Arc::clone(self), Arc::clone(socket), buffer[..length].to_vec());
             std::thread::spawn(move || {
-                let answer = policy.ask(&question).unwrap_or_else(|| no_answer(question));
+                let answer = policy.forward(&question).unwrap_or_else(|| no_answer(question));
                 let _ = socket.send_to(&answer, from);
             });
         }
     }
 
-    fn ask(&self, question: &[u8]) -> Option<Vec<u8>> {
+    fn forward(&self, question: &[u8]) -> Option<Vec<u8>> {
         let one = |server: &IpAddr| {
             let any: IpAddr =
                 if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

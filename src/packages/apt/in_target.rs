@@ -4,7 +4,7 @@
 use super::super::diagnose;
 use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::{Download, LocalFile, Resolution, ResolveRequest, VendorRepo};
-use super::resolve::{HEARD, READING, answer, file_package, installed_set};
+use super::resolve::{HEARD, READING, file_package, installed_set, resolve_closure};
 use super::run::{AptRun, proxy_lines, write_private};
 use super::signed;
 use super::sources::without_brought;
@@ -94,7 +94,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     if let Some(trouble) = &trouble {
         host.events.warn(format!("apt-get update said: {}", trouble.line));
     }
-    let mut resolution = answer(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
+    let mut resolution = resolve_closure(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
     resolution.local = local_files(host, &apt, request.sources, &resolution.downloads)?;
     resolution.origins = signed::origins(host, &apt, request.sources, &resolution)?;
     resolution.lent = apt.lent.take();

@@ -17,7 +17,7 @@ pub(super) const READING: &str = "reading the target's package sources";
 
 /// Asks apt after it has read the package sources; `trouble` is the first failure while reading. `vendor` is the folder
 /// with the vendor's packages.
-pub(super) fn answer(
+pub(super) fn resolve_closure(
     host: &Host,
     apt: &AptRun,
     request: &ResolveRequest,

@@ -4,7 +4,7 @@
 use super::super::diagnose::{self, Diagnosis};
 use super::super::{Resolution, ResolveRequest, VendorRepo};
 use super::mirrors::{self, Mirrors};
-use super::resolve::{HEARD, READING, answer, installed_set};
+use super::resolve::{HEARD, READING, installed_set, resolve_closure};
 use super::run::{AptRun, proxy_lines, write_private};
 use super::vendor_repo::source_and_preferences;
 use super::{sources, target_config};
@@ -55,7 +55,7 @@ fn resolved(
         host.events.warn(format!("apt-get update said: {}", trouble.line));
     }
     let vendor = request.vendor_repo.map(|vendor| vendor.folder.display().to_string());
-    answer(host, apt, request, vendor.as_deref(), (update, trouble))
+    resolve_closure(host, apt, request, vendor.as_deref(), (update, trouble))
 }
 
 /// Puts together what this machine's apt reads in the place of its own settings, and returns the mirrors that it was given.

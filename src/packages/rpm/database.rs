@@ -22,7 +22,7 @@ fn is_one_of_many(name: &str) -> bool {
 /// What rpm says is installed.
 pub(super) fn installed(host: &Host) -> Result<Installed> {
     let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", FORMAT]).captured();
-    let finished = ask(host, query)?;
+    let finished = run_query(host, query)?;
     let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
     Ok(parse(&finished.stdout))
 }
@@ -50,7 +50,7 @@ const INSTANCES: &str = "%{NAME}\\t%{ARCH}\\t%{DBINSTANCE}\\t%{NAME}-%{VERSION}-
 /// The packages of which a newer one is written down as well: their names, and how rpm is told of exactly them.
 pub(super) fn older_ones(host: &Host) -> Result<Vec<(String, String)>> {
     let query = Cmd::new("rpm").args(["--query", "--all", "--queryformat", INSTANCES]).captured();
-    let finished = ask(host, query)?;
+    let finished = run_query(host, query)?;
     let finished = finished.check(Reason::PackageManager, "reading rpm's database")?;
     Ok(parse_older(&finished.stdout))
 }
@@ -84,7 +84,7 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     }
     // Times differ where an image was copied, and dependencies were the resolver's business.
     let verify = Cmd::new("rpm").args(["--verify", "--nomtime", "--nodeps"]).args(packages).captured();
-    let finished = ask(host, verify)?;
+    let finished = run_query(host, verify)?;
     if finished.code != 0 && finished.stdout.trim().is_empty() {
         return Err(finished.error(Reason::PackageManager, "verifying the installed packages"));
     }
@@ -96,7 +96,7 @@ pub(super) fn files(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    let finished = ask(host, Cmd::new("rpm").args(["--query", "--list"]).args(packages).captured())?;
+    let finished = run_query(host, Cmd::new("rpm").args(["--query", "--list"]).args(packages).captured())?;
     let finished = finished.check(Reason::PackageManager, "listing the files of packages")?;
     // A package without files says so in a sentence.
     Ok(finished.stdout.lines().filter(|line| line.starts_with('/')).map(str::to_owned).collect())
@@ -125,7 +125,7 @@ const EXACT: &str = "%{ARCH}\\t%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH}\\n";
 /// packages`), so each is named with its version and architecture.
 fn exact_names(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     let query = Cmd::new("rpm").args(["--query", "--queryformat", EXACT]).args(packages).captured();
-    let finished = ask(host, query)?.check(Reason::PackageManager, "listing packages")?;
+    let finished = run_query(host, query)?.check(Reason::PackageManager, "listing packages")?;
     Ok(of_this_machine(&finished.stdout))
 }
 
@@ -148,7 +148,7 @@ pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()
 }
 
 /// Runs rpm where it only has something to answer.
-fn ask(host: &Host, cmd: Cmd) -> Result<Finished> {
+fn run_query(host: &Host, cmd: Cmd) -> Result<Finished> {
     if host.is_running_system() {
         return host.run(&cmd);
     }
