@@ -80,8 +80,8 @@ fn copy_archive(root: &Root, packages: &[String], folder: &Path) {
     let printed = String::from_utf8(printed.stdout).unwrap();
     let start = format!("'http://127.0.0.1:{}/", nginx.port);
     for (path, _) in printed.lines().filter_map(|line| line.strip_prefix(&start)?.split_once('\'')) {
-        // The one character in the names of Debian's packages that apt writes in another way in an address.
-        fetch(&path.replace("%7e", "~"));
+        // What apt writes in another way in an address, of all that the names of Debian's packages may have.
+        fetch(&path.replace("%7e", "~").replace("%2b", "+").replace("%3a", ":"));
     }
 }
 
