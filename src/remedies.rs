@@ -156,6 +156,14 @@ impl Situation {
                 "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
                     .to_owned()
             }
+            Cause::OlderCatalog => {
+                "Nothing was changed. To use it all the same, write it to a file with `--out` and name that as `catalog`."
+                    .to_owned()
+            }
+            Cause::CatalogUnsigned => format!(
+                "Name the key of whoever issues the catalogue with {}.",
+                self.set("public_key", "/etc/ofedctl/catalog.pem")
+            ),
             Cause::OlderBundle => format!(
                 "Bring the newer bundle back into the cache, or go back on purpose with {}.",
                 self.set("allow_older", "true")

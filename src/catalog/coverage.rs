@@ -62,7 +62,7 @@ impl Coverage {
         let mut rows: Vec<CoverageRow> = Vec::new();
         for distro in distros {
             for arch in [Arch::X86_64, Arch::Aarch64] {
-                let row = row(catalog, distro, arch);
+                let row = CoverageRow { distro: distro.clone(), arch, nics: cells(catalog, distro, arch) };
                 // `rhel9` comes before `rhel9.6`, so an equal row of `rhel9.6` is left out.
                 let said = |before: &CoverageRow| {
                     before.distro.covers(distro) && before.arch == arch && before.nics == row.nics
@@ -124,7 +124,8 @@ impl Coverage {
 }
 
 impl Cell {
-    fn words(&self) -> String {
+    /// The driver and its version, with the mark of a footnote.
+    pub(super) fn words(&self) -> String {
         let star = match self.trust {
             _ if self.needs_sha256 => "**",
             Some(Trust::Digest) | None => "",
@@ -136,7 +137,8 @@ impl Cell {
     }
 }
 
-fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
+/// The best driver for each adapter that has one.
+pub(super) fn cells(catalog: &Catalog, distro: &Distro, arch: Arch) -> BTreeMap<Nic, Cell> {
     let cell = |nic| {
         let inbox = catalog.inbox(distro, arch, nic).is_some();
         let mut rows = catalog.candidates(distro, arch, nic);
@@ -155,8 +157,7 @@ fn row(catalog: &Catalog, distro: &Distro, arch: Arch) -> CoverageRow {
         let taken = catalog.pick(&covered, |row| row.sha256.is_some()).map(vendors);
         taken.or_else(|| inbox.then_some(own)).or_else(|| rows.first().copied().map(vendors))
     };
-    let nics = Nic::ALL.into_iter().filter_map(|nic| Some((nic, cell(nic)?))).collect();
-    CoverageRow { distro: distro.clone(), arch, nics }
+    Nic::ALL.into_iter().filter_map(|nic| Some((nic, cell(nic)?))).collect()
 }
 
 #[cfg(test)]

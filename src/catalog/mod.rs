@@ -3,22 +3,21 @@
 //! defines the schema and the query [`Catalog::candidates`].
 
 pub mod check;
+pub mod compare;
 pub mod coverage;
 pub mod import;
+pub mod in_force;
 pub mod package_names;
 pub mod versions;
 
-use crate::host::owner::{owners, read_owned};
 use crate::settings::{self, Settings};
 use crate::target::{Arch, Distro, Driver, Family, KernelDevel, Nic};
 use crate::trust::{Trust, is_vendors, protected};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::path::Path;
 use versions::Version;
 
 /// The catalogue this program was built with.
@@ -34,6 +33,12 @@ const SCHEMA_VERSION: u32 = 1;
 pub struct Catalog {
     /// The schema version of the file: 1.
     pub schema_version: u32,
+    /// The day it was issued, `2026-11-26`. Of two catalogues the later one is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issued: Option<String>,
+    /// The vendor's signing keys that are newer than the program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vendor_keys: Vec<VendorKey>,
     /// The release lines, by name.
     pub lines: BTreeMap<String, Line>,
     /// The distributions on which packages of a distribution install, if more than that one.
@@ -48,6 +53,18 @@ pub struct Catalog {
     /// The distributions whose own RDMA stack can be used.
     #[serde(default)]
     pub inbox: Vec<Inbox>,
+}
+
+/// A key that the vendor signs packages for Debian and Ubuntu with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VendorKey {
+    /// Its fingerprint: 40 or 64 upper-case hexadecimal digits, for a key of version 4 or 6.
+    pub fingerprint: String,
+    /// The first of the releases that it signs; it signs all later ones as well.
+    pub from: Version,
+    /// Who says so.
+    pub source: String,
 }
 
 /// The properties that all packages of one release line share.
@@ -165,15 +182,7 @@ impl Catalog {
         Self::parse(EMBEDDED_NAME, EMBEDDED)
     }
 
-    /// The text of the catalogue the settings name, or of the one this program was built with, and its name.
-    pub fn text(settings: &Settings) -> Result<(&str, Cow<'static, str>)> {
-        match &settings.catalog {
-            Some(file) => Ok((file, Cow::Owned(read_owned(Path::new(file), owners(settings)?)?))),
-            None => Ok((EMBEDDED_NAME, Cow::Borrowed(EMBEDDED))),
-        }
-    }
-
-    /// The catalogue the settings name, or the one this program was built with.
+    /// The catalogue in force; see [`in_force`].
     pub fn from_settings(settings: &Settings) -> Result<Self> {
         let (source, text) = Self::text(settings)?;
         Self::parse(source, &text)
@@ -192,6 +201,14 @@ impl Catalog {
             let line =
                 text.lines().position(|line| line.starts_with("schema_version")).map(|index| index + 1);
             return Err(settings::problem(source, line, &what));
+        }
+        if let Some(day) = catalog.issued.as_ref().filter(|day| !in_force::is_day(day)) {
+            let line = text.lines().position(|line| line.starts_with("issued")).map(|index| index + 1);
+            return Err(settings::problem(
+                source,
+                line,
+                &format!("issued: `{day}` is no day like 2026-11-26"),
+            ));
         }
         Ok(catalog)
     }

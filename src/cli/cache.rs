@@ -99,7 +99,7 @@ pub(super) struct SetArgs {
 }
 
 impl SetArgs {
-    fn load(&self, host: &Host) -> Result<Settings> {
+    pub(super) fn load(&self, host: &Host) -> Result<Settings> {
         config::load(Some(&host.root), pairs(&self.set)?)
     }
 }

@@ -16,6 +16,7 @@ pub use requirements::{Objection, Requirements, names};
 pub use signing::{is_signed_module, require_signing_key};
 
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};
+use crate::catalog::VendorKey;
 use crate::edits::Edit;
 use crate::edits::wanted::Subject;
 use crate::facts::ofed::Ofed;
@@ -58,7 +59,8 @@ pub trait DriverOps: Sync {
 
     /// Plan: whether everything in it that runs should be signed by the vendor, or by the key in the settings, for
     /// packages of this format. Staging and installing check the signature.
-    fn is_signed(&self, _: Format, _version: &str, _: &Settings) -> bool {
+    /// `keys` are those that the catalogue names beside the pinned ones.
+    fn is_signed(&self, _: Format, _version: &str, _: &Settings, _keys: &[VendorKey]) -> bool {
         false
     }
 

@@ -55,6 +55,8 @@ causes! {
     BundleUnknown "bundle-unknown" CacheMissing "the cache holds no bundle of the name that was given";
     TargetNotStaged "target-not-staged" CacheMissing "no bundle of the cache serves this target whole";
     SourcesMissing "sources-missing" DkmsBuild "the driver's packages brought no sources of kernel modules";
+    OlderCatalog "older-catalog" Untrusted "a catalogue of drivers was issued before the one in force";
+    CatalogUnsigned "catalog-unsigned" Untrusted "there is no key that a catalogue of drivers could be checked with";
     OlderBundle "older-bundle" Untrusted "a signed bundle was made before the one that is installed";
     TooLittleRoom "too-little-room" NoSpace "a file system has less room than the work needs, found out before anything was changed";
     BuildWithoutModule "build-without-module" DkmsBuild "the build ended well and made no such module";

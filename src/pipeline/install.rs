@@ -47,7 +47,7 @@ pub(super) fn install_from_cache<'h>(
         })?;
         // Whether the file's packages are signed is found out while they are installed; nothing else of the file is
         // run before.
-        if !first_use::may_be_signed(plan, job.settings) {
+        if !first_use::may_be_signed(plan, job.settings)? {
             say_trust(steps, plan, &bundle, None);
         }
         let (opened, has_more) = staging.opened()?;

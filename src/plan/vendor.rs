@@ -64,7 +64,9 @@ pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
     // The same holds for a file that the user names, which may come from anywhere.
     let is_asked = settings.trust == Trust::Signed || (by_address.is_none() && settings.artifact.is_some());
     let format = Manager::for_distro(&requirements.target.distro).map(|manager| manager.format());
-    let is_signed = |format| drivers::ops(row.driver).is_signed(format, &row.version.to_string(), settings);
+    let keys = &requirements.catalog.vendor_keys;
+    let is_signed =
+        |format| drivers::ops(row.driver).is_signed(format, &row.version.to_string(), settings, keys);
     if is_asked && format.is_some_and(is_signed) { Some(Trust::Signed) } else { by_address }
 }
 

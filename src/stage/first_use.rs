@@ -2,6 +2,7 @@
 //! accept only the same bytes.
 
 use crate::cache::{Blob, Bundle, Cache, Writer};
+use crate::catalog::Catalog;
 use crate::drivers;
 use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
@@ -98,10 +99,11 @@ pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
 }
 
 /// Whether the file itself may turn out to be trusted more than the plan assumes, because its packages may be signed.
-pub fn may_be_signed(plan: &Plan, settings: &Settings) -> bool {
+pub fn may_be_signed(plan: &Plan, settings: &Settings) -> Result<bool> {
+    let keys = Catalog::from_settings(settings)?.vendor_keys;
     let format = Manager::for_target(&plan.target).map(|manager| manager.format());
     let version = plan.driver_version.as_deref().unwrap_or_default();
-    format.is_some_and(|format| drivers::ops(plan.driver).is_signed(format, version, settings))
+    Ok(format.is_some_and(|format| drivers::ops(plan.driver).is_signed(format, version, settings, &keys)))
 }
 
 /// The settings that accept this very file and no other on every machine.

@@ -3,6 +3,7 @@
 
 mod access;
 mod archive;
+mod catalog;
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;

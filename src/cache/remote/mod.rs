@@ -1,9 +1,12 @@
-//! Remote caches: bundles in a registry, and archives at an address. Only missing blobs are transferred.
+//! Remote caches: bundles in a registry, and archives at an address. Only missing blobs are transferred. Catalogues of
+//! drivers travel in the same way.
 
 mod archive;
+mod catalog;
 mod pull;
 mod push;
 
+pub use catalog::{CATALOG_TYPE, pull_catalog, push_catalog};
 pub use pull::Pulled;
 pub use push::Pushed;
 

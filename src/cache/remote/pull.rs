@@ -38,10 +38,20 @@ impl Writer<'_> {
     /// With a public key in the settings, only its documents are downloaded unless it is signed.
     pub fn pull(&mut self, address: &str, settings: &Settings) -> Result<Pulled> {
         let key = Key::from_settings(settings)?;
+        self.from_first(address, settings, |writer, registry| writer.pull_from(registry, key.as_ref()))
+    }
+
+    /// What `pull` gets from the first place that has it: the mirrors of an address, then the address itself.
+    pub(super) fn from_first<T>(
+        &mut self,
+        address: &str,
+        settings: &Settings,
+        pull: impl Fn(&mut Self, &Registry) -> Result<T>,
+    ) -> Result<T> {
         let mut failed = Vec::new();
         for place in alternatives(&settings.mirrors, address)? {
             let registry = Registry::at(&place, Access::Pull, settings)?;
-            match self.pull_from(&registry, key.as_ref()) {
+            match pull(self, &registry) {
                 Ok(pulled) => return Ok(pulled),
                 Err(error) => {
                     self.host.cancel.check()?;
@@ -96,7 +106,7 @@ impl Writer<'_> {
     }
 
     /// The manifest, from the cache if its digest is known and the cache has it.
-    fn manifest_of(&self, registry: &Registry, client: &Client) -> Result<(Digest, Vec<u8>)> {
+    pub(super) fn manifest_of(&self, registry: &Registry, client: &Client) -> Result<(Digest, Vec<u8>)> {
         let pinned = registry.digest().map(str::parse::<Digest>).transpose();
         let pinned = pinned.map_err(|error| Reason::BadSettings.error(error))?;
         if let Some(digest) = pinned.filter(|digest| self.has(digest))
@@ -127,7 +137,7 @@ impl Writer<'_> {
     }
 
     /// Downloads signatures of a manifest, if there are any, until one is by the key.
-    fn pull_signatures(
+    pub(super) fn pull_signatures(
         &mut self,
         registry: &Registry,
         client: &Client,
@@ -184,7 +194,11 @@ impl Writer<'_> {
     }
 
     /// The blobs of a manifest that the cache lacks.
-    fn missing<'r>(&self, registry: &'r Registry<'r>, manifest: &ImageManifest) -> Result<Vec<Wanted<'r>>> {
+    pub(super) fn missing<'r>(
+        &self,
+        registry: &'r Registry<'r>,
+        manifest: &ImageManifest,
+    ) -> Result<Vec<Wanted<'r>>> {
         let mut missing = BTreeMap::new();
         for descriptor in std::iter::once(manifest.config()).chain(manifest.layers()) {
             let (digest, size) = (layout::digest_of(descriptor)?, descriptor.size());

@@ -39,7 +39,7 @@ pub struct Pushed {
 }
 
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     sent: usize,
     sent_bytes: u64,
     mounted: usize,
@@ -70,22 +70,34 @@ impl Cache {
         blobs.extend(bundle.files.iter().map(|file| Blob { digest: file.digest, size: file.size }));
         blobs.sort_by_key(|blob| (blob.size, blob.digest));
         blobs.dedup();
-        let tally = self.push_blobs(host, &registry, blobs)?;
-        let push = Push::to(&registry, host)?;
-        let digest = bundle.digest.to_string();
-        self.push_manifest(&push, &bundle.digest, registry.tag().unwrap_or(&digest))?;
-        self.push_signatures(host, &registry, &push, &bundle.digest)?;
-        let place = registry.address();
-        let place = place.split('@').next().unwrap_or_default();
-        let name = registry.tag().and_then(|tag| place.strip_suffix(&format!(":{tag}"))).unwrap_or(place);
+        let (tally, pinned) = self.push_all(host, &registry, &bundle.digest, blobs)?;
         Ok(Pushed {
             bundle: bundle.clone(),
-            pinned: format!("{name}@{digest}"),
+            pinned,
             sent: tally.sent,
             sent_bytes: tally.sent_bytes,
             mounted: tally.mounted,
             present: tally.present,
         })
+    }
+
+    /// Sends blobs, the manifest that names them, and its signatures. Returns the address with the manifest's digest.
+    pub(super) fn push_all(
+        &self,
+        host: &Host,
+        registry: &Registry,
+        manifest: &Digest,
+        blobs: Vec<Blob>,
+    ) -> Result<(Tally, String)> {
+        let tally = self.push_blobs(host, registry, blobs)?;
+        let push = Push::to(registry, host)?;
+        let digest = manifest.to_string();
+        self.push_manifest(&push, manifest, registry.tag().unwrap_or(&digest))?;
+        self.push_signatures(host, registry, &push, manifest)?;
+        let place = registry.address();
+        let place = place.split('@').next().unwrap_or_default();
+        let name = registry.tag().and_then(|tag| place.strip_suffix(&format!(":{tag}"))).unwrap_or(place);
+        Ok((tally, format!("{name}@{digest}")))
     }
 
     fn push_blobs(&self, host: &Host, registry: &Registry, blobs: Vec<Blob>) -> Result<Tally> {

@@ -1,10 +1,10 @@
-//! Signs a bundle, for users who have a key and no `cosign`. The form is the oldest one, which every version of
+//! Signs a bundle or a catalogue, for users who have a key and no `cosign`. The form is the oldest one, which every version of
 //! `cosign` and the policies of podman and of registries can check.
 
 use super::forms::{IMAGE_SIGNATURE, SIGNATURE, SIMPLE_SIGNING};
 use super::{Key, signature_tag};
 use crate::cache::write::Writer;
-use crate::cache::{Blob, Bundle, layout};
+use crate::cache::{Blob, Bundle, Digest, layout};
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -67,17 +67,22 @@ impl PrivateKey {
 impl Writer<'_> {
     /// Signs a bundle, unless this key has signed it before. Other signatures stay.
     pub fn sign(&mut self, bundle: &Bundle, key: &PrivateKey) -> Result<Signed> {
-        let tag = signature_tag(&bundle.digest);
-        let mut signed = Signed { bundle: bundle.clone(), tag: tag.clone(), is_new: false };
-        if key.public.check(&self.cache, &bundle.digest).is_ok() {
-            return Ok(signed);
+        let is_new = self.sign_manifest(&bundle.digest, key)?;
+        Ok(Signed { bundle: bundle.clone(), tag: signature_tag(&bundle.digest), is_new })
+    }
+
+    /// Signs a manifest of the cache. Returns whether this signature is new.
+    pub(in crate::cache) fn sign_manifest(&mut self, manifest: &Digest, key: &PrivateKey) -> Result<bool> {
+        if key.public.check(&self.cache, manifest).is_ok() {
+            return Ok(false);
         }
+        let tag = signature_tag(manifest);
         let before = match self.cache.manifest_tagged(&tag)? {
             Some(digest) => layout::parse(&self.cache.document(&digest)?, &tag)?,
             None => Value::Null,
         };
         let mut layers = before["layers"].as_array().cloned().unwrap_or_default();
-        layers.push(self.layer(bundle, key)?);
+        layers.push(self.layer(manifest, key)?);
         // What cosign writes, so that its next signature is added to this one.
         let diffs: Vec<&Value> = layers.iter().map(|layer| &layer["digest"]).collect();
         let config = json!({
@@ -88,19 +93,18 @@ impl Writer<'_> {
         let config =
             described(self.put(&layout::canonical(&config)?)?, "application/vnd.oci.image.config.v1+json");
         let kind = "application/vnd.oci.image.manifest.v1+json";
-        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers});
-        let mut entry = described(self.put(&layout::canonical(&manifest)?)?, kind);
+        let signatures = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": layers});
+        let mut entry = described(self.put(&layout::canonical(&signatures)?)?, kind);
         entry["annotations"] = json!({layout::TAG: tag});
         self.merge(vec![serde_json::from_value(entry)?])?;
-        signed.is_new = true;
-        Ok(signed)
+        Ok(true)
     }
 
-    fn layer(&self, bundle: &Bundle, key: &PrivateKey) -> Result<Value> {
+    fn layer(&self, manifest: &Digest, key: &PrivateKey) -> Result<Value> {
         let payload = json!({
             "critical": {
                 "identity": {"docker-reference": ""},
-                "image": {"docker-manifest-digest": bundle.digest.to_string()},
+                "image": {"docker-manifest-digest": manifest.to_string()},
                 "type": IMAGE_SIGNATURE,
             },
             "optional": null,

@@ -81,6 +81,8 @@ impl Import {
     fn new(base: &Catalog) -> Self {
         let catalog = Catalog {
             schema_version: base.schema_version,
+            issued: None,
+            vendor_keys: Vec::new(),
             lines: base.lines.clone(),
             compatible: base.compatible.clone(),
             known_bad: base.known_bad.clone(),

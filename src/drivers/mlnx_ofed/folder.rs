@@ -7,6 +7,7 @@
 //! installer, the other that of 5.0's.
 
 use super::keys;
+use crate::catalog::Catalog;
 use crate::catalog::versions::Version;
 use crate::host::Host;
 use crate::host::fs::Root;
@@ -52,8 +53,11 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
     is_of_the_release(&index, plan, version)?;
     let absent = signed_folder::check_files(host, root, &path, &index)?;
     let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
-    let covered =
-        index.signer.as_ref().is_some_and(|it| keys::covers(it, version, settings.vendor_key.is_some()));
+    let named = Catalog::from_settings(settings)?.vendor_keys;
+    let covered = index
+        .signer
+        .as_ref()
+        .is_some_and(|it| keys::covers(it, version, &named, settings.vendor_key.is_some()));
     let trust = level(plan, covered);
     let who = match &index.signer {
         Some(it) if it.is_weak => {

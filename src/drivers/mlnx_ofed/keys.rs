@@ -6,6 +6,7 @@
 //! 0DAED433E148394D18F3BA51C5ED83E26224C050 (2014; the debs of 4.1, and rpms up to 5.4-1.0.3.0). What they sign counts as
 //! unsigned, so they are not in the list.
 
+use crate::catalog::VendorKey;
 use crate::catalog::versions::Version;
 use crate::packages::openpgp::Signer;
 
@@ -19,18 +20,24 @@ struct Pinned {
 /// v3: RSA 2048, SHA-256, of January 2018, without an end. 4.3 is the first release after that.
 const PINNED: [Pinned; 1] = [Pinned { fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281", from: "4.3" }];
 
+/// The fingerprints of the keys that sign a release: those pinned here, and those that the catalogue names.
+fn keys_of<'a>(release: &str, named: &'a [VendorKey]) -> impl Iterator<Item = &'a str> {
+    let release = Version::new(release);
+    let pinned: Vec<&str> =
+        PINNED.iter().filter(|key| release >= Version::new(key.from)).map(|key| key.fingerprint).collect();
+    let named = named.iter().filter(move |key| release >= key.from).map(|key| key.fingerprint.as_str());
+    pinned.into_iter().chain(named)
+}
+
 /// Whether the vendor signs the packages of a release with a key that is not weak.
-pub(super) fn signs(release: &str) -> bool {
-    PINNED.iter().any(|key| Version::new(release) >= Version::new(key.from))
+pub(super) fn signs(release: &str, named: &[VendorKey]) -> bool {
+    keys_of(release, named).next().is_some()
 }
 
 /// Whether a signature counts as the vendor's: made with a key that is pinned for this release, or with one that the
 /// user named.
-pub(super) fn covers(signer: &Signer, release: &str, named_by_user: bool) -> bool {
-    let is_pinned = |key: &Pinned| {
-        key.fingerprint == signer.fingerprint && Version::new(release) >= Version::new(key.from)
-    };
-    !signer.is_weak && (named_by_user || PINNED.iter().any(is_pinned))
+pub(super) fn covers(signer: &Signer, release: &str, named: &[VendorKey], named_by_user: bool) -> bool {
+    !signer.is_weak && (named_by_user || keys_of(release, named).any(|key| key == signer.fingerprint))
 }
 
 #[cfg(test)]
@@ -54,8 +61,22 @@ mod tests {
         ];
         for (fingerprint, is_weak, release, named, wanted) in table {
             let signer = Signer { fingerprint: fingerprint.to_owned(), is_weak };
-            assert_eq!(covers(&signer, release, named), wanted, "{fingerprint} {release} {named}");
+            assert_eq!(covers(&signer, release, &[], named), wanted, "{fingerprint} {release} {named}");
         }
-        assert!(signs("5.0-2.1.8.0") && !signs("4.1-1.0.2.0"));
+        assert!(signs("5.0-2.1.8.0", &[]) && !signs("4.1-1.0.2.0", &[]));
+    }
+
+    #[test]
+    fn a_key_that_the_catalogue_names_counts_from_its_first_release_on() {
+        let named = VendorKey {
+            fingerprint: "ABCD".to_owned(),
+            from: Version::new("26.01"),
+            source: "release notes".to_owned(),
+        };
+        let named = [named];
+        let signer = |is_weak| Signer { fingerprint: "ABCD".to_owned(), is_weak };
+        assert!(covers(&signer(false), "26.01-1.0.0.0", &named, false));
+        assert!(!covers(&signer(false), "25.10-1.0.0.0", &named, false));
+        assert!(!covers(&signer(true), "26.01-1.0.0.0", &named, false));
     }
 }

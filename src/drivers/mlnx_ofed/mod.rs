@@ -9,6 +9,7 @@ mod packages;
 mod prerequisites;
 
 use super::{Brought, DriverOps, UNINSTALLER, Work, built_with, checks, signing};
+use crate::catalog::VendorKey;
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::ofed::Ofed;
@@ -43,9 +44,9 @@ impl DriverOps for MlnxOfed {
         packages
     }
 
-    fn is_signed(&self, format: Format, version: &str, settings: &Settings) -> bool {
+    fn is_signed(&self, format: Format, version: &str, settings: &Settings, keys: &[VendorKey]) -> bool {
         let by_packages = format == Format::Deb && !settings.mlnx_ofed_installer;
-        by_packages && (settings.vendor_key.is_some() || keys::signs(version))
+        by_packages && (settings.vendor_key.is_some() || keys::signs(version, keys))
     }
 
     fn edits(&self, subject: &Subject) -> Vec<Edit> {
