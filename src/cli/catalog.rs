@@ -259,7 +259,10 @@ fn other_catalog(host: &Host, other: &str, settings: &Settings) -> Result<Catalo
 
 fn diff(before: &Catalog, after: &Catalog) -> Result<Answer> {
     let changes: Vec<Change> = changes(before, after);
-    let mut text: String = changes.iter().map(|change| format!("{change}\n")).collect();
+    let mut text = String::new();
+    for change in &changes {
+        let _ = writeln!(text, "{change}");
+    }
     if changes.is_empty() {
         text.push_str("the same choices everywhere\n");
     }

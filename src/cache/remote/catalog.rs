@@ -28,7 +28,7 @@ pub fn pull_catalog(host: &Host, address: &str, settings: &Settings) -> Result<S
     let key = Key::from_settings(settings)?.ok_or_else(none)?;
     let folder = Folder::small("catalog")?;
     let cache = Cache::open_or_create(folder.path())?;
-    let bytes = writer(host, &cache, settings)?.from_first(address, settings, |writer, registry| {
+    let bytes = writer(host, &cache, settings)?.first_answer(address, settings, |writer, registry| {
         let client = Client::new(registry.network())?;
         let (digest, bytes) = writer.manifest_of(registry, &client)?;
         let manifest: ImageManifest = layout::parse(&bytes, &registry.address())?;

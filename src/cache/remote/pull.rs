@@ -38,11 +38,11 @@ impl Writer<'_> {
     /// With a public key in the settings, only its documents are downloaded unless it is signed.
     pub fn pull(&mut self, address: &str, settings: &Settings) -> Result<Pulled> {
         let key = Key::from_settings(settings)?;
-        self.from_first(address, settings, |writer, registry| writer.pull_from(registry, key.as_ref()))
+        self.first_answer(address, settings, |writer, registry| writer.pull_from(registry, key.as_ref()))
     }
 
     /// What `pull` gets from the first place that has it: the mirrors of an address, then the address itself.
-    pub(super) fn from_first<T>(
+    pub(super) fn first_answer<T>(
         &mut self,
         address: &str,
         settings: &Settings,
