@@ -1,6 +1,7 @@
 //! The logs of builds and of the vendor's installer: copies them, and finds the lines that show the failure.
 
 use crate::host::{CHILD_LOG_DIR, Host};
+use crate::outcome::shown::without_colours;
 use anyhow::Result;
 
 /// The number of log lines that are quoted.
@@ -13,7 +14,7 @@ pub(super) fn copy(host: &Host, log: &str) -> Result<(String, String)> {
     let name = log.trim_start_matches('/').replace('/', "_");
     let kept = format!("{CHILD_LOG_DIR}/{name}");
     host.root.write_text(&kept, &text)?;
-    Ok((kept, last_lines(&text)))
+    Ok((kept, last_lines(&without_colours(&text))))
 }
 
 /// The last meaningful lines. After the compiler's error, make repeats at each level that something failed.

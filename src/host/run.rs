@@ -4,6 +4,7 @@
 use super::sandbox::{self, Sandbox};
 use super::{CHILD_LOG_DIR, Host, process};
 use crate::outcome::Reason;
+use crate::outcome::shown::without_colours;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -205,7 +206,7 @@ impl Host {
         let ended = handle.into_output().with_context(starting)?;
         let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
         let output = end_of(&mut output).unwrap_or_default();
-        let tail = tail(&output);
+        let tail = tail(&without_colours(&output));
         let code = ended.status.code().unwrap_or_else(|| 128 + ended.status.signal().unwrap_or(0));
         Ok(Finished { command, code, stdout, output, tail, log })
     }

@@ -19,6 +19,24 @@ pub fn json(text: &str) -> String {
     escaped(text, |c| c == '\n')
 }
 
+/// Text without the colours that some programs print to anything (ECMA-48: ESC `[`, parameters, a letter), and with a
+/// line of its own for what a carriage return wrote over.
+pub fn without_colours(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' if rest.peek() == Some(&'[') => {
+                rest.next();
+                while rest.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {}
+            }
+            '\r' => plain.push('\n'),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// The message of a type error without the value, which may be a secret written in the wrong place; a plain word is
 /// shown.
 pub fn wrong_type(error: &str) -> String {

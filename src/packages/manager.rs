@@ -196,8 +196,8 @@ pub trait PackageManager {
     /// Reads the repository inside a package. `folder` is an empty folder to work in.
     fn repository_in_package(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
 
-    /// Lists the packages in an archive with an installer. `folder` is an empty folder to work in.
-    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo>;
+    /// Indexes the packages below a folder into which an archive with an installer was unpacked.
+    fn packages_in_folder(&self, host: &Host, folder: &Path) -> Result<VendorRepo>;
 
     /// Installs a package that contains a repository, and adds that repository to the next transaction. `title` is the
     /// package's name in the local repository.

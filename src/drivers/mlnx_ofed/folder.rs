@@ -17,6 +17,7 @@ use crate::plan_document::Plan;
 use crate::settings::{LibrarySet, Settings};
 use crate::trust::Trust;
 use anyhow::Result;
+use std::path::Path;
 
 const FLAT: &str = "DEBS";
 /// The key file in an archive.
@@ -96,8 +97,7 @@ fn choose(root: &Root, top: &str, version: &str, wanted: Option<LibrarySet>) -> 
     let has = |folder: &str| root.exists(&format!("{top}/{folder}/Packages"));
     let there: Vec<LibrarySet> =
         LibrarySet::ALL.into_iter().filter(|set| has(&format!("{FLAT}/{}", set.folder()))).collect();
-    let default =
-        if Version::new(version) >= Version::new("5.0") { LibrarySet::Upstream } else { LibrarySet::Mlnx };
+    let default = default_set(version);
     let set = wanted.unwrap_or(default);
     if there.contains(&set) {
         return Ok(format!("{FLAT}/{}", set.folder()));
@@ -119,6 +119,31 @@ fn choose(root: &Root, top: &str, version: &str, wanted: Option<LibrarySet>) -> 
             Err(Reason::WrongPackage.error(what))
         }
     }
+}
+
+/// The library set that the installer of a release takes by itself.
+fn default_set(version: &str) -> LibrarySet {
+    if Version::new(version) >= Version::new("5.0") { LibrarySet::Upstream } else { LibrarySet::Mlnx }
+}
+
+/// Removes the library set that is not installed from an unpacked bundle that has both, for debs or for rpms: packages of
+/// both have the same names and versions and other contents, and no resolver can tell them apart.
+pub(super) fn leave_one_set(unpacked: &Path, version: &str, wanted: Option<LibrarySet>) -> Result<()> {
+    let root = Root::open(unpacked)?;
+    let set = wanted.unwrap_or_else(|| default_set(version));
+    for top in root.list("/") {
+        for base in [FLAT, "RPMS"] {
+            let folder = |set: LibrarySet| format!("/{top}/{base}/{}", set.folder());
+            let others = LibrarySet::ALL.into_iter().filter(|it| *it != set);
+            if root.is_dir(&folder(set)) {
+                others
+                    .map(folder)
+                    .filter(|other| root.is_dir(other))
+                    .try_for_each(|it| root.remove_all(&it))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The release is bound by the version of the metapackage, which the index covers, and where `Release` says it, by that.
@@ -151,6 +176,37 @@ pub(super) fn metapackage(plan: &Plan) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_library_sets_the_one_that_is_not_installed_is_removed() {
+        for (version, wanted, left) in [
+            ("5.0-2.1.8.0", None, "UPSTREAM_LIBS"),
+            ("4.9-7.1.0.0", None, "MLNX_LIBS"),
+            ("4.9-7.1.0.0", Some(LibrarySet::Upstream), "UPSTREAM_LIBS"),
+        ] {
+            for base in [FLAT, "RPMS"] {
+                let dir = tempfile::tempdir().unwrap();
+                let base = dir.path().join(format!("MLNX_OFED_LINUX-{version}")).join(base);
+                for name in ["COMMON", "MLNX_LIBS", "UPSTREAM_LIBS"] {
+                    std::fs::create_dir_all(base.join(name)).unwrap();
+                }
+                leave_one_set(dir.path(), version, wanted).unwrap();
+                let mut names: Vec<_> =
+                    std::fs::read_dir(&base).unwrap().map(|it| it.unwrap().file_name()).collect();
+                names.sort();
+                assert_eq!(names, ["COMMON", left]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bundle_with_one_set_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let only = dir.path().join("MLNX_OFED_LINUX-5.0/DEBS/MLNX_LIBS");
+        std::fs::create_dir_all(&only).unwrap();
+        leave_one_set(dir.path(), "5.0-2.1.8.0", None).unwrap();
+        assert!(only.exists());
+    }
 
     fn chosen(folders: &[&str], version: &str, wanted: Option<LibrarySet>) -> Result<String> {
         let dir = tempfile::tempdir().unwrap();

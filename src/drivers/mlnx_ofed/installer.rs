@@ -206,6 +206,7 @@ impl Installer<'_> {
             is_rpm: distro.family() != crate::target::Family::Debian,
             tmpdir: &format!("{FOLDER}/tmp"),
             modules,
+            library_set: self.work.options.settings.library_set,
         };
         let mut program = vec![format!("{folder}/mlnxofedinstall")];
         program.extend(options.all());

@@ -14,6 +14,7 @@ use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::ofed::Ofed;
 use crate::host::Host;
+use crate::host::unpack::unpack;
 use crate::ledger::Check;
 use crate::packages::{Format, Manager, VendorRepo};
 use crate::plan_document::Plan;
@@ -70,7 +71,13 @@ impl DriverOps for MlnxOfed {
         if folder::metapackage(plan).is_some() {
             return packages::vendor_repo(host, (plan, settings), file, into);
         }
-        manager.packages_in_archive(host, file, into)
+        unpack(&host.cancel, file, into)?;
+        folder::leave_one_set(
+            into,
+            plan.driver_version.as_deref().unwrap_or_default(),
+            settings.library_set,
+        )?;
+        manager.packages_in_folder(host, into)
     }
 
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {

@@ -3,6 +3,7 @@
 
 use crate::catalog::versions::Version;
 use crate::outcome::Reason;
+use crate::settings::LibrarySet;
 
 /// How kernel modules are installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct Options<'a> {
     pub(super) is_rpm: bool,
     pub(super) tmpdir: &'a str,
     pub(super) modules: Modules,
+    /// The library set, where the user chose one.
+    pub(super) library_set: Option<LibrarySet>,
 }
 
 impl Options<'_> {
@@ -52,6 +55,11 @@ impl Options<'_> {
             // not the image's.
             Modules::Dkms => options.push("--force-dkms"),
         }
+        // Of 4.9 and 5.0; other releases have one set.
+        options.extend(self.library_set.map(|set| match set {
+            LibrarySet::Upstream => "--upstream-libs",
+            LibrarySet::Mlnx => "--mlnx-libs",
+        }));
         // Otherwise it creates a repository of rpm packages with createrepo.
         if self.is_rpm && self.modules == Modules::BuildOnly {
             options.push("--skip-repo");
@@ -84,7 +92,8 @@ mod tests {
 
     fn options(version: &str, modules: Modules, distro: Option<&str>) -> String {
         let is_rpm = distro.is_some();
-        Options { version, kernel: "K", distro, is_rpm, tmpdir: "/t", modules }.all().join(" ")
+        let library_set = None;
+        Options { version, kernel: "K", distro, is_rpm, tmpdir: "/t", modules, library_set }.all().join(" ")
     }
 
     #[test]
@@ -109,6 +118,18 @@ mod tests {
             format!("--force --without-fw-update {skip} {build} --skip-repo {END} --distro rhel8.7")
         );
         assert!(options("5.8-1.0.1.1", Modules::Dkms, None).contains("--force-dkms"));
+        for (set, flag) in [(LibrarySet::Mlnx, "--mlnx-libs"), (LibrarySet::Upstream, "--upstream-libs")] {
+            let options = Options {
+                version: "4.9-7.1.0.0",
+                kernel: "K",
+                distro: None,
+                is_rpm: false,
+                tmpdir: "/t",
+                modules: Modules::Dkms,
+                library_set: Some(set),
+            };
+            assert!(options.all().iter().any(|it| it == flag));
+        }
     }
 
     #[test]

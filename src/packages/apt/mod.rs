@@ -169,8 +169,8 @@ impl PackageManager for Apt {
         vendor_repo::of_host_package(host, file, folder)
     }
 
-    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        vendor_repo::of_archive(host, file, folder)
+    fn packages_in_folder(&self, host: &Host, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_folder(host, folder)
     }
 
     fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {

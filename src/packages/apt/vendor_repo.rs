@@ -8,7 +8,6 @@ use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::host::hex;
 use crate::host::run::Cmd;
-use crate::host::unpack::unpack;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
@@ -61,8 +60,8 @@ pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result
     index_of_host_package(host, file, folder).map(VendorRepo::in_folder)
 }
 
-pub(super) fn of_archive(host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-    let all = index_of_archive(host, file, folder)?;
+pub(super) fn of_folder(host: &Host, folder: &Path) -> Result<VendorRepo> {
+    let all = index_of_folder(host, folder)?;
     let packages = all.then(|| MLNX_OFED_ALL.to_owned()).into_iter().collect();
     let wanted = WANTED_BY_INSTALLER.to_vec();
     Ok(VendorRepo { packages, wanted, ..VendorRepo::in_folder(folder.to_owned()) })
@@ -84,10 +83,9 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
     Ok(index.parent().unwrap_or(folder).to_owned())
 }
 
-/// Writes an index of all packages in an archive. Returns whether the metapackage that depends on all others is among
+/// Writes an index of all packages below a folder. Returns whether the metapackage that depends on all others is among
 /// them.
-fn index_of_archive(host: &Host, file: &Path, folder: &Path) -> Result<bool> {
-    unpack(&host.cancel, file, folder)?;
+fn index_of_folder(host: &Host, folder: &Path) -> Result<bool> {
     let debs = find(folder, &|name| Path::new(name).extension().is_some_and(|end| end == "deb"))?;
     let mut index = String::new();
     for deb in debs {

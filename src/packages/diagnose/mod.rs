@@ -7,6 +7,7 @@ mod table;
 use crate::host::Host;
 use crate::host::run::Finished;
 use crate::outcome::Reason;
+use crate::outcome::shown::without_colours;
 use crate::target::Distro;
 use anyhow::Result;
 use std::borrow::Cow;
@@ -92,7 +93,7 @@ pub struct Diagnosis {
 /// Finds the cause in an output. In the table, causes come before their consequences, so the first row that matches any
 /// line counts.
 pub fn diagnose(output: &str, doing: Doing) -> Option<Diagnosis> {
-    let output = plain(output);
+    let output = without_colours(output);
     let lines: Vec<&str> = output.lines().flat_map(|line| line.split(" | ")).map(beginning).collect();
     ROWS.iter().filter(|row| doing.hears(row.from)).find_map(|row| {
         // Of several matching lines the most informative is used: in a row, patterns with an address come first.
@@ -163,24 +164,6 @@ fn way_out(reason: Reason, line: &str, distro: &Distro) -> Option<String> {
     }
     (reason == Reason::ResolveFailed && line.contains("is not valid yet"))
         .then(|| "check this machine's clock".to_owned())
-}
-
-/// Text without the colours that some programs print to anything (ECMA-48: ESC `[`, parameters, a letter), and with a
-/// line of its own for what a carriage return wrote over.
-fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' if rest.peek() == Some(&'[') => {
-                rest.next();
-                while rest.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {}
-            }
-            '\r' => plain.push('\n'),
-            c => plain.push(c),
-        }
-    }
-    plain
 }
 
 /// A line without what stands before its words: blanks, and the kernel's time.

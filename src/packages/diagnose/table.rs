@@ -225,6 +225,10 @@ pub(super) const ROWS: &[Row] = &[
     row(Installer, Is(Reason::WrongPackage),
         &["Error: The current MLNX_OFED_LINUX is intended for ", "The current MLNX_OFED_LINUX is intended for "],
         "Error: The current MLNX_OFED_LINUX is intended for rhel8.6"),
+    // The bundle has no archive of sources, which --add-kernel-support needs (the 5.0 bundle, run without its `src`).
+    row(Installer, Is(Reason::WrongPackage),
+        &["ERROR: OFED tgz package not found under "],
+        "ERROR: OFED tgz package not found under MLNX_OFED_LINUX-5.0-2.1.8.0-ubuntu20.04-ext/src directory"),
     row(Installer, Is(Reason::WrongPackage),
         &["Current operation system is not supported", "@: Current operation system is not supported"],
         "Current operation system is not supported!"),

@@ -214,8 +214,8 @@ impl PackageManager for Rpm {
         vendor_repo::of_host_package(host, file, folder)
     }
 
-    fn packages_in_archive(&self, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-        vendor_repo::of_archive(self.0, host, file, folder)
+    fn packages_in_folder(&self, host: &Host, folder: &Path) -> Result<VendorRepo> {
+        vendor_repo::of_folder(self.0, host, folder)
     }
 
     fn install_repository_package(&self, host: &Host, transaction: &Transaction, title: &str) -> Result<()> {

@@ -7,7 +7,6 @@ use super::{Dialect, INDEX};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
-use crate::host::unpack::unpack;
 use crate::outcome::Reason;
 use crate::target::without_arch;
 use anyhow::Result;
@@ -59,8 +58,7 @@ pub(super) fn of_host_package(host: &Host, file: &Path, folder: &Path) -> Result
     index_of_host_package(host, file, folder).map(VendorRepo::in_folder)
 }
 
-pub(super) fn of_archive(dialect: &Dialect, host: &Host, file: &Path, folder: &Path) -> Result<VendorRepo> {
-    unpack(&host.cancel, file, folder)?;
+pub(super) fn of_folder(dialect: &Dialect, host: &Host, folder: &Path) -> Result<VendorRepo> {
     let show = folder.display().to_string();
     let make = Cmd::new("createrepo_c").args(["--quiet", "--no-database", &show]);
     host.run(&make)?.check(Reason::WrongPackage, "indexing the vendor's packages")?;
