@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench demo torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
+.PHONY: help build unit release lint test bench dist dist-twice arm-check demo torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -34,6 +34,17 @@ test: root setup musl ## Check, build and test everything, with real Debian root
 	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
 	  wait $$release && exit $$tests
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked --no-fail-fast
+
+dist: musl ## Make all files of a release in dist/ (needs cargo-deb and cargo-generate-rpm; KEY=FILE signs the checksums)
+	@packaging/dist.sh dist
+
+dist-twice: dist ## The same, built from nothing a second time elsewhere; fails where a byte differs (many minutes)
+	@CARGO_TARGET_DIR=$(CURDIR)/target/again packaging/dist.sh target/dist-again
+	@diff -r dist target/dist-again && echo "dist/ is the same bytes again"
+
+# What the files for aarch64 are made of, unoptimised, run by an emulator.
+arm-check: ## Build for aarch64, and run detect, plan and a cache's verify (needs gcc-aarch64-linux-gnu and qemu-user-static)
+	@packaging/arm_check.sh
 
 bench: ## Measure the budgets, each side by side with the tool it is compared with
 	cargo bench --locked

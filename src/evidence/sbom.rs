@@ -2,7 +2,7 @@
 
 use super::uuid_of;
 use crate::ledger::Receipt;
-use crate::target::Family;
+use crate::target::{Family, Target};
 use serde_json::{Value, json};
 
 /// The program and its version, as receipts have it.
@@ -23,7 +23,7 @@ fn parts(receipt: &Receipt) -> Vec<Part> {
     let packages = receipt.packages.iter().map(|(name, version)| Part {
         name: name.clone(),
         version: version.clone(),
-        purl: Some(purl(receipt, name, version)),
+        purl: Some(purl(&receipt.plan.target, name, version)),
         sha256: None,
         from: None,
     });
@@ -38,17 +38,25 @@ fn parts(receipt: &Receipt) -> Vec<Part> {
 }
 
 /// The package URL of an installed package (the types `deb` and `rpm` of the purl specification).
-fn purl(receipt: &Receipt, name: &str, version: &str) -> String {
-    let target = &receipt.plan.target;
+fn purl(target: &Target, name: &str, version: &str) -> String {
     let (id, release) = (&target.distro.id, &target.distro.version);
     let kind = if target.family() == Family::Debian { "deb" } else { "rpm" };
     // dpkg tells the architecture of a package that may be there twice.
     let (name, arch) = name.split_once(':').map_or((name, None), |(name, arch)| (name, Some(arch)));
+    // The epoch of an rpm is a qualifier; of a Debian package it stays part of the version (anchore/syft issue 1398,
+    // aquasecurity/trivy issue 3485).
+    let (epoch, version) = match version.split_once(':') {
+        Some((epoch, rest)) if kind == "rpm" => (Some(epoch), rest),
+        _ => (None, version),
+    };
     let mut qualifiers = Vec::new();
     if let Some(arch) = arch {
         qualifiers.push(format!("arch={}", encoded(arch)));
     }
     qualifiers.push(format!("distro={}", encoded(&format!("{id}-{release}"))));
+    if let Some(epoch) = epoch.filter(|epoch| *epoch != "0") {
+        qualifiers.push(format!("epoch={}", encoded(epoch)));
+    }
     format!("pkg:{kind}/{}/{}@{}?{}", encoded(id), encoded(name), encoded(version), qualifiers.join("&"))
 }
 
@@ -158,9 +166,25 @@ fn relation(from: &str, kind: &str, to: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::{Arch, Distro};
 
     #[test]
     fn a_package_url_keeps_what_a_version_has_beside_digits() {
-        assert_eq!(encoded("1:2.3+deb12~1"), "1%3A2.3%2Bdeb12~1");
+        let url = |distro: &str, version: &str, name: &str, package: &str| {
+            let distro = Distro::new(distro, version);
+            let target = Target {
+                distro,
+                arch: Arch::X86_64,
+                kernels: Vec::new(),
+                vm_size: None,
+                nic: None,
+                family: None,
+            };
+            purl(&target, name, package)
+        };
+        let wanted = "pkg:deb/debian/libibverbs1@1%3A2.3%2Bdeb12~1?arch=amd64&distro=debian-12";
+        assert_eq!(url("debian", "12", "libibverbs1:amd64", "1:2.3+deb12~1"), wanted);
+        let wanted = "pkg:rpm/rhel/openssl-libs@1.1.1k-7.el8_6?distro=rhel-8.6&epoch=1";
+        assert_eq!(url("rhel", "8.6", "openssl-libs", "1:1.1.1k-7.el8_6"), wanted);
     }
 }

@@ -62,6 +62,10 @@ fn a_guest_is_baked_offline_once_and_generalized_and_nothing_of_the_build_stays(
     ] {
         assert_eq!(std::fs::read_to_string(out.join(name)).unwrap(), guest.root.read(path), "{name}");
     }
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("id=\"rollback\"") && page.contains("installed (exit code 0)"), "{page}");
+    let materials = std::fs::read_to_string(out.join("sbom.json")).unwrap();
+    assert!(materials.contains("pkg:deb/debian/rdma-core@"), "{materials}");
 
     let again = attributes(&cache, "    generalize = true\n");
     let ran = workshop.build(&workshop.template(&guest, "root", &again));

@@ -64,7 +64,7 @@ const OWN: [(&str, Type, &str); 9] = [
         "output_directory",
         Type::Text,
         "A folder of the build host for the guest's `status.json`, `receipt.json` and log, `ib-vmext-status`, however \
-         the bake ends.",
+         the bake ends, with a page about it, `report.html`, and the bill of materials, `sbom.json` (CycloneDX).",
     ),
 ];
 /// Settings that say something else here than elsewhere.

@@ -1,4 +1,5 @@
-//! What is kept of a build: the guest's status document, receipt and log, in a folder of the build host.
+//! What is kept of a build: the guest's status document, receipt and log, a report and a bill of materials, in a folder of
+//! the build host.
 
 use super::guest::{As, Guest};
 use super::upload::Folder;
@@ -34,7 +35,16 @@ pub(super) fn collect(guest: &Guest, folder: &Folder, into: &Path) -> Result<()>
         }
         fetch(guest, &folder.at(name), &into.join(name))?;
     }
-    guest.ui.say(&format!("ofed: status, receipt and log are in `{}`", into.display()));
+    // What a run that installed nothing left makes a page, and no bill of materials.
+    for (name, form) in [("report.html", ""), ("sbom.json", "--sbom cyclonedx")] {
+        let made = folder.word(name);
+        let program = folder.word("ofedctl");
+        let script = format!("{program} --quiet report --out {made} {form} && chmod 644 {made}");
+        if guest.run(As::Root, &script)?.code == 0 {
+            fetch(guest, &folder.at(name), &into.join(name))?;
+        }
+    }
+    guest.ui.say(&format!("ofed: status, receipt, log and report are in `{}`", into.display()));
     Ok(())
 }
 
