@@ -149,7 +149,8 @@ impl StatusDocument {
         let reason = self.reason().filter(|_| self.code().1)?;
         let said = &self.0.first()?.status.formatted_message.message;
         let said = said.strip_prefix(&format!("{reason}: ")).unwrap_or(said);
-        let message = said.strip_suffix(&format!(". {}", reason.remedy())).unwrap_or(said);
+        let before = said.strip_suffix(&format!(" {}", reason.remedy()));
+        let message = before.map_or(said, |before| before.strip_suffix('.').unwrap_or(before));
         Some(Outcome::new(reason, message))
     }
 
@@ -199,7 +200,9 @@ pub fn verdict(outcome: &Outcome) -> String {
     if outcome.is_success() && remedy == "Nothing to do." {
         format!("{reason}: {message}")
     } else {
-        format!("{reason}: {message}. {remedy}")
+        // A suggestion ends with a question mark, and what others said with a full stop.
+        let end = if message.ends_with(['.', '?', '!']) { "" } else { "." };
+        format!("{reason}: {message}{end} {remedy}")
     }
 }
 

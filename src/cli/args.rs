@@ -1,11 +1,13 @@
 //! Arguments of commands: targets, roots, caches and settings, as clap parses them.
 
+use super::words;
 use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
 use crate::target::{Arch, Distro};
 use anyhow::Result;
 use clap::Args;
+use clap::builder::TypedValueParser;
 use serde_yaml::Value;
 use std::path::PathBuf;
 
@@ -141,6 +143,9 @@ pub(super) struct UninstallArgs {
     /// version cannot read it. What they installed and edited stays for good
     #[arg(long)]
     pub(super) forget_receipt: bool,
+    /// Set any key that `ofedctl explain settings` lists
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
 }
 
 /// Arguments of whatever makes a root right; all there are for `install`.
@@ -174,13 +179,13 @@ pub(super) struct CacheArg {
 #[command(next_help_heading = "Target and settings")]
 pub(super) struct TargetArgs {
     /// VM size, such as `Standard_HB120rs_v3`
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = words::SIZES, hide_possible_values = true)]
     pub(super) vm_size: Option<String>,
     /// Adapter: cx3-pro, cx5, cx6, cx7 or cx8
-    #[arg(long, value_name = "NIC")]
+    #[arg(long, value_name = "NIC", value_parser = words::NICS, hide_possible_values = true)]
     pub(super) nic: Option<String>,
     /// Distribution and version, such as debian12
-    #[arg(long, value_name = "DISTRO")]
+    #[arg(long, value_name = "DISTRO", value_parser = words::DISTROS.try_map(|text| text.parse::<Distro>()), hide_possible_values = true)]
     pub(super) distro: Option<Distro>,
     /// Architecture: `x86_64` or aarch64
     #[arg(long, value_name = "ARCH")]
@@ -189,7 +194,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "KERNEL")]
     pub(super) kernel: Vec<String>,
     /// Driver: auto, `mlnx_ofed`, doca or inbox
-    #[arg(long, value_name = "DRIVER")]
+    #[arg(long, value_name = "DRIVER", value_parser = words::DRIVERS, hide_possible_values = true)]
     pub(super) driver: Option<String>,
     /// Its version, or the release it must be of, such as 5.8
     #[arg(long, value_name = "VERSION")]
@@ -201,7 +206,7 @@ pub(super) struct TargetArgs {
     #[arg(long, value_name = "FILE|URL")]
     pub(super) artifact: Option<String>,
     /// What must vouch for it: digest, signed or first-use
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = words::TRUST, hide_possible_values = true)]
     pub(super) trust: Option<String>,
     /// A catalogue of drivers in place of the built-in one
     #[arg(long, value_name = "FILE")]

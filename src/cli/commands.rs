@@ -14,7 +14,7 @@ use crate::ledger::{Check, Receipt};
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
-use crate::settings::{Layer, Settings};
+use crate::settings::Settings;
 use crate::stage::{self, Against, first_use};
 use crate::status::verdict;
 use crate::target::Mode;
@@ -146,7 +146,7 @@ fn run(host: Host, args: &RunArgs, mode: Mode, door: &'static str) -> Result<Ans
 
 pub(super) fn uninstall(call: &Call, args: &UninstallArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
-    let settings = config::load(Some(&host.root), Layer::default())?;
+    let settings = config::load(Some(&host.root), pairs(&args.set)?)?;
     let host = host.within(Duration::from_secs(settings.deadline));
     // If the root is not this machine's, no service of this machine may be stopped.
     let mode = if host.is_running_system() { Mode::Live } else { Mode::Bake };

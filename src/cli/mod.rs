@@ -17,6 +17,7 @@ mod settings;
 mod status;
 mod support_bundle;
 mod terminal;
+mod words;
 
 use crate::host::cancel::Cancel;
 use crate::outcome::{ExitCode, Outcome, Reason};
@@ -24,7 +25,7 @@ use crate::remedies::Situation;
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 use command_line::{Cli, Command};
 use documents::{schema_name, with_envelope};
 use serde_json::{Value, json};
@@ -37,7 +38,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     // What could not be parsed cannot say whether JSON is wanted; the words themselves can.
     let wants_json = args.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--json");
-    let cli = match Cli::try_parse_from(args) {
+    let parsed = words::with_examples(Cli::command()).try_get_matches_from(args);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return not_a_command(&error, wants_json),
     };
@@ -112,7 +114,7 @@ fn printed(bytes: &[u8]) -> Answer {
 
 /// The manual page of the program, or of the command that the words lead to.
 fn manual_page(words: &[String]) -> Result<Vec<u8>> {
-    let mut program = Cli::command();
+    let mut program = words::with_examples(Cli::command());
     // Gives the commands below it the names that they are called by.
     program.build();
     let mut command = &program;

@@ -19,9 +19,6 @@ use std::path::{Path, PathBuf};
 
 /// Arguments of `report`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  ofedctl report --out report.html\n  \
-    ofedctl report --root /mnt/image --out sbom.json --sbom spdx\n  \
-    ofedctl report --out provenance.json --provenance --key release.pem")]
 pub(super) struct ReportArgs {
     /// The root to look at
     #[command(flatten)]

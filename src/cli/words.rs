@@ -1,0 +1,140 @@
+//! Arguments of which completions know what they may be, and the examples that each `--help` ends with.
+
+use crate::catalog::Catalog;
+use crate::catalog::coverage::Coverage;
+use crate::facts::vm_size_table::{FAMILIES, Fabric};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::error::Error;
+use clap::{Arg, Command};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+/// A text that may be anything; completions offer these words. What is wrong with another one is said by the setting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words(fn() -> Vec<String>);
+
+impl TypedValueParser for Words {
+    type Value = String;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<String, Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        // clap keeps the words for as long as the program runs.
+        Some(Box::new((self.0)().into_iter().map(|word| PossibleValue::new(&*String::leak(word)))))
+    }
+}
+
+/// The VM sizes with an adapter that this program serves.
+pub(super) const SIZES: Words = Words(|| {
+    let families = FAMILIES.iter().filter(|family| family.fabric == Fabric::SrIov);
+    families.flat_map(|family| family.sizes).map(|size| format!("Standard_{size}")).collect()
+});
+
+/// The distributions of the built-in catalogue.
+pub(super) const DISTROS: Words = Words(|| {
+    let rows = Catalog::embedded().map(|catalog| Coverage::from_catalog(&catalog).rows).unwrap_or_default();
+    let names: BTreeSet<String> = rows.iter().map(|row| row.distro.to_string()).collect();
+    names.into_iter().collect()
+});
+
+/// The adapters.
+pub(super) const NICS: Words = Words(|| words(&["cx3-pro", "cx5", "cx6", "cx7", "cx8"]));
+/// The drivers.
+pub(super) const DRIVERS: Words = Words(|| words(&["auto", "mlnx_ofed", "doca", "inbox"]));
+/// The levels of trust.
+pub(super) const TRUST: Words = Words(|| words(&["digest", "signed", "first-use"]));
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Examples of the commands, by their words.
+const EXAMPLES: [(&str, &str); 31] = [
+    ("detect", "detect --root /mnt/image"),
+    ("plan", "plan --distro ubuntu22.04 --vm-size Standard_HB120rs_v3"),
+    ("stage", "stage --root /mnt/image --vm-size Standard_HB120rs_v3 --cache C"),
+    ("bake", "bake --root /mnt/image --vm-size Standard_HB120rs_v3 --offline"),
+    ("install", "install --offline"),
+    ("verify", "verify --traffic"),
+    ("status", "status --json --exit-code"),
+    ("report", "report --root /mnt/image --out report.html"),
+    ("support-bundle", "support-bundle --out help.tar.gz"),
+    ("uninstall", "uninstall --root /mnt/image"),
+    ("generalize", "generalize --root /mnt/image"),
+    ("cache list", "cache list --cache /srv/ofed-cache"),
+    ("cache verify", "cache verify --cache /srv/ofed-cache"),
+    ("cache export", "cache export --out bundles.tar"),
+    ("cache import", "cache import bundles.tar"),
+    ("cache push", "cache push oci://registry.example/ofed:hbv3"),
+    ("cache pull", "cache pull oci://registry.example/ofed:hbv3"),
+    ("cache sign", "cache sign --key release.pem"),
+    ("cache gc", "cache gc --damaged"),
+    ("cloud-init run", "cloud-init run"),
+    ("cloud-init setup", "cloud-init setup --root /mnt/image"),
+    ("catalog list", "catalog list"),
+    ("catalog check", "catalog check catalog.yaml"),
+    ("catalog import", "catalog import resources.json --out catalog.yaml"),
+    ("packer setup", "packer setup"),
+    ("extension package", "extension package --out InfiniBandDriverLinux-1.0.0.0.zip"),
+    ("extension enable", "extension enable"),
+    ("settings", "settings --root /mnt/image --set offline=true"),
+    ("explain", "explain schema receipt"),
+    ("completions", "completions bash"),
+    ("man", "man cache list"),
+];
+
+/// The command line with an example at the end of each help. What has none are the handler's commands, which the VM agent
+/// calls.
+pub(super) fn with_examples(mut program: Command) -> Command {
+    for (place, line) in EXAMPLES {
+        let text = format!("Example:\n  ofedctl {line}");
+        program = match place.split_once(' ') {
+            None => program.mut_subcommand(place, |command| command.after_help(text)),
+            Some((above, place)) => program.mut_subcommand(above, |command| {
+                command.mut_subcommand(place, |command| command.after_help(text))
+            }),
+        };
+    }
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::command_line::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_example_is_a_command_line_that_is_understood() {
+        for (place, line) in EXAMPLES {
+            assert!(line.starts_with(place), "{line}");
+            let words = std::iter::once("ofedctl").chain(line.split(' '));
+            with_examples(Cli::command()).try_get_matches_from(words).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_command_that_people_call_has_an_example() {
+        let program = with_examples(Cli::command());
+        for command in program.get_subcommands() {
+            let verbs: Vec<_> = command.get_subcommands().collect();
+            let all = if verbs.is_empty() { vec![command] } else { verbs };
+            for command in all.into_iter().filter(|_| command.get_name() != "extension") {
+                assert!(command.get_after_help().is_some(), "{}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn completions_know_sizes_distributions_and_drivers() {
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "ofedctl", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for word in ["Standard_HB120rs_v3", "ubuntu22.04", "mlnx_ofed", "cx3-pro", "first-use"] {
+            assert!(script.contains(word), "{word}");
+        }
+        assert!(!script.contains("Standard_A8"), "a size that no driver serves");
+    }
+}
