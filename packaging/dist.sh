@@ -53,12 +53,13 @@ done
 
 packages() {
 	local program=$1 arch=$2
+	# The rpm of RHEL 7 knows gzip, and not zstd.
 	# Both tools take the program from where cargo would have built it for this target.
 	local place=target/$arch-unknown-linux-musl/release/ofedctl
 	mkdir -p "$(dirname "$place")"
 	[ "$program" -ef "$place" ] || cp "$program" "$place"
 	cargo deb --quiet --no-build --no-strip --target "$arch-unknown-linux-musl" --output "$out/" >&2
-	cargo generate-rpm --target "$arch-unknown-linux-musl" --auto-req disabled --source-date "$SOURCE_DATE_EPOCH" \
+	cargo generate-rpm --target "$arch-unknown-linux-musl" --auto-req disabled --payload-compress gzip --source-date "$SOURCE_DATE_EPOCH" \
 		--output "$out/" >&2
 }
 

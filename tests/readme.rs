@@ -187,6 +187,25 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
+fn the_page_on_performance_has_the_budgets_that_the_benchmarks_hold() {
+    let page = documents().into_iter().find(|(path, _)| path.ends_with("performance.md")).unwrap().1;
+    for (bench, row) in [
+        ("benches/unpack.rs", "unpacking a vendor's tgz"),
+        ("benches/cache_verify.rs", "`cache verify`"),
+        ("benches/stage.rs", "`stage` from a mirror"),
+    ] {
+        let bench = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(bench)).unwrap();
+        let budget = bench.split_once("const BUDGET: f64 = ").unwrap().1.split(';').next().unwrap();
+        let line = page.lines().find(|line| line.contains(row)).expect(row);
+        assert!(line.ends_with(&format!("| {budget} |")), "{line}: {budget}");
+    }
+    let bake = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bake.rs")).unwrap();
+    for (said, row) in [("median(theirs), 1.05)", "| 1.05 |"), ("median(theirs), 0.5)", "| 0.50 |")] {
+        assert!(bake.contains(said) && page.lines().any(|line| line.ends_with(row)), "{said} {row}");
+    }
+}
+
+#[test]
 fn every_link_leads_to_a_file_and_a_heading_that_are_there() {
     let mut broken = Vec::new();
     for (path, text) in documents() {

@@ -32,11 +32,14 @@ pub struct Evidence {
     pub schema_version: u32,
     /// How the last run ended, in one line; none while it works.
     pub verdict: Option<Verdict>,
-    /// What the root is now.
+    /// What the root is now, as the schema `detect` has it.
+    #[cfg_attr(test, schemars(with = "Value"))]
     pub facts: Facts,
-    /// What was installed; none where nothing is.
+    /// What was installed, as the schema `receipt` has it; null where nothing is.
+    #[cfg_attr(test, schemars(with = "Value"))]
     pub receipt: Option<Receipt>,
-    /// The record of the last run; none after `generalize`.
+    /// The record of the last run, as the schema `run` has it; null after `generalize`.
+    #[cfg_attr(test, schemars(with = "Value"))]
     pub run: Option<RunRecord>,
     /// Each file that was edited, as it was and as it is.
     pub files: Vec<FileChange>,

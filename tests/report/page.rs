@@ -50,6 +50,9 @@ fn the_page_says_what_was_done_in_each_of_its_forms() {
     let markdown = reported(&root, "report.md", &[]);
     let document: Value = serde_json::from_str(&reported(&root, "report.json", &[])).unwrap();
     documents::assert_follows(&document, "report");
+    for (part, schema) in [("facts", "detect"), ("receipt", "receipt"), ("run", "run")] {
+        documents::assert_follows(&document[part], schema);
+    }
     let receipt = image::receipt(&root);
     for page in [&html, &markdown.replace('\\', "")] {
         for part in [
