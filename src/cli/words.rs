@@ -51,7 +51,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 /// Examples of the commands, by their words.
-const EXAMPLES: [(&str, &str); 31] = [
+const EXAMPLES: [(&str, &str); 34] = [
     ("detect", "detect --root /mnt/image"),
     ("plan", "plan --distro ubuntu22.04 --vm-size Standard_HB120rs_v3"),
     ("stage", "stage --root /mnt/image --vm-size Standard_HB120rs_v3 --cache C"),
@@ -76,6 +76,9 @@ const EXAMPLES: [(&str, &str); 31] = [
     ("catalog list", "catalog list"),
     ("catalog check", "catalog check catalog.yaml"),
     ("catalog import", "catalog import resources.json --out catalog.yaml"),
+    ("catalog update", "catalog update oci://registry.example/catalog:1"),
+    ("catalog push", "catalog push catalog.yaml oci://registry.example/catalog:1"),
+    ("catalog diff", "catalog diff catalog.yaml"),
     ("packer setup", "packer setup"),
     ("extension package", "extension package --out InfiniBandDriverLinux-1.0.0.0.zip"),
     ("extension enable", "extension enable"),
