@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench dist dist-twice arm-check demo torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
+.PHONY: help build unit release lint test bench dist dist-twice arm-check demo record torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,10 @@ packer-newest: root setup release ## Run the tests of the Packer door against a 
 
 demo: root setup release ## Make a Debian 12 root, bake InfiniBand into it with the network cut, and prove it
 	@tests/demo.sh $(SHIP)
+
+record: root setup release ## Write what `make demo` shows into docs/demo.md
+	@{ printf '# A recorded run\n\n`make record` made this page: it is what `make demo` shows.\n\n```text\n'; \
+	  tests/demo.sh $(SHIP); printf '```\n'; } >target/demo.md && mv target/demo.md docs/demo.md
 
 vendor-check: root setup build ## Run the whole path with a real bundle that you have: BUNDLE=MLNX_OFED_LINUX-….tgz [ROOT=…]
 	@tests/vendor_check.sh target/debug/ofedctl "$(BUNDLE)" "$(ROOT)"
