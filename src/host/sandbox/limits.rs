@@ -34,6 +34,12 @@ const INSTALL: [Capability; 6] = [
 /// (`cap_inode_setxattr`).
 const LABELS: [Capability; 2] = [Capability::CAP_MAC_ADMIN, Capability::CAP_SYS_ADMIN];
 
+/// The crate `libc` has no name for it on aarch64 with musl; the number is Linux's own (`asm-generic/unistd.h`).
+#[cfg(target_arch = "aarch64")]
+const KEXEC_FILE_LOAD: libc::c_long = 294;
+#[cfg(not(target_arch = "aarch64"))]
+const KEXEC_FILE_LOAD: libc::c_long = libc::SYS_kexec_file_load;
+
 /// System calls that are refused whatever capabilities a program has: modules, kexec, keyrings, bpf, mounts, other
 /// namespaces, files by handle, swap, the clock.
 const REFUSED: &[libc::c_long] = &[
@@ -41,7 +47,7 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_finit_module,
     libc::SYS_delete_module,
     libc::SYS_kexec_load,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
