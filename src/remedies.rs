@@ -169,6 +169,7 @@ impl Situation {
                 self.set("allow_older", "true")
             ),
             Cause::TooLittleRoom => self.room(),
+            Cause::UsrReadOnly => self.writable(),
             Cause::BuildWithoutModule => {
                 "Read the named log: what the vendor calls built is not there. Take another release, \
                  with `driver_version`, or another kernel."
@@ -256,6 +257,20 @@ impl Situation {
             ways.push(format!("take the distribution's own driver with {}", self.set("driver", "inbox")));
         }
         sentence(&ways)
+    }
+
+    /// Where a system that is replaced as a whole can be changed.
+    fn writable(&self) -> String {
+        match self.family() {
+            Some(Family::Suse) => {
+                "Run it as `transactional-update run ofedctl bake --root /`, then reboot into the new snapshot.".to_owned()
+            }
+            Some(Family::Rhel) => {
+                "Run `ofedctl bake --root /` where the system's image is built, such as in the Containerfile of bootc."
+                    .to_owned()
+            }
+            _ => "Run `ofedctl bake` where the system's image is built, or mount /usr writable.".to_owned(),
+        }
     }
 
     fn room(&self) -> String {

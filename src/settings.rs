@@ -168,6 +168,9 @@ pub struct Settings {
     pub memlock: bool,
     /// Let every user and service open 1048576 files, as Azure's HPC images do: each rank of an MPI job opens many.
     pub nofile: bool,
+    /// Keep `NetworkManager` and systemd-networkd off the second interface of Accelerated Networking, and off `IPoIB`
+    /// interfaces that no file of the image configures. No boot waits for those then.
+    pub keep_unmanaged: bool,
     /// What to do when the running kernel cannot load the modules that were installed.
     pub reboot: RebootPolicy,
     /// Take the driver out again when the VM extension is removed from the VM. An upgrade of it never does.
@@ -260,6 +263,7 @@ impl Default for Settings {
             ipoib: true,
             memlock: true,
             nofile: true,
+            keep_unmanaged: true,
             reboot: RebootPolicy::Report,
             remove_on_uninstall: false,
             doca_profile: DocaProfile::DocaOfed,

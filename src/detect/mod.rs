@@ -9,7 +9,7 @@ use crate::drivers;
 use crate::facts::modules::Place;
 use crate::facts::{
     Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, secure_boot,
-    vmbus, waagent,
+    surroundings, vmbus, waagent,
 };
 use crate::host::Host;
 use crate::ledger::RECEIPT;
@@ -56,6 +56,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
         naming: naming::find(host, &rules),
+        surroundings: surroundings::read(host, &os.kernels),
         rules,
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,

@@ -3,7 +3,7 @@
 //! building ([`HOLD`]), and this module builds instead.
 
 use super::signing::Signatures;
-use super::{InstallOptions, logs};
+use super::{InstallOptions, logs, shared};
 use crate::cache::{Built, Bundle, Cache};
 use crate::host::Host;
 use crate::host::run::{Cmd, Finished};
@@ -56,6 +56,7 @@ impl Build<'_> {
             for source in &sources {
                 signed += self.install(source, kernel)?;
             }
+            shared::rebuild(self.host, kernel, self.options)?;
             if !restored || signed > 0 {
                 built.extend(self.archive(&sources, kernel)?);
             }

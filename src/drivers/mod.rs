@@ -8,6 +8,7 @@ mod inbox;
 mod logs;
 mod mlnx_ofed;
 mod requirements;
+mod shared;
 mod signing;
 
 pub use checks::{built, is_own};

@@ -6,14 +6,19 @@ pub mod azure;
 pub mod compute;
 pub mod enrolled_keys;
 pub mod imds;
+pub mod interface_naming;
 pub mod interfaces;
+pub mod kernel_updates;
 pub mod modules;
 pub mod naming;
+pub mod network_managers;
 pub mod ofed;
 pub mod os;
 pub mod pci;
 pub mod rdma;
 pub mod secure_boot;
+pub mod stack_users;
+pub mod surroundings;
 pub mod vm_size;
 pub mod vm_size_table;
 pub mod vmbus;
@@ -69,6 +74,9 @@ pub struct Facts {
     /// Programs that name RDMA devices, beside the distribution's rdma-core and this program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub naming: Vec<naming::Naming>,
+    /// What else has a hand in network interfaces, kernels and `ib_core`.
+    #[serde(default, skip_serializing_if = "surroundings::Surroundings::is_empty")]
+    pub surroundings: surroundings::Surroundings,
     /// The files of rules among them. Remembered, so that the next run need not read them.
     #[serde(skip)]
     pub rules: naming::Seen,

@@ -69,6 +69,23 @@ pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
     found
 }
 
+/// Calls `each` with every module file of a kernel, relative to its folder, and the files that it needs, as `depmod` lists
+/// them.
+pub fn each_dependency(root: &Root, kernel: &str, mut each: impl FnMut(&str, &str)) {
+    each_line(root, &format!("/lib/modules/{kernel}/modules.dep"), |line| {
+        let line = String::from_utf8_lossy(line);
+        if let Some((path, needs)) = line.split_once(':') {
+            each(path, needs);
+        }
+    });
+}
+
+/// The name of a module file, with underscores as lsmod prints it.
+pub fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split('.').next().unwrap_or(file).replace('-', "_")
+}
+
 /// Calls `each` with every line of a file; with none where it cannot be read. The index of a stock kernel has half a
 /// megabyte and is read at every boot: memory for all of it at once would cost more time than looking through it.
 fn each_line(root: &Root, path: &str, mut each: impl FnMut(&[u8])) {

@@ -87,6 +87,23 @@ impl Waagent {
     pub fn name(&self) -> String {
         self.version.as_ref().map_or_else(|| "the VM agent".to_owned(), |it| format!("the VM agent {it}"))
     }
+
+    /// Whether it gives an address to an interface of this name.
+    pub fn takes(&self, interface: &str) -> bool {
+        let rest = interface.strip_prefix("ib").unwrap_or_default();
+        let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+        let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        is_number || (is_word && !self.wants_kernel_names())
+    }
+
+    /// The names of interfaces that it looks for.
+    pub fn looks_for(&self) -> &'static str {
+        if self.wants_kernel_names() { "ib0" } else { "names that begin with ib" }
+    }
+
+    fn wants_kernel_names(&self) -> bool {
+        self.addressing.is_some_and(|addressing| addressing.wants_kernel_names)
+    }
 }
 
 /// Looks for the agent; none when the image has none.
@@ -192,7 +209,8 @@ fn newest<'a>(versions: impl Iterator<Item = &'a str>) -> Option<String> {
         .map(|(_, version)| version.to_owned())
 }
 
-fn numbers(version: &str) -> Option<Vec<u64>> {
+/// The numbers of a dotted version; none where it has anything else.
+pub(super) fn numbers(version: &str) -> Option<Vec<u64>> {
     version.split('.').map(|part| part.parse().ok()).collect()
 }
 

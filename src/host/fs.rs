@@ -225,6 +225,12 @@ impl Root {
         Ok((handle, pinned))
     }
 
+    /// Whether a folder is on a file system that is mounted read-only; not where it cannot be asked.
+    pub fn is_read_only(&self, path: &str) -> bool {
+        let flags = self.pin(path).and_then(|(_handle, pinned)| Ok(nix::sys::statvfs::statvfs(&pinned)?.flags()));
+        flags.is_ok_and(|flags| flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+    }
+
     /// Creates a folder and its parents. Existing folders stay as they are.
     pub fn make_dirs(&self, path: &str, mode: u32) -> Result<()> {
         if self.is_dir(path) || self.make_dir(path, mode).is_some() {

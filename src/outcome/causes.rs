@@ -59,6 +59,7 @@ causes! {
     CatalogUnsigned "catalog-unsigned" Untrusted "there is no key that a catalogue of drivers could be checked with";
     OlderBundle "older-bundle" Untrusted "a signed bundle was made before the one that is installed";
     TooLittleRoom "too-little-room" NoSpace "a file system has less room than the work needs, found out before anything was changed";
+    UsrReadOnly "usr-read-only" ReadOnly "`/usr` is read-only, as on systems that are replaced as a whole";
     BuildWithoutModule "build-without-module" DkmsBuild "the build ended well and made no such module";
 }
 

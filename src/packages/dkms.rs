@@ -65,6 +65,24 @@ pub fn sources(root: &Root) -> Vec<Source> {
     all.flat_map(|name| named(name)).collect()
 }
 
+/// The source, of anybody, from which DKMS has built and installed a module for a kernel.
+pub fn source_of(root: &Root, module: &str, kernel: &str) -> Option<Source> {
+    let is_built = |line: &str| {
+        let (key, value) = line.trim().split_once('=').unwrap_or_default();
+        key.starts_with("BUILT_MODULE_NAME") && value.trim_matches(['"', '\'']).replace('-', "_") == module
+    };
+    root.list("/usr/src").into_iter().find_map(|folder| {
+        let text = root.read_text(&format!("/usr/src/{folder}/dkms.conf")).ok()??;
+        text.lines().any(is_built).then_some(())?;
+        let told = |key: &str| {
+            let value = text.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))?;
+            Some(value.trim_matches(['"', '\'']).to_owned())
+        };
+        let source = Source { name: told("PACKAGE_NAME")?, version: told("PACKAGE_VERSION")? };
+        is_installed(root, &source, kernel).then_some(source)
+    })
+}
+
 /// Those of the sources whose modules are not installed for a kernel. This uses the links that DKMS itself relies on
 /// (`is_module_installed` in its script), because `dkms status` takes seconds. `dkms status` is run only if there are
 /// modules of another kernel that this one may load (weak-updates, on RHEL).

@@ -180,6 +180,7 @@ fn edits(found: &Found, target: &Target, context: &PlanContext) -> Vec<Edit> {
         version: found.version.as_deref(),
         naming,
         agent: agent::addressing(context),
+        surroundings: context.facts.map(|facts| &facts.surroundings),
     };
     let by_dkms =
         context.facts.and_then(|facts| facts.ofed.as_ref()).is_some_and(|ofed| ofed.dkms_sources.is_some());

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod agent;
+mod around;
 mod choose;
 mod context;
 mod existing_driver;
@@ -51,6 +52,7 @@ pub fn plan_fingerprint(
 ) -> Result<String> {
     let Facts { os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, .. } = facts;
     let around = (&facts.served_kernels, &facts.naming, &facts.enrolled_certificates, agent::judged(facts));
+    let around = (around, around::judged(&facts.surroundings));
     let seen = (os, modules, vmbus, compute, functions, secure_boot, hpc_image, ofed, around);
     let asked = (env!("CARGO_PKG_VERSION"), described, mode, settings, seen);
     let asked = serde_json::to_vec(&asked).context("cannot write down what is asked")?;
@@ -82,11 +84,12 @@ pub fn plan(
         wanted::said_of_names(settings, naming).into_iter().chain(agent.notes.clone()).collect::<Vec<_>>();
     let replaces = match existing_driver::find(&context, &target)? {
         ExistingDriver::Right(found) => {
-            return Ok(existing_driver::plan(found, target, modules, &context).because(notes));
+            let plan = existing_driver::plan(found, target, modules, &context).because(notes);
+            return around::judge(plan, &context, true, false);
         }
         ExistingDriver::LacksKernels { found, lacking, why } => {
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
-            return Ok(agent.added_to(plan.because(notes)));
+            return around::judge(agent.added_to(plan.because(notes)), &context, true, true);
         }
         ExistingDriver::InTheWay { release, why } => {
             Some(existing_driver::replaced(settings, release, &why)?)
@@ -123,6 +126,7 @@ pub fn plan(
         version: driver_version.as_deref(),
         naming,
         agent: agent::addressing(&context),
+        surroundings: facts.map(|facts| &facts.surroundings),
     };
     let ops = drivers::ops(driver);
     let edits = wanted::edits(&subject, ops.builds_by_dkms(&target), ops.edits(&subject));
@@ -146,7 +150,9 @@ pub fn plan(
         module_signing,
         target,
     };
-    Ok(agent.added_to(plan.because(signed).because(notes)))
+    let plan = agent.added_to(plan.because(signed).because(notes));
+    let by_dkms = ops.builds_by_dkms(&plan.target);
+    around::judge(plan, &context, ops.is_vendors(), by_dkms)
 }
 
 /// The settings, completed by the version in the file name of the given package if they have none.

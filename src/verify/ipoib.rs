@@ -1,6 +1,7 @@
 //! Checks on a running VM from an InfiniBand port to the address of its network interface: interface, name, address and
 //! partition key are a finding each, so that the first one that fails says where the way ends.
 
+use crate::facts::interface_naming;
 use crate::facts::interfaces::{self, Interface};
 use crate::facts::rdma::VerbsDevice;
 use crate::facts::waagent::{self, EnableRdma, Waagent};
@@ -22,8 +23,9 @@ pub(super) fn check_interfaces(host: &Host, plan: &Plan, devices: &[VerbsDevice]
     }
     let interfaces = interfaces::infiniband(host);
     let agent = waagent::read(host, &plan.target.kernels);
+    // A verbs device of Accelerated Networking has an Ethernet interface of another name.
+    let devices = devices.iter().filter(|device| device.is_infiniband());
     devices
-        .iter()
         .flat_map(|device| {
             let is_of_it = |it: &&Interface| it.pci_address.is_some() && it.pci_address == device.pci_address;
             match interfaces.iter().find(is_of_it) {
@@ -31,20 +33,20 @@ pub(super) fn check_interfaces(host: &Host, plan: &Plan, devices: &[VerbsDevice]
                     let found = format!("{} has no network interface, which {MODULE} makes", device.name);
                     vec![Check::new(format!("interface {}", device.name), false, found)]
                 }
-                Some(interface) => check_interface(device, interface, agent.as_ref()),
+                Some(interface) => check_interface(host, device, interface, agent.as_ref()),
             }
         })
         .collect()
 }
 
 /// The findings from an interface on.
-fn check_interface(device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> Vec<Check> {
+fn check_interface(host: &Host, device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> Vec<Check> {
     let name = &interface.name;
     let mut checks = vec![Check::new(format!("interface {}", device.name), true, name.clone())];
     let is_addressed = !interface.addresses.is_empty();
     // A name matters to the agent alone.
     if let Some(agent) = agent.filter(|_| !is_addressed) {
-        checks.push(check_name(name, agent));
+        checks.push(check_name(host, name, agent));
     }
     let found = if is_addressed {
         interface.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -56,16 +58,14 @@ fn check_interface(device: &VerbsDevice, interface: &Interface, agent: Option<&W
     checks
 }
 
-/// Whether the agent finds an interface of this name.
-fn check_name(name: &str, agent: &Waagent) -> Check {
-    let rest = name.strip_prefix("ib").unwrap_or_default();
-    let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-    let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    let wants_number = agent.addressing.is_some_and(|addressing| addressing.wants_kernel_names);
-    let ok = is_number || (is_word && !wants_number);
-    let looks_for = if wants_number { "ib0" } else { "names that begin with ib" };
-    let found = if ok { name.to_owned() } else { format!("{} looks for {looks_for}", agent.name()) };
-    Check::new(format!("name {name}"), ok, found)
+/// Whether the agent finds an interface of this name, and what gave it the name where it does not.
+fn check_name(host: &Host, name: &str, agent: &Waagent) -> Check {
+    if agent.takes(name) {
+        return Check::new(format!("name {name}"), true, name.to_owned());
+    }
+    let naming = interface_naming::read(host);
+    let by = naming.files.first().map(|file| format!("; {} names it", file.path)).unwrap_or_default();
+    Check::new(format!("name {name}"), false, format!("{} looks for {}{by}", agent.name(), agent.looks_for()))
 }
 
 /// Why an interface has no address, as far as the files of the machine tell.
@@ -153,8 +153,13 @@ mod tests {
             host.root.make_link(&format!("{class}/device"), target.as_ref()).unwrap();
         }
         let json = serde_json::json!({"name": "mlx5_ib0", "node_type": null, "hca_type": null, "firmware": null,
-            "pci_address": FUNCTION, "driver": null, "ports": []});
-        vec![serde_json::from_value(json).unwrap()]
+            "pci_address": FUNCTION, "driver": null, "ports": [
+                {"number": 1, "link_layer": "InfiniBand", "state": null, "phys_state": null, "gbps": null}]});
+        let mut ethernet = json.clone();
+        ethernet["name"] = "mlx5_an0".into();
+        ethernet["pci_address"] = "ab12:00:02.0".into();
+        ethernet["ports"][0]["link_layer"] = "Ethernet".into();
+        [json, ethernet].map(|json| serde_json::from_value(json).unwrap()).to_vec()
     }
 
     /// The agent, with the source of its RDMA code.

@@ -5,13 +5,16 @@ mod hold;
 mod interface_naming;
 mod limits;
 mod rdma_naming;
+mod unmanaged;
 mod vendor;
 
+pub use interface_naming::goes_before_ours;
 pub use rdma_naming::said_of as said_of_names;
 pub use vendor::{component, vendors};
 
 use super::Edit;
 use crate::facts::naming::Naming;
+use crate::facts::surroundings::Surroundings;
 use crate::facts::waagent::Addressing;
 use crate::packages::Manager;
 use crate::settings::Settings;
@@ -50,6 +53,8 @@ pub struct Subject<'a> {
     pub naming: &'a [Naming],
     /// How the VM agent in the root gives `IPoIB` interfaces addresses, if there is one.
     pub agent: Option<&'a Addressing>,
+    /// What else names and manages interfaces, where there is a root.
+    pub surroundings: Option<&'a Surroundings>,
 }
 
 /// The edits around a driver that is there already: all except those about its installation.
@@ -67,7 +72,9 @@ pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit
     edits.push(modules_at_boot(settings));
     edits.extend(limits::edits(settings));
     edits.extend(rdma_naming::edits(settings, subject.naming));
-    edits.extend(interface_naming::edit(settings, subject.agent));
+    let around = subject.surroundings;
+    edits.extend(interface_naming::edits(settings, subject.agent, around.map(|around| &around.naming)));
+    edits.extend(unmanaged::edits(settings, around.map(|around| &around.managers)));
     edits.push(Edit::SetKey {
         path: "/etc/waagent.conf".to_owned(),
         key: "OS.EnableRDMA".to_owned(),

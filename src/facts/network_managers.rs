@@ -1,0 +1,231 @@
+//! What manages network interfaces in a root, and what it is told of Azure's virtual functions and of InfiniBand.
+//!
+//! Accelerated Networking shows an interface twice: as a synthetic one, and as a virtual function of the adapter with the
+//! same hardware address, which the kernel puts below the first. A manager that takes the second one as well gives it the
+//! address of the first.
+
+use super::waagent::numbers;
+use crate::host::Host;
+use serde::{Deserialize, Serialize};
+
+/// The beginning of a file of this program.
+const OURS: &str = "# Made by ofedctl";
+/// Rules and settings that keep managers off virtual functions: azure-vm-utils, walinuxagent and images have them.
+const RULES: [&str; 3] = ["/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
+const NETWORKS: [&str; 3] = ["/etc/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network"];
+const NM_SETTINGS: [&str; 2] = ["/etc/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"];
+
+/// What manages interfaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkManagers {
+    /// Whether `NetworkManager` is there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network_manager: bool,
+    /// Whether systemd-networkd starts at boot, by itself or for netplan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub networkd: bool,
+    /// A file that keeps each of them off virtual functions already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_off: Option<String>,
+    /// Files that configure InfiniBand interfaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configured: Vec<Configured>,
+    /// The version of cloud-init, where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<String>,
+}
+
+/// A file that configures an InfiniBand interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configured {
+    /// The file.
+    pub path: String,
+    /// Whether the boot waits until the interface is up.
+    pub waits: bool,
+}
+
+impl NetworkManagers {
+    /// Whether cloud-init is so old that it stops where two interfaces have one hardware address
+    /// (canonical/cloud-init issues 3450 and 3660, pull request 1853).
+    pub fn stops_at_twins(&self) -> bool {
+        self.cloud_init.as_deref().and_then(numbers).is_some_and(|version| version < vec![22, 4, 1])
+    }
+}
+
+/// Reads what manages interfaces in a root.
+pub fn read(host: &Host) -> NetworkManagers {
+    let has = |path: &str| host.root.exists(path);
+    let is_wanted = |unit: &str| has(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"));
+    NetworkManagers {
+        network_manager: has("/usr/sbin/NetworkManager"),
+        networkd: is_wanted("systemd-networkd.service") || has("/usr/sbin/netplan"),
+        kept_off: kept_off(host),
+        configured: configured(host),
+        cloud_init: cloud_init(host),
+    }
+}
+
+/// The files of a folder that are not this program's, with their texts.
+fn texts(host: &Host, folder: &str, end: &str) -> Vec<(String, String)> {
+    let names = host.root.list(folder).into_iter().filter(|name| name.ends_with(end));
+    names
+        .filter_map(|name| {
+            let path = format!("{folder}/{name}");
+            let text = host.root.read_text(&path).ok().flatten()?;
+            (!text.starts_with(OURS)).then_some((path, text))
+        })
+        .collect()
+}
+
+fn kept_off(host: &Host) -> Option<String> {
+    let rules = RULES.iter().flat_map(|folder| texts(host, folder, ".rules"));
+    let by_rule = |text: &str| text.contains("hv_pci") && text.contains("NM_UNMANAGED");
+    let networks = NETWORKS.iter().flat_map(|folder| texts(host, folder, ".network"));
+    let by_network = |text: &str| text.contains("mlx5_core") && text.contains("Unmanaged=yes");
+    let settings = NM_SETTINGS.iter().flat_map(|folder| texts(host, folder, ".conf"));
+    let by_setting = |text: &str| text.contains("unmanaged-devices") && text.contains("driver:mlx5_core");
+    let found = rules.map(|(path, text)| (path, by_rule(&text)));
+    let found = found.chain(networks.map(|(path, text)| (path, by_network(&text))));
+    found.chain(settings.map(|(path, text)| (path, by_setting(&text)))).find(|(_, is)| *is).map(|(path, _)| path)
+}
+
+/// Whether a word is the name of an InfiniBand interface.
+fn is_name(word: &str) -> bool {
+    let rest = word.strip_prefix("ib").unwrap_or_default();
+    rest.starts_with(|letter: char| letter.is_ascii_digit() || letter.is_ascii_uppercase() || letter == 'p' || letter == 's')
+}
+
+/// The value of a `key=value` line, without quotes.
+fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    lines.filter(|(name, _)| name.trim() == key).last().map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+}
+
+fn configured(host: &Host) -> Vec<Configured> {
+    let mut found = Vec::new();
+    let mut add = |path: String, waits: bool| found.push(Configured { path, waits });
+    for (path, text) in texts(host, "/etc/NetworkManager/system-connections", ".nmconnection") {
+        if value(&text, "type") == Some("infiniband") {
+            add(path, value(&text, "autoconnect") != Some("false"));
+        }
+    }
+    for folder in ["/etc/sysconfig/network-scripts", "/etc/sysconfig/network"] {
+        for (path, text) in texts(host, folder, "").into_iter().filter(|(path, _)| path.contains("/ifcfg-")) {
+            let named = path.rsplit("/ifcfg-").next().is_some_and(is_name);
+            if named || value(&text, "TYPE").is_some_and(|kind| kind.eq_ignore_ascii_case("infiniband")) {
+                let starts = value(&text, "STARTMODE").or_else(|| value(&text, "ONBOOT")).unwrap_or("no");
+                add(path, matches!(starts, "yes" | "auto" | "boot" | "onboot" | "on"));
+            }
+        }
+    }
+    for (path, text) in texts(host, "/etc/systemd/network", ".network") {
+        if value(&text, "Name").is_some_and(is_name) && value(&text, "Unmanaged") != Some("yes") {
+            add(path, value(&text, "RequiredForOnline") != Some("no"));
+        }
+    }
+    for (path, text) in texts(host, "/etc/netplan", ".yaml") {
+        if let Some(waits) = in_netplan(&text) {
+            add(path, waits);
+        }
+    }
+    for (path, text) in [("/etc/network/interfaces", None), ("", Some("/etc/network/interfaces.d"))]
+        .into_iter()
+        .flat_map(|(file, folder)| match folder {
+            Some(folder) => texts(host, folder, ""),
+            None => host.root.read_text(file).ok().flatten().map(|text| (file.to_owned(), text)).into_iter().collect(),
+        })
+    {
+        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        if text.lines().any(|line| matches!(line.split_whitespace().collect::<Vec<_>>()[..], ["iface", name, ..] if is_name(name))) {
+            add(path, lines.any(|words| matches!(words[..], ["auto", ..]) && words[1..].iter().any(|it| is_name(it))));
+        }
+    }
+    found
+}
+
+/// Whether a netplan document has an InfiniBand interface, and whether the boot waits for it.
+fn in_netplan(text: &str) -> Option<bool> {
+    let document: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
+    let interfaces = document.get("network")?.get("ethernets")?.as_mapping()?;
+    let named = interfaces.iter().filter(|(name, settings)| {
+        let alias = settings.get("set-name").and_then(serde_yaml::Value::as_str);
+        name.as_str().into_iter().chain(alias).any(is_name)
+    });
+    let waits: Vec<bool> =
+        named.map(|(_, it)| it.get("optional").and_then(serde_yaml::Value::as_bool) != Some(true)).collect();
+    (!waits.is_empty()).then(|| waits.contains(&true))
+}
+
+fn cloud_init(host: &Host) -> Option<String> {
+    let folders = ["/usr/lib", "/usr/lib64"].iter().flat_map(|lib| {
+        let pythons = host.root.list(lib).into_iter().filter(|name| name.starts_with("python"));
+        pythons.flat_map(move |python| {
+            ["dist-packages", "site-packages"].map(|packages| format!("{lib}/{python}/{packages}/cloudinit/version.py"))
+        })
+    });
+    folders.filter_map(|path| host.root.read_text(&path).ok().flatten()).find_map(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("__VERSION__"))?;
+        let version = line.split(['"', '\'']).nth(1)?;
+        Some(version.to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::tests::host_with;
+
+    #[test]
+    fn a_configured_interface_is_found_in_every_managers_files() {
+        for (path, text, waits) in [
+            ("etc/NetworkManager/system-connections/ib.nmconnection", "[connection]\ntype=infiniband\n", Some(true)),
+            (
+                "etc/NetworkManager/system-connections/ib.nmconnection",
+                "[connection]\ntype=infiniband\nautoconnect=false\n",
+                Some(false),
+            ),
+            ("etc/sysconfig/network-scripts/ifcfg-ib0", "ONBOOT=yes\n", Some(true)),
+            ("etc/sysconfig/network-scripts/ifcfg-hpc", "TYPE=InfiniBand\nONBOOT=\"no\"\n", Some(false)),
+            ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='auto'\n", Some(true)),
+            ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='hotplug'\n", Some(false)),
+            ("etc/systemd/network/20-ib.network", "[Match]\nName=ib0\n", Some(true)),
+            ("etc/systemd/network/20-ib.network", "[Match]\nName=ib0\n[Link]\nRequiredForOnline=no\n", Some(false)),
+            ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {dhcp4: false}\n", Some(true)),
+            ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {optional: true}\n", Some(false)),
+            ("etc/network/interfaces", "auto lo ib0\niface ib0 inet manual\n", Some(true)),
+            ("etc/network/interfaces.d/ib", "allow-hotplug ib0\niface ib0 inet manual\n", Some(false)),
+            ("etc/netplan/50-cloud-init.yaml", "network:\n  ethernets:\n    eth0: {dhcp4: true}\n", None),
+            ("etc/sysconfig/network-scripts/ifcfg-eth0", "ONBOOT=yes\n", None),
+        ] {
+            let (_dir, host) = host_with(&[(path, text)]);
+            let found = read(&host).configured;
+            assert_eq!(found.first().map(|it| it.waits), waits, "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_managers_off_virtual_functions_already_is_found() {
+        for (path, text) in [
+            (
+                "usr/lib/udev/rules.d/10-azure-unmanaged-sriov.rules",
+                "SUBSYSTEM==\"net\", DRIVERS==\"hv_pci\", ENV{NM_UNMANAGED}=\"1\"\n",
+            ),
+            ("etc/systemd/network/01-vf.network", "[Match]\nDriver=mlx4_en mlx5_core\n[Link]\nUnmanaged=yes\n"),
+            ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
+        ] {
+            let (_dir, host) = host_with(&[(path, text)]);
+            assert_eq!(read(&host).kept_off.unwrap(), format!("/{path}"));
+            let (_dir, host) = host_with(&[(path, &format!("{OURS}\n{text}"))]);
+            assert_eq!(read(&host).kept_off, None);
+        }
+    }
+
+    #[test]
+    fn an_old_cloud_init_is_known_by_its_version() {
+        for (version, old) in [("20.2", true), ("22.4", true), ("22.4.1", false), ("25.1.4", false)] {
+            let text = format!("__VERSION__ = \"{version}\"\n");
+            let (_dir, host) = host_with(&[("usr/lib/python3/dist-packages/cloudinit/version.py", &text)]);
+            assert_eq!(read(&host).stops_at_twins(), old, "{version}");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The modules that use `ib_core` and belong neither to the RDMA stack nor to a vendor's driver. A vendor's driver brings an
+//! `ib_core` of its own. What was built against another one is refused by the kernel, with `disagrees about version of
+//! symbol`, until it is built again (Mellanox/nv_peer_memory issue 79; cifsd-team/ksmbd issue 574).
+
+use super::modules;
+use crate::host::fs::Root;
+use serde::{Deserialize, Serialize};
+
+const CORE: &str = "ib_core";
+/// Modules that hand a GPU's memory to the adapter. They ask for a symbol that only a vendor's `ib_core` has, so that depmod
+/// may find none for them.
+const OF_GPUS: [&str; 2] = ["nv_peer_mem", "nvidia_peermem"];
+/// Others that users know by name, of file systems and of MPI, and the kernel's own.
+const OTHERS: [&str; 11] = [
+    "beegfs", "cifs", "knem", "ko2iblnd", "ksmbd", "nvme_rdma", "nvmet_rdma", "rpcrdma", "smbdirect", "smc", "xpmem",
+];
+
+/// A module that uses `ib_core`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct StackUser {
+    /// Its name, with underscores.
+    pub module: String,
+    /// Its file, relative to the kernel's module folder.
+    pub path: String,
+    /// The file of the `ib_core` that depmod has found for it, relative to the same folder; none where no `ib_core` has the
+    /// symbols that it asks for.
+    pub core: Option<String>,
+}
+
+impl StackUser {
+    /// Whether it came with the kernel.
+    pub fn is_kernels_own(&self) -> bool {
+        self.path.starts_with("kernel/")
+    }
+
+    /// Whether it came with the kernel and is given another `ib_core` than the kernel's own, which it refuses.
+    pub fn is_cut_off(&self) -> bool {
+        self.is_kernels_own() && self.core.as_ref().is_some_and(|core| !core.starts_with("kernel/"))
+    }
+}
+
+/// Finds the users for one kernel, by name.
+pub fn find(root: &Root, kernel: &str) -> Vec<StackUser> {
+    let mut found = Vec::new();
+    modules::each_dependency(root, kernel, |path, needs| {
+        let module = modules::name_of(path);
+        let core = needs.split_whitespace().find(|it| modules::name_of(it) == CORE);
+        let counts = OF_GPUS.contains(&module.as_str()) || (OTHERS.contains(&module.as_str()) && core.is_some());
+        if counts {
+            found.push(StackUser { module, path: path.to_owned(), core: core.map(str::to_owned) });
+        }
+    });
+    found.sort();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_uses_ib_core_is_found_with_the_one_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("lib/modules/6.1");
+        std::fs::create_dir_all(&folder).unwrap();
+        let dep = "updates/dkms/ib_core.ko:\n\
+            updates/dkms/ib_uverbs.ko: updates/dkms/ib_core.ko\n\
+            updates/dkms/nvidia-peermem.ko.zst: updates/dkms/nvidia.ko.zst updates/dkms/ib_core.ko\n\
+            kernel/fs/smb/server/ksmbd.ko: kernel/crypto/x.ko updates/dkms/ib_core.ko\n\
+            kernel/fs/smb/client/cifs.ko: kernel/crypto/x.ko\n\
+            kernel/net/sunrpc/xprtrdma/rpcrdma.ko: kernel/drivers/infiniband/core/ib_core.ko\n\
+            extra/nv_peer_mem.ko: \n";
+        std::fs::write(folder.join("modules.dep"), dep).unwrap();
+        let found = find(&Root::open(dir.path()).unwrap(), "6.1");
+        let said: Vec<_> = found.iter().map(|it| (it.module.as_str(), it.core.is_some(), it.is_cut_off())).collect();
+        assert_eq!(
+            said,
+            [
+                ("ksmbd", true, true),
+                ("nv_peer_mem", false, false),
+                ("nvidia_peermem", true, false),
+                ("rpcrdma", true, false)
+            ]
+        );
+    }
+}
