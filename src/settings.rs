@@ -195,7 +195,8 @@ pub struct Settings {
     pub module_signing_cert: Option<String>,
     /// What RDMA devices are called after every boot.
     pub rdma_names: RdmaNames,
-    /// Put this program's names in the place of those that the image's own rules or services give RDMA devices.
+    /// Put this program's names in the place of those that the image's own rules or services give RDMA devices, and the
+    /// kernel's in the place of those that `.link` files give `IPoIB` interfaces.
     pub replace_names: bool,
     /// Put the kernel packages on hold, so that no new kernel comes without modules.
     pub kernel_hold: bool,

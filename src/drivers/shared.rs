@@ -32,7 +32,12 @@ pub(super) fn rebuild(host: &Host, kernel: &str, options: InstallOptions) -> Res
     Ok(())
 }
 
-fn build(host: &Host, Source { name, version }: &Source, kernel: &str, options: InstallOptions) -> Result<()> {
+fn build(
+    host: &Host,
+    Source { name, version }: &Source,
+    kernel: &str,
+    options: InstallOptions,
+) -> Result<()> {
     let InstallOptions { offline, sealed, .. } = options;
     host.events.info(format!("building {name} {version} again for {kernel}, for it shares ib_core"));
     for action in ["build", "install"] {

@@ -34,6 +34,7 @@ const TYPE: &str = "ATTR{type}==\"32\"";
 
 /// What names the interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InterfaceNaming {
     /// Whether the kernel's names stay (`net.ifnames=0`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -48,6 +49,7 @@ pub struct InterfaceNaming {
 
 /// A file that names InfiniBand interfaces.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Named {
     /// The file.
     pub path: String,
@@ -84,7 +86,8 @@ fn arguments(host: &Host) -> Vec<String> {
     for file in files {
         let text = host.root.read_text(&file).ok().flatten().unwrap_or_default();
         let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-        let words = lines.flat_map(|line| line.split(|it: char| it.is_whitespace() || matches!(it, '"' | '\'')));
+        let words =
+            lines.flat_map(|line| line.split(|it: char| it.is_whitespace() || matches!(it, '"' | '\'')));
         found.extend(words.filter(|word| word.contains('=')).map(str::to_owned));
     }
     found
@@ -118,14 +121,18 @@ fn link(text: &str) -> Option<Option<String>> {
             section = title;
             continue;
         }
-        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else { continue };
+        let Some((key, value)) = line.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
+            continue;
+        };
         let mut words = value.split_whitespace();
         match (section, key) {
             ("Match", "Type") if words.any(|word| word == "infiniband") => is_for_it = true,
             ("Match", "Type") => return None,
             ("Match", "OriginalName") if words.any(|word| word.starts_with("ib")) => is_for_it = true,
             ("Match", "Driver") if words.any(|word| word.contains("ipoib")) => is_for_it = true,
-            ("Match", "MACAddress" | "PermanentMACAddress") if words.any(|word| word.len() >= LONG_ADDRESS) => {
+            ("Match", "MACAddress" | "PermanentMACAddress")
+                if words.any(|word| word.len() >= LONG_ADDRESS) =>
+            {
                 is_for_it = true;
             }
             ("Link", "Name") if !value.is_empty() => name = Some(value.to_owned()),
@@ -156,7 +163,8 @@ fn rule(line: &str) -> Option<String> {
     let line = line.trim();
     let value = |key: &str| {
         let (before, rest) = line.split_once(&format!("{key}=\""))?;
-        (before.is_empty() || before.ends_with([' ', ','])).then(|| rest.split('"').next().unwrap_or_default())
+        (before.is_empty() || before.ends_with([' ', ',']))
+            .then(|| rest.split('"').next().unwrap_or_default())
     };
     let compared = |key: &str| {
         let (_, rest) = line.split_once(&format!("{key}==\""))?;
@@ -179,12 +187,14 @@ mod tests {
     #[test]
     fn files_that_name_infiniband_interfaces_are_found_and_others_are_not() {
         let long = "80:00:01:49:fe:80:00:00:00:00:00:00:00:15:5d:ff:fd:33:ff:2a";
-        let of_address =
-            format!("SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"?*\", ATTR{{address}}==\"{long}\", NAME=\"eth1\"\n");
+        let of_address = format!(
+            "SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"?*\", ATTR{{address}}==\"{long}\", NAME=\"eth1\"\n"
+        );
         let short = of_address.replace(long, "00:15:5d:33:ff:2a");
         let link = "etc/systemd/network/05-ib.link";
         let rules = "etc/udev/rules.d/70-persistent-ipoib.rules";
-        let by_type = "ACTION==\"add\", SUBSYSTEM==\"net\", DRIVERS==\"?*\", ATTR{type}==\"32\", NAME=\"mlx5_ib0\"\n";
+        let by_type =
+            "ACTION==\"add\", SUBSYSTEM==\"net\", DRIVERS==\"?*\", ATTR{type}==\"32\", NAME=\"mlx5_ib0\"\n";
         for (path, text, name) in [
             (link, "[Match]\nType=infiniband\n[Link]\nName=hpc0\n", Some(Some("hpc0"))),
             (link, "[Match]\nOriginalName=ib*\n[Link]\nNamePolicy=path\n", Some(None)),

@@ -9,6 +9,7 @@ const OSTREE: [&str; 3] = ["/run/ostree-booted", "/ostree/repo", "/sysroot/ostre
 
 /// What updates a root.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct KernelUpdates {
     /// The programs that install updates by themselves, by the name of the package.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -30,7 +31,8 @@ pub fn read(host: &Host) -> KernelUpdates {
     let applies = |conf: &str| value(host, conf, "apply_updates").is_some_and(|value| is_yes(&value));
     let has_timer = |name: &str| host.root.exists(&format!("{TIMERS}/{name}.timer"));
     let is_dnf = has_timer("dnf-automatic-install")
-        || ((has_timer("dnf-automatic") || has_timer("dnf5-automatic")) && applies("/etc/dnf/automatic.conf"));
+        || ((has_timer("dnf-automatic") || has_timer("dnf5-automatic"))
+            && applies("/etc/dnf/automatic.conf"));
     if is_dnf {
         by.push("dnf-automatic".to_owned());
     }
@@ -47,7 +49,8 @@ fn image_based(host: &Host) -> Option<String> {
     if has(&OSTREE) {
         return Some(if has(&["/usr/bin/bootc", "/usr/lib/bootc"]) { "bootc" } else { "ostree" }.to_owned());
     }
-    has(&["/usr/sbin/transactional-update", "/sbin/transactional-update"]).then(|| "transactional-update".to_owned())
+    has(&["/usr/sbin/transactional-update", "/sbin/transactional-update"])
+        .then(|| "transactional-update".to_owned())
 }
 
 /// Whether apt's daily timer runs `unattended-upgrade` (`APT::Periodic::Unattended-Upgrade`). The last file counts.
@@ -56,12 +59,16 @@ fn unattended(host: &Host) -> bool {
     if !host.root.exists("/usr/bin/unattended-upgrade") {
         return false;
     }
-    let texts = host.root.list(FOLDER).into_iter().filter_map(|name| {
-        host.root.read_text(&format!("{FOLDER}/{name}")).ok().flatten()
-    });
+    let texts = host
+        .root
+        .list(FOLDER)
+        .into_iter()
+        .filter_map(|name| host.root.read_text(&format!("{FOLDER}/{name}")).ok().flatten());
     let mut on = false;
     for text in texts {
-        for line in text.lines().map(str::trim).filter(|line| line.contains("APT::Periodic::Unattended-Upgrade")) {
+        for line in
+            text.lines().map(str::trim).filter(|line| line.contains("APT::Periodic::Unattended-Upgrade"))
+        {
             let value = line.split('"').nth(1).unwrap_or_default();
             if !line.starts_with("//") && !line.starts_with('#') {
                 on = !matches!(value, "" | "0");
@@ -95,7 +102,10 @@ mod tests {
         assert_eq!(by(&[program, conf("APT::Periodic::Unattended-Upgrade \"0\";\n")]), "");
         assert_eq!(by(&[program, conf("// APT::Periodic::Unattended-Upgrade \"1\";\n")]), "");
         let timer = ("etc/systemd/system/timers.target.wants/dnf-automatic.timer", "");
-        assert_eq!(by(&[timer, ("etc/dnf/automatic.conf", "[commands]\napply_updates = yes\n")]), "dnf-automatic");
+        assert_eq!(
+            by(&[timer, ("etc/dnf/automatic.conf", "[commands]\napply_updates = yes\n")]),
+            "dnf-automatic"
+        );
         assert_eq!(by(&[timer, ("etc/dnf/automatic.conf", "[commands]\napply_updates = no\n")]), "");
         let service = ("etc/systemd/system/multi-user.target.wants/yum-cron.service", "");
         assert_eq!(by(&[service, ("etc/yum/yum-cron.conf", "apply_updates = yes\n")]), "yum-cron");

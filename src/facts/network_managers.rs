@@ -17,6 +17,7 @@ const NM_SETTINGS: [&str; 2] = ["/etc/NetworkManager/conf.d", "/usr/lib/NetworkM
 
 /// What manages interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NetworkManagers {
     /// Whether `NetworkManager` is there.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -37,6 +38,7 @@ pub struct NetworkManagers {
 
 /// A file that configures an InfiniBand interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Configured {
     /// The file.
     pub path: String,
@@ -86,19 +88,27 @@ fn kept_off(host: &Host) -> Option<String> {
     let by_setting = |text: &str| text.contains("unmanaged-devices") && text.contains("driver:mlx5_core");
     let found = rules.map(|(path, text)| (path, by_rule(&text)));
     let found = found.chain(networks.map(|(path, text)| (path, by_network(&text))));
-    found.chain(settings.map(|(path, text)| (path, by_setting(&text)))).find(|(_, is)| *is).map(|(path, _)| path)
+    found
+        .chain(settings.map(|(path, text)| (path, by_setting(&text))))
+        .find(|(_, is)| *is)
+        .map(|(path, _)| path)
 }
 
 /// Whether a word is the name of an InfiniBand interface.
 fn is_name(word: &str) -> bool {
     let rest = word.strip_prefix("ib").unwrap_or_default();
-    rest.starts_with(|letter: char| letter.is_ascii_digit() || letter.is_ascii_uppercase() || letter == 'p' || letter == 's')
+    rest.starts_with(|letter: char| {
+        letter.is_ascii_digit() || letter.is_ascii_uppercase() || letter == 'p' || letter == 's'
+    })
 }
 
 /// The value of a `key=value` line, without quotes.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-    lines.filter(|(name, _)| name.trim() == key).last().map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+    lines
+        .filter(|(name, _)| name.trim() == key)
+        .last()
+        .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
 }
 
 fn configured(host: &Host) -> Vec<Configured> {
@@ -132,7 +142,14 @@ fn configured(host: &Host) -> Vec<Configured> {
         .into_iter()
         .flat_map(|(file, folder)| match folder {
             Some(folder) => texts(host, folder, ""),
-            None => host.root.read_text(file).ok().flatten().map(|text| (file.to_owned(), text)).into_iter().collect(),
+            None => host
+                .root
+                .read_text(file)
+                .ok()
+                .flatten()
+                .map(|text| (file.to_owned(), text))
+                .into_iter()
+                .collect(),
         })
     {
         let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -160,7 +177,8 @@ fn cloud_init(host: &Host) -> Option<String> {
     let folders = ["/usr/lib", "/usr/lib64"].iter().flat_map(|lib| {
         let pythons = host.root.list(lib).into_iter().filter(|name| name.starts_with("python"));
         pythons.flat_map(move |python| {
-            ["dist-packages", "site-packages"].map(|packages| format!("{lib}/{python}/{packages}/cloudinit/version.py"))
+            ["dist-packages", "site-packages"]
+                .map(|packages| format!("{lib}/{python}/{packages}/cloudinit/version.py"))
         })
     });
     folders.filter_map(|path| host.root.read_text(&path).ok().flatten()).find_map(|text| {
@@ -178,7 +196,11 @@ mod tests {
     #[test]
     fn a_configured_interface_is_found_in_every_managers_files() {
         for (path, text, waits) in [
-            ("etc/NetworkManager/system-connections/ib.nmconnection", "[connection]\ntype=infiniband\n", Some(true)),
+            (
+                "etc/NetworkManager/system-connections/ib.nmconnection",
+                "[connection]\ntype=infiniband\n",
+                Some(true),
+            ),
             (
                 "etc/NetworkManager/system-connections/ib.nmconnection",
                 "[connection]\ntype=infiniband\nautoconnect=false\n",
@@ -189,7 +211,11 @@ mod tests {
             ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='auto'\n", Some(true)),
             ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='hotplug'\n", Some(false)),
             ("etc/systemd/network/20-ib.network", "[Match]\nName=ib0\n", Some(true)),
-            ("etc/systemd/network/20-ib.network", "[Match]\nName=ib0\n[Link]\nRequiredForOnline=no\n", Some(false)),
+            (
+                "etc/systemd/network/20-ib.network",
+                "[Match]\nName=ib0\n[Link]\nRequiredForOnline=no\n",
+                Some(false),
+            ),
             ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {dhcp4: false}\n", Some(true)),
             ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {optional: true}\n", Some(false)),
             ("etc/network/interfaces", "auto lo ib0\niface ib0 inet manual\n", Some(true)),
@@ -210,7 +236,10 @@ mod tests {
                 "usr/lib/udev/rules.d/10-azure-unmanaged-sriov.rules",
                 "SUBSYSTEM==\"net\", DRIVERS==\"hv_pci\", ENV{NM_UNMANAGED}=\"1\"\n",
             ),
-            ("etc/systemd/network/01-vf.network", "[Match]\nDriver=mlx4_en mlx5_core\n[Link]\nUnmanaged=yes\n"),
+            (
+                "etc/systemd/network/01-vf.network",
+                "[Match]\nDriver=mlx4_en mlx5_core\n[Link]\nUnmanaged=yes\n",
+            ),
             ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);

@@ -12,11 +12,22 @@ const CORE: &str = "ib_core";
 const OF_GPUS: [&str; 2] = ["nv_peer_mem", "nvidia_peermem"];
 /// Others that users know by name, of file systems and of MPI, and the kernel's own.
 const OTHERS: [&str; 11] = [
-    "beegfs", "cifs", "knem", "ko2iblnd", "ksmbd", "nvme_rdma", "nvmet_rdma", "rpcrdma", "smbdirect", "smc", "xpmem",
+    "beegfs",
+    "cifs",
+    "knem",
+    "ko2iblnd",
+    "ksmbd",
+    "nvme_rdma",
+    "nvmet_rdma",
+    "rpcrdma",
+    "smbdirect",
+    "smc",
+    "xpmem",
 ];
 
 /// A module that uses `ib_core`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StackUser {
     /// Its name, with underscores.
     pub module: String,
@@ -45,7 +56,8 @@ pub fn find(root: &Root, kernel: &str) -> Vec<StackUser> {
     modules::each_dependency(root, kernel, |path, needs| {
         let module = modules::name_of(path);
         let core = needs.split_whitespace().find(|it| modules::name_of(it) == CORE);
-        let counts = OF_GPUS.contains(&module.as_str()) || (OTHERS.contains(&module.as_str()) && core.is_some());
+        let counts =
+            OF_GPUS.contains(&module.as_str()) || (OTHERS.contains(&module.as_str()) && core.is_some());
         if counts {
             found.push(StackUser { module, path: path.to_owned(), core: core.map(str::to_owned) });
         }
@@ -72,7 +84,8 @@ mod tests {
             extra/nv_peer_mem.ko: \n";
         std::fs::write(folder.join("modules.dep"), dep).unwrap();
         let found = find(&Root::open(dir.path()).unwrap(), "6.1");
-        let said: Vec<_> = found.iter().map(|it| (it.module.as_str(), it.core.is_some(), it.is_cut_off())).collect();
+        let said: Vec<_> =
+            found.iter().map(|it| (it.module.as_str(), it.core.is_some(), it.is_cut_off())).collect();
         assert_eq!(
             said,
             [

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 /// What surrounds a driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Surroundings {
     /// What names the interfaces of InfiniBand ports.

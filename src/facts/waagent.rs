@@ -92,7 +92,8 @@ impl Waagent {
     pub fn takes(&self, interface: &str) -> bool {
         let rest = interface.strip_prefix("ib").unwrap_or_default();
         let is_number = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
-        let is_word = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let is_word =
+            !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         is_number || (is_word && !self.wants_kernel_names())
     }
 

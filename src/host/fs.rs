@@ -227,7 +227,8 @@ impl Root {
 
     /// Whether a folder is on a file system that is mounted read-only; not where it cannot be asked.
     pub fn is_read_only(&self, path: &str) -> bool {
-        let flags = self.pin(path).and_then(|(_handle, pinned)| Ok(nix::sys::statvfs::statvfs(&pinned)?.flags()));
+        let flags =
+            self.pin(path).and_then(|(_handle, pinned)| Ok(nix::sys::statvfs::statvfs(&pinned)?.flags()));
         flags.is_ok_and(|flags| flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
     }
 

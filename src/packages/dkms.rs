@@ -186,6 +186,22 @@ mod tests {
     }
 
     #[test]
+    fn the_source_of_anybodys_module_is_found_where_dkms_has_installed_it() {
+        let (dir, host) = on_an_empty_root(Cancel::never());
+        let conf = "PACKAGE_NAME=\"nvidia\"\nPACKAGE_VERSION=\"535.1\"\nBUILT_MODULE_NAME[0]=\"nvidia\"\n\
+            BUILT_MODULE_NAME[4]=\"nvidia-peermem\"\n";
+        host.root.write_text("/usr/src/nvidia-535.1/dkms.conf", conf).unwrap();
+        let found =
+            |module| source_of(&host.root, module, "6.1").map(|it| format!("{} {}", it.name, it.version));
+        assert_eq!(found("nvidia_peermem"), None, "only a source");
+        let tree = dir.path().join("var/lib/dkms/nvidia");
+        host.root.write_text("/var/lib/dkms/nvidia/535.1/6.1/x86_64/module/nvidia-peermem.ko", "").unwrap();
+        std::os::unix::fs::symlink("535.1/6.1/x86_64", tree.join("kernel-6.1-x86_64")).unwrap();
+        assert_eq!(found("nvidia_peermem").unwrap(), "nvidia 535.1");
+        assert_eq!(found("knem"), None);
+    }
+
+    #[test]
     fn what_dkms_has_linked_is_installed() {
         let (dir, host) = on_an_empty_root(Cancel::never());
         let of = |version: &str| Source { name: "iser".to_owned(), version: version.to_owned() };

@@ -45,7 +45,9 @@ fn require_writable(updates: &KernelUpdates) -> Result<()> {
         return Ok(());
     }
     let what = match &updates.image_based {
-        Some(kind) => format!("/usr is read-only, for {kind} replaces this system as a whole; nothing was changed"),
+        Some(kind) => {
+            format!("/usr is read-only, for {kind} replaces this system as a whole; nothing was changed")
+        }
         None => "/usr is on a file system that is mounted read-only; nothing was changed".to_owned(),
     };
     Err(Cause::UsrReadOnly.error(what))
@@ -54,7 +56,10 @@ fn require_writable(updates: &KernelUpdates) -> Result<()> {
 fn names(naming: &InterfaceNaming, context: &PlanContext) -> Option<String> {
     let agent = context.facts.and_then(|facts| facts.waagent.as_ref());
     let wants_ours = agent.is_some_and(|agent| !agent.takes("ibP257s0"));
-    let in_charge = naming.files.iter().find(|file| !wants_ours || !file.is_link() || wanted::goes_before_ours(&file.path));
+    let in_charge = naming
+        .files
+        .iter()
+        .find(|file| !wants_ours || !file.is_link() || wanted::goes_before_ours(&file.path));
     let Some(file) = in_charge else {
         let said = if naming.keeps_names {
             "the kernel keeps its names (net.ifnames=0), so IPoIB interfaces are ib0 and on"
@@ -67,13 +72,20 @@ fn names(naming: &InterfaceNaming, context: &PlanContext) -> Option<String> {
     };
     let name = file.name.as_deref().map(|name| format!(" as {name}")).unwrap_or_default();
     let stays = match (file.is_link(), context.settings.replace_names) {
-        (true, true) => return Some(format!("IPoIB interfaces were named{name} by {}, which is replaced", file.path)),
+        (true, true) => {
+            return Some(format!("IPoIB interfaces were named{name} by {}, which is replaced", file.path));
+        }
         (true, false) => "stays in charge (`replace_names` would replace it)",
         (false, _) => "stays in charge, for it may name other interfaces as well",
     };
     let unseen = agent.filter(|agent| file.name.as_deref().is_some_and(|name| !agent.takes(name)));
-    let unseen = unseen.map(|agent| format!("; {} looks for {} and gives it no address", agent.name(), agent.looks_for()));
-    Some(format!("IPoIB interfaces are named{name} by {}, which {stays}{}", file.path, unseen.unwrap_or_default()))
+    let unseen = unseen
+        .map(|agent| format!("; {} looks for {} and gives it no address", agent.name(), agent.looks_for()));
+    Some(format!(
+        "IPoIB interfaces are named{name} by {}, which {stays}{}",
+        file.path,
+        unseen.unwrap_or_default()
+    ))
 }
 
 fn managers(managers: &NetworkManagers) -> Vec<String> {
@@ -81,7 +93,8 @@ fn managers(managers: &NetworkManagers) -> Vec<String> {
         .configured
         .iter()
         .map(|file| {
-            let waits = if file.waits { "; the boot waits for it unless it is made optional there" } else { "" };
+            let waits =
+                if file.waits { "; the boot waits for it unless it is made optional there" } else { "" };
             format!("{} configures an InfiniBand interface and stays in charge of it{waits}", file.path)
         })
         .collect();
@@ -125,6 +138,7 @@ fn shared(kernel: &str, users: &[StackUser]) -> Vec<String> {
     let others = others.map(|names| {
         format!("{names} for {kernel} shares ib_core with this driver: built again where DKMS has its sources, else build it again")
     });
-    let own = own.map(|names| format!("the own {names} of {kernel} does not load with this driver's ib_core"));
+    let own =
+        own.map(|names| format!("the own {names} of {kernel} does not load with this driver's ib_core"));
     others.into_iter().chain(own).collect()
 }

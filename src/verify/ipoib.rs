@@ -40,7 +40,12 @@ pub(super) fn check_interfaces(host: &Host, plan: &Plan, devices: &[VerbsDevice]
 }
 
 /// The findings from an interface on.
-fn check_interface(host: &Host, device: &VerbsDevice, interface: &Interface, agent: Option<&Waagent>) -> Vec<Check> {
+fn check_interface(
+    host: &Host,
+    device: &VerbsDevice,
+    interface: &Interface,
+    agent: Option<&Waagent>,
+) -> Vec<Check> {
     let name = &interface.name;
     let mut checks = vec![Check::new(format!("interface {}", device.name), true, name.clone())];
     let is_addressed = !interface.addresses.is_empty();

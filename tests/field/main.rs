@@ -22,4 +22,5 @@ mod sizes;
 mod source_sets;
 mod sources_apt;
 mod sources_rpm;
+mod surroundings;
 mod vendors;

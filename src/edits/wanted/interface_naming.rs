@@ -15,7 +15,11 @@ const FOLDER: &str = "/etc/systemd/network";
 /// The edits that keep the kernel's names, for an agent that needs them. A file without a policy leaves the name as it is;
 /// `OriginalName` is known to every systemd since 213. Another file that names these interfaces is left in charge or, where
 /// the settings say so, overridden by one of the same name in `/etc`.
-pub(super) fn edits(settings: &Settings, agent: Option<&Addressing>, others: Option<&InterfaceNaming>) -> Vec<Edit> {
+pub(super) fn edits(
+    settings: &Settings,
+    agent: Option<&Addressing>,
+    others: Option<&InterfaceNaming>,
+) -> Vec<Edit> {
     if !settings.ipoib {
         return Vec::new();
     }
@@ -30,14 +34,7 @@ pub(super) fn edits(settings: &Settings, agent: Option<&Addressing>, others: Opt
 fn keeps_names(path: &str, title: &str) -> Edit {
     Edit::file_of_lines(
         path,
-        [
-            title,
-            "[Match]",
-            "OriginalName=ib[0-9]*",
-            "",
-            "[Link]",
-            "NamePolicy=",
-        ],
+        [title, "[Match]", "OriginalName=ib[0-9]*", "", "[Link]", "NamePolicy="],
         "let IPoIB interfaces keep the names that the VM agent looks for (ib0)",
     )
 }
