@@ -60,7 +60,7 @@ pub struct Named {
 impl Named {
     /// Whether it is one of systemd's `.link` files.
     pub fn is_link(&self) -> bool {
-        self.path.ends_with(".link")
+        has_extension(&self.path, "link")
     }
 }
 
@@ -97,7 +97,7 @@ fn arguments(host: &Host) -> Vec<String> {
 fn links(host: &Host) -> Vec<Named> {
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     for folder in LINKS {
-        for name in host.root.list(folder).into_iter().filter(|name| name.ends_with(".link")) {
+        for name in host.root.list(folder).into_iter().filter(|name| has_extension(name, "link")) {
             files.entry(name.clone()).or_insert_with(|| format!("{folder}/{name}"));
         }
     }
@@ -105,17 +105,17 @@ fn links(host: &Host) -> Vec<Named> {
         let text = host.root.read_text(&path).ok().flatten()?;
         // What was replaced is still there to be replaced.
         (text.starts_with(REPLACED) || !text.starts_with(OURS)).then_some(())?;
-        link(&text).map(|name| Named { path, name })
+        link(&text).map(|name| Named { path, name: Some(name).filter(|name| !name.is_empty()) })
     };
     files.into_values().filter_map(named).collect()
 }
 
 /// What a `.link` file says of an InfiniBand interface; none where it is not for one, or is for every interface, as the
-/// distribution's `99-default.link`.
-fn link(text: &str) -> Option<Option<String>> {
+/// distribution's `99-default.link`; empty where it leaves the name to a policy.
+fn link(text: &str) -> Option<String> {
     let mut section = "";
     let mut is_for_it = false;
-    let mut name = None;
+    let mut name = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
         if let Some(title) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             section = title;
@@ -135,18 +135,22 @@ fn link(text: &str) -> Option<Option<String>> {
             {
                 is_for_it = true;
             }
-            ("Link", "Name") if !value.is_empty() => name = Some(value.to_owned()),
+            ("Link", "Name") => value.clone_into(&mut name),
             _ => {}
         }
     }
     is_for_it.then_some(name)
 }
 
+fn has_extension(name: &str, wanted: &str) -> bool {
+    std::path::Path::new(name).extension().is_some_and(|extension| extension == wanted)
+}
+
 /// The files of rules that name InfiniBand interfaces, as those of Red Hat's rdma package (`70-persistent-ipoib.rules`) and
 /// of cloud-init (`70-persistent-net.rules`).
 fn rules(host: &Host) -> Vec<Named> {
     let mut found = Vec::new();
-    for file in host.root.list(RULES).into_iter().filter(|name| name.ends_with(".rules")) {
+    for file in host.root.list(RULES).into_iter().filter(|name| has_extension(name, "rules")) {
         let path = format!("{RULES}/{file}");
         let text = host.root.read_text(&path).ok().flatten().unwrap_or_default();
         if !text.starts_with(OURS)

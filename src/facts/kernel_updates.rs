@@ -80,8 +80,8 @@ fn unattended(host: &Host) -> bool {
 
 fn value(host: &Host, conf: &str, key: &str) -> Option<String> {
     let text = host.root.read_text(conf).ok().flatten()?;
-    let lines = text.lines().filter_map(|line| line.split_once('='));
-    lines.filter(|(name, _)| name.trim() == key).last().map(|(_, value)| value.trim().to_ascii_lowercase())
+    let mut lines = text.lines().filter_map(|line| line.split_once('='));
+    lines.rfind(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_ascii_lowercase())
 }
 
 fn is_yes(value: &str) -> bool {

@@ -102,13 +102,16 @@ fn is_name(word: &str) -> bool {
     })
 }
 
+/// Whether a line of interfaces(5) begins with this word and names an InfiniBand interface.
+fn names_one(line: &str, key: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.next() == Some(key) && words.any(is_name)
+}
+
 /// The value of a `key=value` line, without quotes.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-    lines
-        .filter(|(name, _)| name.trim() == key)
-        .last()
-        .map(|(_, value)| value.trim().trim_matches(['"', '\'']))
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    lines.rfind(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().trim_matches(['"', '\'']))
 }
 
 fn configured(host: &Host) -> Vec<Configured> {
@@ -138,23 +141,12 @@ fn configured(host: &Host) -> Vec<Configured> {
             add(path, waits);
         }
     }
-    for (path, text) in [("/etc/network/interfaces", None), ("", Some("/etc/network/interfaces.d"))]
-        .into_iter()
-        .flat_map(|(file, folder)| match folder {
-            Some(folder) => texts(host, folder, ""),
-            None => host
-                .root
-                .read_text(file)
-                .ok()
-                .flatten()
-                .map(|text| (file.to_owned(), text))
-                .into_iter()
-                .collect(),
-        })
-    {
-        let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        if text.lines().any(|line| matches!(line.split_whitespace().collect::<Vec<_>>()[..], ["iface", name, ..] if is_name(name))) {
-            add(path, lines.any(|words| matches!(words[..], ["auto", ..]) && words[1..].iter().any(|it| is_name(it))));
+    let main = "/etc/network/interfaces";
+    let main = host.root.read_text(main).ok().flatten().map(|text| (main.to_owned(), text));
+    for (path, text) in main.into_iter().chain(texts(host, "/etc/network/interfaces.d", "")) {
+        let has = |key: &str| text.lines().any(|line| names_one(line, key));
+        if has("iface") {
+            add(path, has("auto"));
         }
     }
     found

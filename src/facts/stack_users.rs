@@ -1,6 +1,6 @@
 //! The modules that use `ib_core` and belong neither to the RDMA stack nor to a vendor's driver. A vendor's driver brings an
 //! `ib_core` of its own. What was built against another one is refused by the kernel, with `disagrees about version of
-//! symbol`, until it is built again (Mellanox/nv_peer_memory issue 79; cifsd-team/ksmbd issue 574).
+//! symbol`, until it is built again (`Mellanox/nv_peer_memory` issue 79; cifsd-team/ksmbd issue 574).
 
 use super::modules;
 use crate::host::fs::Root;
