@@ -43,11 +43,6 @@ impl StackUser {
     pub fn is_kernels_own(&self) -> bool {
         self.path.starts_with("kernel/")
     }
-
-    /// Whether it came with the kernel and is given another `ib_core` than the kernel's own, which it refuses.
-    pub fn is_cut_off(&self) -> bool {
-        self.is_kernels_own() && self.core.as_ref().is_some_and(|core| !core.starts_with("kernel/"))
-    }
 }
 
 /// Finds the users for one kernel, by name.
@@ -85,14 +80,14 @@ mod tests {
         std::fs::write(folder.join("modules.dep"), dep).unwrap();
         let found = find(&Root::open(dir.path()).unwrap(), "6.1");
         let said: Vec<_> =
-            found.iter().map(|it| (it.module.as_str(), it.core.is_some(), it.is_cut_off())).collect();
+            found.iter().map(|it| (it.module.as_str(), it.core.is_some(), it.is_kernels_own())).collect();
         assert_eq!(
             said,
             [
                 ("ksmbd", true, true),
                 ("nv_peer_mem", false, false),
                 ("nvidia_peermem", true, false),
-                ("rpcrdma", true, false)
+                ("rpcrdma", true, true)
             ]
         );
     }

@@ -112,8 +112,8 @@ fn updates(updates: &KernelUpdates, held: bool, by_dkms: bool) -> Vec<String> {
     let of = |by: &String| match (held, by_dkms) {
         (true, _) => format!("{by} installs updates by itself; the kernels are on hold (`kernel_hold`)"),
         (false, true) => format!(
-            "{by} installs new kernels by itself: DKMS builds this driver for each whose headers come with it, and a run at \
-             boot brings the headers that are missing; `kernel_hold` would keep the kernels as they are"
+            "{by} installs new kernels by itself: DKMS builds this driver for each whose headers come with it; \
+             `kernel_hold` would keep the kernels as they are"
         ),
         (false, false) => format!(
             "{by} installs new kernels by itself, and this driver's modules are for these alone: set `kernel_hold`, or run \

@@ -73,7 +73,7 @@ impl Given {
 #[test]
 fn what_names_an_ipoib_interface_stays_in_charge_and_is_named_or_is_replaced() {
     need_root();
-    // canonical/cloud-init issue 3959 and Red Hat's 70-persistent-ipoib.rules: a name that the agent does not look for.
+    // Shaped after Red Hat's 70-persistent-ipoib.rules: a name that the agent does not look for.
     let rule =
         "SUBSYSTEM==\"net\", ACTION==\"add\", DRIVERS==\"?*\", ATTR{type}==\"32\", NAME=\"mlx5_ib0\"\n";
     let (why, _) = Given::with(&[("etc/udev/rules.d/70-persistent-ipoib.rules", rule)]).plan(&[]);
