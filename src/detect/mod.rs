@@ -56,7 +56,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
         naming: naming::find(host, &rules),
-        surroundings: surroundings::read(host, &os.kernels),
+        surroundings: surroundings::read(host, &os.kernels, &rules),
         rules,
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The folders of `.link` files; earlier ones override files of the same name in later ones (systemd.link(5)).
-const LINKS: [&str; 5] = [
+pub(super) const LINKS: [&str; 5] = [
     "/etc/systemd/network",
     "/run/systemd/network",
     "/usr/local/lib/systemd/network",
@@ -64,16 +64,21 @@ impl Named {
     }
 }
 
-/// Reads what names InfiniBand interfaces in a root, beside this program.
-pub fn read(host: &Host) -> InterfaceNaming {
+/// Reads what names InfiniBand interfaces in a root, beside this program. `files` is what [`files`] finds.
+pub fn read(host: &Host, files: &[Named]) -> InterfaceNaming {
     let arguments = arguments(host);
     let has = |argument: &str| arguments.iter().any(|it| it == argument);
     InterfaceNaming {
         keeps_names: has(KEEPS),
         biosdevname: arguments.iter().any(|it| it.starts_with("biosdevname=")),
-        // A rule that gives a name goes before systemd's files, which 80-net-setup-link.rules asks for.
-        files: rules(host).into_iter().chain(links(host)).collect(),
+        files: files.to_vec(),
     }
+}
+
+/// Reads the rules and `.link` files that name InfiniBand interfaces.
+pub fn files(host: &Host) -> Vec<Named> {
+    // A rule that gives a name goes before systemd's files, which 80-net-setup-link.rules asks for.
+    rules(host).into_iter().chain(links(host)).collect()
 }
 
 fn arguments(host: &Host) -> Vec<String> {
@@ -213,7 +218,7 @@ mod tests {
             (rules, "SUBSYSTEM==\"net\", KERNEL==\"ib*\", RUN+=\"/sbin/ifup %k\"\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host).files;
+            let found = read(&host, &files(&host)).files;
             let found = found.first().map(|it| it.name.as_deref());
             assert_eq!(found, name, "{text}");
         }
@@ -231,7 +236,7 @@ mod tests {
             ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"net.ifnames=1 biosdevname=0\"\n", false),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host);
+            let found = read(&host, &files(&host));
             assert_eq!(found.keeps_names, keeps, "{path} {text}");
             assert_eq!(found.biosdevname, text.contains("biosdevname") && !text.starts_with('#'), "{text}");
         }

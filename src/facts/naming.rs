@@ -5,6 +5,8 @@
 //! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
 //! (Azure/azhpc-images, `install_azure_persistent_rdma_naming.sh`) with the one that restarts it.
 
+use super::interface_naming::{self, Named};
+use super::network_managers;
 use crate::host::{Host, hex};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -51,14 +53,21 @@ impl Naming {
     }
 }
 
-/// The files of rules that name RDMA devices, and by what one knows that no file of rules has changed since.
+/// What the files of udev's rules and of systemd's network settings say, and by what one knows that none of them has
+/// changed since.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Seen {
     /// A digest of the names, sizes, numbers and times of all files; none where these would not tell.
     pub stamp: Option<String>,
-    /// What was found.
+    /// Those that name RDMA devices.
     pub rules: Vec<Naming>,
+    /// Those that name the network interfaces of InfiniBand ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<Named>,
+    /// One that keeps managers of networks off Azure's virtual functions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_off: Option<String>,
 }
 
 /// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program.
@@ -77,15 +86,20 @@ pub fn find_rules(host: &Host, known: Option<Seen>) -> Seen {
     let stamp = stamp(host);
     match known.filter(|known| stamp.is_some() && known.stamp == stamp) {
         Some(known) => known,
-        None => Seen { stamp, rules: rules(host) },
+        None => Seen {
+            stamp,
+            rules: rules(host),
+            interfaces: interface_naming::files(host),
+            keeps_off: network_managers::kept_off_by_files(host),
+        },
     }
 }
 
 /// None where a link may lead to a file whose change would not show.
 fn stamp(host: &Host) -> Option<String> {
     let mut all = Vec::new();
-    for folder in RULES {
-        for entry in host.root.entries(folder).into_iter().filter(|entry| is_rules(&entry.name)) {
+    for folder in RULES.into_iter().chain(interface_naming::LINKS) {
+        for entry in host.root.entries(folder).into_iter().filter(|entry| is_read(&entry.name)) {
             let is_off = || {
                 let target = host.root.link_target(&format!("{folder}/{}", entry.name));
                 target.is_some_and(|target| target == std::path::Path::new("/dev/null"))
@@ -97,6 +111,12 @@ fn stamp(host: &Host) -> Option<String> {
         }
     }
     Some(hex(&Sha256::digest(format!("{all:?}"))))
+}
+
+/// Whether it is a file of rules or of systemd's network settings.
+fn is_read(name: &str) -> bool {
+    let end = std::path::Path::new(name).extension().and_then(std::ffi::OsStr::to_str);
+    matches!(end, Some("rules" | "link" | "network"))
 }
 
 fn is_rules(name: &str) -> bool {

@@ -54,14 +54,14 @@ impl NetworkManagers {
     }
 }
 
-/// Reads what manages interfaces in a root.
-pub fn read(host: &Host) -> NetworkManagers {
+/// Reads what manages interfaces in a root. `kept_off` is what [`kept_off_by_files`] finds.
+pub fn read(host: &Host, kept_off: Option<&str>) -> NetworkManagers {
     let has = |path: &str| host.root.exists(path);
     let is_wanted = |unit: &str| has(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"));
     NetworkManagers {
         network_manager: has("/usr/sbin/NetworkManager"),
         networkd: is_wanted("systemd-networkd.service") || has("/usr/sbin/netplan"),
-        kept_off: kept_off(host),
+        kept_off: kept_off.map(str::to_owned).or_else(|| kept_off_by_settings(host)),
         configured: configured(host),
         cloud_init: cloud_init(host),
     }
@@ -79,19 +79,21 @@ fn texts(host: &Host, folder: &str, end: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn kept_off(host: &Host) -> Option<String> {
+/// Finds a rule of udev or a file of systemd-networkd that keeps managers off virtual functions.
+pub fn kept_off_by_files(host: &Host) -> Option<String> {
     let rules = RULES.iter().flat_map(|folder| texts(host, folder, ".rules"));
     let by_rule = |text: &str| text.contains("hv_pci") && text.contains("NM_UNMANAGED");
     let networks = NETWORKS.iter().flat_map(|folder| texts(host, folder, ".network"));
     let by_network = |text: &str| text.contains("mlx5_core") && text.contains("Unmanaged=yes");
-    let settings = NM_SETTINGS.iter().flat_map(|folder| texts(host, folder, ".conf"));
-    let by_setting = |text: &str| text.contains("unmanaged-devices") && text.contains("driver:mlx5_core");
     let found = rules.map(|(path, text)| (path, by_rule(&text)));
-    let found = found.chain(networks.map(|(path, text)| (path, by_network(&text))));
-    found
-        .chain(settings.map(|(path, text)| (path, by_setting(&text))))
-        .find(|(_, is)| *is)
-        .map(|(path, _)| path)
+    let mut found = found.chain(networks.map(|(path, text)| (path, by_network(&text))));
+    found.find(|(_, is)| *is).map(|(path, _)| path)
+}
+
+fn kept_off_by_settings(host: &Host) -> Option<String> {
+    let mut settings = NM_SETTINGS.iter().flat_map(|folder| texts(host, folder, ".conf"));
+    let by_setting = |text: &str| text.contains("unmanaged-devices") && text.contains("driver:mlx5_core");
+    settings.find(|(_, text)| by_setting(text)).map(|(path, _)| path)
 }
 
 /// Whether a word is the name of an InfiniBand interface.
@@ -166,6 +168,9 @@ fn in_netplan(text: &str) -> Option<bool> {
 }
 
 fn cloud_init(host: &Host) -> Option<String> {
+    if !host.root.exists("/usr/bin/cloud-init") {
+        return None;
+    }
     let folders = ["/usr/lib", "/usr/lib64"].iter().flat_map(|lib| {
         let pythons = host.root.list(lib).into_iter().filter(|name| name.starts_with("python"));
         pythons.flat_map(move |python| {
@@ -216,7 +221,7 @@ mod tests {
             ("etc/sysconfig/network-scripts/ifcfg-eth0", "ONBOOT=yes\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host).configured;
+            let found = read(&host, kept_off_by_files(&host).as_deref()).configured;
             assert_eq!(found.first().map(|it| it.waits), waits, "{path}: {text}");
         }
     }
@@ -235,9 +240,12 @@ mod tests {
             ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            assert_eq!(read(&host).kept_off.unwrap(), format!("/{path}"));
+            assert_eq!(
+                read(&host, kept_off_by_files(&host).as_deref()).kept_off.unwrap(),
+                format!("/{path}")
+            );
             let (_dir, host) = host_with(&[(path, &format!("{OURS}\n{text}"))]);
-            assert_eq!(read(&host).kept_off, None);
+            assert_eq!(read(&host, kept_off_by_files(&host).as_deref()).kept_off, None);
         }
     }
 
@@ -245,8 +253,10 @@ mod tests {
     fn an_old_cloud_init_is_known_by_its_version() {
         for (version, old) in [("20.2", true), ("22.4", true), ("22.4.1", false), ("25.1.4", false)] {
             let text = format!("__VERSION__ = \"{version}\"\n");
-            let (_dir, host) = host_with(&[("usr/lib/python3/dist-packages/cloudinit/version.py", &text)]);
-            assert_eq!(read(&host).stops_at_twins(), old, "{version}");
+            let program = ("usr/bin/cloud-init", "");
+            let (_dir, host) =
+                host_with(&[program, ("usr/lib/python3/dist-packages/cloudinit/version.py", &text)]);
+            assert_eq!(read(&host, kept_off_by_files(&host).as_deref()).stops_at_twins(), old, "{version}");
         }
     }
 }

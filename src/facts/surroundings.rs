@@ -2,6 +2,7 @@
 
 use super::interface_naming::{self, InterfaceNaming};
 use super::kernel_updates::{self, KernelUpdates};
+use super::naming::Seen;
 use super::network_managers::{self, NetworkManagers};
 use super::stack_users::{self, StackUser};
 use crate::host::Host;
@@ -38,12 +39,12 @@ impl Surroundings {
     }
 }
 
-/// Reads what surrounds a driver in a root.
-pub fn read(host: &Host, kernels: &[String]) -> Surroundings {
+/// Reads what surrounds a driver in a root. `seen` is what its files of rules and of systemd say.
+pub fn read(host: &Host, kernels: &[String], seen: &Seen) -> Surroundings {
     let users = kernels.iter().map(|kernel| (kernel.clone(), stack_users::find(&host.root, kernel)));
     Surroundings {
-        naming: interface_naming::read(host),
-        managers: network_managers::read(host),
+        naming: interface_naming::read(host, &seen.interfaces),
+        managers: network_managers::read(host, seen.keeps_off.as_deref()),
         updates: kernel_updates::read(host),
         users: users.filter(|(_, users)| !users.is_empty()).collect(),
     }

@@ -68,7 +68,7 @@ fn check_name(host: &Host, name: &str, agent: &Waagent) -> Check {
     if agent.takes(name) {
         return Check::new(format!("name {name}"), true, name.to_owned());
     }
-    let naming = interface_naming::read(host);
+    let naming = interface_naming::read(host, &interface_naming::files(host));
     let by = naming.files.first().map(|file| format!("; {} names it", file.path)).unwrap_or_default();
     Check::new(format!("name {name}"), false, format!("{} looks for {}{by}", agent.name(), agent.looks_for()))
 }

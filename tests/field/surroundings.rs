@@ -137,7 +137,8 @@ fn an_old_cloud_init_that_stops_at_two_interfaces_of_one_address_is_named_with_t
     // canonical/cloud-init issues 3450 and 3660.
     let path = "usr/lib/python3/dist-packages/cloudinit/version.py";
     for (version, told) in [("20.1", true), ("22.4", true), ("22.4.2", false), ("25.1", false)] {
-        let (why, _) = Given::with(&[(path, &format!("__VERSION__ = \"{version}\"\n"))]).plan(&[]);
+        let text = format!("__VERSION__ = \"{version}\"\n");
+        let (why, _) = Given::with(&[("usr/bin/cloud-init", ""), (path, &text)]).plan(&[]);
         assert_eq!(why.contains("install 22.4.1 or newer"), told, "{version}: {why}");
     }
 }
