@@ -15,7 +15,7 @@ build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
 	cargo build --locked
 
 unit: ## Run the unit tests and the house rules (no root, no network): the loop while you edit
-	cargo test --locked --quiet --lib --test tidy -- --skip as_root_
+	cargo test --locked --quiet --lib -- --skip as_root_
 
 release: musl ## Build the one static file to ship; check its size, that it needs no library and has no fault points
 	cargo build --locked --release --target $(MUSL)

@@ -1,7 +1,6 @@
 //! Named instants of a run at which a test lets the program die, or stand still until it is told to go on.
 //!
-//! Only a build with the feature `fault-points`, which the tests have and a release lacks, obeys the variable
-//! [`VARIABLE`]: `kill@edit-noted` ends the program at that point as a power cut would, `stop@edit-noted` stops it there
+//! Only a build for development or with the feature `fault-points` obeys the variable [`VARIABLE`]; a release does not: `kill@edit-noted` ends the program at that point as a power cut would, `stop@edit-noted` stops it there
 //! as a debugger would, and `kill@edit-noted#3` waits for the third time. In every other build a point is nothing.
 
 /// Declares [`Point`] as one table, so that a point cannot exist without its name and meaning.
@@ -42,13 +41,13 @@ points! {
 }
 
 /// Where a test can end the program.
-#[cfg(not(feature = "fault-points"))]
+#[cfg(not(any(debug_assertions, feature = "fault-points")))]
 pub const fn reached(_: Point) {}
 
-#[cfg(feature = "fault-points")]
+#[cfg(any(debug_assertions, feature = "fault-points"))]
 pub use armed::{VARIABLE, reached};
 
-#[cfg(feature = "fault-points")]
+#[cfg(any(debug_assertions, feature = "fault-points"))]
 mod armed {
     use super::Point;
     use nix::sys::signal::{Signal, kill};

@@ -69,7 +69,7 @@ fn serve(args: &[OsString]) -> Result<(), String> {
 }
 
 /// Reads what Packer sends, for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub fn read_wire(bytes: &[u8]) {
     protocol::read_wire(bytes);
 }

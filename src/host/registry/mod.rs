@@ -199,7 +199,7 @@ pub fn may_be_plain(host: &str, named: &[String]) -> bool {
 }
 
 /// Reads bytes as a registry's answer, for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub fn read_answer(bytes: &[u8]) {
     token::read_answer(bytes);
 }

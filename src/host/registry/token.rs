@@ -155,7 +155,7 @@ impl Challenge {
 }
 
 /// Reads bytes as a challenge and as a token server's answer, for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub(super) fn read_answer(bytes: &[u8]) {
     let _ = Challenge::parse(&String::from_utf8_lossy(bytes));
     let _ = serde_json::from_slice::<Tokens>(bytes);

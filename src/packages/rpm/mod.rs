@@ -228,7 +228,7 @@ impl PackageManager for Rpm {
 }
 
 /// Reads the package sources of a root, for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub fn copy_sources(root: &crate::host::fs::Root, scratch: &Path) -> Result<()> {
     sources::copy(&yum::DIALECT.sources, root, scratch).map(drop)
 }

@@ -50,7 +50,7 @@ pub(super) fn spec(dialect: Dialect, attributes: &[Attribute]) -> Vec<u8> {
 }
 
 /// Reads bytes as a call, an answer, a frame's header and the end of a command, for the fuzz targets.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub(super) fn read_wire(bytes: &[u8]) {
     let _ = message::Request::read(&mut &*bytes);
     let _ = message::Response::read(&mut &*bytes);
