@@ -7,9 +7,11 @@ mod wait;
 
 use crate::drivers;
 use crate::facts::modules::Place;
+use crate::facts::rule_files::RuleFindings;
+use crate::facts::stack_users::StackUser;
 use crate::facts::{
-    Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, secure_boot,
-    surroundings, vmbus, waagent,
+    Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, rule_files,
+    secure_boot, stack_users, surroundings, vmbus, waagent,
 };
 use crate::host::Host;
 use crate::ledger::RECEIPT;
@@ -38,11 +40,12 @@ const IMDS_PATIENCE: Duration = Duration::from_secs(4);
 /// Reads a root's facts. Starts no program and uses no network.
 pub fn detect(host: &Host) -> Result<Facts> {
     let os = os::read(&host.root);
-    let (receipt, seen) = receipt(host);
-    let rules = naming::find_rules(host, seen);
+    let (receipt, known) = receipt(host);
+    let rule_files = rule_files::read(host, known);
+    let (modules, users) = modules_and_users(host, &os.kernels);
     Ok(Facts {
         schema_version: 1,
-        modules: os.kernels.iter().map(|kernel| (kernel.clone(), places(host, kernel))).collect(),
+        modules,
         packages: stack(host, &os)?,
         azure: azure::is_azure(host),
         vmbus: vmbus::read(host),
@@ -55,9 +58,9 @@ pub fn detect(host: &Host) -> Result<Facts> {
         waagent: waagent::read(host, &os.kernels),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
-        naming: naming::find(host, &rules),
-        surroundings: surroundings::read(host, &os.kernels, &rules),
-        rules,
+        naming: naming::find(host, &rule_files),
+        surroundings: surroundings::read(host, &rule_files, users),
+        rule_files,
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),
         os,
     })
@@ -86,10 +89,25 @@ fn ask_metadata_service(host: &Host, address: &str, facts: &mut Facts) {
     }
 }
 
-fn places(host: &Host, kernel: &str) -> BTreeMap<String, Place> {
+/// By kernel and module.
+type Places = BTreeMap<String, BTreeMap<String, Place>>;
+
+/// By kernel, the place of each module that is checked, and the modules that use `ib_core`.
+fn modules_and_users(host: &Host, kernels: &[String]) -> (Places, BTreeMap<String, Vec<StackUser>>) {
     let names = MODULES.map(str::to_owned);
-    let found = modules::find(&host.root, kernel, &names);
-    names.into_iter().zip(found.iter().map(Place::from)).collect()
+    let (mut places, mut users) = (Places::new(), BTreeMap::new());
+    for kernel in kernels {
+        let mut of_kernel = Vec::new();
+        let found = modules::read(&host.root, kernel, &names, |path, needs| {
+            of_kernel.extend(stack_users::of_dependency(path, needs));
+        });
+        places.insert(kernel.clone(), names.iter().cloned().zip(found.iter().map(Place::from)).collect());
+        if !of_kernel.is_empty() {
+            of_kernel.sort();
+            users.insert(kernel.clone(), of_kernel);
+        }
+    }
+    (places, users)
 }
 
 fn stack(host: &Host, os: &os::Os) -> Result<BTreeMap<String, String>> {
@@ -141,11 +159,11 @@ impl ReceiptPlan {
     }
 }
 
-/// That part, and the files of rules that the last run saw.
-fn receipt(host: &Host) -> (Option<ReceiptPlan>, Option<naming::Seen>) {
+/// That part, and what the files of rules said at the last run.
+fn receipt(host: &Host) -> (Option<ReceiptPlan>, Option<RuleFindings>) {
     let text = host.root.read_text(RECEIPT).ok().flatten().unwrap_or_default();
     let mut receipt: Value = serde_json::from_str(&text).unwrap_or_default();
-    (taken(&mut receipt, "plan"), taken(&mut receipt, "rules_seen"))
+    (taken(&mut receipt, "plan"), taken(&mut receipt, "rule_files"))
 }
 
 fn taken<T: serde::de::DeserializeOwned>(receipt: &mut Value, key: &str) -> Option<T> {

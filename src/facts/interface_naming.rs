@@ -4,27 +4,15 @@
 //! cloud-init renames interfaces by such rules and by netplan, each by the hardware address. That of an InfiniBand interface
 //! has 20 bytes.
 
+use super::rule_files::{RuleFile, is_a};
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
-/// The folders of `.link` files; earlier ones override files of the same name in later ones (systemd.link(5)).
-pub(super) const LINKS: [&str; 5] = [
-    "/etc/systemd/network",
-    "/run/systemd/network",
-    "/usr/local/lib/systemd/network",
-    "/usr/lib/systemd/network",
-    "/lib/systemd/network",
-];
-/// Where an administrator's and cloud-init's rules are. The distribution's own name no interface by itself.
-const RULES: &str = "/etc/udev/rules.d";
 /// Folders and files with kernel arguments, of GRUB, of systemd and of the loader's entries.
 const ARGUMENT_FILES: [&str; 3] = ["/etc/default/grub", "/etc/kernel/cmdline", "/proc/cmdline"];
 const ARGUMENT_FOLDERS: [&str; 2] = ["/etc/default/grub.d", "/boot/loader/entries"];
 /// With it systemd leaves every name as the kernel gave it (systemd.net-naming-scheme(7)).
 const KEEPS: &str = "net.ifnames=0";
-/// The beginning of a file of this program.
-const OURS: &str = "# Made by ofedctl";
 /// The beginning of a `.link` file with which this program overrides one of the image.
 pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own names for IPoIB interfaces";
 /// The letters in the text of a 20-byte hardware address.
@@ -60,11 +48,13 @@ pub struct Named {
 impl Named {
     /// Whether it is one of systemd's `.link` files.
     pub fn is_link(&self) -> bool {
-        has_extension(&self.path, "link")
+        is_a(&self.path, "link")
     }
 }
 
-/// Reads what names InfiniBand interfaces in a root, beside this program. `files` is what [`files`] finds.
+/// Reads what names InfiniBand interfaces in a root, beside this program. `files` are those that [`RuleFindings`] holds.
+///
+/// [`RuleFindings`]: super::rule_files::RuleFindings
 pub fn read(host: &Host, files: &[Named]) -> InterfaceNaming {
     let arguments = arguments(host);
     let has = |argument: &str| arguments.iter().any(|it| it == argument);
@@ -75,10 +65,22 @@ pub fn read(host: &Host, files: &[Named]) -> InterfaceNaming {
     }
 }
 
-/// Reads the rules and `.link` files that name InfiniBand interfaces.
-pub fn files(host: &Host) -> Vec<Named> {
-    // A rule that gives a name goes before systemd's files, which 80-net-setup-link.rules asks for.
-    rules(host).into_iter().chain(links(host)).collect()
+/// The rules and `.link` files that name InfiniBand interfaces, in the order in which they count: a rule that gives a name
+/// goes before systemd's files, which 80-net-setup-link.rules asks for.
+pub(super) fn in_files(files: &[RuleFile]) -> Vec<Named> {
+    let name_of = |file: &RuleFile| {
+        // What was replaced is still there to be replaced.
+        if file.is_ours() && !(file.is_link() && file.text.starts_with(REPLACED)) {
+            return None;
+        }
+        if file.is_rules() { file.text.lines().find_map(rule) } else { link(&file.text) }
+    };
+    let named = files.iter().filter(|file| file.is_rules() || file.is_link()).filter_map(|file| {
+        // A name that is made of the device's properties is a policy.
+        let name = Some(name_of(file)?).filter(|name| !name.is_empty() && !name.contains(['$', '%']));
+        Some(Named { path: file.path.clone(), name })
+    });
+    named.collect()
 }
 
 fn arguments(host: &Host) -> Vec<String> {
@@ -96,23 +98,6 @@ fn arguments(host: &Host) -> Vec<String> {
         found.extend(words.filter(|word| word.contains('=')).map(str::to_owned));
     }
     found
-}
-
-/// The `.link` files that name InfiniBand interfaces, in the order of their names.
-fn links(host: &Host) -> Vec<Named> {
-    let mut files: BTreeMap<String, String> = BTreeMap::new();
-    for folder in LINKS {
-        for name in host.root.list(folder).into_iter().filter(|name| has_extension(name, "link")) {
-            files.entry(name.clone()).or_insert_with(|| format!("{folder}/{name}"));
-        }
-    }
-    let named = |path: String| {
-        let text = host.root.read_text(&path).ok().flatten()?;
-        // What was replaced is still there to be replaced.
-        (text.starts_with(REPLACED) || !text.starts_with(OURS)).then_some(())?;
-        link(&text).map(|name| Named { path, name: Some(name).filter(|name| !name.is_empty()) })
-    };
-    files.into_values().filter_map(named).collect()
 }
 
 /// What a `.link` file says of an InfiniBand interface; none where it is not for one, or is for every interface, as the
@@ -147,27 +132,8 @@ fn link(text: &str) -> Option<String> {
     is_for_it.then_some(name)
 }
 
-fn has_extension(name: &str, wanted: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == wanted)
-}
-
-/// The files of rules that name InfiniBand interfaces, as those of Red Hat's rdma package (`70-persistent-ipoib.rules`) and
-/// of cloud-init (`70-persistent-net.rules`).
-fn rules(host: &Host) -> Vec<Named> {
-    let mut found = Vec::new();
-    for file in host.root.list(RULES).into_iter().filter(|name| has_extension(name, "rules")) {
-        let path = format!("{RULES}/{file}");
-        let text = host.root.read_text(&path).ok().flatten().unwrap_or_default();
-        if !text.starts_with(OURS)
-            && let Some(name) = text.lines().find_map(rule)
-        {
-            found.push(Named { path, name: Some(name) });
-        }
-    }
-    found
-}
-
-/// The name that a rule gives an InfiniBand interface.
+/// The name that a rule gives an InfiniBand interface, as those of Red Hat's rdma package (`70-persistent-ipoib.rules`) and
+/// of cloud-init (`70-persistent-net.rules`) do.
 fn rule(line: &str) -> Option<String> {
     let line = line.trim();
     let value = |key: &str| {
@@ -191,6 +157,7 @@ fn rule(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::rule_files;
     use crate::facts::tests::host_with;
 
     #[test]
@@ -218,7 +185,7 @@ mod tests {
             (rules, "SUBSYSTEM==\"net\", KERNEL==\"ib*\", RUN+=\"/sbin/ifup %k\"\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, &files(&host)).files;
+            let found = read(&host, &rule_files::read(&host, None).interfaces).files;
             let found = found.first().map(|it| it.name.as_deref());
             assert_eq!(found, name, "{text}");
         }
@@ -236,7 +203,7 @@ mod tests {
             ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"net.ifnames=1 biosdevname=0\"\n", false),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, &files(&host));
+            let found = read(&host, &rule_files::read(&host, None).interfaces);
             assert_eq!(found.keeps_names, keeps, "{path} {text}");
             assert_eq!(found.biosdevname, text.contains("biosdevname") && !text.starts_with('#'), "{text}");
         }

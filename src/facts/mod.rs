@@ -16,6 +16,7 @@ pub mod ofed;
 pub mod os;
 pub mod pci;
 pub mod rdma;
+pub mod rule_files;
 pub mod secure_boot;
 pub mod stack_users;
 pub mod surroundings;
@@ -77,9 +78,9 @@ pub struct Facts {
     /// What else has a hand in network interfaces, kernels and `ib_core`.
     #[serde(default, skip_serializing_if = "surroundings::Surroundings::is_empty")]
     pub surroundings: surroundings::Surroundings,
-    /// The files of rules among them. Remembered, so that the next run need not read them.
+    /// What the files of rules and of systemd's network settings say. Remembered, so that the next run need not read them.
     #[serde(skip)]
-    pub rules: naming::Seen,
+    pub rule_files: rule_files::RuleFindings,
 }
 
 impl Facts {

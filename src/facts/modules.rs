@@ -52,12 +52,20 @@ impl From<&Module> for Place {
 
 /// Looks modules up by name for one kernel, in the order asked. Names use underscores, as lsmod prints them.
 pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
+    read(root, kernel, names, |_, _| {})
+}
+
+/// Looks modules up as [`find`] does, and meanwhile calls `each` with every module file, relative to the kernel's folder,
+/// and the files that it needs, as `depmod` lists them.
+pub fn read(root: &Root, kernel: &str, names: &[String], mut each: impl FnMut(&str, &str)) -> Vec<Module> {
     let mut found = vec![Module::Missing; names.len()];
     let index = |name: &str| format!("/lib/modules/{kernel}/{name}");
     each_line(root, &index("modules.dep"), |line| {
-        let path = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        if let Some(at) = position(names, path) {
-            found[at] = Module::File(String::from_utf8_lossy(path).into_owned());
+        let line = String::from_utf8_lossy(line);
+        let (path, needs) = line.split_once(':').unwrap_or((&line, ""));
+        each(path, needs);
+        if let Some(at) = position(names, path.as_bytes()) {
+            found[at] = Module::File(path.to_owned());
         }
     });
     // Last, because a file beside a built-in module is never loaded.
@@ -67,17 +75,6 @@ pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
         }
     });
     found
-}
-
-/// Calls `each` with every module file of a kernel, relative to its folder, and the files that it needs, as `depmod` lists
-/// them.
-pub fn each_dependency(root: &Root, kernel: &str, mut each: impl FnMut(&str, &str)) {
-    each_line(root, &format!("/lib/modules/{kernel}/modules.dep"), |line| {
-        let line = String::from_utf8_lossy(line);
-        if let Some((path, needs)) = line.split_once(':') {
-            each(path, needs);
-        }
-    });
 }
 
 /// The name of a module file, with underscores as lsmod prints it.

@@ -5,15 +5,10 @@
 //! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
 //! (Azure/azhpc-images, `install_azure_persistent_rdma_naming.sh`) with the one that restarts it.
 
-use super::interface_naming::{self, Named};
-use super::network_managers;
-use crate::host::{Host, hex};
+use super::rule_files::{RULES_OF_ADMIN, RuleFile, RuleFindings};
+use crate::host::Host;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-/// The folders of udev rules; earlier ones override files of the same name in later ones (udev(7)).
-const RULES: [&str; 4] =
-    ["/etc/udev/rules.d", "/usr/local/lib/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
 /// rdma-core's own rules outside `/etc`: the distribution's, which every root has.
 const DISTRIBUTIONS: &str = "60-rdma-persistent-naming.rules";
 /// The folders of units.
@@ -21,8 +16,6 @@ const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/li
 /// The services that name devices after boot, and the one that monitors the names.
 const SERVICES: [&str; 2] =
     ["azure_persistent_rdma_naming.service", "azure_persistent_rdma_naming_monitor.service"];
-/// The beginning of a file of this program.
-const OURS: &str = "# Made by ofedctl";
 /// The beginning of a file with which this program has replaced somebody's rules.
 pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own rules for RDMA devices";
 
@@ -53,96 +46,27 @@ impl Naming {
     }
 }
 
-/// What the files of udev's rules and of systemd's network settings say, and by what one knows that none of them has
-/// changed since.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Seen {
-    /// A digest of the names, sizes, numbers and times of all files; none where these would not tell.
-    pub stamp: Option<String>,
-    /// Those that name RDMA devices.
-    pub rules: Vec<Naming>,
-    /// Those that name the network interfaces of InfiniBand ports.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub interfaces: Vec<Named>,
-    /// One that keeps managers of networks off Azure's virtual functions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keeps_off: Option<String>,
-}
-
 /// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program.
-pub fn find(host: &Host, rules: &Seen) -> Vec<Naming> {
+pub fn find(host: &Host, files: &RuleFindings) -> Vec<Naming> {
     let is_file = |folder: &str, unit: &str| {
         host.root.metadata(&format!("{folder}/{unit}")).is_some_and(|metadata| metadata.is_file())
     };
     let services = SERVICES.iter().filter(|unit| UNITS.iter().any(|folder| is_file(folder, unit)));
     let services = services.map(|unit| Naming::Service { unit: (*unit).to_owned() });
-    rules.rules.iter().cloned().chain(services).collect()
+    files.rules.iter().cloned().chain(services).collect()
 }
 
-/// Looks through the files of rules, unless they are as they were when `known` was found. A machine has a hundred of
-/// them, and nearly every boot finds them unchanged.
-pub fn find_rules(host: &Host, known: Option<Seen>) -> Seen {
-    let stamp = stamp(host);
-    match known.filter(|known| stamp.is_some() && known.stamp == stamp) {
-        Some(known) => known,
-        None => Seen {
-            stamp,
-            rules: rules(host),
-            interfaces: interface_naming::files(host),
-            keeps_off: network_managers::kept_off_by_files(host),
-        },
-    }
-}
-
-/// None where a link may lead to a file whose change would not show.
-fn stamp(host: &Host) -> Option<String> {
-    let mut all = Vec::new();
-    for folder in RULES.into_iter().chain(interface_naming::LINKS) {
-        for entry in host.root.entries(folder).into_iter().filter(|entry| is_read(&entry.name)) {
-            let is_off = || {
-                let target = host.root.link_target(&format!("{folder}/{}", entry.name));
-                target.is_some_and(|target| target == std::path::Path::new("/dev/null"))
-            };
-            if entry.is_link && !is_off() {
-                return None;
-            }
-            all.push((folder, entry));
-        }
-    }
-    Some(hex(&Sha256::digest(format!("{all:?}"))))
-}
-
-/// Whether it is a file of rules or of systemd's network settings.
-fn is_read(name: &str) -> bool {
-    let end = std::path::Path::new(name).extension().and_then(std::ffi::OsStr::to_str);
-    matches!(end, Some("rules" | "link" | "network"))
-}
-
-fn is_rules(name: &str) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == "rules")
-}
-
-fn rules(host: &Host) -> Vec<Naming> {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut found = Vec::new();
-    for folder in RULES {
-        for name in host.root.list(folder) {
-            // One of the same name goes before it.
-            if !is_rules(&name) || !seen.insert(name.clone()) {
-                continue;
-            }
-            let path = format!("{folder}/{name}");
-            if name == DISTRIBUTIONS && folder != RULES[0] {
-                continue;
-            }
-            let text = host.root.read_text(&path).ok().flatten().unwrap_or_default();
-            if text.starts_with(REPLACED) || (!text.starts_with(OURS) && names_devices(&text)) {
-                found.push(Naming::Rules { path });
-            }
-        }
-    }
-    found
+/// The files of rules that name RDMA devices.
+pub(super) fn in_files(files: &[RuleFile]) -> Vec<Naming> {
+    let is_distributions = |path: &str| {
+        path.rsplit_once('/').is_some_and(|(folder, name)| name == DISTRIBUTIONS && folder != RULES_OF_ADMIN)
+    };
+    let names = |file: &&RuleFile| {
+        // What was replaced is still there to be replaced.
+        file.text.starts_with(REPLACED) || (!file.is_ours() && names_devices(&file.text))
+    };
+    let rules = files.iter().filter(|file| file.is_rules() && !is_distributions(&file.path));
+    rules.filter(names).map(|file| Naming::Rules { path: file.path.clone() }).collect()
 }
 
 /// Whether a line that is no comment renames an RDMA device: by rdma-core's program, or by `rdma dev set`.
@@ -158,6 +82,7 @@ fn names_devices(rules: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::rule_files::{self, OURS};
     use crate::facts::tests::host_with;
 
     #[test]
@@ -166,7 +91,7 @@ mod tests {
             "ACTION==\"add\", SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
         let found = |path: &str, text: &str| {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = find(&host, &find_rules(&host, None));
+            let found = find(&host, &rule_files::read(&host, None));
             found.first().map(|naming| naming.name().to_owned())
         };
         assert_eq!(found("etc/udev/rules.d/60-ib.rules", renames).unwrap(), "/etc/udev/rules.d/60-ib.rules");
@@ -188,37 +113,5 @@ mod tests {
         }
         // What was replaced is still there to be replaced.
         assert!(found("etc/udev/rules.d/60-ib.rules", &format!("{REPLACED}.\n")).is_some());
-    }
-    #[test]
-    fn rules_that_changed_are_read_again_and_others_are_not() {
-        let renames = "SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
-        let (dir, host) = host_with(&[("etc/udev/rules.d/60-ib.rules", renames)]);
-        let folder = dir.path().join("etc/udev/rules.d");
-        let seen = find_rules(&host, None);
-        assert!(seen.stamp.is_some() && seen.rules.len() == 1);
-        // What is remembered counts as long as nothing has changed.
-        let remembered = Seen { rules: Vec::new(), ..seen.clone() };
-        assert_eq!(find_rules(&host, Some(remembered.clone())), remembered);
-        let changes: [(&str, &dyn Fn()); 4] = [
-            ("another file", &|| std::fs::write(folder.join("70-more.rules"), "").unwrap()),
-            ("a rewritten file", &|| std::fs::write(folder.join("60-ib.rules"), renames).unwrap()),
-            ("a replaced file", &|| {
-                std::fs::write(folder.join("new"), renames).unwrap();
-                std::fs::rename(folder.join("new"), folder.join("60-ib.rules")).unwrap();
-            }),
-            ("a file switched off", &|| {
-                std::os::unix::fs::symlink("/dev/null", folder.join("80-off.rules")).unwrap();
-            }),
-        ];
-        for (what, change) in changes {
-            let before = find_rules(&host, None);
-            change();
-            let stale = Seen { rules: Vec::new(), ..before };
-            assert_eq!(find_rules(&host, Some(stale)).rules.len(), 1, "{what}");
-        }
-        // The target of a link may change unseen.
-        std::os::unix::fs::symlink("/srv/site.rules", folder.join("90-site.rules")).unwrap();
-        assert_eq!(find_rules(&host, None).stamp, None);
-        assert_eq!(find_rules(&host, Some(Seen::default())).rules.len(), 1);
     }
 }

@@ -4,15 +4,12 @@
 //! same hardware address, which the kernel puts below the first. A manager that takes the second one as well gives it the
 //! address of the first.
 
+use super::rule_files::{OURS, RuleFile, RuleFindings};
 use super::waagent::numbers;
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
-/// The beginning of a file of this program.
-const OURS: &str = "# Made by ofedctl";
-/// Rules and settings that keep managers off virtual functions: azure-vm-utils, walinuxagent and images have them.
-const RULES: [&str; 3] = ["/etc/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"];
-const NETWORKS: [&str; 3] = ["/etc/systemd/network", "/usr/lib/systemd/network", "/lib/systemd/network"];
+/// The settings of `NetworkManager`.
 const NM_SETTINGS: [&str; 2] = ["/etc/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"];
 
 /// What manages interfaces.
@@ -54,15 +51,17 @@ impl NetworkManagers {
     }
 }
 
-/// Reads what manages interfaces in a root. `kept_off` is what [`kept_off_by_files`] finds.
-pub fn read(host: &Host, kept_off: Option<&str>) -> NetworkManagers {
+/// Reads what manages interfaces in a root. `files` is what the files of rules and of systemd say.
+pub fn read(host: &Host, files: &RuleFindings) -> NetworkManagers {
     let has = |path: &str| host.root.exists(path);
     let is_wanted = |unit: &str| has(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"));
+    let mut configured = files.configured.clone();
+    configured.extend(configured_elsewhere(host));
     NetworkManagers {
         network_manager: has("/usr/sbin/NetworkManager"),
         networkd: is_wanted("systemd-networkd.service") || has("/usr/sbin/netplan"),
-        kept_off: kept_off.map(str::to_owned).or_else(|| kept_off_by_settings(host)),
-        configured: configured(host),
+        kept_off: files.keeps_off.clone().or_else(|| kept_off_by_settings(host)),
+        configured,
         cloud_init: cloud_init(host),
     }
 }
@@ -79,15 +78,29 @@ fn texts(host: &Host, folder: &str, end: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Finds a rule of udev or a file of systemd-networkd that keeps managers off virtual functions.
-pub fn kept_off_by_files(host: &Host) -> Option<String> {
-    let rules = RULES.iter().flat_map(|folder| texts(host, folder, ".rules"));
+/// A rule of udev or a file of systemd-networkd that keeps managers off virtual functions, as azure-vm-utils, walinuxagent
+/// and images have them.
+pub(super) fn kept_off_in_files(files: &[RuleFile]) -> Option<String> {
     let by_rule = |text: &str| text.contains("hv_pci") && text.contains("NM_UNMANAGED");
-    let networks = NETWORKS.iter().flat_map(|folder| texts(host, folder, ".network"));
     let by_network = |text: &str| text.contains("mlx5_core") && text.contains("Unmanaged=yes");
-    let found = rules.map(|(path, text)| (path, by_rule(&text)));
-    let mut found = found.chain(networks.map(|(path, text)| (path, by_network(&text))));
-    found.find(|(_, is)| *is).map(|(path, _)| path)
+    let keeps_off = |file: &&RuleFile| {
+        !file.is_ours()
+            && ((file.is_rules() && by_rule(&file.text)) || (file.is_network() && by_network(&file.text)))
+    };
+    files.iter().find(keeps_off).map(|file| file.path.clone())
+}
+
+/// The files by which systemd-networkd configures an InfiniBand interface.
+pub(super) fn configured_in_files(files: &[RuleFile]) -> Vec<Configured> {
+    let configures = |file: &&RuleFile| {
+        file.is_network()
+            && !file.is_ours()
+            && value(&file.text, "Name").is_some_and(is_name)
+            && value(&file.text, "Unmanaged") != Some("yes")
+    };
+    let waits = |file: &RuleFile| value(&file.text, "RequiredForOnline") != Some("no");
+    let of = |file: &RuleFile| Configured { path: file.path.clone(), waits: waits(file) };
+    files.iter().filter(configures).map(of).collect()
 }
 
 fn kept_off_by_settings(host: &Host) -> Option<String> {
@@ -116,7 +129,8 @@ fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     lines.rfind(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().trim_matches(['"', '\'']))
 }
 
-fn configured(host: &Host) -> Vec<Configured> {
+/// The files of all other managers that configure one.
+fn configured_elsewhere(host: &Host) -> Vec<Configured> {
     let mut found = Vec::new();
     let mut add = |path: String, waits: bool| found.push(Configured { path, waits });
     for (path, text) in texts(host, "/etc/NetworkManager/system-connections", ".nmconnection") {
@@ -131,11 +145,6 @@ fn configured(host: &Host) -> Vec<Configured> {
                 let starts = value(&text, "STARTMODE").or_else(|| value(&text, "ONBOOT")).unwrap_or("no");
                 add(path, matches!(starts, "yes" | "auto" | "boot" | "onboot" | "on"));
             }
-        }
-    }
-    for (path, text) in texts(host, "/etc/systemd/network", ".network") {
-        if value(&text, "Name").is_some_and(is_name) && value(&text, "Unmanaged") != Some("yes") {
-            add(path, value(&text, "RequiredForOnline") != Some("no"));
         }
     }
     for (path, text) in texts(host, "/etc/netplan", ".yaml") {
@@ -188,6 +197,7 @@ fn cloud_init(host: &Host) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::rule_files;
     use crate::facts::tests::host_with;
 
     #[test]
@@ -221,7 +231,7 @@ mod tests {
             ("etc/sysconfig/network-scripts/ifcfg-eth0", "ONBOOT=yes\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, kept_off_by_files(&host).as_deref()).configured;
+            let found = read(&host, &rule_files::read(&host, None)).configured;
             assert_eq!(found.first().map(|it| it.waits), waits, "{path}: {text}");
         }
     }
@@ -240,12 +250,9 @@ mod tests {
             ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            assert_eq!(
-                read(&host, kept_off_by_files(&host).as_deref()).kept_off.unwrap(),
-                format!("/{path}")
-            );
+            assert_eq!(read(&host, &rule_files::read(&host, None)).kept_off.unwrap(), format!("/{path}"));
             let (_dir, host) = host_with(&[(path, &format!("{OURS}\n{text}"))]);
-            assert_eq!(read(&host, kept_off_by_files(&host).as_deref()).kept_off, None);
+            assert_eq!(read(&host, &rule_files::read(&host, None)).kept_off, None);
         }
     }
 
@@ -256,7 +263,7 @@ mod tests {
             let program = ("usr/bin/cloud-init", "");
             let (_dir, host) =
                 host_with(&[program, ("usr/lib/python3/dist-packages/cloudinit/version.py", &text)]);
-            assert_eq!(read(&host, kept_off_by_files(&host).as_deref()).stops_at_twins(), old, "{version}");
+            assert_eq!(read(&host, &rule_files::read(&host, None)).stops_at_twins(), old, "{version}");
         }
     }
 }

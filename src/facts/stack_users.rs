@@ -48,17 +48,20 @@ impl StackUser {
 /// Finds the users for one kernel, by name.
 pub fn find(root: &Root, kernel: &str) -> Vec<StackUser> {
     let mut found = Vec::new();
-    modules::each_dependency(root, kernel, |path, needs| {
-        let module = modules::name_of(path);
-        let core = needs.split_whitespace().find(|it| modules::name_of(it) == CORE);
-        let counts =
-            OF_GPUS.contains(&module.as_str()) || (OTHERS.contains(&module.as_str()) && core.is_some());
-        if counts {
-            found.push(StackUser { module, path: path.to_owned(), core: core.map(str::to_owned) });
-        }
-    });
+    modules::read(root, kernel, &[], |path, needs| found.extend(of_dependency(path, needs)));
     found.sort();
     found
+}
+
+/// The user that a module file is, by the files that it needs as depmod lists them; none where it is something else.
+pub fn of_dependency(path: &str, needs: &str) -> Option<StackUser> {
+    let module = modules::name_of(path);
+    let core = || needs.split_whitespace().find(|it| modules::name_of(it) == CORE).map(str::to_owned);
+    if OF_GPUS.contains(&module.as_str()) {
+        return Some(StackUser { module, path: path.to_owned(), core: core() });
+    }
+    let core = Some(core()?).filter(|_| OTHERS.contains(&module.as_str()))?;
+    Some(StackUser { module, path: path.to_owned(), core: Some(core) })
 }
 
 #[cfg(test)]

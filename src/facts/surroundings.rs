@@ -2,9 +2,9 @@
 
 use super::interface_naming::{self, InterfaceNaming};
 use super::kernel_updates::{self, KernelUpdates};
-use super::naming::Seen;
 use super::network_managers::{self, NetworkManagers};
-use super::stack_users::{self, StackUser};
+use super::rule_files::RuleFindings;
+use super::stack_users::StackUser;
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,13 +39,13 @@ impl Surroundings {
     }
 }
 
-/// Reads what surrounds a driver in a root. `seen` is what its files of rules and of systemd say.
-pub fn read(host: &Host, kernels: &[String], seen: &Seen) -> Surroundings {
-    let users = kernels.iter().map(|kernel| (kernel.clone(), stack_users::find(&host.root, kernel)));
+/// Reads what surrounds a driver in a root. `files` is what its files of rules and of systemd say, `users` the modules of
+/// each kernel that use `ib_core`.
+pub fn read(host: &Host, files: &RuleFindings, users: BTreeMap<String, Vec<StackUser>>) -> Surroundings {
     Surroundings {
-        naming: interface_naming::read(host, &seen.interfaces),
-        managers: network_managers::read(host, seen.keeps_off.as_deref()),
+        naming: interface_naming::read(host, &files.interfaces),
+        managers: network_managers::read(host, files),
         updates: kernel_updates::read(host),
-        users: users.filter(|(_, users)| !users.is_empty()).collect(),
+        users,
     }
 }

@@ -4,7 +4,7 @@
 use super::change::{Change, SAVED_DIR};
 use super::document;
 use super::run_record::StepTime;
-use crate::facts::naming::Seen;
+use crate::facts::rule_files::RuleFindings;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
 use crate::trust::VendorFile;
@@ -103,9 +103,10 @@ pub struct Receipt {
     /// The steps of the run up to this record, with their times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepTime>,
-    /// The files of udev's rules that name RDMA devices, and by what the next run knows that none has changed.
+    /// What the files of udev's rules and of systemd's network settings say, and by what the next run knows that none has
+    /// changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rules_seen: Option<Seen>,
+    pub rule_files: Option<RuleFindings>,
 }
 
 impl Receipt {

@@ -5,7 +5,7 @@ use super::driver_removal::DriverRemoval;
 use crate::cache::Bundle;
 use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
-use crate::facts::naming::Seen;
+use crate::facts::rule_files::RuleFindings;
 use crate::host::Host;
 use crate::ledger::{self, Journal, LastBundle, Receipt};
 use crate::outcome::Cause;
@@ -101,13 +101,14 @@ pub(super) fn note_question(
     question: String,
     vm_id: Option<String>,
     plan: &Plan,
-    rules: &Seen,
+    rule_files: &RuleFindings,
 ) {
-    let is_new =
-        |receipt: &&mut Receipt| receipt.question != question || receipt.rules_seen.as_ref() != Some(rules);
+    let is_new = |receipt: &&mut Receipt| {
+        receipt.question != question || receipt.rule_files.as_ref() != Some(rule_files)
+    };
     if let Some(receipt) = receipt.filter(is_new) {
         receipt.question = question;
-        receipt.rules_seen = Some(rules.clone());
+        receipt.rule_files = Some(rule_files.clone());
         receipt.vm_id = vm_id;
         if receipt.plan.target.kernels != plan.target.kernels {
             let before = std::mem::replace(&mut receipt.plan, plan.clone());

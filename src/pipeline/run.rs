@@ -9,7 +9,7 @@ use crate::configure::{self, Loaded, labels};
 use crate::drivers;
 use crate::edits;
 use crate::events::Step;
-use crate::facts::{Facts, naming};
+use crate::facts::{Facts, rule_files};
 use crate::host::fault::{self, Point};
 use crate::install::Installed;
 use crate::ledger::StepTime;
@@ -61,7 +61,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     // An image must not contain the VM id of the machine that baked it.
     let vm_id = facts.compute.vm_id.clone().filter(|_| job.mode == Mode::Live);
     if unfinished.is_none() && query::is_already_right(job, &plan, earlier.as_ref())? {
-        previous_run::note_question(host, earlier.as_mut(), question, vm_id, &plan, &facts.rules);
+        previous_run::note_question(host, earlier.as_mut(), question, vm_id, &plan, &facts.rule_files);
         return query::in_place(job, &facts, &plan);
     }
 
@@ -206,7 +206,7 @@ impl Ended<'_> {
             steps: self.timeline.1,
             plan,
             // After the edits, which write rules themselves.
-            rules_seen: Some(naming::find_rules(host, None)),
+            rule_files: Some(rule_files::read(host, None)),
         };
         if let Some(earlier) = &mut earlier {
             previous_run::retire(job, earlier, &receipt.plan)?;
