@@ -32,6 +32,17 @@ enum Waiting {
     Download(Finished),
 }
 
+impl BlobWriter<'_> {
+    /// Verifies the blob, syncs it to the disk and renames it to its digest.
+    pub fn finish(self) -> Result<Blob> {
+        let cache = self.cache();
+        let batch = Batch::default();
+        let blob = batch.take(self)?;
+        batch.settle(cache)?;
+        Ok(blob)
+    }
+}
+
 impl Batch {
     /// Takes a blob that was written whole, once it is verified.
     pub(super) fn take(&self, writer: BlobWriter) -> Result<Blob> {

@@ -1,7 +1,6 @@
 //! Writes and reads one blob, and hashes it meanwhile.
 
 use super::Cache;
-use super::batch::Batch;
 use super::digest::{Digest, Hasher};
 use super::layout;
 use crate::outcome::{Reason, WithReason};
@@ -40,15 +39,6 @@ impl<'w> BlobWriter<'w> {
 
     pub(super) const fn cache(&self) -> &'w Cache {
         self.cache
-    }
-
-    /// Verifies the blob, syncs it to the disk and renames it to its digest.
-    pub fn finish(self) -> Result<Blob> {
-        let cache = self.cache;
-        let batch = Batch::default();
-        let blob = batch.take(self)?;
-        batch.settle(cache)?;
-        Ok(blob)
     }
 
     /// Verifies the blob. Returns it with its file, and the path that this is to get once it is on the disk.

@@ -2,7 +2,7 @@
 //! packages' own scripts would build for the kernel of the machine that bakes, and hide failures. They are kept from
 //! building ([`HOLD`]), and this module builds instead.
 
-use super::signing::Signatures;
+use super::signing::{Signatures, title_of_built};
 use super::{InstallOptions, logs, shared};
 use crate::cache::{Built, Bundle, Cache};
 use crate::host::Host;
@@ -139,11 +139,11 @@ impl Build<'_> {
 
     /// Unpacks an earlier run's built modules to where DKMS would have built them. Returns whether there were any.
     fn restore(&self, sources: &[Source], kernel: &str) -> Result<bool> {
-        let plain = || self.bundle.file(&title(self.bundle, kernel, ""));
+        let plain = || self.bundle.file(&title_of_built(self.bundle, kernel, ""));
         let file = match &self.signatures {
             None => plain(),
             Some(it) => {
-                let signed = self.bundle.file(&title(self.bundle, kernel, &it.suffix()));
+                let signed = self.bundle.file(&title_of_built(self.bundle, kernel, &it.suffix()));
                 signed.or_else(|| plain().filter(|_| it.has_key()))
             }
         };
@@ -173,7 +173,7 @@ impl Build<'_> {
     fn archive(&self, sources: &[Source], kernel: &str) -> Result<Option<Built>> {
         let root = &self.host.root;
         let suffix = self.signatures.as_ref().map(Signatures::suffix).unwrap_or_default();
-        let title = title(self.bundle, kernel, &suffix);
+        let title = title_of_built(self.bundle, kernel, &suffix);
         let folder = |Source { name, version }: &Source| format!("{name}/{version}/{kernel}");
         let built = sources.iter().map(folder).filter(|folder| root.exists(&format!("{TREE}/{folder}")));
         root.make_dirs(ARCHIVES, 0o700)?;
@@ -209,11 +209,6 @@ pub fn remove_built_modules(host: &Host, kernels: &[String], options: InstallOpt
         }
     }
     Ok(())
-}
-
-/// The title of an archive of built modules in a bundle. Signed ones have a suffix.
-pub(super) fn title(bundle: &Bundle, kernel: &str, suffix: &str) -> String {
-    format!("dkms-{}-{kernel}{suffix}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
 }
 
 #[cfg(test)]

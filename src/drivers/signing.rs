@@ -77,6 +77,11 @@ fn suffix(planned: &ModuleSigning) -> String {
     format!("-signed-{}", &planned.sha256[..planned.sha256.len().min(DIGITS)])
 }
 
+/// The title of an archive of built modules in a bundle. Signed ones have a suffix.
+pub(super) fn title_of_built(bundle: &Bundle, kernel: &str, suffix: &str) -> String {
+    format!("dkms-{}-{kernel}{suffix}.tgz", bundle.config.driver_version.as_deref().unwrap_or_default())
+}
+
 /// The modules that DKMS has built of a source for a kernel.
 fn built(host: &Host, Source { name, version }: &Source, kernel: &str) -> Vec<String> {
     let above = format!("{TREE}/{name}/{version}/{kernel}");
@@ -93,7 +98,7 @@ pub fn require_signing_key(host: &Host, plan: &Plan, bundle: &Bundle, options: I
     let sources = dkms::sources(&host.root);
     let kernels = plan.rebuilds.as_ref().map_or(&plan.target.kernels, |rebuild| &rebuild.kernels);
     for kernel in kernels {
-        let is_kept = bundle.file(&super::dkms::title(bundle, kernel, &signatures.suffix())).is_some();
+        let is_kept = bundle.file(&title_of_built(bundle, kernel, &signatures.suffix())).is_some();
         let is_there = !sources.is_empty()
             && dkms::missing(host, &sources, kernel)?.is_empty()
             && !signatures.is_lacking(host, &sources, kernel)?;

@@ -3,7 +3,7 @@
 //! it. A written file appears complete under its final name or not at all.
 
 use super::fault::{self, Point};
-use super::resolve;
+use super::resolve::{self, is_missing};
 use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::{Context, Result};
 use nix::dir::Dir;
@@ -380,13 +380,6 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(held)
-}
-
-pub(super) fn is_missing(error: &pathrs::error::Error) -> bool {
-    use pathrs::error::ErrorKind;
-    const ENOENT: i32 = nix::errno::Errno::ENOENT as i32;
-    const ENOTDIR: i32 = nix::errno::Errno::ENOTDIR as i32;
-    matches!(error.kind(), ErrorKind::OsError(Some(ENOENT | ENOTDIR)))
 }
 
 /// The path of an open file through `/proc/self/fd`, which no link can redirect.

@@ -3,10 +3,9 @@
 //! The crate pathrs resolves the same way and works on older kernels too. But for each path that does not exist it opens
 //! `/proc` twice to describe the error, and a run that finds everything in place asks for some fifty such paths.
 
-use super::fs::is_missing;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use pathrs::error::Error;
+use pathrs::error::{Error, ErrorKind};
 use pathrs::flags::OpenFlags;
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -38,6 +37,13 @@ fn as_on_old_kernels(root: &pathrs::Root, path: &str, flags: OFlag) -> Result<Op
         Err(error) if is_missing(&error) => Ok(None),
         opened => opened.map(Some),
     }
+}
+
+/// Whether a path could not be opened because nothing is there.
+pub(super) fn is_missing(error: &Error) -> bool {
+    const ENOENT: i32 = Errno::ENOENT as i32;
+    const ENOTDIR: i32 = Errno::ENOTDIR as i32;
+    matches!(error.kind(), ErrorKind::OsError(Some(ENOENT | ENOTDIR)))
 }
 
 #[cfg(test)]
