@@ -18,6 +18,7 @@ pub mod registry;
 pub mod relay;
 pub mod root;
 pub mod shipped;
+pub mod small_root;
 pub mod status;
 pub mod still;
 pub mod tree;
