@@ -1,5 +1,6 @@
 //! Calls of dpkg: lists, verifies, removes, holds and repairs installed packages.
 
+use super::super::diagnose::{self, Speaker};
 use super::super::removal;
 use crate::host::Host;
 use crate::host::run::Cmd;
@@ -82,7 +83,7 @@ fn dependents(output: &str) -> Vec<String> {
 pub(super) fn purge(host: &Host, packages: &[String], sealed: bool) -> Result<()> {
     let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("dpkg").args([HALF_TOO, "--purge"]).args(packages).inside(sandbox))?;
-    finished.check(Reason::PackageManager, "removing packages").map(drop)
+    diagnose::require_success(host, finished, Speaker::Apt, "removing packages").map(drop)
 }
 
 /// Merges the updates of a killed dpkg into its database, and configures unconfigured packages, triggers included.
@@ -98,7 +99,7 @@ pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> 
     let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
     let sandbox = Sandbox::offline(&host.root, sealed);
     let cmd = Cmd::new("/bin/sh").args(["-c", &script, "dpkg"]).args(packages).inside(sandbox);
-    host.run(&cmd)?.check(Reason::PackageManager, "holding packages").map(drop)
+    diagnose::require_success(host, host.run(&cmd)?, Speaker::Apt, "holding packages").map(drop)
 }
 
 /// Lines are `??5?????? c /etc/x` or `missing   c /etc/x`; a `c` marks a configuration file.

@@ -135,7 +135,7 @@ pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names
     let script = format!("mkdir -p {SCRATCH}/cache/archives/partial && exec apt-mark auto \"$@\"");
     let mark = Cmd::new("/bin/sh").args(["-c", &script, "apt-mark"]).args(names).env("APT_CONFIG", CONFIG);
     let finished = host.run(&mark.inside(transaction.sandbox(host)))?;
-    finished.check(Reason::PackageManager, "marking dependencies as such").map(drop)
+    diagnose::require_success(host, finished, Speaker::Apt, "marking dependencies as such").map(drop)
 }
 
 /// The command that reads the repository's index and then installs, in one shell, because both need the same private

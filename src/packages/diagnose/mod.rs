@@ -118,6 +118,17 @@ pub fn reason_on(host: &Host, output: &str, doing: Doing, otherwise: Reason) -> 
     }
 }
 
+/// What a program of a package manager returned that changed a root otherwise than by installing; its failure with the
+/// reason that its words or the disk tell.
+pub fn require_success(host: &Host, finished: Finished, speaker: Speaker, doing: &str) -> Result<Finished> {
+    if finished.code == 0 {
+        return Ok(finished);
+    }
+    let heard = Doing::Installing(speaker);
+    let reason = reason_on(host, &finished.output, heard, Reason::PackageManager)?;
+    Err(finished.error(reason, doing))
+}
+
 /// The error of a program that was to read package sources: one line that says what failed first, and what to do about it where
 /// there is a known one.
 pub fn told(

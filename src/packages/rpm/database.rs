@@ -1,6 +1,7 @@
 //! rpm's database, which only rpm can read: its form has changed three times (Berkeley DB, ndb, `SQLite`). So rpm of the
 //! target is asked, inside the target, and only its own database is looked at.
 
+use super::super::diagnose::{self, Speaker};
 use super::super::{Installed, removal};
 use super::database_copy::reading;
 use crate::host::Host;
@@ -144,7 +145,7 @@ pub(super) fn erase(host: &Host, packages: &[String], sealed: bool) -> Result<()
     }
     let sandbox = Sandbox::offline(&host.root, sealed);
     let finished = host.run(&Cmd::new("rpm").arg("--erase").args(exact).inside(sandbox))?;
-    finished.check(Reason::PackageManager, "removing packages").map(drop)
+    diagnose::require_success(host, finished, Speaker::Rpm, "removing packages").map(drop)
 }
 
 /// Runs rpm where it only has something to answer.

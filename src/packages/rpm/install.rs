@@ -2,7 +2,7 @@
 //! are neither used nor changed. Files that a manager writes meanwhile lie in a private folder below `/run` and are
 //! removed afterwards.
 
-use super::super::diagnose::{self, Doing};
+use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
 use super::{Dialect, database, database_copy};
 use crate::host::Host;
@@ -73,7 +73,7 @@ pub(super) fn repair(
         host.events.info(format!("taking out what an upgrade replaced: {}", older.join(" ")));
         let erase = Cmd::new("rpm").args(["--erase", "--nodeps"]).args(older);
         let finished = host.run(&erase.inside(transaction.sandbox(host)))?;
-        finished.check(Reason::PackageManager, "finishing an interrupted upgrade")?;
+        diagnose::require_success(host, finished, Speaker::Rpm, "finishing an interrupted upgrade")?;
     }
     if came.is_empty() {
         return Ok(());
