@@ -17,7 +17,7 @@ const BUILDING: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,system
 #[derive(Debug)]
 pub struct Root {
     path: PathBuf,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// What a cloud image has beside that.
@@ -65,10 +65,25 @@ pub fn building_cloud_root(suite: &str) -> Root {
 /// A fresh root: a layer of its own over those that all tests share. It is mounted for the calling thread and the
 /// programs that this starts, and for nobody else.
 pub fn root_of(layers: &Layers) -> Root {
+    let folder = folder_with_mounts_of_its_own();
+    root_in(folder, layers)
+}
+
+/// The same on a disk of its own, which has a GiB of room. [`Root::leave_free`] changes that.
+pub fn root_on_a_small_disk(layers: &Layers) -> Root {
+    let folder = folder_with_mounts_of_its_own();
+    mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), Some("size=1g")).unwrap();
+    root_in(folder, layers)
+}
+
+fn folder_with_mounts_of_its_own() -> tempfile::TempDir {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-    let folder = super::scratch();
+    super::scratch()
+}
+
+fn root_in(folder: tempfile::TempDir, layers: &Layers) -> Root {
     let [path, upper, work] = ["root", "upper", "work"].map(|name| folder.path().join(name));
     for folder in [&path, &upper, &work] {
         std::fs::create_dir(folder).unwrap();
@@ -83,13 +98,15 @@ pub fn root_of(layers: &Layers) -> Root {
         work.display()
     );
     mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
-    Root { path, _folder: folder }
+    Root { path, folder }
 }
 
 impl Drop for Root {
     fn drop(&mut self) {
         // Fails where nothing is mounted.
-        let _ = nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH);
+        for place in [self.path.as_path(), self.folder.path()] {
+            let _ = nix::mount::umount2(place, nix::mount::MntFlags::MNT_DETACH);
+        }
     }
 }
 
@@ -102,6 +119,16 @@ impl Root {
     /// The folder that is its `/`.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes its disk, which must be one of its own, so large that this much is free.
+    pub fn leave_free(&self, kib: u64) {
+        let disk = nix::sys::statvfs::statvfs(self.folder.path()).unwrap();
+        let used = (disk.blocks() - disk.blocks_free()) * disk.fragment_size() / 1024;
+        // A size of nothing would be no limit.
+        let size = format!("size={}k", used + kib.max(4));
+        let none = None::<&str>;
+        mount(none, self.folder.path(), none, MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
     }
 
     /// A folder beside it that lives as long, such as for a cache.
