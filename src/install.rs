@@ -75,7 +75,11 @@ pub fn install(
         drivers::hold_back(journal)?;
     }
     let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
-    let transacted = drivers::install(&work, &|| transact(host, manager, &transaction, &before, &now));
+    let journal = std::cell::RefCell::new(journal);
+    let transacted = drivers::install(&work, &|| {
+        transact(host, manager, &transaction, &before, &now)?;
+        drivers::patches::lay_out(host, &mut journal.borrow_mut(), plan)
+    });
     fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;
     let Brought { built, trust } = transacted?;

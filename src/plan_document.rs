@@ -83,6 +83,20 @@ pub struct ModuleSigning {
     pub certificate: String,
 }
 
+/// A change to the driver's sources, before DKMS builds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SourcePatch {
+    /// The sources, as DKMS calls them.
+    pub package: String,
+    /// A regular expression for the names of the kernels that need it.
+    pub kernels: String,
+    /// The change, for `patch -p1`.
+    pub text: String,
+    /// What it mends, and who says so.
+    pub why: String,
+}
+
 /// What is to be done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -125,6 +139,9 @@ pub struct Plan {
     /// By whom the modules that are built have to be signed, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_signing: Option<ModuleSigning>,
+    /// Changes to the driver's sources, without which they do not build.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<SourcePatch>,
 }
 
 impl Rejected {
@@ -280,6 +297,9 @@ impl Plan {
             line("install", "nothing: it is there already");
         } else if !self.packages.is_empty() {
             line("install", &self.packages.join(" "));
+        }
+        for patch in &self.patches {
+            line("patch", &format!("the sources of {} ({})", patch.package, patch.why));
         }
         for edit in &self.edits {
             line("edit", &format!("{} ({})", edit.subject(), edit.why()));

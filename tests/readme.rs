@@ -141,7 +141,7 @@ fn rows() -> String {
     let lines: Vec<&str> = golden.lines().filter(|line| !line.starts_with('#')).collect();
     for line in &lines {
         let columns: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
-        let [_, distro, nic, there, rest @ ..] = columns.as_slice() else { panic!("{line}") };
+        let [_, _, distro, nic, there, rest @ ..] = columns.as_slice() else { panic!("{line}") };
         // `newer  doca 2.10.0  why` with one blank where the word is as wide as its column.
         let rest = rest.join("  ");
         let (relation, rest) = rest.split_once(char::is_whitespace).unwrap();

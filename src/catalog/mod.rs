@@ -7,11 +7,13 @@ pub mod compare;
 pub mod coverage;
 pub mod import;
 pub mod in_force;
+mod known_bad;
 pub mod package_names;
 pub mod rows;
 pub mod versions;
 
-pub use rows::{Inbox, KnownBad, Line, Row, VendorKey};
+pub use known_bad::{KnownBad, Patch};
+pub use rows::{Inbox, Line, Row, VendorKey};
 
 use crate::settings::{self, Settings};
 use crate::target::{Arch, Distro, Driver, Family, Nic};
@@ -142,28 +144,6 @@ impl Catalog {
         )
     }
 
-    /// The known reason, with its source, why a release does not build for a kernel (as `uname -r` prints it).
-    pub fn objection_to(&self, row: &Row, kernel: &str) -> Option<String> {
-        let line = self.line(row)?;
-        let version = Version::new(kernel);
-        let of = |source: &Option<String>| source.as_ref().map(|it| format!(" ({it})")).unwrap_or_default();
-        if let Some(limit) = line.kernel_below.as_ref().filter(|limit| version >= **limit) {
-            let source = of(&line.kernel_source);
-            return Some(format!(
-                "its line {} builds for kernels below {limit}{source}, not for {kernel}",
-                row.line
-            ));
-        }
-        let bad = self.known_bad.iter().find(|bad| {
-            bad.line == row.line
-                && bad.before.as_ref().is_none_or(|before| row.version < *before)
-                && bad.named.as_ref().is_none_or(|named| kernel.contains(named.as_str()))
-                && version >= bad.from
-                && bad.below.as_ref().is_none_or(|below| version < *below)
-        })?;
-        Some(format!("{} ({}): not for {kernel}", bad.why, bad.source))
-    }
-
     /// Whether the vendor calls a release long-term.
     pub fn is_long_term(&self, row: &Row) -> bool {
         let is_it = |line: &Line| line.lts && line.lts_from.as_ref().is_none_or(|from| row.version >= *from);
@@ -178,6 +158,13 @@ impl Catalog {
     /// The distributions a row installs on.
     pub fn serves<'a>(&'a self, row: &'a Row) -> &'a [Distro] {
         self.compatible.get(&row.distro).map_or(std::slice::from_ref(&row.distro), Vec::as_slice)
+    }
+
+    /// The distribution of the same version whose packages another distribution uses.
+    pub fn built_for(&self, distro: &Distro) -> Distro {
+        let same =
+            |(built, on): &(&Distro, &Vec<Distro>)| built.version == distro.version && on.contains(distro);
+        self.compatible.iter().find(same).map_or(distro, |(built, _)| built).clone()
     }
 
     /// The distribution's own stack, where it drives this adapter.

@@ -2,6 +2,7 @@
 
 use super::versions::Version;
 use crate::target::{Arch, Distro, Driver};
+use std::path::Path;
 
 /// The vendor's address of `MLNX_OFED` releases.
 const MLNX_OFED_PLACE: &str = "https://content.mellanox.com/ofed";
@@ -51,6 +52,27 @@ impl FileName {
         let (_build, rest) = rest.split_once('_')?;
         let (ofed, tag) = rest.split_once('_')?;
         Self::built(Driver::Doca, version, Some(ofed), tag, arch)
+    }
+
+    /// A file of a name that is none of the vendor's forms: a version for a distribution. Its ending tells the driver, because
+    /// `MLNX_OFED` comes as an archive and DOCA-Host as a package.
+    pub fn renamed(name: &str, version: Version, distro: Distro, arch: Arch) -> Option<Self> {
+        let driver = match Path::new(name).extension()?.to_str()? {
+            "tgz" => Driver::MlnxOfed,
+            "deb" | "rpm" => Driver::Doca,
+            _ => return None,
+        };
+        Some(Self { driver, version, ofed: None, distro: Some(distro), arch: Some(arch) })
+    }
+
+    /// The vendor's file of a version for a distribution, if its address is made of nothing else, as that of `MLNX_OFED` is.
+    /// `built_for` is the distribution that it was built for.
+    pub fn with_address(version: &Version, built_for: &Distro, arch: Arch) -> Option<(Self, String)> {
+        // DOCA's versions have no dash, and the addresses of DOCA-Host a number of the build.
+        version.as_str().contains('-').then_some(())?;
+        let url = mlnx_ofed_url(version, built_for, arch);
+        let (version, distro) = (version.clone(), Some(built_for.clone()));
+        Some((Self { driver: Driver::MlnxOfed, version, ofed: None, distro, arch: Some(arch) }, url))
     }
 
     fn built(driver: Driver, version: &str, ofed: Option<&str>, tag: &str, arch: &str) -> Option<Self> {

@@ -53,29 +53,28 @@ pub struct Line {
     /// Who says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_source: Option<String>,
+    /// Further packages that its modules need and none of its own packages asks for.
+    #[serde(default, skip_serializing_if = "MorePackages::is_empty")]
+    pub packages: MorePackages,
 }
 
-/// Releases of a line that do not build for some kernels.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Further packages, by the form of the distribution's packages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct KnownBad {
-    /// The release line.
-    pub line: String,
-    /// The first release of it that builds again, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Version>,
-    /// A part of those kernels' names, where kernels of other distributions with the same numbers work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub named: Option<String>,
-    /// The first kernel that it fails for.
-    pub from: Version,
-    /// The first kernel after it that it does not fail for, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub below: Option<Version>,
-    /// The failure.
-    pub why: String,
-    /// Who says so.
-    pub source: String,
+pub struct MorePackages {
+    /// On Debian and Ubuntu.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deb: Vec<String>,
+    /// On distributions with rpm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rpm: Vec<String>,
+}
+
+impl MorePackages {
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.deb.is_empty() && self.rpm.is_empty()
+    }
 }
 
 /// One vendor package.

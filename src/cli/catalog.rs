@@ -178,7 +178,7 @@ fn import(call: &Call, file: &Path, out: Option<&Path>) -> Result<Answer> {
         None => yaml,
         Some(out) => {
             write_here(out, &yaml)?;
-            let (taken, left) = (imported.taken.len(), imported.left.len());
+            let (taken, left) = (imported.catalog.drivers.len(), imported.left.len());
             format!("{}: {taken} packages taken, {left} entries left\n", out.display())
         }
     };

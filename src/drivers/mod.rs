@@ -7,6 +7,7 @@ mod doca;
 mod inbox;
 mod logs;
 mod mlnx_ofed;
+pub mod patches;
 mod requirements;
 mod shared;
 mod signing;

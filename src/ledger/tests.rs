@@ -64,7 +64,7 @@ fn a_later_plan_removes_only_lines_of_this_program_and_leaves_an_admins_line() {
     let mut receipt = Receipt::load(&host.root).unwrap().unwrap();
     let wanted: Vec<Edit> =
         receipt.plan.edits.iter().filter(|edit| edit.path() != Some(AGENT)).cloned().collect();
-    retire(&host, &mut receipt, &wanted).unwrap();
+    retire(&host, &mut receipt, &wanted, |_| false).unwrap();
     assert_eq!(host.root.read_text(AGENT).unwrap().unwrap(), format!("{AGENT_BEFORE}Admins=line\n"));
     assert_eq!(receipt.changes.len(), 3);
     assert!(host.root.exists("/etc/modules-load.d/ofedctl.conf"));

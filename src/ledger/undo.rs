@@ -191,10 +191,19 @@ pub fn undo_receipt(host: &Host, receipt: &Receipt) -> Result<usize> {
     undo(host, Some(&receipt.plan.edits), &receipt.changes)
 }
 
-/// Undoes those changes in a receipt that a later plan does not ask for any more. If the run dies before the new
+/// Undoes those changes in a receipt that a later plan does not ask for any more: neither by an edit nor as `is_kept` says.
+/// If the run dies before the new
 /// receipt is written, the next run does it again.
-pub fn retire(host: &Host, earlier: &mut Receipt, wanted: &[Edit]) -> Result<()> {
+pub fn retire(
+    host: &Host,
+    earlier: &mut Receipt,
+    wanted: &[Edit],
+    is_kept: impl Fn(&Change) -> bool,
+) -> Result<()> {
     let asked_for = |change: &Change| {
+        if is_kept(change) {
+            return true;
+        }
         let name = change.path.rsplit('/').next().filter(|_| change.link.is_some());
         wanted.iter().any(|edit| match edit {
             Edit::EnableUnit { unit, .. } => name == Some(unit),

@@ -43,10 +43,14 @@ impl Installed {
     }
 }
 
-/// Whether an installed package satisfies a plan's request: it has the same name, or it is a rebuild of the version in
-/// `NAME = VERSION`. The release of SUSE's kernel packages has one more number, which counts rebuilds
+/// Whether an installed package satisfies a plan's request: it has the same name, also where that is asked for as
+/// `NAME >= VERSION`, or it is a rebuild of the version in `NAME = VERSION`. The release of SUSE's kernel packages has one more number, which counts rebuilds
 /// (SUSE/kernel-source, `rpm/kernel-binary.spec.in` and `rpm/kernel-spec-macros`).
 pub fn answers(name: &str, wanted: &str) -> bool {
+    // The resolver has seen to the version.
+    if let Some((package, _)) = wanted.split_once(" >= ") {
+        return name == package;
+    }
     let Some((package, version)) = wanted.split_once(" = ") else { return name == wanted };
     let full = name.strip_prefix(package).and_then(|rest| rest.strip_prefix('-')?.strip_prefix(version));
     full.is_some_and(|rest| {

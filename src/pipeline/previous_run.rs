@@ -7,7 +7,7 @@ use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
 use crate::facts::rule_files::RuleFindings;
 use crate::host::Host;
-use crate::ledger::{self, Journal, LastBundle, Receipt};
+use crate::ledger::{self, Change, Journal, LastBundle, Receipt};
 use crate::outcome::Cause;
 use crate::plan_document::Plan;
 use crate::stage;
@@ -84,7 +84,9 @@ pub(super) fn replaced(host: &Host, journal: &Journal, plan: &Plan) -> Result<BT
 /// Undoes edits and holds of an earlier run that this plan does not ask for any more. If the run dies before the
 /// receipt is written, the next run does it again.
 pub(super) fn retire(job: &Job, earlier: &mut Receipt, plan: &Plan) -> Result<()> {
-    ledger::retire(job.host, earlier, &plan.edits)?;
+    let root = &job.host.root;
+    let is_patch = |change: &Change| drivers::patches::is_of_patches(root, plan, change).unwrap_or(true);
+    ledger::retire(job.host, earlier, &plan.edits, is_patch)?;
     if !plan.edits.iter().any(|edit| matches!(edit, Edit::HoldPackages { .. })) {
         let held = std::mem::take(&mut earlier.held);
         ledger::release_holds(job.host, stage::manager_of(plan)?, &held, job.mode == Mode::Bake)?;

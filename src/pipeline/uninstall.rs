@@ -3,7 +3,7 @@
 use super::driver_removal::DriverRemoval;
 use super::step::{Declared, Steps};
 use super::with_run_lock;
-use crate::drivers::InstallOptions;
+use crate::drivers::{self, InstallOptions};
 use crate::events::Step;
 use crate::host::Host;
 use crate::host::fault::{self, Point};
@@ -165,6 +165,7 @@ impl Removal<'_> {
 /// Returns how many edits had to stay. Holds are released last, so that a failed removal leaves them in place.
 fn take_edits_back(host: &Host, mode: Mode, journal: &Journal, receipt: &Receipt) -> Result<usize> {
     let kept = ledger::undo_receipt(host, receipt)?;
+    drivers::patches::remove_empty_sources(&host.root, &receipt.changes);
     let held: BTreeSet<String> = receipt.held.union(journal.held()).cloned().collect();
     ledger::release_holds(host, stage::manager_of(&receipt.plan)?, &held, mode == Mode::Bake)?;
     Ok(kept)

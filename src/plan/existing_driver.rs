@@ -213,6 +213,7 @@ pub(super) fn plan(found: Found, target: Target, modules: Vec<String>, context: 
         modules,
         distribution_modules: false,
         module_signing: None,
+        patches: Vec::new(),
         target,
     }
 }

@@ -7,18 +7,19 @@ mod around;
 mod choose;
 mod context;
 mod existing_driver;
+mod own_file;
 mod preconditions;
 mod vendor;
 
 use crate::cache::Hasher;
 use crate::catalog::package_names::{FileName, file_name};
-use crate::catalog::{Catalog, Row};
+use crate::catalog::{self, Catalog, Row};
 use crate::drivers::{self, Requirements};
 use crate::edits::wanted::{self, Subject};
 use crate::facts::Facts;
 use crate::outcome::{Cause, Reason};
-use crate::packages::Manager;
-use crate::plan_document::{Artifact, ModuleSigning, Plan};
+use crate::packages::{Format, Manager};
+use crate::plan_document::{Artifact, ModuleSigning, Plan, SourcePatch};
 use crate::settings::{DriverChoice, Settings};
 use crate::target::{Arch, Distro, Family, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
@@ -96,6 +97,7 @@ pub fn plan(
         }
         ExistingDriver::Nothing => None,
     };
+    let catalog = &*own_file::known(catalog, settings, &target);
     let requirements = Requirements {
         target: &target,
         nics: &adapter.nics(),
@@ -108,6 +110,7 @@ pub fn plan(
     };
     let Choice { chosen, why, rejected, more } = choose::choose(&requirements)?;
     let distribution_modules = matches!(chosen, Chosen::Inbox(inbox) if inbox.brings_modules);
+    let mut patches = Vec::new();
     let (driver, driver_version, artifact, packages) = match chosen {
         Chosen::Inbox(inbox) => {
             (drivers::DISTRIBUTIONS_OWN, None, None, [inbox.packages.clone(), more].concat())
@@ -116,7 +119,10 @@ pub fn plan(
             let artifact = artifact(row, sha256, trust, settings)?;
             let manager = Manager::for_target(&target);
             let ops = drivers::ops(row.driver);
-            let packages = manager.map(|manager| ops.packages(manager, &target, settings));
+            let packages = manager.map(|manager| {
+                further(ops.packages(manager, &target, settings), catalog, row, manager.format())
+            });
+            patches = needed_patches(catalog, row, &target.kernels);
             (row.driver, Some(row.version.to_string()), Some(artifact), packages.unwrap_or_default())
         }
     };
@@ -148,11 +154,40 @@ pub fn plan(
         modules,
         distribution_modules,
         module_signing,
+        patches,
         target,
     };
     let plan = agent.added_to(plan.because(signed).because(notes));
     let by_dkms = ops.builds_by_dkms(&plan.target);
     around::judge(plan, &context, ops.is_vendors(), by_dkms)
+}
+
+/// The packages of a driver, with those that only the catalogue knows it needs. One that is named with a version takes the
+/// place of the same without.
+fn further(packages: Vec<String>, catalog: &Catalog, row: &Row, format: Format) -> Vec<String> {
+    let more = catalog.line(row).map(|line| match format {
+        Format::Deb => &line.packages.deb,
+        Format::Rpm => &line.packages.rpm,
+    });
+    let more = more.into_iter().flatten();
+    let is_named =
+        |package: &String| more.clone().any(|it| it.split_once(' ').is_some_and(|(name, _)| name == package));
+    let packages: Vec<String> = packages.into_iter().filter(|package| !is_named(package)).collect();
+    packages.into_iter().chain(more.cloned()).collect()
+}
+
+/// The patches that a release needs to build for these kernels.
+fn needed_patches(catalog: &Catalog, row: &Row, kernels: &[String]) -> Vec<SourcePatch> {
+    let mut patches: Vec<SourcePatch> = Vec::new();
+    for (bad, patch) in kernels.iter().flat_map(|kernel| catalog.mended(row, kernel)) {
+        let why = format!("{}; {}", bad.why, bad.source);
+        let catalog::Patch { package, kernels, text } = patch.clone();
+        let patch = SourcePatch { package, kernels, text, why };
+        if !patches.contains(&patch) {
+            patches.push(patch);
+        }
+    }
+    patches
 }
 
 /// The settings, completed by the version in the file name of the given package if they have none.

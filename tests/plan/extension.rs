@@ -87,7 +87,7 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
     let digest = "0123456789abcdef".repeat(4);
     let mut table = String::from(
         "# The live extension's table, and what is planned without further settings. Where `same`, nobody published a\n\
-         # digest of the extension's file, and it is taken from the vendor's own host.\n",
+         # digest of the extension's file, and it is taken from the vendor's own host. The second column is the kernel.\n",
     );
     let mut rows = 0;
     for (image, distros, kernel) in IMAGES {
@@ -109,7 +109,7 @@ fn every_row_of_the_live_extension_has_its_file_or_a_newer_one_or_a_reason() {
                 assert!(good, "{distro} {nic}: {relation} {taken}: {why}");
                 let _ = writeln!(
                     table,
-                    "{image:<16} {distro:<12} {:<8} {:<24} {relation:<6} {taken:<24} {why}",
+                    "{image:<16} {kernel:<27} {distro:<12} {:<8} {:<24} {relation:<6} {taken:<24} {why}",
                     nic.name(),
                     live.map_or("-".to_owned(), |live| format!("mlnx_ofed {live}"))
                 );

@@ -122,7 +122,7 @@ impl Scene {
 pub(crate) fn tools() -> Vec<Rpm> {
     let names =
         ["dkms", "gcc", "lsof", "make", "patch", "pciutils", "perl", "rpm-build", "tcsh", "test-libnl3"];
-    let mut all = names.map(|name| Rpm::plain(name, "1", "")).to_vec();
+    let mut all = names.map(|name| Rpm::plain(name, if name == "dkms" { "3.2.2" } else { "1" }, "")).to_vec();
     all.push(Rpm::plain("rdma-core", "61", ""));
     all.push(Rpm::plain("libibverbs", "61", "rdma-core = 61"));
     all

@@ -11,6 +11,8 @@ use crate::common::vendor::doca::{self, Doca};
 use crate::common::vendor::mlnx_ofed::{self, MlnxOfed};
 use crate::common::vendor::modules::Source;
 use crate::common::vendor::shop::Shop;
+use ofedctl::catalog::versions::Version;
+use ofedctl::catalog::{Catalog, KnownBad, Patch};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 
@@ -64,6 +66,50 @@ fn modules_that_do_not_build_are_named_with_the_compilers_words() {
         assert!(ran.stderr.contains("are out again"), "{}", ran.stderr);
         image::assert_left_alone(&scene.root);
     }
+}
+
+/// Mends what [`Source::Outdated`] has of an older kernel.
+const PATCH: &str = "--- a/mlx5_core.c
++++ b/mlx5_core.c
+@@ -7,1 +7,1 @@
+-unsigned long old_timer(struct timer_list *timer) { return timer->data; }
++unsigned long old_timer(struct timer_list *timer) { return timer->expires; }
+";
+
+#[test]
+fn sources_with_a_patch_in_the_catalogue_are_built_with_it_and_it_leaves_with_them() {
+    // Azure/azhpc-images, pull request 567, in its form.
+    let shop = Shop::of(|folder| {
+        doca::host_package(folder, &Doca { source: Source::Outdated, ..Doca::default() });
+    });
+    let mut catalog = Catalog::parse("test", &std::fs::read_to_string(shop.catalog()).unwrap()).unwrap();
+    catalog.known_bad.push(KnownBad {
+        line: "doca-3.2-lts".to_owned(),
+        before: None,
+        named: None,
+        from: Version::new("4.0"),
+        below: None,
+        why: "it has an old timer".to_owned(),
+        source: "this test".to_owned(),
+        patch: Some(Patch {
+            package: "mlnx-ofed-kernel".to_owned(),
+            kernels: ".".to_owned(),
+            text: PATCH.to_owned(),
+        }),
+    });
+    std::fs::write(shop.catalog(), serde_yaml::to_string(&catalog).unwrap()).unwrap();
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&["--driver", "doca"]).expect(0, "staged");
+    scene.bake(&["--driver", "doca"]).expect(0, "installed");
+    let settings = "etc/dkms/mlnx-ofed-kernel.conf";
+    assert!(scene.root.read(settings).contains("ofedctl-0.patch"));
+    scene.bake(&["--driver", "doca"]).expect(0, "already-installed");
+    image::ask("uninstall", &scene.root).expect(0, "uninstalled");
+    let sources = std::fs::read_dir(scene.root.path().join("usr/src")).unwrap();
+    let left: Vec<_> = sources.map(|it| it.unwrap().file_name()).collect();
+    let is_ours = |name: &&std::ffi::OsString| name.to_string_lossy().starts_with("mlnx-ofed-kernel");
+    assert!(!left.iter().any(|name| is_ours(&name)), "{left:?}");
+    assert!(!scene.root.path().join(settings).exists());
 }
 
 #[test]

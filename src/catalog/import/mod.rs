@@ -115,7 +115,7 @@ impl Import {
             (Some(url), ..) => url.to_owned(),
             (None, Some(version), Some(distro)) if entry.driver == Some(Driver::MlnxOfed) => {
                 let arch = entry.arch.unwrap_or(Arch::X86_64);
-                package_names::mlnx_ofed_url(&Version::new(version), &self.built_for(distro), arch)
+                package_names::mlnx_ofed_url(&Version::new(version), &self.catalog.built_for(distro), arch)
             }
             _ => return Err("has no address".to_owned()),
         };
@@ -172,6 +172,7 @@ impl Import {
         }
         known.sha256 = known.sha256.take().or(row.sha256);
         known.kernel_devel = known.kernel_devel.take().or(row.kernel_devel);
+        self.taken.push(format!("{place}: {}, the same file as before", known.file_name()));
     }
 
     fn is_served(&self, row: &Row, distro: &Distro) -> bool {
@@ -187,13 +188,6 @@ impl Import {
             .ok_or_else(|| format!("no release line is known for {driver} {version}"))
     }
 
-    /// The distribution of the same version whose packages another distribution uses.
-    fn built_for(&self, distro: &Distro) -> Distro {
-        let same =
-            |(built, on): &(&Distro, &Vec<Distro>)| built.version == distro.version && on.contains(distro);
-        self.catalog.compatible.iter().find(same).map_or(distro, |(built, _)| built).clone()
-    }
-
     fn finish(self) -> Imported {
         let Self { mut catalog, taken, left } = self;
         let rows = &mut catalog.drivers;
@@ -207,7 +201,7 @@ impl Import {
 
 /// Whether a distribution is a rebuild of the one that a package was built for, in the same version. The lists may name
 /// rebuilds that are newer than this program.
-fn is_rebuild(built_for: &Distro, distro: &Distro) -> bool {
+pub fn is_rebuild(built_for: &Distro, distro: &Distro) -> bool {
     let alike = Distro::new(&*built_for.id, &*distro.version);
     built_for.id == "rhel" && distro.family() == Family::Rhel && distro.id != "ol" && built_for.covers(&alike)
 }

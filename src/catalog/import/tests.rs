@@ -37,7 +37,7 @@ fn the_extensions_catalogue_is_taken_with_its_kernel_headers() {
     assert!(devel.url.unwrap().ends_with("/kernel-devel-3.10.0-693.21.1.el7.x86_64.rpm"));
     assert!(imported.catalog.drivers.iter().all(|row| row.sha256.is_none()));
     // Ubuntu 20.04 is there for two adapters; the package is one.
-    assert_eq!(imported.taken.len(), 3);
+    assert_eq!(imported.taken.len(), 4);
     let left = [
         "CX6 Windows: not Linux",
         "CX6 Ubuntu 21.04: says distribution ubuntu21.04, but names `MLNX_OFED_LINUX-5.5-1.0.3.2-ubuntu20.04-x86_64.tgz`",

@@ -202,7 +202,7 @@ def map_addresses(question, repo):
 def prepare_repositories(base, question):
     """What a repository's settings name lies in the target, not on this machine."""
     conf = base.conf
-    wanted = [name.split(" = ")[0] for name in question["packages"]]
+    wanted = [name.split(" ")[0] for name in question["packages"]]
     # What is asked for by name is not hidden, as `exclude=kernel*` would hide a kernel-devel. A name may end in a version.
     # Nor is what this program itself holds back while a vendor's driver is in place.
     names = lambda name, pattern: fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name, pattern + "-[0-9]*")
