@@ -6,7 +6,7 @@ use crate::catalog::package_names::{FileName, file_name};
 use crate::catalog::versions::Version;
 use crate::catalog::{Catalog, Line, Row};
 use crate::settings::{DriverChoice, Settings};
-use crate::target::{Driver, Target};
+use crate::target::{Distro, Driver, Target};
 use std::borrow::Cow;
 
 const NOTE: &str =
@@ -57,7 +57,7 @@ fn named(catalog: &Catalog, settings: &Settings, target: &Target) -> Option<(Fil
     };
     let Some(place) = &settings.artifact else {
         let version = version.filter(|_| settings.sha256.is_some())?;
-        let built_for = catalog.built_for(&target.distro);
+        let built_for = built_for(catalog, &target.distro);
         let (file, url) = FileName::with_address(&version, &built_for, target.arch)?;
         let is_wanted = settings.driver.allows(file.driver) && !is_there(file.driver, &version);
         return is_wanted.then_some((file, url));
@@ -71,6 +71,13 @@ fn named(catalog: &Catalog, settings: &Settings, target: &Target) -> Option<(Fil
     // A file of another name is what the settings say it is.
     let file = FileName::renamed(&name, version?, target.distro.clone(), target.arch)?;
     (!is_there(file.driver, &file.version)).then_some((file, name))
+}
+
+/// The distribution whose packages another one uses: where the catalogue names none, RHEL's of the same version for a rebuild.
+fn built_for(catalog: &Catalog, distro: &Distro) -> Distro {
+    let named = catalog.built_for(distro);
+    let rhels = Distro::new("rhel", &*distro.version);
+    if named == *distro && is_rebuild(&rhels, distro) { rhels } else { named }
 }
 
 /// The line of a version. One that the catalogue does not have is like the newest before it, and nothing is known of its

@@ -1,6 +1,7 @@
 //! Problems that users have reported with the vendor's packages and their installers.
 
 use crate::common::program;
+use ofedctl::catalog::versions::Version;
 use ofedctl::outcome::Reason;
 use ofedctl::packages::diagnose::{Doing, Speaker, reason_of};
 
@@ -33,6 +34,14 @@ fn what_the_vendors_packages_end_with_is_told_by_its_cause() {
             Doing::Installing(Speaker::Dnf),
             "Public key for kmod-mlnx-ofa_kernel-24.10-OFED.24.10.5.1.6.1.rhel9u5.x86_64.rpm is not installed",
             Reason::RepositoryKey,
+        ),
+        // openucx/ucx 6662: a package of somebody's that is built against another release of the vendor's libraries.
+        (
+            Doing::Resolving(Speaker::Dnf),
+            "Error: Package: ucx-1.10.0-1.el7.x86_64 (/ucx-1.10.0-1.el7.x86_64)\n           Requires: libibverbs = \
+             50mlnx1-1.50100.0\n           Installed: libibverbs-52mlnx1-1.53100.x86_64 (installed)\n You could try \
+             using --skip-broken to work around the problem",
+            Reason::ResolveFailed,
         ),
         // network-operator 1453: packages of built modules want a package of the kernel that no source has.
         (
@@ -89,4 +98,82 @@ fn what_the_vendors_packages_end_with_is_told_by_its_cause() {
     for (doing, said, wanted) in table {
         assert_eq!(reason_of(said, doing, Reason::Internal), wanted, "{said}");
     }
+}
+
+/// What is planned for ConnectX-6 on a described target.
+fn planned(distro: &str, arch: &str, kernel: &str, more: &[&str]) -> program::Ran {
+    let target = ["plan", "--json", "--nic", "cx6", "--distro", distro, "--arch", arch, "--kernel", kernel];
+    program::run(&[&target[..], more].concat())
+}
+
+#[test]
+fn each_cell_of_azures_images_for_hpc_is_planned_as_there_or_newer() {
+    // Azure/azhpc-images, versions.json of November 2026, with kernels of those images.
+    for (distro, arch, kernel, theirs) in [
+        ("ubuntu22.04", "x86_64", "6.8.0-1044-azure", "3.2.1"),
+        ("ubuntu24.04", "x86_64", "6.17.0-1008-azure", "3.2.3"),
+        ("ubuntu24.04", "aarch64", "6.14.0-1014-azure-nvidia", "3.2.2"),
+        ("almalinux8.10", "x86_64", "4.18.0-553.89.1.el8_10.x86_64", "3.2.1"),
+        ("rhel8.10", "x86_64", "4.18.0-553.89.1.el8_10.x86_64", "2.8.0"),
+        ("rocky8.10", "x86_64", "4.18.0-553.89.1.el8_10.x86_64", "3.2.1"),
+        ("almalinux9.8", "x86_64", "5.14.0-687.5.1.el9_8.x86_64", "3.2.2"),
+        ("rocky9.8", "x86_64", "5.14.0-687.5.1.el9_8.x86_64", "3.2.2"),
+    ] {
+        let ran = planned(distro, arch, kernel, &[]);
+        assert_eq!(ran.code, 0, "{distro}: {}", ran.stderr);
+        let plan = ran.json();
+        let version = Version::new(plan["driver_version"].as_str().unwrap_or_default());
+        assert!(plan["driver"] == "doca" && version >= Version::new(theirs), "{distro} {arch}: {plan}");
+        assert_eq!(plan["artifact"]["trust"], "digest", "{distro} {arch}");
+    }
+    // Their list names a package of Alibaba's distribution here; their script installs the distribution's own.
+    let plan = planned("azurelinux3.0", "x86_64", "6.6.96.1-1.azl3", &[]).json();
+    assert_eq!(plan["driver"], "inbox");
+    let packages = plan["packages"].as_array().unwrap();
+    assert!(packages.iter().any(|name| name == "mlnx-ofa_kernel-modules"), "{plan}");
+}
+
+#[test]
+fn a_release_that_came_before_a_kernel_is_refused_for_it_with_its_range() {
+    let refused = |distro, kernel, version, range: &str| {
+        let ran = planned(distro, "x86_64", kernel, &["--driver-version", version]);
+        ran.expect(12, "kernel-unsupported");
+        assert!(ran.stdout.contains(range), "{}", ran.stdout);
+    };
+    // microsoft/lisa, pull request 2212: Ubuntu 20.04 with 5.15 needs 5.7. siderolabs/pkgs, 1048: 5.9 left for 24.07 on 6.6.
+    refused("ubuntu20.04", "5.15.0-1017-azure", "5.4-1.0.3.0", "kernels below 5.11");
+    refused("ubuntu22.04", "6.6.54-talos", "5.9-0.5.6.0", "kernels below 6.2");
+    let taken = planned("ubuntu20.04", "x86_64", "5.15.0-1017-azure", &["--driver-version", "5.7-1.0.2.0"]);
+    assert_eq!(
+        taken.json()["reason"],
+        "image-unsupported",
+        "the catalogue has no such file: {}",
+        taken.stdout
+    );
+}
+
+#[test]
+fn a_file_of_the_vendors_that_no_list_names_is_taken_with_its_digest_and_not_without() {
+    let digest = "0123456789abcdef".repeat(4);
+    for (distro, kernel, name) in [
+        // Mellanox/ofed-docker 36 and Mellanox/network-operator 604.
+        ("centos7.9", "3.10.0-1160.el7.x86_64", "MLNX_OFED_LINUX-5.6-2.0.9.0-rhel7.9-x86_64.tgz"),
+        // spdk/spdk 2167.
+        ("ol8.4", "5.4.17-2102.203.6.el8uek.x86_64", "MLNX_OFED_LINUX-5.4-1.0.3.0-ol8.4-x86_64.tgz"),
+    ] {
+        let artifact = format!("http://files.example/ofed-driver/{name}");
+        let bare = planned(distro, "x86_64", kernel, &["--artifact", &artifact]);
+        bare.expect(1, "bad-settings");
+        let sha256 = format!("sha256={digest}");
+        let ran = planned(distro, "x86_64", kernel, &["--artifact", &artifact, "--set", &sha256]);
+        assert_eq!(ran.code, 0, "{name}: {}{}", ran.stderr, ran.stdout);
+        assert_eq!(ran.json()["artifact"]["url"], artifact);
+    }
+    // dell/omnia 1413: a version is named for a whole fleet of RHEL and Rocky Linux, and nothing else.
+    let sha256 = format!("sha256={digest}");
+    let version = ["--driver-version", "5.8-6.0.4.2", "--set", &sha256];
+    let ran = planned("rocky8.8", "x86_64", "4.18.0-477.10.1.el8_8.x86_64", &version);
+    assert_eq!(ran.code, 0, "{}{}", ran.stderr, ran.stdout);
+    let url = "https://content.mellanox.com/ofed/MLNX_OFED-5.8-6.0.4.2/MLNX_OFED_LINUX-5.8-6.0.4.2-rhel8.8-x86_64.tgz";
+    assert_eq!(ran.json()["artifact"]["url"], url);
 }
