@@ -7,10 +7,10 @@ mod wait;
 
 use crate::drivers;
 use crate::facts::modules::Place;
-use crate::facts::rule_files::RuleFindings;
+use crate::facts::rule_findings::RuleFindings;
 use crate::facts::stack_users::StackUser;
 use crate::facts::{
-    Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, rule_files,
+    Facts, MODULES, azure, compute, enrolled_keys, imds, modules, naming, ofed, os, pci, rdma, rule_findings,
     secure_boot, stack_users, surroundings, vmbus, waagent,
 };
 use crate::host::Host;
@@ -41,7 +41,7 @@ const IMDS_PATIENCE: Duration = Duration::from_secs(4);
 pub fn detect(host: &Host) -> Result<Facts> {
     let os = os::read(&host.root);
     let (receipt, known) = receipt(host);
-    let rule_files = rule_files::read(host, known);
+    let rule_files = rule_findings::read(host, known);
     let (modules, users) = modules_and_users(host, &os.kernels);
     Ok(Facts {
         schema_version: 1,
@@ -58,7 +58,7 @@ pub fn detect(host: &Host) -> Result<Facts> {
         waagent: waagent::read(host, &os.kernels),
         hpc_image: azure::hpc_image(host),
         ofed: vendor_driver(host, receipt.as_ref()),
-        naming: naming::find(host, &rule_files),
+        naming: naming::find(host, &rule_files.rules),
         surroundings: surroundings::read(host, &rule_files, users),
         rule_files,
         served_kernels: receipt.map(|plan| plan.target.kernels).unwrap_or_default(),

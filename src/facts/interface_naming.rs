@@ -54,7 +54,7 @@ impl Named {
 
 /// Reads what names InfiniBand interfaces in a root, beside this program. `files` are those that [`RuleFindings`] holds.
 ///
-/// [`RuleFindings`]: super::rule_files::RuleFindings
+/// [`RuleFindings`]: super::rule_findings::RuleFindings
 pub fn read(host: &Host, files: &[Named]) -> InterfaceNaming {
     let arguments = arguments(host);
     let has = |argument: &str| arguments.iter().any(|it| it == argument);
@@ -157,7 +157,7 @@ fn rule(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::rule_files;
+    use crate::facts::rule_findings;
     use crate::facts::tests::host_with;
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
             (rules, "SUBSYSTEM==\"net\", KERNEL==\"ib*\", RUN+=\"/sbin/ifup %k\"\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, &rule_files::read(&host, None).interfaces).files;
+            let found = read(&host, &rule_findings::read(&host, None).interfaces).files;
             let found = found.first().map(|it| it.name.as_deref());
             assert_eq!(found, name, "{text}");
         }
@@ -203,7 +203,7 @@ mod tests {
             ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"net.ifnames=1 biosdevname=0\"\n", false),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, &rule_files::read(&host, None).interfaces);
+            let found = read(&host, &rule_findings::read(&host, None).interfaces);
             assert_eq!(found.keeps_names, keeps, "{path} {text}");
             assert_eq!(found.biosdevname, text.contains("biosdevname") && !text.starts_with('#'), "{text}");
         }

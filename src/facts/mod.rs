@@ -16,7 +16,8 @@ pub mod ofed;
 pub mod os;
 pub mod pci;
 pub mod rdma;
-pub mod rule_files;
+mod rule_files;
+pub mod rule_findings;
 pub mod secure_boot;
 pub mod stack_users;
 pub mod surroundings;
@@ -80,7 +81,7 @@ pub struct Facts {
     pub surroundings: surroundings::Surroundings,
     /// What the files of rules and of systemd's network settings say. Remembered, so that the next run need not read them.
     #[serde(skip)]
-    pub rule_files: rule_files::RuleFindings,
+    pub rule_files: rule_findings::RuleFindings,
 }
 
 impl Facts {

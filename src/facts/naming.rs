@@ -5,7 +5,7 @@
 //! (`99-rdma-persistent-naming.rules`, `70-persistent-net.rules`), and the service of Azure's HPC images
 //! (Azure/azhpc-images, `install_azure_persistent_rdma_naming.sh`) with the one that restarts it.
 
-use super::rule_files::{RULES_OF_ADMIN, RuleFile, RuleFindings};
+use super::rule_files::{RULES_OF_ADMIN, RuleFile};
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
@@ -46,14 +46,15 @@ impl Naming {
     }
 }
 
-/// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program.
-pub fn find(host: &Host, files: &RuleFindings) -> Vec<Naming> {
+/// Finds programs that name RDMA devices, beside the distribution's rdma-core and this program. `rules` are the files of rules
+/// among them.
+pub fn find(host: &Host, rules: &[Naming]) -> Vec<Naming> {
     let is_file = |folder: &str, unit: &str| {
         host.root.metadata(&format!("{folder}/{unit}")).is_some_and(|metadata| metadata.is_file())
     };
     let services = SERVICES.iter().filter(|unit| UNITS.iter().any(|folder| is_file(folder, unit)));
     let services = services.map(|unit| Naming::Service { unit: (*unit).to_owned() });
-    files.rules.iter().cloned().chain(services).collect()
+    rules.iter().cloned().chain(services).collect()
 }
 
 /// The files of rules that name RDMA devices.
@@ -82,7 +83,8 @@ fn names_devices(rules: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::rule_files::{self, OURS};
+    use crate::facts::rule_files::OURS;
+    use crate::facts::rule_findings;
     use crate::facts::tests::host_with;
 
     #[test]
@@ -91,7 +93,7 @@ mod tests {
             "ACTION==\"add\", SUBSYSTEM==\"infiniband\", PROGRAM=\"rdma_rename %k NAME_FIXED mlx5_ib0\"\n";
         let found = |path: &str, text: &str| {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = find(&host, &rule_files::read(&host, None));
+            let found = find(&host, &rule_findings::read(&host, None).rules);
             found.first().map(|naming| naming.name().to_owned())
         };
         assert_eq!(found("etc/udev/rules.d/60-ib.rules", renames).unwrap(), "/etc/udev/rules.d/60-ib.rules");

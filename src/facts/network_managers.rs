@@ -4,7 +4,7 @@
 //! same hardware address, which the kernel puts below the first. A manager that takes the second one as well gives it the
 //! address of the first.
 
-use super::rule_files::{OURS, RuleFile, RuleFindings};
+use super::rule_files::{OURS, RuleFile};
 use super::waagent::numbers;
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
@@ -51,16 +51,16 @@ impl NetworkManagers {
     }
 }
 
-/// Reads what manages interfaces in a root. `files` is what the files of rules and of systemd say.
-pub fn read(host: &Host, files: &RuleFindings) -> NetworkManagers {
+/// Reads what manages interfaces in a root. `configured` and `keeps_off` is what its files of rules and of systemd say.
+pub fn read(host: &Host, configured: &[Configured], keeps_off: Option<&str>) -> NetworkManagers {
     let has = |path: &str| host.root.exists(path);
     let is_wanted = |unit: &str| has(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"));
-    let mut configured = files.configured.clone();
+    let mut configured = configured.to_vec();
     configured.extend(configured_elsewhere(host));
     NetworkManagers {
         network_manager: has("/usr/sbin/NetworkManager"),
         networkd: is_wanted("systemd-networkd.service") || has("/usr/sbin/netplan"),
-        kept_off: files.keeps_off.clone().or_else(|| kept_off_by_settings(host)),
+        kept_off: keeps_off.map(str::to_owned).or_else(|| kept_off_by_settings(host)),
         configured,
         cloud_init: cloud_init(host),
     }
@@ -197,8 +197,13 @@ fn cloud_init(host: &Host) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::rule_files;
+    use crate::facts::rule_findings;
     use crate::facts::tests::host_with;
+
+    fn read_all(host: &Host) -> NetworkManagers {
+        let files = rule_findings::read(host, None);
+        read(host, &files.configured, files.keeps_off.as_deref())
+    }
 
     #[test]
     fn a_configured_interface_is_found_in_every_managers_files() {
@@ -231,7 +236,7 @@ mod tests {
             ("etc/sysconfig/network-scripts/ifcfg-eth0", "ONBOOT=yes\n", None),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            let found = read(&host, &rule_files::read(&host, None)).configured;
+            let found = read_all(&host).configured;
             assert_eq!(found.first().map(|it| it.waits), waits, "{path}: {text}");
         }
     }
@@ -250,9 +255,9 @@ mod tests {
             ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
-            assert_eq!(read(&host, &rule_files::read(&host, None)).kept_off.unwrap(), format!("/{path}"));
+            assert_eq!(read_all(&host).kept_off.unwrap(), format!("/{path}"));
             let (_dir, host) = host_with(&[(path, &format!("{OURS}\n{text}"))]);
-            assert_eq!(read(&host, &rule_files::read(&host, None)).kept_off, None);
+            assert_eq!(read_all(&host).kept_off, None);
         }
     }
 
@@ -263,7 +268,7 @@ mod tests {
             let program = ("usr/bin/cloud-init", "");
             let (_dir, host) =
                 host_with(&[program, ("usr/lib/python3/dist-packages/cloudinit/version.py", &text)]);
-            assert_eq!(read(&host, &rule_files::read(&host, None)).stops_at_twins(), old, "{version}");
+            assert_eq!(read_all(&host).stops_at_twins(), old, "{version}");
         }
     }
 }

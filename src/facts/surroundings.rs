@@ -3,7 +3,7 @@
 use super::interface_naming::{self, InterfaceNaming};
 use super::kernel_updates::{self, KernelUpdates};
 use super::network_managers::{self, NetworkManagers};
-use super::rule_files::RuleFindings;
+use super::rule_findings::RuleFindings;
 use super::stack_users::StackUser;
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl Surroundings {
 pub fn read(host: &Host, files: &RuleFindings, users: BTreeMap<String, Vec<StackUser>>) -> Surroundings {
     Surroundings {
         naming: interface_naming::read(host, &files.interfaces),
-        managers: network_managers::read(host, files),
+        managers: network_managers::read(host, &files.configured, files.keeps_off.as_deref()),
         updates: kernel_updates::read(host),
         users,
     }

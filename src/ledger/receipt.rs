@@ -4,7 +4,7 @@
 use super::change::{Change, SAVED_DIR};
 use super::document;
 use super::run_record::StepTime;
-use crate::facts::rule_files::RuleFindings;
+use crate::facts::rule_findings::RuleFindings;
 use crate::host::fs::Root;
 use crate::plan_document::Plan;
 use crate::trust::VendorFile;

@@ -5,7 +5,7 @@ use super::driver_removal::DriverRemoval;
 use crate::cache::Bundle;
 use crate::drivers::{self, InstallOptions};
 use crate::edits::Edit;
-use crate::facts::rule_files::RuleFindings;
+use crate::facts::rule_findings::RuleFindings;
 use crate::host::Host;
 use crate::ledger::{self, Change, Journal, LastBundle, Receipt};
 use crate::outcome::Cause;

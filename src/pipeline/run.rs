@@ -9,7 +9,7 @@ use crate::configure::{self, Loaded, labels};
 use crate::drivers;
 use crate::edits;
 use crate::events::Step;
-use crate::facts::{Facts, rule_files};
+use crate::facts::{Facts, rule_findings};
 use crate::host::fault::{self, Point};
 use crate::install::Installed;
 use crate::ledger::StepTime;
@@ -206,7 +206,7 @@ impl Ended<'_> {
             steps: self.timeline.1,
             plan,
             // After the edits, which write rules themselves.
-            rule_files: Some(rule_files::read(host, None)),
+            rule_files: Some(rule_findings::read(host, None)),
         };
         if let Some(earlier) = &mut earlier {
             previous_run::retire(job, earlier, &receipt.plan)?;

@@ -4,7 +4,7 @@
 use crate::facts::interface_naming;
 use crate::facts::interfaces::{self, Interface};
 use crate::facts::rdma::VerbsDevice;
-use crate::facts::rule_files;
+use crate::facts::rule_findings;
 use crate::facts::waagent::{self, EnableRdma, Waagent};
 use crate::host::Host;
 use crate::ledger::Check;
@@ -69,7 +69,7 @@ fn check_name(host: &Host, name: &str, agent: &Waagent) -> Check {
     if agent.takes(name) {
         return Check::new(format!("name {name}"), true, name.to_owned());
     }
-    let naming = interface_naming::read(host, &rule_files::read(host, None).interfaces);
+    let naming = interface_naming::read(host, &rule_findings::read(host, None).interfaces);
     let by = naming.files.first().map(|file| format!("; {} names it", file.path)).unwrap_or_default();
     Check::new(format!("name {name}"), false, format!("{} looks for {}{by}", agent.name(), agent.looks_for()))
 }

@@ -5,7 +5,7 @@ use crate::edits::Edit;
 use crate::facts::modules::{Module, find};
 use crate::facts::naming::{self, Naming};
 use crate::facts::rdma::{LoadedModule, Port, VerbsDevice};
-use crate::facts::rule_files;
+use crate::facts::rule_findings;
 use crate::facts::vm_size::{SizeVerdict, verdict};
 use crate::facts::{compute, pci, rdma};
 use crate::host::Host;
@@ -141,7 +141,7 @@ fn named(host: &Host, devices: &[VerbsDevice]) -> Option<Check> {
         .collect();
     placed.sort_by_key(|(_, name)| (name.len(), *name));
     let rules = host.root.read_text(NAMING).ok().flatten().unwrap_or_default();
-    let others = naming::find(host, &rule_files::read(host, None));
+    let others = naming::find(host, &rule_findings::read(host, None).rules);
     let ours = rules.contains("NAME_FIXED mlx5_ib0") && others.is_empty();
     let is_right = |(domain, name): &(usize, &str)| {
         let index = domain.checked_sub(FIRST_DOMAIN).filter(|index| *index < DOMAINS);
