@@ -132,6 +132,7 @@ impl Situation {
                 _ => format!("Take the kernel's own driver: {}.", self.set("driver", "inbox")),
             },
             Cause::OtherDriver => self.other_driver(),
+            Cause::DriverLacksKernel => self.lacks_kernel(),
             Cause::OtherDriverWithoutUninstaller => {
                 "Take it out in the way it was installed, or begin with an image that does not have it.".to_owned()
             }
@@ -226,6 +227,27 @@ impl Situation {
             }
             _ => format!("Install {}, then run it again.", self.kernel_package()),
         }
+    }
+
+    fn lacks_kernel(&self) -> String {
+        let settings = self.settings.as_ref();
+        let mut ways = Vec::new();
+        if settings.is_none_or(|it| it.kernels.is_empty()) {
+            ways.push(format!(
+                "name the kernels that it has modules for with {}",
+                self.set("kernels", "[KERNEL]")
+            ));
+        }
+        ways.push(
+            "install the package with the sources of the same release, which are built then".to_owned(),
+        );
+        if settings.is_none_or(|it| it.replace_driver != ReplaceDriver::Replace) {
+            let replace = self.set("replace_driver", "replace");
+            ways.push(format!(
+                "have it taken out by its own uninstaller with {replace}, which cannot be undone"
+            ));
+        }
+        sentence(&ways)
     }
 
     fn other_driver(&self) -> String {

@@ -81,6 +81,14 @@ isolated=()
 inside() { local isolated=(--net); with_network "$@"; }
 fresh() { rm -rf --one-file-system "$work/image"; cp -a "$work/root" "$work/image"; }
 
+# An empty package of a name.
+stand_in() { # NAME FOLDER
+	local tree=$work/stand-in
+	rm -rf "$tree" && mkdir -p "$tree/DEBIAN"
+	printf 'Package: %s\nVersion: 9:0\nArchitecture: all\nMaintainer: vendor-check <vendor-check@example.com>\nDescription: stand-in\n' "$1" >"$tree/DEBIAN/control"
+	dpkg-deb --build --root-owner-group -Zgzip "$tree" "$2/$1_0_all.deb" >/dev/null
+}
+
 # 1. By the vendor's own key, as the bundle is.
 first=(--kernel "${kernels[0]}" --set trust=signed --set mlnx_ofed_profile=kernel-only)
 fresh
@@ -142,10 +150,7 @@ more=()
 if [ "$kind" != real ]; then
 	# What the bundle's distribution has, and Debian 12 has not.
 	for need in libssl1.1; do
-		[ -z "$(with_network apt-cache show "$need" 2>/dev/null)" ] || continue
-		tree=$work/stand-in && rm -rf "$tree" && mkdir -p "$tree/DEBIAN"
-		printf 'Package: %s\nVersion: 9:0\nArchitecture: all\nMaintainer: vendor-check <vendor-check@example.com>\nDescription: stand-in\n' "$need" >"$tree/DEBIAN/control"
-		dpkg-deb --build --root-owner-group -Zgzip "$tree" "$work/$name/$set/${need}_0_all.deb" >/dev/null
+		[ -n "$(with_network apt-cache show "$need" 2>/dev/null)" ] || stand_in "$need" "$work/$name/$set"
 	done
 	export GNUPGHOME=$work/gnupg && mkdir -m 700 "$GNUPGHOME"
 	gpg --batch --quiet --passphrase '' --quick-gen-key vendor-check@example.com rsa2048 sign never 2>/dev/null
@@ -192,7 +197,19 @@ mv "$work/root" "$work/image.base" && rm -rf "$work/image" && mv "$work/image.ba
 cp /etc/resolv.conf "$work/image/etc/" 2>/dev/null || true
 cp "$work/apt.conf" "$work/image/etc/apt/apt.conf.d/99check" 2>/dev/null || true
 needs=$(with_network sh -c "cd /opt/$name && apt-get -qq update >/dev/null 2>&1; apt-get -qq -y install perl libfile-find-rule-perl procps >/dev/null 2>&1; ./mlnxofedinstall --check-deps-only --user-space-only --without-dkms --skip-distro-check --force 2>/dev/null" | sed -n 's/^apt-get install //p' || true)
+needs=$(printf '%s' "$needs" | sed 's/\x1b\[[0-9;]*m//g')
 row "packages that --check-deps-only names" "$kind" "$(echo "$needs" | wc -w)" "-"
+# What it names and the root's archive has not: empty packages of these names, in the set that both sides install from.
+added=
+for need in $needs; do
+	if ! with_network apt-cache policy "$need" 2>/dev/null | grep -q 'Candidate: [^(]'; then
+		stand_in "$need" "$work/image/opt/$name/$set" && added="$added $need"
+	fi
+done
+if [ -n "$added" ]; then
+	(cd "$work/image/opt/$name/$set" && dpkg-scanpackages --multiversion . >Packages 2>/dev/null && rm -f Packages.* Release Release.gpg)
+	row "of these stood in for by empty packages:$added" "$kind" "$(echo "$added" | wc -w)" "-"
+fi
 printf 'deb [trusted=yes] file:/opt/%s/%s ./\n' "$name" "$set" >"$work/image/etc/apt/sources.list.d/vendor.list"
 with_network sh -c "apt-get -qq update; apt-get -qq -y install --no-install-recommends $needs build-essential lsb-release apt-utils; apt-get -qq -y --download-only install mlnx-ofed-all-user-only" >/dev/null 2>&1 || true
 cp -a "$work/image" "$work/image2"
@@ -205,7 +222,8 @@ theirs=$took
 if [ "$ours" -gt 0 ] && [ "$theirs" -gt 0 ]; then
 	row "user space: one transaction" "$kind" "" "$(printf '%d.%02d s' $((ours / 100)) $((ours % 100)))"
 	row "user space: mlnxofedinstall --without-dkms" "$kind" "" "$(printf '%d.%02d s' $((theirs / 100)) $((theirs % 100)))"
-	row "the first against the second (at most 0.6)" "$kind" "$((ours * 100 / theirs)) %" "-"
+	[ $((ours * 10)) -le $((theirs * 6)) ] && held="as it should" || { held="more than 60 %" && failed=1; }
+	row "the first against the second (at most 60 %)" "$kind" "$((ours * 100 / theirs)) % ($held)" "-"
 else
 	row "time against mlnxofedinstall" "$kind" "not measured: one of the two failed" "-"
 fi

@@ -47,6 +47,7 @@ causes! {
     KernelWithoutModules "kernel-without-modules" KernelUnsupported "a kernel's own packages lack the modules for InfiniBand";
     ModuleBuiltIn "module-built-in" KernelUnsupported "a kernel has the adapter's module built in, so that no other can take its place";
     OtherDriver "other-driver" DriverPresent "another driver than the one that is asked for is installed";
+    DriverLacksKernel "driver-lacks-kernel" DriverPresent "the driver that is installed has neither modules nor sources for a kernel";
     OtherDriverWithoutUninstaller "other-driver-without-uninstaller" DriverPresent "the driver that is installed brought no program to take it out";
     ModulesRefused "modules-refused" SecureBoot "the running kernel refuses modules that are not signed by a key it knows";
     SigningKeyMissing "signing-key-missing" SecureBoot "modules have to be signed, and the key is not here";

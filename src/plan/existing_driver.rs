@@ -44,6 +44,8 @@ pub(super) enum ExistingDriver {
         release: String,
         /// Why it cannot be used.
         why: String,
+        /// Under which cause a run ends where it must not be replaced.
+        cause: Cause,
     },
 }
 
@@ -73,7 +75,7 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
         let wanted = wanted.map(|wanted| format!(" {wanted}")).unwrap_or_default();
         let why =
             format!("{}{wanted} is asked for, but {release} is installed", context.settings.driver.name());
-        return Ok(ExistingDriver::InTheWay { release, why });
+        return Ok(ExistingDriver::InTheWay { release, why, cause: Cause::OtherDriver });
     }
     let present = document::Present { release: release.clone(), hpc_image: facts.hpc_image.is_some() };
     let mut found = Found { present, driver, version, note: None };
@@ -100,7 +102,7 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
             return Ok(ExistingDriver::Right(found));
         }
         if !can_build {
-            return Ok(ExistingDriver::InTheWay { release, why });
+            return Ok(ExistingDriver::InTheWay { release, why, cause: Cause::DriverLacksKernel });
         }
         if let Some(objection) = context.unsigned() {
             let what = match context.signing {
@@ -125,10 +127,10 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
 
 /// Which driver has to be removed first. Only a setting allows that, because this program cannot restore what
 /// somebody else installed.
-pub(super) fn replaced(settings: &Settings, release: String, why: &str) -> Result<String> {
+pub(super) fn replaced(settings: &Settings, release: String, why: &str, cause: Cause) -> Result<String> {
     match settings.replace_driver {
         ReplaceDriver::Replace => Ok(release),
-        ReplaceDriver::Refuse => Err(Cause::OtherDriver.error(why)),
+        ReplaceDriver::Refuse => Err(cause.error(why)),
     }
 }
 

@@ -92,8 +92,8 @@ pub fn plan(
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
             return around::judge(agent.added_to(plan.because(notes)), &context, true, true);
         }
-        ExistingDriver::InTheWay { release, why } => {
-            Some(existing_driver::replaced(settings, release, &why)?)
+        ExistingDriver::InTheWay { release, why, cause } => {
+            Some(existing_driver::replaced(settings, release, &why, cause)?)
         }
         ExistingDriver::Nothing => None,
     };

@@ -140,6 +140,15 @@ fn a_release_that_came_before_a_kernel_is_refused_for_it_with_its_range() {
         ran.expect(12, "kernel-unsupported");
         assert!(ran.stdout.contains(range), "{}", ran.stdout);
     };
+    refused("ubuntu24.04", "6.12.68-061268-generic", "3.2.1", "TLS interface");
+    // Prebuilt modules of one minor release's first kernel: 2.10 on an errata kernel, and 3.1 for 9.6 on 9.7.
+    for (distro, kernel, version) in [
+        ("almalinux8.10", "4.18.0-553.89.1.el8_10.x86_64", "2.10.0"),
+        ("rhel9.6", "5.14.0-570.62.1.el9_6.x86_64", "3.1.0"),
+        ("rhel9.7", "5.14.0-611.5.1.el9_7.x86_64", "3.1.0"),
+    ] {
+        planned(distro, "x86_64", kernel, &["--driver-version", version]).expect(12, "image-unsupported");
+    }
     // microsoft/lisa, pull request 2212: Ubuntu 20.04 with 5.15 needs 5.7. siderolabs/pkgs, 1048: 5.9 left for 24.07 on 6.6.
     refused("ubuntu20.04", "5.15.0-1017-azure", "5.4-1.0.3.0", "kernels below 5.11");
     refused("ubuntu22.04", "6.6.54-talos", "5.9-0.5.6.0", "kernels below 6.2");

@@ -8,7 +8,7 @@ use ofedctl::facts::modules::Place;
 use ofedctl::facts::ofed::Ofed;
 use ofedctl::facts::rdma::LoadedModule;
 use ofedctl::facts::secure_boot::SecureBoot;
-use ofedctl::outcome::Reason;
+use ofedctl::outcome::{Cause, Outcome, Reason};
 use ofedctl::plan::{Described, plan};
 use ofedctl::plan_document::Plan;
 use ofedctl::settings::{DocaProfile, DriverChoice, RdmaNames, ReplaceDriver, Settings};
@@ -275,8 +275,15 @@ fn a_driver_that_lacks_a_new_kernel_is_built_for_it_from_the_sources_that_are_th
     // A module that is part of the kernel leaves nothing to build.
     facts.modules.insert(NEW.to_owned(), modules(Place::BuiltIn));
     assert_eq!(refused(planned(&facts, Mode::Bake, &auto)).0, Reason::DriverPresent);
-    facts.modules.insert(NEW.to_owned(), modules(Place::Linked));
     facts.ofed.as_mut().unwrap().dkms_sources = None;
+    // Without sources its own kernels can be named, so that replacing it is not the only way on.
+    facts.modules.insert(NEW.to_owned(), modules(Place::Kernel));
+    let error = planned(&facts, Mode::Bake, &auto).unwrap_err();
+    assert_eq!(Outcome::from(&error).cause, Some(Cause::DriverLacksKernel), "{error:#}");
+    let own = facts.os.kernels[0].clone();
+    let named = Settings { kernels: vec![own], ..auto.clone() };
+    assert!(planned(&facts, Mode::Bake, &named).unwrap().present.is_some());
+    facts.modules.insert(NEW.to_owned(), modules(Place::Linked));
     let plan = planned(&facts, Mode::Bake, &auto).unwrap();
     assert!(
         plan.present.is_some() && plan.to_text().contains("is only linked there (weak-updates)"),

@@ -12,6 +12,18 @@
 //! - None of its packages needs `make`, so it is asked for beside `dkms` and `gcc`, like the headers of each kernel.
 //! - Its configure scripts ask `uname -r`, which is answered with the kernel that is built for
 //!   ([`crate::host::sandbox::Sandbox::for_kernel`]).
+//! - Its rpms need a DKMS that Enterprise Linux has from 3.2 on in EPEL, so the catalogue asks for `dkms >= 3.2`.
+//!
+//! What is known to fail, and where it is dealt with:
+//! - Sources that do not compile for a kernel (Enterprise Linux 9.8; 6.17 and 6.12.68; whatever came after a line): `known_bad`,
+//!   `patch` and `kernel_below` of the catalogue. A kernel with `CONFIG_MLXFW=y`, which is told by a symbol that is exported
+//!   twice, and no compiler or `make`: phrases of [`crate::packages::diagnose`].
+//! - Packages of built modules that need `linux-modules-extra` (Mellanox/network-operator 1450 and 1453) or go back to the
+//!   first kernel: none are installed, here or from the lines of `prebuilt_rpms`, whose `doca-kernel-support` is not run either.
+//! - An update to the distribution's newer `libibverbs`: the edit that holds such packages back
+//!   ([`crate::edits::wanted::vendors`]).
+//! - `/tmp` mounted `noexec`: DKMS builds below `/var/lib/dkms`, and scripts see a `/tmp` of their own.
+//! - `knem`, which is gone on Azure Linux: it is not asked for by name.
 
 use super::{Brought, DriverOps, InstallOptions, Work, checks, needed_to_build};
 use crate::edits::Edit;
