@@ -23,6 +23,10 @@ const PATH: &str = "/var/lib/ofedctl/repo/bin:/usr/local/sbin:/usr/local/bin:/us
 /// postinst of mlnx-ofed-kernel, iser, isert, srp, knem and kernel-mft of 5.0), and hide what fails.
 const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules when all packages are in.\n\
     case $1 in build|install|autoinstall) exit 0 ;; esac\nexec /usr/sbin/dkms \"$@\"\n";
+/// Where apt and package scripts put what they need for a moment. A bake has a `/tmp` of its own; a running VM's would
+/// keep apt's links to packages after a kill (apt's pkgDPkgPM::Go makes `apt-dpkg-install-XXXXXX`), and this folder goes
+/// with the repository in any case.
+const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
 /// Lets dpkg not sync each file: a run that dies is repaired by the next one, so one sync at the end is enough.
@@ -47,8 +51,8 @@ fn own_places() -> [(&'static str, String); 5] {
     ]
 }
 
-/// Repairs by dpkg's own table of states: unconfigured packages are configured, partly unpacked ones are unpacked again
-/// from their file, and partly removed ones are removed.
+/// Repairs by dpkg's own table of states: unconfigured packages are configured, partly unpacked ones and those
+/// whose settings files are not noted are unpacked again from their file, and partly removed ones are removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
     dpkg::finish(host, transaction.sandbox(host))?;
@@ -59,6 +63,7 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
         match (entry.needs(), file) {
             (Needs::Unpacking | Needs::Removing, Some(file)) => again.push(file.path.clone()),
             (Needs::Removing, None) => gone.push(name),
+            (Needs::Nothing, Some(file)) if entry.is_amid_settings => again.push(file.path.clone()),
             _ => {}
         }
     }
@@ -157,15 +162,14 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
     }
     let options = options.iter().map(|option| format!("-o {option}")).collect::<Vec<_>>().join(" ");
     let script = format!(
-        "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && options=$1 && shift && \
+        "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && mkdir -p -m 1777 {TEMPORARY} && \
+         options=$1 && shift && \
          apt-get $options -qq update && exec apt-get $options --yes --fix-broken --no-install-recommends install \"$@\""
     );
-    Cmd::new("/bin/sh")
-        .args(["-c", &script, "apt-get", &options])
-        .args(packages)
-        .env("APT_CONFIG", CONFIG)
-        .env("PATH", PATH)
-        .inside(transaction.sandbox(host))
+    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "apt-get", &options]).args(packages);
+    let cmd = cmd.env("APT_CONFIG", CONFIG).env("PATH", PATH);
+    let cmd = if transaction.sealed { cmd } else { cmd.env("TMPDIR", TEMPORARY) };
+    cmd.inside(transaction.sandbox(host))
 }
 
 /// The command for a program whose own calls of apt use only the local repository, through `$APT_CONFIG`, with the

@@ -22,6 +22,9 @@ pub(super) struct Entry {
     pub(super) state: String,
     pub(super) version: Option<String>,
     pub(super) arch: Option<String>,
+    /// Whether a settings file of it is noted as being put in place at this moment. dpkg notes the file's digest
+    /// afterwards; where it is stopped in between, it finds the file in place the next time and leaves the note.
+    pub(super) is_amid_settings: bool,
 }
 
 /// By name and, as two may have one name, architecture.
@@ -130,6 +133,8 @@ pub(super) fn parse(text: &str) -> Entries {
                 let mut words = value.split_whitespace().map(str::to_owned);
                 let mut word = || words.next().unwrap_or_default();
                 (entry.want, entry.flag, entry.state) = (word(), word(), word());
+            } else if line.starts_with(" /") && line.ends_with(" newconffile") {
+                entry.is_amid_settings = true;
             }
         }
         if let Some(name) = name.filter(|_| !entry.state.is_empty()) {
@@ -162,11 +167,17 @@ Version: 2
 Package: linux-image-azure
 Status: hold ok installed
 Version: 3
+Conffiles:
+ /etc/kernel/a 0123456789abcdef0123456789abcdef
+ /etc/kernel/b newconffile
 ";
 
     #[test]
     fn only_complete_packages_count_and_torn_ones_are_named() {
-        let installed = counted(parse(SAMPLE));
+        let entries = parse(SAMPLE);
+        let amid: Vec<_> = entries.iter().filter(|(_, entry)| entry.is_amid_settings).collect();
+        assert!(amid.len() == 1 && amid[0].0.0 == "linux-image-azure", "{amid:?}");
+        let installed = counted(entries);
         assert_eq!(
             installed.versions.into_iter().collect::<Vec<_>>(),
             [("linux-image-azure".into(), "3".into()), ("rdma-core".into(), "44.0-2".into())]
