@@ -509,3 +509,39 @@ fn everything(folder: &str) -> String {
     }
     all
 }
+
+/// What a script may be put together from beside constants: the command of a manager, from its table.
+const PARTS_OF_SCRIPTS: [&str; 2] = ["install", "command"];
+
+/// A script with a value in it would be one that the value can add words to. Values go as arguments: `"$1"`.
+#[test]
+fn every_script_for_a_shell_is_made_of_constants() {
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for (path, text) in sources() {
+        let code = bare(&text);
+        for (at, _) in code.match_indices("[\"-c\", ") {
+            count += 1;
+            let given = code[at + 7..].split([',', ']']).next().unwrap().trim_start_matches([' ', '&']);
+            let is_constant = given.starts_with('"')
+                || code.contains(&format!("let {given} = \""))
+                || given.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            // Put together just above, in the same function.
+            let made = code[..at].rsplit_once(&format!("let {given} = format!(")).map(|(_, made)| made);
+            let made = made.and_then(|made| made.split(");").next());
+            let is_of = |part: &str| {
+                let part = part.split('}').next().unwrap_or_default();
+                part.chars().all(|c| c.is_ascii_uppercase() || c == '_') && !part.is_empty()
+                    || PARTS_OF_SCRIPTS.contains(&part)
+            };
+            if !is_constant && !made.is_some_and(|made| made.split('{').skip(1).all(is_of)) {
+                wrong.push(format!("src/{path}: `{given}`"));
+            }
+        }
+    }
+    assert!(count > 4, "no scripts were found: has their form changed?");
+    assert!(
+        wrong.is_empty(),
+        "{wrong:?} may hold a value from outside. Hand it over as an argument, and say `\"$1\"` in the script."
+    );
+}

@@ -59,11 +59,24 @@ pub struct Repository {
 impl Repository {
     /// Builds the packages, their index and its Release file, and serves them.
     pub fn of(debs: &[Deb]) -> Self {
-        need::need(&["dpkg-dev"]);
         let folder = super::scratch();
         for deb in debs {
             deb.build(folder.path());
         }
+        Self::in_folder(folder)
+    }
+
+    /// The same for files that are there, each under a name.
+    pub fn of_files(files: &[(String, PathBuf)]) -> Self {
+        let folder = super::scratch();
+        for (name, file) in files {
+            std::fs::copy(file, folder.path().join(name)).unwrap();
+        }
+        Self::in_folder(folder)
+    }
+
+    fn in_folder(folder: tempfile::TempDir) -> Self {
+        need::need(&["dpkg-dev"]);
         let scan =
             Command::new("dpkg-scanpackages").args(["--multiversion", "."]).current_dir(&folder).output();
         let index = scan.unwrap().stdout;

@@ -98,7 +98,8 @@ pub fn start(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn clean<S: AsRef<std::ffi::OsStr>>(mut command: Command, args: &[S]) -> Command {
+/// Gives a command arguments and a clean environment.
+pub fn clean<S: AsRef<std::ffi::OsStr>>(mut command: Command, args: &[S]) -> Command {
     command.args(args).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
     for proxy in ["http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY"] {
         if let Some(value) = std::env::var_os(proxy) {

@@ -4,7 +4,7 @@ use super::layers::Layers;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// What a cloud image has at least, with the kernel that has InfiniBand modules.
 const PACKAGES: &str = "linux-image-amd64,systemd-sysv,udev,kmod,zstd,ca-certificates";
@@ -18,6 +18,8 @@ const BUILDING: &str = "linux-image-cloud-amd64,linux-headers-cloud-amd64,system
 pub struct Root {
     path: PathBuf,
     folder: tempfile::TempDir,
+    /// The layers below its own, as overlayfs wants them.
+    lower: String,
 }
 
 /// What a cloud image has beside that.
@@ -84,6 +86,10 @@ fn folder_with_mounts_of_its_own() -> tempfile::TempDir {
 }
 
 fn root_in(folder: tempfile::TempDir, layers: &Layers) -> Root {
+    root_over(folder, layers.lower())
+}
+
+fn root_over(folder: tempfile::TempDir, lower: String) -> Root {
     let [path, upper, work] = ["root", "upper", "work"].map(|name| folder.path().join(name));
     for folder in [&path, &upper, &work] {
         std::fs::create_dir(folder).unwrap();
@@ -91,14 +97,36 @@ fn root_in(folder: tempfile::TempDir, layers: &Layers) -> Root {
     // The merged root takes its own mode from the upper layer.
     std::fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     // Folders of the layers below can be renamed, as in any file system.
-    let options = format!(
-        "redirect_dir=on,lowerdir={},upperdir={},workdir={}",
-        layers.lower(),
-        upper.display(),
-        work.display()
-    );
+    let options =
+        format!("redirect_dir=on,lowerdir={},upperdir={},workdir={}", lower, upper.display(), work.display());
     mount(Some("overlay"), &path, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
-    Root { path, folder }
+    Root { path, folder, lower }
+}
+
+/// A root on a disk image with a file system of its own, written to the image every second.
+pub fn root_on_an_image(image: &Path) -> Root {
+    let folder = folder_with_mounts_of_its_own();
+    let path = folder.path().join("root");
+    std::fs::create_dir(&path).unwrap();
+    let mut mount = Command::new("mount");
+    let ran = mount.args(["-o", "loop,commit=1"]).args([image, &path]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Root { path, folder, lower: String::new() }
+}
+
+/// A root that is mounted nowhere. Any number of roots begin as what it was.
+#[derive(Debug)]
+pub struct Frozen {
+    folder: tempfile::TempDir,
+    lower: String,
+}
+
+impl Frozen {
+    /// A root of its own that is the same.
+    pub fn thaw(&self) -> Root {
+        let upper = self.folder.path().join("upper");
+        root_over(folder_with_mounts_of_its_own(), format!("{}:{}", upper.display(), self.lower))
+    }
 }
 
 impl Drop for Root {
@@ -131,6 +159,18 @@ impl Root {
         mount(none, self.folder.path(), none, MsFlags::MS_REMOUNT, Some(size.as_str())).unwrap();
     }
 
+    /// What was changed in it, as a folder of overlayfs.
+    pub fn upper(&self) -> PathBuf {
+        self.folder.path().join("upper")
+    }
+
+    /// Keeps it as it is, for others to begin with.
+    pub fn freeze(mut self) -> Frozen {
+        nix::mount::umount2(&self.path, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        let folder = std::mem::replace(&mut self.folder, super::scratch());
+        Frozen { folder, lower: std::mem::take(&mut self.lower) }
+    }
+
     /// A folder beside it that lives as long, such as for a cache.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.path.with_file_name(name)
@@ -155,18 +195,24 @@ impl Root {
 
     /// Runs a program inside, with no network and without touching this machine.
     pub fn inside(&self, program: &[&str]) -> Output {
-        self.enter("mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"", program)
+        self.entering("mount -t proc proc \"$0/proc\"; exec chroot \"$0\" \"$@\"", program).output().unwrap()
     }
 
     /// The same, where the root is a file system of its own with the devices of one, as in a VM.
     pub fn booted(&self, program: &[&str]) -> Output {
-        let mounts = "mount --bind \"$0\" \"$0\"; cd \"$0\"; mount -t proc proc proc; mount --bind /dev dev";
-        self.enter(&format!("{mounts}; exec chroot . \"$@\""), program)
+        self.booted_command(program).output().unwrap()
     }
 
-    fn enter(&self, script: &str, program: &[&str]) -> Output {
+    /// The command that does that. What ends it ends all that it started.
+    pub fn booted_command(&self, program: &[&str]) -> Command {
+        let mounts = "mount --bind \"$0\" \"$0\"; cd \"$0\"; mount -t proc proc proc; mount --bind /dev dev";
+        self.entering(&format!("{mounts}; exec chroot . \"$@\""), program)
+    }
+
+    fn entering(&self, script: &str, program: &[&str]) -> Command {
         let mut unshare = super::program::in_namespaces(script);
-        unshare.arg(&self.path).args(program).env("LC_ALL", "C").output().unwrap()
+        unshare.arg(&self.path).args(program).env("LC_ALL", "C");
+        unshare
     }
 
     /// What `dpkg --verify` finds wrong; empty when every installed file is as its package brought it.

@@ -1,5 +1,6 @@
 //! Snapshots of a root: what changed between two moments, and which package each file belongs to.
 
+use super::root::Root;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -63,7 +64,57 @@ pub fn diff(before: &Tree, after: &Tree) -> Difference {
     difference
 }
 
+/// The same for two roots that have the same layers below their own, by looking only where one of them was changed.
+pub fn difference_of(before: &Root, after: &Root) -> Difference {
+    let mut paths = BTreeSet::new();
+    for root in [before, after] {
+        for (path, entry) in Tree::of(&root.upper()).0 {
+            // What a folder hides of the layers below is no entry of its own.
+            if entry.kind == "folder" {
+                for root in [before, after] {
+                    let names = std::fs::read_dir(root.path().join(&path)).into_iter().flatten();
+                    paths.extend(names.map(|name| format!("{path}/{}", name.unwrap().file_name().display())));
+                }
+            }
+            paths.insert(path);
+        }
+    }
+    let seen = |root: &Root| {
+        let exists = |path: &&String| root.path().join(path).symlink_metadata().is_ok();
+        Tree(paths.iter().filter(exists).map(|path| (path.clone(), look(&root.path().join(path)))).collect())
+    };
+    diff(&seen(before), &seen(after))
+}
+
+/// The records of dpkg and apt, whose order is that of the work.
+pub const RECORDS: [&str; 2] = ["var/lib/dpkg/status", "var/lib/apt/extended_states"];
+
+/// Those in a root, each with its file.
+pub fn records(root: &Path) -> BTreeSet<(&'static str, String)> {
+    let all = RECORDS.iter().flat_map(|path| {
+        let text = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        text.split("\n\n").map(|record| (*path, record.trim().to_owned())).collect::<Vec<_>>()
+    });
+    all.filter(|(_, record)| !record.is_empty()).collect()
+}
+
+/// Fails with the records that are not in both.
+#[track_caller]
+pub fn assert_same_records(what: &str, before: &BTreeSet<(&str, String)>, after: &BTreeSet<(&str, String)>) {
+    let different: Vec<_> = before.symmetric_difference(after).collect();
+    assert!(different.is_empty(), "{what}: {different:#?}");
+}
+
 impl Difference {
+    /// The same without the paths that `is_noise`.
+    #[must_use]
+    pub fn without(mut self, is_noise: impl Fn(&str) -> bool) -> Self {
+        for paths in [&mut self.added, &mut self.removed, &mut self.changed] {
+            paths.retain(|path| !is_noise(path));
+        }
+        self
+    }
+
     /// Whether the trees are the same.
     pub fn is_empty(&self) -> bool {
         self.paths().next().is_none()

@@ -95,10 +95,10 @@ pub(super) fn finish(host: &Host, sandbox: Sandbox) -> Result<bool> {
 
 /// Does what `apt-mark hold` and `unhold` do, without apt's caches: it sets dpkg's selection state of each package.
 pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> Result<()> {
+    const SCRIPT: &str = "wanted=$1; shift; printf \"%s $wanted\\n\" \"$@\" | dpkg --set-selections";
     let wanted = if on { "hold" } else { "install" };
-    let script = format!("printf '%s {wanted}\\n' \"$@\" | dpkg --set-selections");
     let sandbox = Sandbox::offline(&host.root, sealed);
-    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "dpkg"]).args(packages).inside(sandbox);
+    let cmd = Cmd::new("/bin/sh").args(["-c", SCRIPT, "dpkg", wanted]).args(packages).inside(sandbox);
     diagnose::require_success(host, host.run(&cmd)?, Speaker::Apt, "holding packages").map(drop)
 }
 

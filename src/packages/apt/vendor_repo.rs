@@ -185,6 +185,7 @@ const PMIX_SETTINGS: &str = "/etc/pmix-mca-params.conf";
 /// distribution's is installed, it stays, and an empty package satisfies the dependency (azhpc-images build one with
 /// equivs).
 fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Result<()> {
+    const SCRIPT: &str = "dpkg-deb --build \"$1\" /run/openmpi.deb && exec dpkg --install /run/openmpi.deb";
     let index = host.root.read_text(&format!("{repository}/{INDEX}"))?.unwrap_or_default();
     let (Some(version), Some(owner)) = (version_of(&index, "openmpi"), owner_of(&host.root, PMIX_SETTINGS)?)
     else {
@@ -200,9 +201,8 @@ fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Re
          Description: stands for DOCA's openmpi beside the distribution's\n"
     );
     host.root.write_text(&format!("{folder}/DEBIAN/control"), &control)?;
-    let script =
-        format!("dpkg-deb --build {folder} /run/openmpi.deb && exec dpkg --install /run/openmpi.deb");
-    let made = host.run(&Cmd::new("/bin/sh").args(["-c", &script]).inside(transaction.sandbox(host)))?;
+    let make = Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &folder]);
+    let made = host.run(&make.inside(transaction.sandbox(host)))?;
     made.check(Reason::PackageConflict, "keeping the distribution's MPI").map(drop)
 }
 

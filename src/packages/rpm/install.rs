@@ -141,9 +141,9 @@ fn run(
 
 /// One shell, so that the folder the manager works in is new and does not stay.
 fn cmd(dialect: &Dialect, action: &str, names: &[String], transaction: &Transaction) -> Cmd {
+    let command = (dialect.command)(dialect.program, action);
     let script = format!(
-        "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {} \"$@\"; code=$?; rm -rf {SCRATCH}; exit $code",
-        (dialect.command)(dialect.program, action)
+        "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {command} \"$@\"; code=$?; rm -rf {SCRATCH}; exit $code"
     );
     configured(Cmd::new("/bin/sh").args(["-c", &script, dialect.program]).args(names), transaction)
 }
