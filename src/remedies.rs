@@ -157,6 +157,12 @@ impl Situation {
                 "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
                     .to_owned()
             }
+            Cause::RecordsDamaged => {
+                "Nothing was changed. Copy a sound file over `/var/lib/dpkg/status` (`/var/lib/dpkg/status-old`, or one of \
+                 `/var/backups/dpkg.status.*`); remove a file of `/var/lib/dpkg/info` that is named, and install its package \
+                 again with `apt-get install --reinstall`. Then run this again."
+                    .to_owned()
+            }
             Cause::OlderCatalog => {
                 "Nothing was changed. To use it all the same, write it to a file with `--out` and name that as `catalog`."
                     .to_owned()

@@ -126,6 +126,11 @@ pub trait PackageManager {
     /// Where the files come from that the target's own manager named, now that they are there.
     fn origins(&self, host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>>;
 
+    /// Fails where the manager's own records are damaged, so that it would refuse every change.
+    fn require_sound_records(&self, _root: &Root) -> Result<()> {
+        Ok(())
+    }
+
     /// Completes [`super::REPOSITORY`], which holds the index and the packages, to one the manager can use.
     fn lay_out(&self, root: &Root) -> Result<()>;
 

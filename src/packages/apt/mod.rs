@@ -5,6 +5,7 @@ mod hold;
 mod in_target;
 mod install;
 mod mirrors;
+mod records;
 mod resolve;
 mod run;
 mod signed;
@@ -86,6 +87,10 @@ impl PackageManager for Apt {
 
     fn origins(&self, _: &Host, resolution: &Resolution, _: &[Arrived]) -> Result<Vec<Origin>> {
         Ok(resolution.origins.clone())
+    }
+
+    fn require_sound_records(&self, root: &Root) -> Result<()> {
+        records::require_sound(root)
     }
 
     fn lay_out(&self, root: &Root) -> Result<()> {

@@ -1,0 +1,58 @@
+//! Whether dpkg can read its own records. After a power cut or a full disk it may not, and then it refuses every change,
+//! in words that name neither the cause nor a way out.
+
+use super::states::STATUS;
+use crate::host::fs::Root;
+use crate::outcome::Cause;
+use anyhow::Result;
+
+/// The folder with each package's list of files.
+const LISTS: &str = "/var/lib/dpkg/info";
+
+/// Fails where dpkg would refuse to work, and names the file.
+pub(super) fn require_sound(root: &Root) -> Result<()> {
+    let lists: Vec<String> = root
+        .list(LISTS)
+        .into_iter()
+        .filter(|name| name.ends_with(".list"))
+        .map(|name| format!("{LISTS}/{name}"))
+        .collect();
+    let status = root.read(STATUS)?.unwrap_or_default();
+    if let Some(what) = what_is_wrong(&String::from_utf8_lossy(&status), !lists.is_empty()) {
+        return Err(Cause::RecordsDamaged.error(format!("`{STATUS}` {what}")));
+    }
+    for list in lists {
+        // dpkg(1) takes an empty list for that of a package without files.
+        if root.read(&list)?.is_some_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n')) {
+            return Err(Cause::RecordsDamaged.error(format!("`{list}` ends amid a line")));
+        }
+    }
+    Ok(())
+}
+
+/// What apt and dpkg do not accept in a text of records.
+fn what_is_wrong(status: &str, has_packages: bool) -> Option<String> {
+    if has_packages && status.trim().is_empty() {
+        return Some("is empty, and packages are installed".to_owned());
+    }
+    let stanzas = status.split("\n\n").map(str::trim).filter(|stanza| !stanza.is_empty());
+    let nameless = |stanza: &&str| !stanza.lines().any(|line| line.starts_with("Package: "));
+    let first = stanzas.enumerate().find(|(_, stanza)| nameless(stanza))?;
+    Some(format!("has a record, number {}, without a package's name", first.0 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_sound_where_each_names_its_package() {
+        let sound =
+            "Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: install ok installed\n\n\n";
+        assert_eq!(what_is_wrong(sound, true), None);
+        assert_eq!(what_is_wrong("", false), None);
+        assert!(what_is_wrong("\n", true).unwrap().contains("empty"));
+        let torn = format!("{sound}Status: install ok installed\nVersion: 1\n");
+        assert!(what_is_wrong(&torn, true).unwrap().contains("number 3"));
+    }
+}
