@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench dist dist-twice arm-check demo record torture vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
+.PHONY: help build unit release lint test bench dist dist-twice arm-check demo record torture power-loss vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,8 +49,12 @@ arm-check: ## Build for aarch64, and run detect, plan and a cache's verify (need
 bench: ## Measure the budgets, each side by side with the tool it is compared with
 	cargo bench --locked
 
-torture: root setup release ## Kill the program to ship at many moments of a bake and an uninstall (root; some minutes)
-	@tests/torture.sh $(SHIP)
+# Beside the instants: every place of the tests that otherwise try a few, and a disk that fills up at any size.
+torture: root setup release ## Kill the program to ship at 1040 instants of all that changes a root (root; an hour)
+	OFEDCTL_TORTURE=1040 OFEDCTL_PROGRAM="$(CURDIR)/$(SHIP)" cargo test --locked --test killed --test hostile --test disk -- --nocapture
+
+power-loss: root setup ## Cut the power at 20 moments of a bake and an install, on a disk with a volatile cache (root; some minutes)
+	OFEDCTL_POWER_CUTS=20 cargo test --locked --test power_loss -- --nocapture
 
 packer-newest: root setup release ## Run the tests of the Packer door against a newer Packer, built with Go from the sources in SRC
 	@tests/packer_newest.sh "$(SRC)"

@@ -24,7 +24,7 @@ const PATH: &str = "/var/lib/ofedctl/repo/bin:/usr/local/sbin:/usr/local/bin:/us
 const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules when all packages are in.\n\
     case $1 in build|install|autoinstall) exit 0 ;; esac\nexec /usr/sbin/dkms \"$@\"\n";
 /// Where apt and package scripts put what they need for a moment. A bake has a `/tmp` of its own; a running VM's would
-/// keep apt's links to packages after a kill (apt's pkgDPkgPM::Go makes `apt-dpkg-install-XXXXXX`), and this folder goes
+/// keep apt's links to packages after a kill (apt's `pkgDPkgPM::Go` makes `apt-dpkg-install-XXXXXX`), and this folder goes
 /// with the repository in any case.
 const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";

@@ -5,6 +5,7 @@ use super::states::STATUS;
 use crate::host::fs::Root;
 use crate::outcome::Cause;
 use anyhow::Result;
+use std::path::Path;
 
 /// The folder with each package's list of files.
 const LISTS: &str = "/var/lib/dpkg/info";
@@ -14,7 +15,7 @@ pub(super) fn require_sound(root: &Root) -> Result<()> {
     let lists: Vec<String> = root
         .list(LISTS)
         .into_iter()
-        .filter(|name| name.ends_with(".list"))
+        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "list"))
         .map(|name| format!("{LISTS}/{name}"))
         .collect();
     let status = root.read(STATUS)?.unwrap_or_default();

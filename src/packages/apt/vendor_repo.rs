@@ -201,8 +201,8 @@ fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Re
          Description: stands for DOCA's openmpi beside the distribution's\n"
     );
     host.root.write_text(&format!("{folder}/DEBIAN/control"), &control)?;
-    let make = Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &folder]);
-    let made = host.run(&make.inside(transaction.sandbox(host)))?;
+    let build = Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &folder]);
+    let made = host.run(&build.inside(transaction.sandbox(host)))?;
     made.check(Reason::PackageConflict, "keeping the distribution's MPI").map(drop)
 }
 

@@ -1,0 +1,115 @@
+//! Power cuts: a bake and an install on a disk with a volatile cache, cut at any moment; the next run ends as one that
+//! nothing disturbed. `OFEDCTL_POWER_CUTS=20` says how many of each are tried; `make power-loss` does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// The figures of a sweep are what it is run for.
+#![allow(clippy::print_stdout)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod disk;
+
+use common::image;
+use common::program::Ran;
+use common::root::{self, Root};
+use common::tree::{self, Tree};
+use disk::{Disk, cut_power};
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SUITE: &str = "bookworm";
+/// How many cuts are tried where nobody says.
+const FEW: usize = 1;
+
+/// A disk image of a root with the program, a cache and the files that tell of an HPC VM's hardware.
+fn image_of_a_root(folder: &Path) -> PathBuf {
+    let root = root::debian_root(SUITE);
+    let machine = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04");
+    let copied = Command::new("cp")
+        .args(["-a", &format!("{machine}/sys"), &format!("{machine}/run")])
+        .arg(root.path())
+        .status();
+    assert!(copied.unwrap().success());
+    root.write("srv/empty", "");
+    image::copy_of_staged(SUITE, &root.path().join("srv"));
+    std::fs::copy(env!("CARGO_BIN_EXE_ofedctl"), root.path().join("srv/ofedctl")).unwrap();
+    let disk = folder.join("clean");
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-d"])
+        .arg(root.path())
+        .arg(&disk)
+        .arg("2G")
+        .output();
+    assert!(made.unwrap().status.success());
+    disk
+}
+
+/// The toss of a coin; the same in every run.
+fn luck(random: &mut u32) -> bool {
+    *random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    *random >> 31 == 0
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args(["--sparse=always", "--reflink=auto"]).args([from, to]).status();
+    assert!(copied.unwrap().success());
+}
+
+fn bake(root: &Root) -> Ran {
+    image::bake(root, &root.path().join("srv/cache"))
+}
+
+fn install(root: &Root) -> Ran {
+    Ran::from(root.booted(&["/srv/ofedctl", "install", "--cache", "/srv/cache", "--offline", "--json"]))
+}
+
+/// What two equal runs may differ in: logs and times, and the records whose order is that of the work.
+fn is_of_the_moment(path: &str) -> bool {
+    let starts =
+        ["var/log", "var/lib/ofedctl", "var/cache/ldconfig", "var/lib/dpkg/status-old", "lost+found"];
+    starts.iter().any(|start| Path::new(path).starts_with(start)) || tree::RECORDS.contains(&path)
+}
+
+#[test]
+fn after_a_power_cut_at_any_moment_the_next_run_ends_as_if_there_had_been_none() {
+    common::need::need(&["e2fsprogs", "mount"]);
+    let cuts = std::env::var("OFEDCTL_POWER_CUTS").ok().and_then(|cuts| cuts.parse().ok()).unwrap_or(FEW);
+    let folder = common::scratch();
+    let clean = image_of_a_root(folder.path());
+    for (name, run) in [("bake", bake as fn(&Root) -> Ran), ("install", install)] {
+        let shaken = folder.path().join("shaken");
+        copy(&clean, &shaken);
+        let disk = Disk::serve(&shaken);
+        let calm = root::root_on_an_image(&disk.path());
+        let ran = run(&calm);
+        assert_eq!(ran.code, 0, "{name}: {ran:?}");
+        let count = disk.count();
+        let requests = disk.requests();
+        let wanted = (Tree::of(calm.path()).without(is_of_the_moment), tree::records(calm.path()));
+        println!("{name}: {count} writes and flushes");
+        drop(calm);
+        drop(disk);
+
+        for cut in 0..cuts {
+            // Late ones are tried as well as early ones, and the moment at which the run says that it has ended.
+            let at = if cuts == 1 { count / 3 } else { count * cut / (cuts - 1) };
+            copy(&clean, &shaken);
+            let mut random = u32::try_from(cut).unwrap();
+            let image = File::options().write(true).open(&shaken).unwrap();
+            cut_power(&image, &requests[..at], || luck(&mut random));
+            drop(image);
+            let what = format!("{name} cut after {at} of {count}");
+            let root = root::root_on_an_image(&shaken);
+            let ran = run(&root);
+            assert_eq!(ran.code, 0, "{what}: {ran:?}\n{}", root.read("var/log/azure/ib-vmext-status"));
+            image::assert_left_alone(&root);
+            let difference = tree::diff(&wanted.0, &Tree::of(root.path()).without(is_of_the_moment));
+            assert!(difference.is_empty(), "{what}:\n{difference}");
+            tree::assert_same_records(&what, &wanted.1, &tree::records(root.path()));
+            assert_eq!(image::status(&root).state, "success", "{what}");
+            assert!(!root.path().join("var/lib/ofedctl/journal.json").exists(), "{what}");
+        }
+    }
+}
