@@ -3,8 +3,9 @@
 //! the entry point lacks.
 
 use crate::outcome::{Cause, Outcome, Reason};
-use crate::settings::{DriverChoice, ReplaceDriver, Settings};
+use crate::settings::{DriverChoice, ReplaceDriver, Settings, UnsupportedKernel};
 use crate::target::{Distro, Family};
+use crate::trust::Trust;
 
 /// An entry point, by the form in which its users write settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,6 +113,10 @@ impl Situation {
                 "Name a folder that may be written to, or run it as a user who may.".to_owned()
             }
             Cause::CatalogFaulty => "Correct the named rows of the catalogue.".to_owned(),
+            Cause::NothingRebuilds => format!(
+                "Run `ofedctl cloud-init setup` for the image first, so that each boot prepares its kernel, or set {}.",
+                self.set("new_kernels", "hold")
+            ),
             Cause::SizeUnknown => format!(
                 "Correct `vm_size`; for a size newer than this program, name its adapter with {}.",
                 self.set("nic", "cx7")
@@ -127,6 +132,8 @@ impl Situation {
                 "Name a kernel that is installed there, or none: all that are installed count then.".to_owned()
             }
             Cause::KernelWithoutModules => self.with_modules(),
+            Cause::NoDigest => self.without_digest(),
+            Cause::KernelOutOfRange => self.within_range(),
             Cause::ModuleBuiltIn => match self.driver() {
                 DriverChoice::Inbox => format!("Boot {}.", self.kernel_package()),
                 _ => format!("Take the kernel's own driver: {}.", self.set("driver", "inbox")),
@@ -253,6 +260,39 @@ impl Situation {
                 "have it taken out by its own uninstaller with {replace}, which cannot be undone"
             ));
         }
+        sentence(&ways)
+    }
+
+    /// What may vouch for a file in place of a published digest.
+    fn without_digest(&self) -> String {
+        let mut ways =
+            vec!["give the digest of a file that you trust as `sha256`, with `driver_version`".to_owned()];
+        if self.settings.as_ref().is_none_or(|settings| settings.trust != Trust::FirstUse) {
+            ways.push(format!(
+                "let the vendor's own host vouch for it with {}",
+                self.set("trust", "first-use")
+            ));
+        }
+        if self.driver() != DriverChoice::Inbox {
+            ways.push(format!("take the distribution's own driver with {}", self.set("driver", "inbox")));
+        }
+        sentence(&ways)
+    }
+
+    /// Another driver for the kernel, the named one all the same, or another kernel.
+    fn within_range(&self) -> String {
+        let settings = self.settings.as_ref();
+        let mut ways = Vec::new();
+        if settings.is_some_and(|settings| settings.driver_version.is_some()) {
+            ways.push("name neither `driver` nor `driver_version`".to_owned());
+        } else if self.driver() != DriverChoice::Auto {
+            ways.push(format!("leave the choice to {}", self.set("driver", "auto")));
+        }
+        let is_tried = settings.is_some_and(|settings| settings.unsupported_kernel == UnsupportedKernel::Try);
+        if !ways.is_empty() && !is_tried {
+            ways.push(format!("have it tried with {}", self.set("unsupported_kernel", "try")));
+        }
+        ways.push("use a kernel within the range that the message names".to_owned());
         sentence(&ways)
     }
 

@@ -5,10 +5,12 @@
 //! line. `docs/schema/settings.schema.json` is their JSON Schema.
 
 mod guarded;
+mod new_kernels;
 mod profiles;
 mod text;
 
 pub use guarded::Guarded;
+pub use new_kernels::NewKernels;
 pub use profiles::{DocaProfile, LibrarySet, OfedProfile};
 pub(crate) use text::{nearest_of, problem, read_yaml};
 
@@ -198,8 +200,10 @@ pub struct Settings {
     /// Put this program's names in the place of those that the image's own rules or services give RDMA devices, and the
     /// kernel's in the place of those that `.link` files give `IPoIB` interfaces.
     pub replace_names: bool,
-    /// Put the kernel packages on hold, so that no new kernel comes without modules.
+    /// Put the kernel packages on hold, so that no new kernel comes without modules: `new_kernels` with `hold`.
     pub kernel_hold: bool,
+    /// What becomes of the driver when a newer kernel comes, such as from unattended upgrades.
+    pub new_kernels: NewKernels,
     /// What to do about a vendor's driver that somebody else installed, when it is not the one that is wanted.
     pub replace_driver: ReplaceDriver,
     /// What to do where a driver that `driver` or `driver_version` names is not known to build for a kernel.
@@ -277,6 +281,7 @@ impl Default for Settings {
             rdma_names: RdmaNames::Azure,
             replace_names: false,
             kernel_hold: false,
+            new_kernels: NewKernels::Leave,
             replace_driver: ReplaceDriver::Refuse,
             unsupported_kernel: UnsupportedKernel::Refuse,
             keep_cache: true,
@@ -359,6 +364,11 @@ impl Settings {
     /// Whether cloud-init is to reboot the VM when that is due.
     pub fn reboots(&self) -> bool {
         self.reboot == RebootPolicy::PowerState
+    }
+
+    /// What becomes of the driver when a newer kernel comes.
+    pub fn of_new_kernels(&self) -> NewKernels {
+        if self.kernel_hold { NewKernels::Hold } else { self.new_kernels }
     }
 
     /// Lays the layers over the defaults, later over earlier.

@@ -2,6 +2,7 @@
 
 pub mod ipoib;
 pub mod live;
+pub mod peer;
 mod services;
 pub mod traffic;
 

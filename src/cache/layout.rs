@@ -2,7 +2,7 @@
 
 use super::digest::Digest;
 use crate::host::owner::Owners;
-use crate::outcome::{Cause, Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithCause, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex, MediaType, OciLayout};
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(super) const MAX_DOCUMENT_BYTES: u64 = 4 << 20;
 pub(super) fn create(dir: &Path) -> Result<()> {
     let doing = || format!("cannot make the cache `{}`", dir.display());
     if !dir.exists() {
-        std::fs::create_dir_all(dir).with_context(doing)?;
+        std::fs::create_dir_all(dir).with_cause(Cause::FolderUnwritable, doing)?;
         // The umask must not make the cache of an image unreadable for other users.
         std::fs::set_permissions(dir, Permissions::from_mode(0o755)).with_context(doing)?;
     }
@@ -41,7 +41,7 @@ pub(super) fn create(dir: &Path) -> Result<()> {
                 std::fs::set_permissions(&path, Permissions::from_mode(0o755)).with_context(doing)?;
             }
             Err(_) if path.is_dir() => {}
-            Err(error) => return Err(error).with_context(doing),
+            Err(error) => return Err(error).with_cause(Cause::FolderUnwritable, doing),
         }
     }
     // The `oci-layout` file is written last. Neither file replaces one that another process has just created.

@@ -5,6 +5,7 @@ use crate::outcome::Reason;
 use crate::plan::Described;
 use crate::settings::Layer;
 use crate::target::{Arch, Distro};
+use crate::verify::peer::Address;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::TypedValueParser;
@@ -64,6 +65,14 @@ pub(super) struct VerifyArgs {
     /// are InfiniBand [default: all]
     #[arg(long, value_name = "DEVICE", num_args = 0..=1, default_missing_value = "all")]
     pub(super) traffic: Option<String>,
+    /// Let it talk to another VM, on which `verify --traffic --serve` runs
+    #[arg(long, value_name = "HOST[:PORT]", requires = "traffic", conflicts_with = "serve")]
+    pub(super) peer: Option<Address>,
+    /// Wait for one VM that runs `verify --traffic --peer`
+    /// [default port: 18514]
+    #[arg(long, value_name = "PORT", requires = "traffic", num_args = 0..=1,
+        default_missing_value = "18514", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) serve: Option<u16>,
 }
 
 /// Arguments of `plan`.

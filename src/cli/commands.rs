@@ -18,6 +18,7 @@ use crate::settings::Settings;
 use crate::stage::{self, Against, first_use};
 use crate::status::verdict;
 use crate::target::Mode;
+use crate::verify::traffic::{Traffic, With};
 use crate::verify::{self, failures};
 use anyhow::Result;
 use serde_json::json;
@@ -171,7 +172,7 @@ pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
             return Err(Reason::Usage.error("`--traffic` is for the VM that runs, not for an image's root"));
         }
     }
-    let (receipt, checks) = pipeline::verify_only(&host, args.traffic.as_deref())?;
+    let (receipt, checks) = pipeline::verify_only(&host, traffic(args).as_ref())?;
     let outcome = match failures(&checks) {
         None => Outcome::new(
             Reason::Verified,
@@ -186,6 +187,17 @@ pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
         let _ = writeln!(text, "{}", verdict(&outcome));
     }
     Ok(Answer { outcome, text, json })
+}
+
+/// The traffic that is asked for, and with whom.
+fn traffic(args: &VerifyArgs) -> Option<Traffic> {
+    let device = args.traffic.clone()?;
+    let with = match (&args.peer, args.serve) {
+        (Some(peer), _) => With::Peer(peer.clone()),
+        (None, Some(port)) => With::Visitor(port),
+        (None, None) => With::Itself,
+    };
+    Some(Traffic { device, with })
 }
 
 fn line(check: &Check) -> String {

@@ -10,7 +10,7 @@ use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::Sandbox;
 use crate::host::unpack::unpack;
 use crate::ledger::Journal;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::diagnose::{self, Doing};
 use crate::packages::dkms::{self, HOLD, Source, TREE};
 use anyhow::Result;
@@ -40,7 +40,9 @@ impl Build<'_> {
     pub(super) fn build(&self) -> Result<Vec<Built>> {
         let sources = dkms::sources(&self.host.root);
         if sources.is_empty() {
-            return Err(Reason::DkmsBuild.error("the driver's packages brought no sources of kernel modules"));
+            return Err(
+                Cause::SourcesMissing.error("the driver's packages brought no sources of kernel modules")
+            );
         }
         let signatures = self.signatures.as_ref();
         let mut built = Vec::new();

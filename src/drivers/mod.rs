@@ -15,6 +15,7 @@ mod signing;
 pub use checks::{built, is_own};
 pub use dkms::{hold_back, remove_built_modules};
 pub use requirements::{Objection, Requirements, names};
+pub use shared::check_users;
 pub use signing::{is_signed_module, require_signing_key};
 
 use crate::cache::{Built, Bundle, BundleFile, Cache, VENDOR_TYPE};

@@ -2,7 +2,7 @@
 
 use crate::catalog::Catalog;
 use crate::facts::Facts;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::settings::Settings;
 use crate::target::{Nic, Target};
 
@@ -32,6 +32,8 @@ pub struct Requirements<'a> {
 pub struct Objection {
     /// The reason code of the refusal.
     pub reason: Reason,
+    /// What exactly stands against it, where a remedy depends on that.
+    pub cause: Option<Cause>,
     /// The explanation, in one line.
     pub why: String,
 }
@@ -39,7 +41,12 @@ pub struct Objection {
 impl Objection {
     /// An objection.
     pub fn new(reason: Reason, why: impl Into<String>) -> Self {
-        Self { reason, why: why.into() }
+        Self { reason, cause: None, why: why.into() }
+    }
+
+    /// An objection of this cause.
+    pub fn with_cause(cause: Cause, why: impl Into<String>) -> Self {
+        Self { reason: cause.reason(), cause: Some(cause), why: why.into() }
     }
 }
 

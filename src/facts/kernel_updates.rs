@@ -3,6 +3,10 @@
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
+/// What `cloud-init setup` lays into an image so that this program runs at each boot, and prepares the kernel that runs.
+pub const BOOT_MODULE: &str = "/etc/cloud/cloud.cfg.d/zz-ofedctl.cfg";
+/// The same where cloud-init is disabled.
+pub const BOOT_UNIT: &str = "/etc/systemd/system/multi-user.target.wants/ofedctl.service";
 const TIMERS: &str = "/etc/systemd/system/timers.target.wants";
 /// Where only a booted ostree or bootc system has this file (ostree(1)).
 const OSTREE: [&str; 3] = ["/run/ostree-booted", "/ostree/repo", "/sysroot/ostree/repo"];
@@ -20,6 +24,9 @@ pub struct KernelUpdates {
     /// Whether `/usr` is on a file system that is mounted read-only.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub usr_is_read_only: bool,
+    /// What runs this program at each boot, if `cloud-init setup` was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_boot: Option<String>,
 }
 
 /// Reads what updates a root.
@@ -41,7 +48,14 @@ pub fn read(host: &Host) -> KernelUpdates {
     {
         by.push("yum-cron".to_owned());
     }
-    KernelUpdates { by, image_based: image_based(host), usr_is_read_only: host.root.is_read_only("/usr") }
+    let at_boot = [(BOOT_MODULE, "cloud-init"), (BOOT_UNIT, "ofedctl.service")];
+    let at_boot = at_boot.into_iter().find(|(path, _)| host.root.exists(path));
+    KernelUpdates {
+        by,
+        image_based: image_based(host),
+        usr_is_read_only: host.root.is_read_only("/usr"),
+        at_boot: at_boot.map(|(_, name)| name.to_owned()),
+    }
 }
 
 fn image_based(host: &Host) -> Option<String> {

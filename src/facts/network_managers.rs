@@ -82,12 +82,21 @@ fn texts(host: &Host, folder: &str, end: &str) -> Vec<(String, String)> {
 /// and images have them.
 pub(super) fn kept_off_in_files(files: &[RuleFile]) -> Option<String> {
     let by_rule = |text: &str| text.contains("hv_pci") && text.contains("NM_UNMANAGED");
-    let by_network = |text: &str| text.contains("mlx5_core") && text.contains("Unmanaged=yes");
+    let by_network = |text: &str| names_all_functions(text) && text.contains("Unmanaged=yes");
     let keeps_off = |file: &&RuleFile| {
         !file.is_ours()
             && ((file.is_rules() && by_rule(&file.text)) || (file.is_network() && by_network(&file.text)))
     };
     files.iter().find(keeps_off).map(|file| file.path.clone())
+}
+
+/// Whether a list of drivers has both generations of Azure's adapters. One that was written before MANA leaves that one's
+/// functions to be taken (flatcar/init pull request 106).
+fn names_all_functions(text: &str) -> bool {
+    let has = |driver: &str| {
+        text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == driver)
+    };
+    has("mlx5_core") && has("mana")
 }
 
 /// The files by which systemd-networkd configures an InfiniBand interface.
@@ -105,7 +114,7 @@ pub(super) fn configured_in_files(files: &[RuleFile]) -> Vec<Configured> {
 
 fn kept_off_by_settings(host: &Host) -> Option<String> {
     let mut settings = NM_SETTINGS.iter().flat_map(|folder| texts(host, folder, ".conf"));
-    let by_setting = |text: &str| text.contains("unmanaged-devices") && text.contains("driver:mlx5_core");
+    let by_setting = |text: &str| text.contains("unmanaged-devices") && names_all_functions(text);
     settings.find(|(_, text)| by_setting(text)).map(|(path, _)| path)
 }
 
@@ -250,9 +259,12 @@ mod tests {
             ),
             (
                 "etc/systemd/network/01-vf.network",
-                "[Match]\nDriver=mlx4_en mlx5_core\n[Link]\nUnmanaged=yes\n",
+                "[Match]\nDriver=mlx4_en mlx5_core mana\n[Link]\nUnmanaged=yes\n",
             ),
-            ("etc/NetworkManager/conf.d/vf.conf", "[keyfile]\nunmanaged-devices=driver:mlx5_core\n"),
+            (
+                "etc/NetworkManager/conf.d/vf.conf",
+                "[keyfile]\nunmanaged-devices=driver:mlx5_core;driver:mana\n",
+            ),
         ] {
             let (_dir, host) = host_with(&[(path, text)]);
             assert_eq!(read_all(&host).kept_off.unwrap(), format!("/{path}"));

@@ -80,7 +80,14 @@ pub struct LoadedModule {
 impl VerbsDevice {
     /// Whether any of its ports is InfiniBand.
     pub fn is_infiniband(&self) -> bool {
-        self.ports.iter().any(|port| port.link_layer.as_deref() == Some("InfiniBand"))
+        self.ports.iter().any(Port::is_infiniband)
+    }
+}
+
+impl Port {
+    /// Whether it is InfiniBand, and not Ethernet.
+    pub fn is_infiniband(&self) -> bool {
+        self.link_layer.as_deref() == Some("InfiniBand")
     }
 }
 
@@ -121,6 +128,20 @@ fn device(host: &Host, name: String) -> VerbsDevice {
         ports,
         name,
     }
+}
+
+/// The partition keys of a port, each with its index; an index without a key is left out.
+pub fn partition_keys(host: &Host, device: &str, port: u32) -> Vec<(u32, u16)> {
+    let folder = format!("{DEVICES}/{device}/ports/{port}/pkeys");
+    let key = |index: String| {
+        let text = host.root.attribute(&format!("{folder}/{index}"))?;
+        let key = u16::from_str_radix(text.strip_prefix("0x")?, 16).ok()?;
+        Some((index.parse().ok()?, key))
+    };
+    let mut keys: Vec<(u32, u16)> = host.root.list(&folder).into_iter().filter_map(key).collect();
+    keys.retain(|(_, key)| *key != 0);
+    keys.sort_unstable();
+    keys
 }
 
 /// The loaded modules that belong to RDMA, by name.

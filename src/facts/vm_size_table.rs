@@ -33,6 +33,8 @@ pub struct SizeFamily {
     pub hcas: Option<u32>,
     /// The rate of each, in Gb/s.
     pub gbps: Option<u32>,
+    /// How long a message of a byte takes to another VM of the series, in nanoseconds, where Azure documents it.
+    pub latency_ns: Option<u32>,
     /// The processor.
     pub arch: Arch,
     /// The day Azure retires the series, where it was announced. Images for it may be in use until then, and
@@ -67,6 +69,7 @@ const fn ib(
         nic: Some(nic),
         hcas: Some(hcas),
         gbps: Some(gbps),
+        latency_ns: None,
         arch: Arch::X86_64,
         retires: None,
         successors: &[],
@@ -89,6 +92,10 @@ impl SizeFamily {
     const fn aarch64(self) -> Self {
         Self { arch: Arch::Aarch64, ..self }
     }
+    /// The row "RDMA latency & bandwidth" of the series' page "performance and scalability".
+    const fn latency(self, nanoseconds: u32) -> Self {
+        Self { latency_ns: Some(nanoseconds), ..self }
+    }
     const fn source(self, source: &'static str) -> Self {
         Self { source, ..self }
     }
@@ -103,22 +110,25 @@ pub const FAMILIES: &[SizeFamily] = &[
     SizeFamily { nic: None, ..ib("A", Nic::Cx3Pro, (1, 40), &["A8", "A9"]) }.network_direct().retires("2021-03", HPC),
     ib("H", Nic::Cx3Pro, (1, 56), &["H16r", "H16mr", "H16r_Promo", "H16mr_Promo"])
         .network_direct().retires("2022-08-31", HPC),
-    ib("HB", Nic::Cx5, (1, 100), &["HB60rs", "HB60-45rs", "HB60-30rs", "HB60-15rs"]).retires("2024-08-31", HPC),
-    ib("HC", Nic::Cx5, (1, 100), &["HC44rs", "HC44-32rs", "HC44-16rs"]).retires("2027-05-31", HPC),
+    ib("HB", Nic::Cx5, (1, 100), &["HB60rs", "HB60-45rs", "HB60-30rs", "HB60-15rs"])
+        .latency(1270).retires("2024-08-31", HPC),
+    ib("HC", Nic::Cx5, (1, 100), &["HC44rs", "HC44-32rs", "HC44-16rs"])
+        .latency(1050).retires("2027-05-31", HPC),
     ib("HBv2", Nic::Cx6, (1, 200), &[
         "HB120rs_v2", "HB120-96rs_v2", "HB120-64rs_v2", "HB120-32rs_v2", "HB120-16rs_v2",
-    ]).retires("2027-05-31", HPC),
+    ]).latency(1200).retires("2027-05-31", HPC),
     ib("HBv3", Nic::Cx6, (1, 200), &[
         "HB120rs_v3", "HB120-96rs_v3", "HB120-64rs_v3", "HB120-32rs_v3", "HB120-16rs_v3",
-    ]),
+    ]).latency(1200),
     ib("HBv4", Nic::Cx7, (1, 400), &[
         "HB176rs_v4", "HB176-144rs_v4", "HB176-96rs_v4", "HB176-48rs_v4", "HB176-24rs_v4",
-    ]),
-    ib("HX", Nic::Cx7, (1, 400), &["HX176rs", "HX176-144rs", "HX176-96rs", "HX176-48rs", "HX176-24rs"]),
+    ]).latency(2000),
+    ib("HX", Nic::Cx7, (1, 400), &["HX176rs", "HX176-144rs", "HX176-96rs", "HX176-48rs", "HX176-24rs"])
+        .latency(2000),
     ib("HBv5", Nic::Cx7, (4, 200), &[
         "HB368rs_v5", "HB368-336rs_v5", "HB368-288rs_v5", "HB368-240rs_v5", "HB368-192rs_v5", "HB368-144rs_v5",
         "HB368-96rs_v5", "HB368-48rs_v5",
-    ]),
+    ]).latency(2000),
     ib("NC", Nic::Cx3Pro, (1, 56), &["NC24r", "NC24r_Promo"]).network_direct().retires("2023-09-06", GPU),
     // NCv2 and ND changed from Network Direct to SR-IOV during their life, so the hardware decides.
     ib("NCv2", Nic::Cx3Pro, (1, 56), &["NC24rs_v2"]).retires("2023-09-06", GPU),

@@ -19,6 +19,7 @@ mod resolve;
 pub mod room;
 pub mod run;
 pub mod sandbox;
+pub mod talk;
 pub mod temp;
 pub mod unpack;
 

@@ -2,7 +2,7 @@
 //! a catalogue, a key or the index of a cache decides what is installed as root, so whoever can change one of them can
 //! act as root. A file that others than root can change is refused, as `sudo` and OpenSSH's `StrictModes` do.
 
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithCause, WithReason};
 use crate::settings::Settings;
 use anyhow::Result;
 use nix::unistd::{User, geteuid};
@@ -82,7 +82,7 @@ pub fn read_owned(path: &Path, owners: Owners) -> Result<String> {
     let mut options = File::options();
     // Opening a pipe must not block the run.
     let file = options.read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
-    let file = file.with_reason(Reason::BadSettings, doing)?;
+    let file = file.with_cause(Cause::FileUnreadable, doing)?;
     let metadata = file.metadata().with_reason(Reason::BadSettings, doing)?;
     if !metadata.is_file() {
         return Err(Reason::BadSettings.error(format!("`{}` is no regular file", path.display())));

@@ -3,7 +3,7 @@
 
 use crate::facts::modules::{self, Module, Place};
 use crate::host::Host;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::plan_document::Plan;
 use anyhow::Result;
 
@@ -12,26 +12,28 @@ pub(super) fn check(host: &Host, plan: &Plan) -> Result<()> {
     for kernel in &plan.target.kernels {
         let found = modules::find(&host.root, kernel, &plan.modules);
         for (name, module) in plan.modules.iter().zip(&found) {
-            let refuse =
-                |reason: Reason, what: &str| Err(reason.error(format!("{name} for {kernel}: {what}")));
+            let said = |what: &str| format!("{name} for {kernel}: {what}");
             match (Place::from(module), module) {
                 (Place::Added | Place::Linked, _) => {}
                 (Place::Missing | Place::Kernel, _) if plan.distribution_modules => {
-                    return refuse(
-                        Reason::KernelUnsupported,
-                        "the packages of modules are for another kernel",
-                    );
+                    let what = said("the packages of modules are for another kernel");
+                    return Err(Cause::KernelWithoutModules.error(what));
                 }
                 (Place::Missing, _) => {
-                    return refuse(Reason::DkmsBuild, "there is no such module after the build");
+                    return Err(
+                        Cause::BuildWithoutModule.error(said("there is no such module after the build"))
+                    );
                 }
                 (Place::BuiltIn, _) => {
-                    return refuse(Reason::KernelUnsupported, "it is built into the kernel");
+                    return Err(Cause::ModuleBuiltIn.error(said("it is built into the kernel")));
                 }
                 (Place::Kernel, Module::File(path)) => {
-                    return refuse(Reason::DriverShadowed, &format!("the kernel would load its own, {path}"));
+                    let what = said(&format!("the kernel would load its own, {path}"));
+                    return Err(Reason::DriverShadowed.error(what));
                 }
-                (Place::Kernel, _) => return refuse(Reason::DriverShadowed, "the kernel would load its own"),
+                (Place::Kernel, _) => {
+                    return Err(Reason::DriverShadowed.error(said("the kernel would load its own")));
+                }
             }
         }
     }

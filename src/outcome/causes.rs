@@ -38,6 +38,7 @@ causes! {
     FileUnreadable "file-unreadable" BadSettings "a file that was named cannot be read";
     FolderUnwritable "folder-unwritable" BadSettings "a folder that was named cannot be written to";
     CatalogFaulty "catalog-faulty" BadSettings "a catalogue of drivers has rows that cannot be right";
+    NothingRebuilds "nothing-rebuilds" BadSettings "`new_kernels` is `rebuild`, and nothing in the root builds this driver for a kernel that comes later";
     SizeUnknown "size-unknown" SizeUnknown "the VM size that was given is none that this program knows";
     CloudInitMissing "cloud-init-missing" ToolMissing "the image has no cloud-init";
     SigningKeyUnusable "signing-key-unusable" BadSettings "the key or the certificate for signing kernel modules cannot be used";
@@ -45,6 +46,8 @@ causes! {
     NoKernel "no-kernel" KernelUnsupported "no kernel is installed in the root";
     KernelNotThere "kernel-not-there" KernelUnsupported "a kernel that was named is not installed in the root";
     KernelWithoutModules "kernel-without-modules" KernelUnsupported "a kernel's own packages lack the modules for InfiniBand";
+    NoDigest "no-digest" ImageUnsupported "nobody published the digest of the driver's package, and the settings ask for one";
+    KernelOutOfRange "kernel-out-of-range" KernelUnsupported "no release of the wanted driver is known to build for a kernel";
     ModuleBuiltIn "module-built-in" KernelUnsupported "a kernel has the adapter's module built in, so that no other can take its place";
     OtherDriver "other-driver" DriverPresent "another driver than the one that is asked for is installed";
     DriverLacksKernel "driver-lacks-kernel" DriverPresent "the driver that is installed has neither modules nor sources for a kernel";

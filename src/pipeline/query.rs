@@ -5,6 +5,7 @@ use super::{Job, reboot, signing, without_infiniband};
 use crate::catalog::Catalog;
 use crate::configure::Loaded;
 use crate::detect::{self, bug_report};
+use crate::drivers;
 use crate::edits::{Depth, Edit, due};
 use crate::events::Step;
 use crate::facts::Facts;
@@ -17,7 +18,7 @@ use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::stage::{self, first_use};
 use crate::target::Mode;
-use crate::verify;
+use crate::verify::{self, traffic::Traffic};
 use anyhow::Result;
 use std::time::Duration;
 
@@ -168,18 +169,19 @@ fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit], installed: Option<Insta
 }
 
 /// Compares a root with its receipt; fails if there is none. On the running system also checks the loaded modules and
-/// devices and, if asked, sends test traffic (ping-pong) over the named device, or over `all`.
-pub fn verify_only(host: &Host, traffic: Option<&str>) -> Result<(Receipt, Vec<Check>)> {
+/// devices and, if asked, sends test traffic (ping-pong), within this machine or to another one.
+pub fn verify_only(host: &Host, traffic: Option<&Traffic>) -> Result<(Receipt, Vec<Check>)> {
     let receipt = Receipt::load(&host.root)?
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
     host.events.enter(Step::Verify);
     let manager = stage::manager_of(&receipt.plan)?;
     let mut checks = verify::check_all(host, manager, &receipt.plan, &receipt.packages)?;
+    checks.extend(drivers::check_users(host, &receipt.plan)?);
     if host.is_running_system() {
         checks.extend(verify::live::check_running_system(host, &receipt.plan)?);
     }
-    if let Some(device) = traffic {
-        checks.extend(verify::traffic::play(host, device)?);
+    if let Some(traffic) = traffic {
+        checks.extend(verify::traffic::play(host, traffic)?);
     }
     Ok((receipt, checks))
 }

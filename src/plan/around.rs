@@ -10,6 +10,7 @@ use crate::facts::stack_users::StackUser;
 use crate::facts::surroundings::Surroundings;
 use crate::outcome::Cause;
 use crate::plan_document::Plan;
+use crate::settings::NewKernels;
 use anyhow::Result;
 
 /// The kernel's modules that the vendors' own packages replace (`mlnx-nvme`, `mlnx-nfsrdma`).
@@ -32,7 +33,7 @@ pub(super) fn judge(plan: Plan, context: &PlanContext, is_vendors: bool, by_dkms
         notes.extend(managers(&around.managers));
     }
     if is_vendors {
-        notes.extend(updates(&around.updates, context.settings.kernel_hold, by_dkms));
+        notes.extend(updates(&around.updates, context.settings.of_new_kernels(), by_dkms)?);
         for kernel in &plan.target.kernels {
             notes.extend(around.users.get(kernel).into_iter().flat_map(|users| shared(kernel, users)));
         }
@@ -108,23 +109,45 @@ fn managers(managers: &NetworkManagers) -> Vec<String> {
     notes
 }
 
-fn updates(updates: &KernelUpdates, held: bool, by_dkms: bool) -> Vec<String> {
-    let of = |by: &String| match (held, by_dkms) {
-        (true, _) => format!("{by} installs updates by itself; the kernels are on hold (`kernel_hold`)"),
-        (false, true) => format!(
+fn updates(updates: &KernelUpdates, wanted: NewKernels, by_dkms: bool) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
+    let at_boot = updates.at_boot.as_deref();
+    if wanted == NewKernels::Rebuild {
+        notes.push(match (by_dkms, at_boot) {
+            (true, _) => "DKMS builds this driver for each new kernel whose headers come with it (`new_kernels`)".to_owned(),
+            (false, Some(by)) => format!(
+                "{by} runs this program at each boot, which prepares a new kernel from the cache in the image (`new_kernels`)"
+            ),
+            (false, None) => {
+                let what = "this driver's modules are for the kernels that are there, DKMS does not have it, and nothing \
+                    runs this program at boot";
+                return Err(Cause::NothingRebuilds.error(what));
+            }
+        });
+    }
+    let of = |by: &String| match (wanted, by_dkms, at_boot) {
+        (NewKernels::Hold, ..) => {
+            format!("{by} installs updates by itself; the kernels are on hold (`kernel_hold`)")
+        }
+        (NewKernels::Rebuild, ..) => format!("{by} installs new kernels by itself"),
+        (NewKernels::Leave, true, _) => format!(
             "{by} installs new kernels by itself: DKMS builds this driver for each whose headers come with it; \
              `kernel_hold` would keep the kernels as they are"
         ),
-        (false, false) => format!(
+        (NewKernels::Leave, false, Some(boot)) => format!(
+            "{by} installs new kernels by itself: {boot} runs this program at each boot, which prepares them; \
+             `kernel_hold` would keep the kernels as they are"
+        ),
+        (NewKernels::Leave, false, None) => format!(
             "{by} installs new kernels by itself, and this driver's modules are for these alone: set `kernel_hold`, or run \
              this again after each"
         ),
     };
-    let mut notes: Vec<String> = updates.by.iter().map(of).collect();
+    notes.extend(updates.by.iter().map(of));
     notes.extend(updates.image_based.iter().map(|kind| {
         format!("{kind} replaces this system as a whole: what is installed here is gone with the next image, so bake it there")
     }));
-    notes
+    Ok(notes)
 }
 
 /// What becomes of modules that use the kernel's `ib_core` when a vendor's takes its place.

@@ -4,7 +4,7 @@ use super::vendor::{self, Judged};
 use crate::catalog::{Inbox, Line, Row};
 use crate::drivers::{Objection, Requirements, names};
 use crate::facts::modules::Place;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings};
@@ -204,7 +204,7 @@ fn inbox<'a>(
         lacking(requirements).into_iter().find(|(kernel, _)| more_modules(requirements, kernel).is_none())
     {
         let why = format!("the kernel {kernel} of this image has no {}", missing.join(", "));
-        return Err(Objection::new(Reason::KernelUnsupported, why));
+        return Err(Objection::with_cause(Cause::KernelWithoutModules, why));
     }
     // Debian builds its cloud kernels without InfiniBand.
     let is_cloud = |kernel: &&String| distro.id == "debian" && kernel.contains("-cloud-");
@@ -212,7 +212,7 @@ fn inbox<'a>(
         let package = format!("linux-image-{}", arch.debian());
         let why =
             format!("the kernel {kernel} is of the cloud flavour, which has no InfiniBand: take {package}");
-        return Err(Objection::new(Reason::KernelUnsupported, why));
+        return Err(Objection::with_cause(Cause::KernelWithoutModules, why));
     }
     Ok(found)
 }
@@ -226,10 +226,13 @@ fn refusal(
 ) -> anyhow::Error {
     let Target { distro, arch, kernels, .. } = requirements.target;
     let objections = judged.iter().filter_map(|judged| judged.objection.as_ref()).chain(inbox);
-    let reasons: Vec<Reason> = objections.map(|objection| objection.reason).collect();
+    let objections: Vec<&Objection> = objections.collect();
     let by_weight = [Reason::BadSettings, Reason::SecureBoot, Reason::KernelUnsupported];
     let reason =
-        by_weight.into_iter().find(|reason| reasons.contains(reason)).unwrap_or(Reason::ImageUnsupported);
+        by_weight.into_iter().find(|reason| objections.iter().any(|objection| objection.reason == *reason));
+    let reason = reason.unwrap_or(Reason::ImageUnsupported);
+    // The distribution's own driver asks for the least, and comes last.
+    let cause = objections.iter().rev().filter(|it| it.reason == reason).find_map(|it| it.cause);
     let mut against: Vec<String> = vendor::objections(judged).iter().map(ToString::to_string).collect();
     if against.is_empty() && requirements.settings.driver != DriverChoice::Inbox {
         against.push(vendor::none_there(requirements, nics));
@@ -241,5 +244,6 @@ fn refusal(
         driver => format!("{} driver", driver.name()),
     };
     let nics = names(nics);
-    reason.error(format!("no {wanted} for {nics} on {distro} {arch}{on}: {}", against.join("; ")))
+    let what = format!("no {wanted} for {nics} on {distro} {arch}{on}: {}", against.join("; "));
+    cause.map_or_else(|| reason.error(&what), |cause| cause.error(&what))
 }

@@ -5,7 +5,7 @@ use crate::drivers::Objection;
 use crate::facts::Facts;
 use crate::facts::secure_boot::SecureBoot;
 use crate::facts::vm_size::{RdmaSize, SizeVerdict, verdict};
-use crate::outcome::Reason;
+use crate::outcome::Cause;
 use crate::plan_document::ModuleSigning;
 use crate::settings::Settings;
 use crate::target::Mode;
@@ -51,16 +51,20 @@ impl<'a> PlanContext<'a> {
     /// Why this machine would not load modules that are built for it, if it would not.
     pub(super) fn unsigned(&self) -> Option<Objection> {
         let live = self.live.filter(|_| self.secure_boot())?;
-        let why = match self.signing {
-            None => "Secure Boot is on, and its modules are built on the machine, where nobody signs them"
-                .to_owned(),
-            Some(signing) if live.enrolled_certificates.contains(&signing.sha256) => return None,
-            Some(ModuleSigning { subject, sha256, .. }) => format!(
-                "Secure Boot is on, and the firmware does not know the certificate of {subject} (sha256 {sha256}), by whom \
-                 its modules are signed"
+        Some(match self.signing {
+            None => Objection::with_cause(
+                Cause::ModulesRefused,
+                "Secure Boot is on, and its modules are built on the machine, where nobody signs them",
             ),
-        };
-        Some(Objection::new(Reason::SecureBoot, why))
+            Some(signing) if live.enrolled_certificates.contains(&signing.sha256) => return None,
+            Some(ModuleSigning { subject, sha256, .. }) => Objection::with_cause(
+                Cause::CertificateNotEnrolled,
+                format!(
+                    "Secure Boot is on, and the firmware does not know the certificate of {subject} (sha256 {sha256}), by \
+                     whom its modules are signed"
+                ),
+            ),
+        })
     }
 
     /// What is to be known of signed modules in an image.

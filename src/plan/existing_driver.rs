@@ -7,7 +7,7 @@ use crate::drivers;
 use crate::edits::Edit;
 use crate::edits::wanted::{self, Subject};
 use crate::facts::modules::Place;
-use crate::outcome::{Cause, Reason};
+use crate::outcome::Cause;
 use crate::packages::Manager;
 use crate::plan_document::{self as document, Plan, Rebuild};
 use crate::settings::{ReplaceDriver, Settings};
@@ -105,6 +105,7 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
             return Ok(ExistingDriver::InTheWay { release, why, cause: Cause::DriverLacksKernel });
         }
         if let Some(objection) = context.unsigned() {
+            let cause = objection.cause.unwrap_or(Cause::ModulesRefused);
             let what = match context.signing {
                 None => {
                     format!(
@@ -113,14 +114,14 @@ pub(super) fn find(context: &PlanContext, target: &Target) -> Result<ExistingDri
                 }
                 Some(_) => format!("{why}; its sources are here, but {}", objection.why),
             };
-            return Err(Reason::SecureBoot.error(what));
+            return Err(cause.error(what));
         }
         return Ok(ExistingDriver::LacksKernels { found, lacking, why });
     }
     if context.secure_boot() && !context.live.is_some_and(|live| live.loaded.iter().any(|it| it.name == core))
     {
         let what = format!("{release} is installed, but {core} is not loaded, and Secure Boot is on");
-        return Err(Reason::SecureBoot.error(what));
+        return Err(Cause::ModulesRefused.error(what));
     }
     Ok(ExistingDriver::Right(found))
 }

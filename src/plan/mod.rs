@@ -20,7 +20,7 @@ use crate::facts::Facts;
 use crate::outcome::{Cause, Reason};
 use crate::packages::{Format, Manager};
 use crate::plan_document::{Artifact, ModuleSigning, Plan, SourcePatch};
-use crate::settings::{DriverChoice, Settings};
+use crate::settings::{DriverChoice, NewKernels, Settings};
 use crate::target::{Arch, Distro, Family, Mode, Nic, Target};
 use crate::trust::{Trust, protected};
 use anyhow::{Context, Result};
@@ -86,7 +86,9 @@ pub fn plan(
     let replaces = match existing_driver::find(&context, &target)? {
         ExistingDriver::Right(found) => {
             let plan = existing_driver::plan(found, target, modules, &context).because(notes);
-            return around::judge(plan, &context, true, false);
+            let ofed = facts.and_then(|facts| facts.ofed.as_ref());
+            let by_dkms = ofed.is_some_and(|ofed| ofed.dkms_sources.is_some());
+            return around::judge(plan, &context, true, by_dkms);
         }
         ExistingDriver::LacksKernels { found, lacking, why } => {
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);
@@ -207,6 +209,11 @@ fn refuse_contradictions(settings: &Settings) -> Result<()> {
     let wrong = |what: &str| Err(Reason::BadSettings.error(what));
     if *driver == DriverChoice::Inbox && driver_version.is_some() {
         return wrong("`driver_version` goes with mlnx_ofed or doca: the distribution chooses its own");
+    }
+    if settings.kernel_hold && settings.new_kernels == NewKernels::Rebuild {
+        return wrong(
+            "`kernel_hold` lets no new kernel come, and `new_kernels` asks to build for it: set one of them",
+        );
     }
     let is_disk_image =
         |place: &&str| Path::new(place).extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"));

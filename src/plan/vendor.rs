@@ -5,7 +5,7 @@ use crate::catalog::versions::Version;
 use crate::drivers::{self, Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::host::http::without_secrets;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
@@ -111,26 +111,27 @@ fn uncovered(row: &Row, requirements: &Requirements) -> Option<Objection> {
             format!("nobody published its digest, and {host} is not the vendor's own: {ask}")
         }
     };
-    Some(Objection::new(Reason::ImageUnsupported, why))
+    Some(Objection::with_cause(Cause::NoDigest, why))
 }
 
 fn kernels(requirements: &Requirements, row: &Row) -> Option<Objection> {
     let settings = requirements.settings;
     for kernel in &requirements.target.kernels {
-        if let Some(why) = requirements.catalog.objection_to(row, kernel).filter(|_| !tries_anyway(settings))
-        {
-            let hint = if is_named(settings) { "; `unsupported_kernel: try` lets it try" } else { "" };
-            return Some(Objection::new(Reason::KernelUnsupported, format!("{why}{hint}")));
-        }
-        if requirements.signs && Version::new(kernel) < Version::new(SIGNED_FROM) {
-            let why =
-                format!("{kernel} is older than {SIGNED_FROM}: it takes signatures of another form alone");
-            return Some(Objection::new(Reason::KernelUnsupported, why));
-        }
+        // First, because no release and no setting helps where it is so.
         let modules = requirements.facts.and_then(|facts| facts.modules.get(kernel));
         let built_in = |module: &&String| modules.is_some_and(|m| m.get(*module) == Some(&Place::BuiltIn));
         if let Some(module) = requirements.modules.iter().find(built_in) {
             let why = format!("{module} is built into the kernel {kernel}, so that no other can be loaded");
+            return Some(Objection::with_cause(Cause::ModuleBuiltIn, why));
+        }
+        if let Some(why) = requirements.catalog.objection_to(row, kernel).filter(|_| !tries_anyway(settings))
+        {
+            let hint = if is_named(settings) { "; `unsupported_kernel: try` lets it try" } else { "" };
+            return Some(Objection::with_cause(Cause::KernelOutOfRange, format!("{why}{hint}")));
+        }
+        if requirements.signs && Version::new(kernel) < Version::new(SIGNED_FROM) {
+            let why =
+                format!("{kernel} is older than {SIGNED_FROM}: it takes signatures of another form alone");
             return Some(Objection::new(Reason::KernelUnsupported, why));
         }
     }

@@ -2,6 +2,7 @@
 
 use super::module_list::{DROP_INS, KEY};
 use super::run::REBOOT_REQUIRED;
+use crate::facts::kernel_updates;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -20,8 +21,7 @@ pub(super) const CLEAN: (&str, &str) =
 pub(super) const UNIT: (&str, &str) =
     ("/etc/systemd/system/ofedctl.service", include_str!("../../../cloud-init/image/ofedctl.service"));
 /// The link that `systemctl enable` would make for the unit.
-pub(super) const UNIT_LINK: (&str, &str) =
-    ("/etc/systemd/system/multi-user.target.wants/ofedctl.service", "../ofedctl.service");
+pub(super) const UNIT_LINK: (&str, &str) = (kernel_updates::BOOT_UNIT, "../ofedctl.service");
 /// Where this program belongs, and where the module and the unit look for it.
 pub(super) const PROGRAM: &str = "/usr/local/bin/ofedctl";
 /// The image's own settings, in [`crate::settings::IMAGE_DIR`].
@@ -112,6 +112,11 @@ mod tests {
         assert_eq!(settings(Some(mine), &keys).unwrap(), wanted);
         assert_eq!(settings(Some(wanted), &keys).unwrap(), wanted);
         assert!(is_made_here(&settings(None, &keys).unwrap()));
+    }
+
+    #[test]
+    fn what_runs_at_boot_is_found_where_it_is_laid() {
+        assert_eq!(drop_in_path(), kernel_updates::BOOT_MODULE);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::facts::naming::Naming;
 use crate::facts::surroundings::Surroundings;
 use crate::facts::waagent::Addressing;
 use crate::packages::Manager;
-use crate::settings::Settings;
+use crate::settings::{NewKernels, Settings};
 use crate::target::{Nic, Target};
 
 /// The adapter's own modules, and those that give programs verbs, management datagrams, the connection
@@ -82,8 +82,10 @@ pub fn edits(subject: &Subject, by_dkms: bool, of_driver: Vec<Edit>) -> Vec<Edit
         why: "let the VM agent address the InfiniBand interfaces".to_owned(),
     });
     edits.extend(of_driver);
-    if settings.kernel_hold {
-        edits.extend(kernel_hold(subject.target));
+    match settings.of_new_kernels() {
+        NewKernels::Hold => edits.extend(kernel_hold(subject.target)),
+        NewKernels::Rebuild if by_dkms => edits.push(dkms_at_boot()),
+        NewKernels::Rebuild | NewKernels::Leave => {}
     }
     edits
 }
@@ -95,6 +97,15 @@ fn modules_at_boot(settings: &Settings) -> Edit {
         title.into_iter().chain(boot_modules(settings)),
         "load the InfiniBand modules at boot",
     )
+}
+
+/// DKMS builds when the headers of a kernel are installed. Where they come after the kernel, or that build was cut off, its
+/// unit does so at the next boot; Debian's package has none, and DKMS 3 of Fedora does.
+fn dkms_at_boot() -> Edit {
+    Edit::EnableUnit {
+        unit: "dkms.service".to_owned(),
+        why: "build the driver for a new kernel at its first boot".to_owned(),
+    }
 }
 
 /// The edit that keeps the kernels from being upgraded, if the distribution's package manager is known.

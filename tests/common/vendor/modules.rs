@@ -17,12 +17,14 @@ pub enum Source {
     Outdated,
 }
 
-/// The modules of the main package. All but the first use a symbol of the first.
+/// The modules of the main package. All but the first use a symbol of the first, or of `ib_core`.
 const KERNEL: [&str; 8] =
     ["mlx_compat", "ib_core", "mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib"];
 /// The packages that are built with the symbols of the main one, and the module of each.
 pub const DEPENDENTS: [(&str, &str); 3] = [("iser", "ib_iser"), ("isert", "ib_isert"), ("srp", "ib_srp")];
 
+/// What others ask `ib_core` for, in the vendor's form.
+const REGISTER: &str = "int ib_register_client(long client)";
 const MAIN: &str = "mlnx-ofed-kernel";
 /// The same, as it is called on rpm distributions.
 pub const MAIN_OF_RPM: &str = "mlnx-ofa_kernel";
@@ -101,8 +103,17 @@ fn c_source(module: &str, version: &str, source: Source) -> String {
     if module == "mlx_compat" {
         text += "int ofed_compat(void);\nint ofed_compat(void) { return 0; }\nEXPORT_SYMBOL(ofed_compat);\n";
         text += "static int __init start(void) { return 0; }\n";
+    } else if module == "ib_uverbs" {
+        let _ = writeln!(text, "extern {REGISTER};");
+        text += "static int __init start(void) { return ib_register_client(0); }\n";
     } else {
         text += "extern int ofed_compat(void);\nstatic int __init start(void) { return ofed_compat(); }\n";
+    }
+    if module == "ib_core" {
+        let _ = writeln!(
+            text,
+            "{REGISTER};\n{REGISTER} {{ return (int)client; }}\nEXPORT_SYMBOL(ib_register_client);"
+        );
     }
     if source == Source::Outdated && module == "mlx5_core" {
         text += "unsigned long old_timer(struct timer_list *timer);\n";
