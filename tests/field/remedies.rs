@@ -95,6 +95,7 @@ const ELSEWHERE: &[(Cause, &str, &str)] = &[
     (Cause::CatalogUnsigned, "public_key", "done in registry/catalog.rs"),
     (Cause::OlderCatalog, "--out", "done in registry/catalog.rs"),
     (Cause::OlderBundle, "allow_older", "done in bake_failures.rs"),
+    (Cause::RecordsDamaged, "/var/backups/dpkg.status", "dpkg(1), FILES; done in field/broken_state.rs"),
     (Cause::DriverLacksKernel, "sources of the same release", "provoked in plan/settings.rs"),
     (Cause::TooLittleRoom, "Free the named file system", "df(1); provoked in bake_failures.rs"),
 ];
