@@ -84,6 +84,15 @@ pub enum What {
         /// Bytes in all.
         total: u64,
     },
+    /// A program that this run has started is still at work. It is for people, and not for logs.
+    Working {
+        /// The program's name.
+        program: String,
+        /// For how long it has worked, in seconds.
+        seconds: u64,
+        /// The last line that it wrote; empty where that is not known.
+        said: String,
+    },
 }
 
 /// One message of a run.
@@ -104,7 +113,7 @@ impl Event {
             What::Message(level, text) => (*level, text),
             What::Note(text) => (Level::Info, text),
             What::Failed(text) => (Level::Error, text),
-            What::Begun | What::Progress { .. } => return None,
+            What::Begun | What::Progress { .. } | What::Working { .. } => return None,
         };
         let level = match level {
             Level::Info => "INFO",
@@ -218,6 +227,11 @@ impl Events {
         self.emit(What::Progress { label: label.to_owned(), done, total });
     }
 
+    /// Emits that a program is still at work, and the last line that it wrote.
+    pub fn working(&self, program: &str, seconds: u64, said: &str) {
+        self.emit(What::Working { program: program.to_owned(), seconds, said: said.to_owned() });
+    }
+
     fn emit(&self, what: What) {
         let mut shared = self.shared();
         let clean = |text: &str| shown::line(shared.clean(text).trim_end());
@@ -227,6 +241,9 @@ impl Events {
             What::Note(text) => What::Note(clean(&text)),
             What::Failed(text) => What::Failed(clean(&text)),
             What::Progress { label, done, total } => What::Progress { label: clean(&label), done, total },
+            What::Working { program, seconds, said } => {
+                What::Working { program, seconds, said: clean(&said) }
+            }
         };
         let event = Event { time: SystemTime::now(), step: shared.step, what };
         for sink in &mut shared.sinks {

@@ -20,7 +20,7 @@ use crate::trust::Trust;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
-use text::{line_of, unknown_key, without_location};
+use text::{line_of, unknown_key, with_suggestion, without_location};
 
 /// Settings of whoever built the image, inside its root, read in the order of their names. They lie below all that the
 /// machine's own administrator writes, as systemd's and udev's folders in `/usr/lib` do (file-hierarchy(7)).
@@ -352,7 +352,7 @@ impl Layer {
             format!(
                 "key `{}`: {}",
                 key.as_str().unwrap_or_default(),
-                shown::wrong_type(&without_location(&error))
+                with_suggestion(&shown::wrong_type(&without_location(&error)))
             )
         })?;
         self.0.insert(key, value);

@@ -6,6 +6,7 @@ pub mod peer;
 mod services;
 pub mod traffic;
 
+use crate::amounts::count;
 use crate::drivers;
 use crate::edits::{Action, Depth, Edit, due};
 use crate::facts::modules::{self, Module};
@@ -91,7 +92,7 @@ pub fn check_all(
     let ops = drivers::ops(plan.driver);
     damage.retain(|line| !ops.is_expected(line) && !drivers::is_signed_module(plan, line));
     let found = if damage.is_empty() { "as packaged".to_owned() } else { damage.join("; ") };
-    checks.push(Check::new(format!("files of {} packages", names.len()), damage.is_empty(), found));
+    checks.push(Check::new(format!("files of {}", count(names.len(), "package")), damage.is_empty(), found));
     checks.extend(drivers::built(host, plan)?);
     Ok(checks)
 }

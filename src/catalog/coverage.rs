@@ -76,7 +76,9 @@ impl Coverage {
     }
 
     /// The table for a terminal.
-    pub fn to_text(&self) -> String {
+    ///
+    /// Where it is wider than so many columns, each row names the adapters of each driver instead.
+    pub fn to_text(&self, columns: Option<usize>) -> String {
         let table = self.table();
         let mut widths = Vec::new();
         for cells in &table {
@@ -94,8 +96,31 @@ impl Coverage {
             text.push_str(line.trim_end());
             text.push('\n');
         }
+        let widest = text.lines().map(str::len).max().unwrap_or_default();
+        if columns.is_some_and(|columns| widest > columns) {
+            text = self.to_rows();
+        }
         let notes = NOTES.map(|(star, note)| format!("{star} {note}\n"));
         format!("{text}\n{}", notes.concat())
+    }
+
+    /// A row for each system: `debian12  x86_64   inbox: cx3-pro cx5`.
+    fn to_rows(&self) -> String {
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut drivers: Vec<(String, Vec<&str>)> = Vec::new();
+            for (nic, cell) in &row.nics {
+                let words = cell.words();
+                match drivers.iter_mut().find(|(driver, _)| *driver == words) {
+                    Some((_, nics)) => nics.push(nic.name()),
+                    None => drivers.push((words, vec![nic.name()])),
+                }
+            }
+            let drivers = drivers.iter().map(|(driver, nics)| format!("{driver}: {}", nics.join(" ")));
+            let drivers = drivers.collect::<Vec<_>>().join("; ");
+            let _ = writeln!(text, "{:<14} {:<8} {drivers}", row.distro.to_string(), row.arch.to_string());
+        }
+        text
     }
 
     /// The table for a Markdown page.
@@ -192,7 +217,7 @@ rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -  
 * nobody published its digest: it is taken from the vendor's own host (trust level first-use)
 ** nobody published its digest, and it is not at the vendor's own host: staging needs --sha256
 ";
-        assert_eq!(coverage.to_text(), want);
+        assert_eq!(coverage.to_text(None), want);
         let markdown = coverage.to_markdown();
         assert!(
             markdown.starts_with("| distribution | arch | cx3-pro | cx5 | cx6 | cx7 | cx8 |\n| --- | --- |")
@@ -203,7 +228,7 @@ rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0*  mlnx_ofed 4.9-4.1.7.0*  inbox  -  
     #[test]
     fn what_nothing_vouches_for_is_marked() {
         let elsewhere = SMALL.replace("http://content.mellanox.com", "https://mirror.example");
-        let text = Coverage::from_catalog(&Catalog::parse("test", &elsewhere).unwrap()).to_text();
+        let text = Coverage::from_catalog(&Catalog::parse("test", &elsewhere).unwrap()).to_text(None);
         assert!(text.contains("rhel8.2       x86_64  mlnx_ofed 4.9-4.1.7.0**  inbox  "), "{text}");
     }
 

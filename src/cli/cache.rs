@@ -2,13 +2,17 @@
 
 use super::answer::{Answer, Call, outcome_json, to_json};
 use super::args::pairs;
+use super::words;
+use crate::amounts::{count, size};
 use crate::cache::remote::{is_address, is_in_registry};
 use crate::cache::{Bundle, Cache, Imported, PrivateKey, Writer};
 use crate::config;
 use crate::host::Host;
+use crate::host::room;
+use crate::host::temp::Folder;
 use crate::outcome::{Cause, Outcome, Reason};
-use crate::settings::Settings;
-use anyhow::Result;
+use crate::settings::{Settings, nearest_of};
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -19,8 +23,8 @@ use std::time::Duration;
 /// Arguments of `cache`.
 #[derive(Debug, Args)]
 pub(super) struct CacheArgs {
-    /// The cache's folder
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/ofedctl", global = true)]
+    /// The cache: a folder; for `list` and `verify` also a file that `export` wrote
+    #[arg(long, value_name = "CACHE", default_value = "/var/cache/ofedctl", global = true)]
     pub(super) cache: PathBuf,
     /// What to do with it
     #[command(subcommand)]
@@ -31,7 +35,11 @@ pub(super) struct CacheArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum CacheVerb {
     /// List the bundles
-    List,
+    List {
+        /// Print their names alone, one a line
+        #[arg(long)]
+        names: bool,
+    },
     /// Compare every file with its digest
     Verify,
     /// Write bundles to one file (an OCI archive)
@@ -40,6 +48,7 @@ pub(super) enum CacheVerb {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// The bundles; all when none is named
+        #[arg(value_name = "TAG", value_parser = words::BUNDLES, hide_possible_values = true)]
         tags: Vec<String>,
     },
     /// Read bundles from a file made by `export`, skopeo or oras
@@ -52,7 +61,7 @@ pub(super) enum CacheVerb {
         /// Where to, as `oci://HOST/NAME:TAG`
         to: String,
         /// The bundle; needed when the cache holds several
-        #[arg(long, value_name = "TAG")]
+        #[arg(long, value_name = "TAG", value_parser = words::BUNDLES, hide_possible_values = true)]
         bundle: Option<String>,
         /// A repository of the same registry that may have some of its blobs
         #[arg(long, value_name = "NAME")]
@@ -76,7 +85,7 @@ pub(super) enum CacheVerb {
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
         /// The bundle; needed when the cache holds several
-        #[arg(long, value_name = "TAG")]
+        #[arg(long, value_name = "TAG", value_parser = words::BUNDLES, hide_possible_values = true)]
         bundle: Option<String>,
     },
     /// Remove what no bundle needs
@@ -85,7 +94,7 @@ pub(super) enum CacheVerb {
         #[arg(long)]
         damaged: bool,
         /// Remove these bundles first
-        #[arg(long = "remove", value_name = "TAG")]
+        #[arg(long = "remove", value_name = "TAG", value_parser = words::BUNDLES, hide_possible_values = true)]
         remove: Vec<String>,
     },
 }
@@ -108,8 +117,8 @@ pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;
     host.events.enter(crate::events::Step::Stage);
     match &args.verb {
-        CacheVerb::List => list(&Cache::open(&args.cache)?),
-        CacheVerb::Verify => verify(&host, &Cache::open(&args.cache)?),
+        CacheVerb::List { names } => list(&Readable::open(&host, &args.cache)?.cache, *names),
+        CacheVerb::Verify => verify(&host, &Readable::open(&host, &args.cache)?.cache),
         CacheVerb::Export { out, tags } => export(&host, &Cache::open(&args.cache)?, out, tags),
         CacheVerb::Import { file } => import(&mut writer(&host, &Cache::open_or_create(&args.cache)?)?, file),
         CacheVerb::Push { to, bundle, mount_from, settings } => {
@@ -139,16 +148,36 @@ fn writer<'h>(host: &'h Host, cache: &Cache) -> Result<Writer<'h>> {
     cache.writer(host, Duration::from_secs(Settings::default().lock_timeout))
 }
 
-fn list(cache: &Cache) -> Result<Answer> {
+/// A cache to read: a folder, or an exported file that is unpacked, and so verified, into a folder for the time being.
+struct Readable {
+    cache: Cache,
+    _unpacked: Option<Folder>,
+}
+
+impl Readable {
+    fn open(host: &Host, path: &Path) -> Result<Self> {
+        if !path.is_file() {
+            return Ok(Self { cache: Cache::open(path)?, _unpacked: None });
+        }
+        let folder = Folder::large("cache")?;
+        let bytes =
+            std::fs::metadata(path).with_context(|| format!("cannot look at `{}`", path.display()))?;
+        room::require(folder.path(), bytes.len())?;
+        let cache = Cache::open_or_create(folder.path())?;
+        writer(host, &cache)?.import(path)?;
+        Ok(Self { cache, _unpacked: Some(folder) })
+    }
+}
+
+fn list(cache: &Cache, names_alone: bool) -> Result<Answer> {
     let bundles = cache.bundles()?;
     let mut text = String::new();
     for bundle in &bundles {
-        let (files, bytes) = (bundle.files.len(), bundle.size_in_all);
-        let _ = writeln!(
-            text,
-            "{}\n    {} files, {bytes} bytes, made {}\n    {}",
-            bundle.tag, files, bundle.created, bundle.digest
-        );
+        let _ = writeln!(text, "{}", bundle.tag);
+        if !names_alone {
+            let (files, bytes) = (count(bundle.files.len(), "file"), size(bundle.size_in_all));
+            let _ = writeln!(text, "    {files}, {bytes}, made {}\n    {}", bundle.created, bundle.digest);
+        }
     }
     Ok(Answer::listed(text, json!({"schema_version": 1, "bundles": to_json(&bundles)?})))
 }
@@ -164,11 +193,14 @@ fn verify(host: &Host, cache: &Cache) -> Result<Answer> {
             0 => String::new(),
             unused => format!("; {unused} that no bundle needs"),
         };
-        Outcome::new(Reason::Verified, format!("{} files, {} bytes{unused}", report.blobs, report.bytes))
+        Outcome::new(
+            Reason::Verified,
+            format!("{}, {}{unused}", count(report.blobs, "file"), size(report.bytes)),
+        )
     } else {
         Outcome::new(
             Reason::DigestMismatch,
-            format!("{} of {} files are damaged", report.damaged.len(), report.blobs),
+            format!("damaged: {} of {}", report.damaged.len(), count(report.blobs, "file")),
         )
     };
     if outcome.is_success() {
@@ -189,10 +221,10 @@ fn export(host: &Host, cache: &Cache, out: &Path, tags: &[String]) -> Result<Ans
     let exported = cache.export(host, &tags, out)?;
     let notices = licence_notices(host, &exported.bundles);
     let text = format!(
-        "{} bundles, {} files, {} bytes in {}\n",
-        exported.bundles.len(),
-        exported.blobs,
-        exported.bytes,
+        "{}, {}, {} in {}\n",
+        count(exported.bundles.len(), "bundle"),
+        count(exported.blobs, "file"),
+        size(exported.bytes),
         out.display()
     );
     let json = json!({"schema_version": 1, "file": out, "bundles": to_json(&exported.bundles)?, "licences": notices});
@@ -210,9 +242,9 @@ fn imported_answer(imported: &Imported) -> Result<Answer> {
     }
     let _ = writeln!(
         text,
-        "{} bundles, {} files that were not there before",
-        imported.bundles.len(),
-        imported.new_blobs
+        "{}; new: {}",
+        count(imported.bundles.len(), "bundle"),
+        count(imported.new_blobs, "file")
     );
     let json =
         json!({"schema_version": 1, "bundles": to_json(&imported.bundles)?, "new_files": imported.new_blobs});
@@ -230,9 +262,14 @@ fn chosen(cache: &Cache, tag: Option<&str>) -> Result<Bundle> {
         (None, _) => {
             Err(Reason::Usage.error(format!("`{dir}` holds several bundles; say --bundle and one of {tags}")))
         }
-        (Some(tag), _) => all.into_iter().find(|bundle| bundle.tag == tag).ok_or_else(|| {
-            Cause::BundleUnknown.error(format!("there is no bundle `{tag}` in `{dir}`, only {tags}"))
-        }),
+        (Some(tag), _) => {
+            let near = nearest_of(tag, all.iter().map(|bundle| bundle.tag.as_str()));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            let unknown = format!("there is no bundle `{tag}` in `{dir}`, only {tags}{hint}");
+            all.into_iter()
+                .find(|bundle| bundle.tag == tag)
+                .ok_or_else(|| Cause::BundleUnknown.error(unknown))
+        }
     }
 }
 
@@ -245,8 +282,12 @@ fn push(
 ) -> Result<Answer> {
     let pushed = cache.push(host, bundle, to, mount_from, settings)?;
     let text = format!(
-        "{}\n{} files, {} bytes sent; {} taken over, {} were there\n",
-        pushed.pinned, pushed.sent, pushed.sent_bytes, pushed.mounted, pushed.present
+        "{}\n{}, {} sent; {} taken over, {} there before\n",
+        pushed.pinned,
+        count(pushed.sent, "file"),
+        size(pushed.sent_bytes),
+        pushed.mounted,
+        pushed.present
     );
     let notices = licence_notices(host, std::slice::from_ref(bundle));
     Ok(Answer::listed(text, json!({"schema_version": 1, "pushed": to_json(&pushed)?, "licences": notices})))
@@ -271,8 +312,11 @@ fn pull(writer: &mut Writer, from: &str, settings: &Settings) -> Result<Answer> 
     }
     let pulled = writer.pull(from, settings)?;
     let text = format!(
-        "{}\n{}\n{} files, {} bytes that were not there before\n",
-        pulled.bundle.tag, pulled.bundle.digest, pulled.new_blobs, pulled.new_bytes
+        "{}\n{}\nnew: {}, {}\n",
+        pulled.bundle.tag,
+        pulled.bundle.digest,
+        count(pulled.new_blobs, "file"),
+        size(pulled.new_bytes)
     );
     Ok(Answer::listed(text, json!({"schema_version": 1, "pulled": to_json(&pulled)?})))
 }
@@ -290,6 +334,6 @@ fn gc(writer: &mut Writer, damaged: bool, remove: &[String]) -> Result<Answer> {
         writer.remove(&remove)?;
     }
     let freed = writer.gc(damaged)?;
-    let text = format!("{} files, {} bytes removed\n", freed.files, freed.bytes);
+    let text = format!("{}, {} removed\n", count(freed.files, "file"), size(freed.bytes));
     Ok(Answer::listed(text, json!({"schema_version": 1, "removed": to_json(&freed)?})))
 }

@@ -3,7 +3,9 @@
 
 use super::answer::{Answer, Call, outcome_json, to_json};
 use super::cache::SetArgs;
+use super::columns;
 use super::terminal;
+use crate::amounts::count;
 use crate::cache::PrivateKey;
 use crate::cache::remote::{is_in_registry, pull_catalog, push_catalog};
 use crate::catalog::Catalog;
@@ -88,6 +90,13 @@ pub(super) enum CatalogVerb {
     },
 }
 
+impl CatalogArgs {
+    /// Whether what it prints is a catalogue.
+    pub(super) const fn prints_document(&self) -> bool {
+        matches!(self.verb, CatalogVerb::Import { .. })
+    }
+}
+
 pub(super) fn catalog(call: &Call, args: &CatalogArgs) -> Result<Answer> {
     match &args.verb {
         CatalogVerb::List { file } => list(&open(file.as_deref())?),
@@ -127,7 +136,7 @@ fn open(file: Option<&Path>) -> Result<Catalog> {
 
 fn list(catalog: &Catalog) -> Result<Answer> {
     let coverage = Coverage::from_catalog(catalog);
-    Ok(Answer::listed(coverage.to_text(), to_json(&coverage)?))
+    Ok(Answer::listed(coverage.to_text(columns::of_results()), to_json(&coverage)?))
 }
 
 fn check(catalog: &Catalog) -> Result<Answer> {
@@ -139,9 +148,12 @@ fn check(catalog: &Catalog) -> Result<Answer> {
     let problems: Vec<&Finding> = findings.iter().filter(|finding| finding.kind.is_problem()).collect();
     let notes = findings.len() - problems.len();
     let outcome = match problems.first() {
-        None => Outcome::new(Reason::Verified, format!("{} rows, {notes} notes", catalog.drivers.len())),
+        None => Outcome::new(
+            Reason::Verified,
+            format!("{}, {}", count(catalog.drivers.len(), "row"), count(notes, "note")),
+        ),
         Some(first) => {
-            let what = format!("{} problems in the catalogue, the first: {first}", problems.len());
+            let what = format!("{} in the catalogue, the first: {first}", count(problems.len(), "problem"));
             Situation::at(Door::Shell).outcome(&Cause::CatalogFaulty.error(what))
         }
     };
@@ -178,8 +190,9 @@ fn import(call: &Call, file: &Path, out: Option<&Path>) -> Result<Answer> {
         None => yaml,
         Some(out) => {
             write_here(out, &yaml)?;
-            let (taken, left) = (imported.catalog.drivers.len(), imported.left.len());
-            format!("{}: {taken} packages taken, {left} entries left\n", out.display())
+            let taken = count(imported.catalog.drivers.len(), "package");
+            let left = count(imported.left.len(), "entry");
+            format!("{}: {taken} taken, {left} left\n", out.display())
         }
     };
     Ok(Answer::listed(text, json))
@@ -220,8 +233,8 @@ fn update(host: &Host, address: Option<&str>, out: Option<&Path>, settings: &Set
         None => host.root.write_text(UPDATED, &text)?,
     }
     let file = out.map_or_else(|| UPDATED.to_owned(), |out| out.display().to_string());
-    let (rows, count) = (after.drivers.len(), differences.len());
-    let said = format!("{file}: issued {day}, {rows} packages, {count} choices change\n");
+    let (rows, changed) = (count(after.drivers.len(), "package"), differences.len());
+    let said = format!("{file}: issued {day}, {rows}, choices that change: {changed}\n");
     let json = json!({
         "schema_version": 1, "file": file, "address": address, "issued": day, "changes": to_json(&differences)?,
     });

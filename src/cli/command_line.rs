@@ -30,6 +30,18 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+impl Command {
+    /// Whether what it prints is a document for other programs, whose lines stay as they are.
+    pub(super) fn prints_document(&self) -> bool {
+        match self {
+            Self::Completions { .. } | Self::Man { .. } => true,
+            Self::Explain { what, name } => what.as_deref() == Some("schema") && name.is_some(),
+            Self::Catalog(args) => args.prints_document(),
+            _ => false,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -5,6 +5,7 @@ use super::args::{
     BakeArgs, CacheArg, GeneralizeArgs, PlanArgs, RunArgs, StageArgs, TargetArgs, UninstallArgs, VerifyArgs,
     layer, pairs,
 };
+use crate::amounts::{count, size};
 use crate::config;
 use crate::detect::bug_report;
 use crate::events::Step;
@@ -85,12 +86,12 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     };
     let bundle = &staged.bundle;
     let message = format!(
-        "bundle {}: {} files, {} bytes; {} files, {} bytes downloaded",
+        "bundle {}: {}, {}; {}, {} downloaded",
         bundle.tag,
-        bundle.files.len(),
-        bundle.size_in_all,
-        staged.downloaded,
-        staged.downloaded_bytes
+        count(bundle.files.len(), "file"),
+        size(bundle.size_in_all),
+        count(staged.downloaded, "file"),
+        size(staged.downloaded_bytes)
     );
     let outcome = Outcome::new(Reason::Staged, message);
     let mut json = outcome_json(&outcome);
@@ -176,7 +177,7 @@ pub(super) fn verify(call: &Call, args: &VerifyArgs) -> Result<Answer> {
     let outcome = match failures(&checks) {
         None => Outcome::new(
             Reason::Verified,
-            format!("{}: {} checks passed", receipt.plan.driver_name(), checks.len()),
+            format!("{}: {} passed", receipt.plan.driver_name(), count(checks.len(), "check")),
         ),
         Some(failed) => Outcome::new(verify::reason(&checks), failed),
     };

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Call, to_json};
 use super::args::DetectArgs;
+use crate::amounts::count;
 use crate::detect::{bug_report, detect_with_size};
 use crate::doors::cloud_init::{self, FirstBoot, Way};
 use crate::facts::Facts;
@@ -19,8 +20,8 @@ pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
     let mut text = table(&facts);
     text.push_str(&boot.as_ref().map(first_boot).unwrap_or_default());
     if let Some(folder) = &args.capture {
-        let count = bug_report::write(&host, &facts, folder)?;
-        let _ = writeln!(text, "{:<12} {count} files in {}", "captured", folder.display());
+        let files = bug_report::write(&host, &facts, folder)?;
+        let _ = writeln!(text, "{:<12} {} in {}", "captured", count(files, "file"), folder.display());
     }
     let mut json = to_json(&facts)?;
     if let Some(boot) = boot {

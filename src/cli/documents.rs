@@ -48,7 +48,7 @@ pub(super) fn schema_name(command: &Command, answer: &Answer) -> &'static str {
         Command::Plan(_) => "plan",
         Command::Status(_) => "status",
         Command::Settings(_) => "settings-list",
-        Command::Cache(CacheArgs { verb: CacheVerb::List, .. }) => "cache-list",
+        Command::Cache(CacheArgs { verb: CacheVerb::List { .. }, .. }) => "cache-list",
         _ => "envelope",
     }
 }

@@ -120,7 +120,7 @@ fn schema(text: &str) -> Result<Value> {
 fn properties(schema: &Value) -> (String, Value) {
     let mut text = String::new();
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {
-        let says = property["description"].as_str().unwrap_or_default();
+        let says = property["description"].as_str().unwrap_or_default().replace('\n', " ");
         let _ = writeln!(text, "{key}\n    {says}");
         match property.get("default") {
             None => {}

@@ -1,6 +1,7 @@
 //! `ofedctl extension`: the commands of the VM extension's handler, and its package.
 
 use super::answer::{Answer, Call, outcome_alone, outcome_json};
+use crate::amounts::size;
 use crate::doors::extension::{self, Identity, Parts, Verb, make};
 use crate::host::process;
 use crate::outcome::{Outcome, Reason};
@@ -112,9 +113,8 @@ fn package(call: &Call, args: &PackageArgs) -> Result<Answer> {
         host.events.warn(format!("`{program}` is not static: it runs only where its libraries are"));
     }
     let architectures = made.architectures.join(", ");
-    let (out, bytes) = (args.out.display(), made.bytes);
-    let outcome =
-        Outcome::new(Reason::Packaged, format!("{identity} for {architectures}: `{out}`, {bytes} bytes"));
+    let (out, bytes) = (args.out.display(), size(made.bytes));
+    let outcome = Outcome::new(Reason::Packaged, format!("{identity} for {architectures}: `{out}`, {bytes}"));
     let mut json = outcome_json(&outcome);
     json["package"] = json!({
         "file": args.out,

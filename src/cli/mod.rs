@@ -5,6 +5,7 @@ mod args;
 mod cache;
 mod catalog;
 mod cloud_init;
+mod columns;
 mod command_line;
 mod commands;
 mod detect;
@@ -12,6 +13,7 @@ mod documents;
 mod explain;
 mod extension;
 mod packer;
+mod progress;
 mod report;
 mod settings;
 mod status;
@@ -22,6 +24,7 @@ mod words;
 use crate::host::cancel::Cancel;
 use crate::outcome::{ExitCode, Outcome, Reason};
 use crate::remedies::Situation;
+use crate::settings::nearest_of;
 use crate::status::verdict;
 use answer::{Answer, Call, outcome_json};
 use anyhow::Result;
@@ -51,6 +54,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let printed = if cli.json {
         let schema = schema_name(&cli.command, &answer);
         print_json(answer.json, schema, &answer.outcome)
+    } else if cli.command.prints_document() {
+        terminal::document(&answer.text)
     } else {
         terminal::result(&answer.text)
     };
@@ -59,7 +64,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => Outcome::from(&anyhow::Error::from(error).context("cannot write the result")),
     };
     if !outcome.is_success() {
-        terminal::say(&format!("ofedctl: {}", verdict(&outcome)));
+        terminal::say_failure(&verdict(&outcome));
     }
     outcome.exit_code()
 }
@@ -101,14 +106,13 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "ofedctl", &mut script);
-            Ok(printed(&script))
+            Ok(printed(words::with_bundles(*shell, &String::from_utf8_lossy(&script))))
         }
-        Command::Man { command } => Ok(printed(&manual_page(command)?)),
+        Command::Man { command } => Ok(printed(String::from_utf8_lossy(&manual_page(command)?).into_owned())),
     }
 }
 
-fn printed(bytes: &[u8]) -> Answer {
-    let text = String::from_utf8_lossy(bytes).into_owned();
+fn printed(text: String) -> Answer {
     Answer::listed(text.clone(), json!({"schema_version": 1, "text": text}))
 }
 
@@ -121,7 +125,9 @@ fn manual_page(words: &[String]) -> Result<Vec<u8>> {
     for word in words {
         let found = command.find_subcommand(word);
         command = found.ok_or_else(|| {
-            Reason::Usage.error(format!("there is no command `ofedctl {}`", words.join(" ")))
+            let near = nearest_of(word, command.get_subcommands().map(clap::Command::get_name));
+            let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+            Reason::Usage.error(format!("there is no command `ofedctl {}`{hint}", words.join(" ")))
         })?;
     }
     let mut page = Vec::new();
@@ -154,14 +160,28 @@ fn not_a_command(error: &clap::Error, wants_json: bool) -> ExitCode {
         terminal::say(&text);
         return ExitCode::Usage;
     }
-    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
-    let said: Vec<&str> = said.filter(|line| !line.is_empty()).collect();
-    let said = said.join(" ");
-    let message = said.strip_prefix("error: ").unwrap_or(&said);
-    let outcome = Outcome::new(Reason::Usage, message);
+    let outcome = Outcome::new(Reason::Usage, refusal(&text));
     if wants_json {
         as_json(outcome_json(&outcome), "outcome", &outcome);
     }
-    terminal::say(&format!("ofedctl: {}", verdict(&outcome)));
+    terminal::say_failure(&verdict(&outcome));
     ExitCode::Usage
+}
+
+/// What clap says against a command line, in one line, with the words that it finds similar as a question.
+fn refusal(text: &str) -> String {
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let (tips, said): (Vec<&str>, Vec<&str>) = lines.partition(|line| line.starts_with("tip: "));
+    let said = said.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    let similar = tips.iter().filter(|tip| tip.contains("similar"));
+    // clap puts the most similar word last.
+    let words =
+        similar.flat_map(|tip| tip.split('\'').skip(1).step_by(2).collect::<Vec<_>>().into_iter().rev());
+    let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+    match words.as_slice() {
+        [] => said.to_owned(),
+        words => format!("{said}; did you mean {}?", words.join(" or ")),
+    }
 }

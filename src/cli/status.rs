@@ -2,9 +2,10 @@
 
 use super::answer::{Answer, Call, to_json};
 use super::args::StatusArgs;
+use crate::amounts;
 use crate::host::{Host, LOG_FILE};
 use crate::ledger::Receipt;
-use crate::ledger::{End, RunRecord, human_time};
+use crate::ledger::{End, RunRecord};
 use crate::outcome::{Outcome, Reason};
 use crate::status::{STATUS_FILE, StatusDocument};
 use anyhow::Result;
@@ -122,7 +123,7 @@ fn of_run(record: &RunRecord) -> String {
     if !known.is_empty() {
         let _ = writeln!(text, "{:<10} {}", "machine", known.join(", "));
     }
-    let took = milliseconds.map(|it| format!(", took {}", human_time(it))).unwrap_or_default();
+    let took = milliseconds.map(|it| format!(", took {}", amounts::time(it))).unwrap_or_default();
     let _ = writeln!(text, "{:<10} {started}{took}", "began");
     text
 }

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Call};
 use super::args::SupportBundleArgs;
+use crate::amounts::{count, size};
 use crate::detect::{detect_with_size, support_bundle};
 use anyhow::Result;
 use serde_json::json;
@@ -18,8 +19,9 @@ pub(super) fn support_bundle(call: &Call, args: &SupportBundleArgs) -> Result<An
     let made = support_bundle::write(&host, &facts, &file)?;
     let shown = file.display();
     let text = format!(
-        "{shown}: {} files, {} bytes\nNothing secret is in it. Read it before you pass it on: `tar -xzf {shown}`.\n",
-        made.files, made.bytes
+        "{shown}: {}, {}\nNothing secret is in it. Read it before you pass it on: `tar -xzf {shown}`.\n",
+        count(made.files, "file"),
+        size(made.bytes)
     );
     let json = json!({"schema_version": 1, "file": file, "files": made.files, "bytes": made.bytes});
     Ok(Answer::listed(text, json))

@@ -1,18 +1,43 @@
 //! Output of the command line: results on standard output, the log on standard error, progress bars on a terminal.
 
+use super::columns;
+use super::progress::Progress;
 use crate::events::{Event, Level, Sink, What};
 use crate::outcome::shown;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Style;
 use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
-
-/// The interval of progress lines where standard error is no terminal.
-const PLAIN_PROGRESS: Duration = Duration::from_secs(5);
-const MIB: u64 = 1 << 20;
 
 /// Writes a result to standard output. A reader that went away (`| head`) is not an error.
+/// On a terminal its lines fit, and what is good or bad has a colour.
 pub(super) fn result(text: &str) -> io::Result<()> {
+    let text = shown::lines(text);
+    let Some(columns) = columns::of_results() else { return write(&text) };
+    let coloured = columns::fit(&text, columns).split_inclusive('\n').map(coloured).collect::<String>();
+    write(&coloured)
+}
+
+/// Writes a document that others read, such as a script, to standard output, and leaves its lines as they are.
+pub(super) fn document(text: &str) -> io::Result<()> {
     write(&shown::lines(text))
+}
+
+/// A line of a result in which a state, the first word or the second, has its colour.
+fn coloured(line: &str) -> String {
+    let begins = |at: usize, word: &str| line.get(at..).is_some_and(|rest| rest.starts_with(word));
+    // As `verify` and `status` begin their lines.
+    let states = [
+        (0, "ok  ", Style::new().green()),
+        (0, "FAIL", Style::new().red().bold()),
+        (13, "success ", Style::new().green()),
+        (13, "warning ", Style::new().yellow()),
+        (13, "error ", Style::new().red().bold()),
+    ];
+    match states.into_iter().find(|(at, word, _)| begins(*at, word)) {
+        None => line.to_owned(),
+        Some((at, word, style)) => {
+            format!("{}{}{}", &line[..at], style.apply_to(word), &line[at + word.len()..])
+        }
+    }
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -28,9 +53,32 @@ pub(super) fn json(text: &str) -> io::Result<()> {
     write(&shown::json(text))
 }
 
-/// Writes a line to standard error; there is nobody to tell when that fails.
+/// Writes a line to standard error; there is nobody to tell when that fails. On a terminal it fits.
 pub(super) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", shown::lines(line));
+    let line = fitting(line);
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Says why the command failed, as its last line.
+pub(super) fn say_failure(verdict: &str) {
+    say_marked("", "ofedctl:", &Style::new().red().bold(), &format!(" {verdict}"));
+}
+
+/// Says a line in which one word has a colour.
+fn say_marked(before: &str, mark: &str, style: &Style, after: &str) {
+    let line = fitting(&format!("{before}{mark}{after}"));
+    let (head, tail) = line.split_at_checked(before.len() + mark.len()).unwrap_or((&line, ""));
+    let head =
+        head.strip_suffix(mark).map(|head| format!("{head}{}", style.clone().for_stderr().apply_to(mark)));
+    let _ = match head {
+        Some(head) => writeln!(io::stderr().lock(), "{head}{tail}"),
+        None => writeln!(io::stderr().lock(), "{line}"),
+    };
+}
+
+fn fitting(line: &str) -> String {
+    let line = shown::lines(line);
+    columns::of_errors().map_or_else(|| line.clone(), |columns| columns::fit(&line, columns))
 }
 
 /// Shows events on standard error.
@@ -38,135 +86,31 @@ pub(super) fn sink(quiet: bool) -> Sink {
     if quiet {
         return Box::new(|_| {});
     }
-    let mut progress = if io::stderr().is_terminal() { Progress::bar() } else { Progress::plain() };
     let on_terminal = io::stderr().is_terminal();
+    let mut progress = if on_terminal { Progress::on_terminal() } else { Progress::plain() };
     Box::new(move |event| match &event.what {
+        What::Begun => progress.doing(&format!("{:<9} {}", event.step.name(), event.step.doing())),
         // The command line tells the outcome itself, as the last line.
-        What::Begun | What::Note(_) | What::Failed(_) => {}
+        What::Note(_) | What::Failed(_) => {}
         What::Progress { label, done, total } => progress.show(label, *done, *total),
-        What::Message(level, text) => {
-            let line =
-                if on_terminal { short(event, *level, text) } else { event.log_line().unwrap_or_default() };
-            progress.around(|| say(&line));
+        What::Working { program, seconds, said } => {
+            progress.working(event.step.name(), program, *seconds, said);
         }
+        What::Message(level, text) => progress.around(|| {
+            if on_terminal {
+                short(event, *level, text);
+            } else {
+                say(&event.log_line().unwrap_or_default());
+            }
+        }),
     })
 }
 
-fn short(event: &Event, level: Level, text: &str) -> String {
-    let mark = match level {
-        Level::Info => "",
-        Level::Warn => "warning: ",
-        Level::Error => "error: ",
-    };
-    format!("{:<9} {mark}{text}", event.step.name())
-}
-
-enum Progress {
-    Bar(ProgressBar),
-    Plain(Plain),
-}
-
-impl Progress {
-    fn bar() -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let template = "{msg:<12} [{bar:30}] {bytes:>10} of {total_bytes:<10} {bytes_per_sec:>12} {eta:>4}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        Self::Bar(bar)
-    }
-
-    const fn plain() -> Self {
-        Self::Plain(Plain { job: None })
-    }
-
-    fn show(&mut self, label: &str, done: u64, total: u64) {
-        match self {
-            Self::Bar(bar) if done >= total => bar.finish_and_clear(),
-            Self::Bar(bar) => {
-                if bar.is_finished() || bar.length() != Some(total) {
-                    bar.reset();
-                    bar.set_length(total);
-                    bar.set_message(label.to_owned());
-                }
-                bar.set_position(done);
-            }
-            Self::Plain(plain) => {
-                if let Some(line) = plain.line(label, done, total, Instant::now()) {
-                    say(&line);
-                }
-            }
-        }
-    }
-
-    /// Writes a line without tearing a bar.
-    fn around(&self, write: impl FnOnce()) {
-        match self {
-            Self::Bar(bar) => bar.suspend(write),
-            Self::Plain(_) => write(),
-        }
-    }
-}
-
-/// Progress where there is no terminal: a line every few seconds.
-struct Plain {
-    job: Option<Job>,
-}
-
-struct Job {
-    label: String,
-    begin: Instant,
-    /// Bytes from an earlier run must not count for this run's speed.
-    done_before: u64,
-    last: Instant,
-}
-
-impl Plain {
-    /// The line that is due, if one is.
-    fn line(&mut self, label: &str, done: u64, total: u64, now: Instant) -> Option<String> {
-        let Some(job) = self.job.as_mut().filter(|job| job.label == label) else {
-            // The first line would only say that it began, which the log has said.
-            self.job = Some(Job { label: label.to_owned(), begin: now, done_before: done, last: now });
-            return None;
-        };
-        if done >= total {
-            self.job = None;
-            return None;
-        }
-        if now.duration_since(job.last) < PLAIN_PROGRESS {
-            return None;
-        }
-        job.last = now;
-        let moved = done.saturating_sub(job.done_before);
-        let millis = u64::try_from(now.duration_since(job.begin).as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = moved.saturating_mul(1000) / millis;
-        let left = match (total - done).checked_div(rate) {
-            Some(seconds) => format!("{} left", humantime::format_duration(Duration::from_secs(seconds))),
-            None => "waiting".to_owned(),
-        };
-        let tenths = rate / (MIB / 10);
-        let rate = format!("{}.{} MiB/s", tenths / 10, tenths % 10);
-        Some(format!("{label}: {} of {} MiB, {rate}, {left}", done / MIB, total / MIB))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn without_a_terminal_progress_is_a_line_every_few_seconds_with_rate_and_time_left() {
-        let begin = Instant::now();
-        let mut plain = Plain { job: None };
-        let mut at = |seconds, done| {
-            plain.line("downloading", done * MIB, 380 * MIB, begin + Duration::from_secs(seconds))
-        };
-        assert_eq!(at(0, 100), None);
-        assert_eq!(at(4, 104), None);
-        assert_eq!(at(10, 120).unwrap(), "downloading: 120 of 380 MiB, 2.0 MiB/s, 2m 10s left");
-        assert_eq!(at(12, 121), None);
-        assert_eq!(at(20, 100).unwrap(), "downloading: 100 of 380 MiB, 0.0 MiB/s, waiting");
-        assert_eq!(at(30, 380), None);
-        assert_eq!(at(40, 100), None, "another job begins at zero");
+fn short(event: &Event, level: Level, text: &str) {
+    let step = format!("{:<9} ", event.step.name());
+    match level {
+        Level::Info => say(&format!("{step}{text}")),
+        Level::Warn => say_marked(&step, "warning:", &Style::new().yellow(), &format!(" {text}")),
+        Level::Error => say_marked(&step, "error:", &Style::new().red().bold(), &format!(" {text}")),
     }
 }

@@ -6,6 +6,7 @@ use crate::facts::vm_size_table::{FAMILIES, Fabric};
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::error::Error;
 use clap::{Arg, Command};
+use clap_complete::Shell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 
@@ -43,6 +44,60 @@ pub(super) const DISTROS: Words = Words(|| {
 pub(super) const NICS: Words = Words(|| words(&["cx3-pro", "cx5", "cx6", "cx7", "cx8"]));
 /// The drivers.
 pub(super) const DRIVERS: Words = Words(|| words(&["auto", "mlnx_ofed", "doca", "inbox"]));
+/// What stands in a script of completions for the bundles of a cache, until [`with_bundles`] puts in how to ask for them.
+const BUNDLES_MARK: &str = "OFEDCTL_BUNDLES";
+/// The bundles of a cache, which only the program that runs can list.
+pub(super) const BUNDLES: Words = Words(|| words(&[BUNDLES_MARK]));
+
+/// How each shell asks for the bundles of the cache that its command line names.
+const ASK_BASH: &str = r#"
+_ofedctl_bundles() {
+    local i cache=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        [[ ${COMP_WORDS[i]} == --cache ]] && cache=(--cache "${COMP_WORDS[i + 1]}")
+    done
+    "${COMP_WORDS[0]}" --quiet cache list --names "${cache[@]}" 2>/dev/null
+}
+"#;
+const ASK_ZSH: &str = r#"
+_ofedctl_bundles() {
+    local -a cache
+    local at=${words[(I)--cache]}
+    (( at )) && cache=(--cache "${words[at + 1]}")
+    compadd -- ${(f)"$(_call_program bundles ofedctl --quiet cache list --names ${(q)cache} 2>/dev/null)"}
+}
+"#;
+const ASK_FISH: &str = r#"
+function __fish_ofedctl_bundles
+    set -l words (commandline -opc)
+    set -l cache
+    if set -l at (contains -i -- --cache $words)
+        set cache --cache $words[(math $at + 1)]
+    end
+    ofedctl --quiet cache list --names $cache 2>/dev/null
+end
+"#;
+
+/// A script of completions that asks the program for the bundles, where the shell can.
+pub(super) fn with_bundles(shell: Shell, script: &str) -> String {
+    match shell {
+        Shell::Bash => script.replace(BUNDLES_MARK, "$(_ofedctl_bundles)") + ASK_BASH,
+        Shell::Zsh => {
+            let script = script.replace(&format!("({BUNDLES_MARK})"), "_ofedctl_bundles");
+            // The last lines call the function that completes, so what it needs stands before them.
+            match script.rfind("\nif [ ") {
+                Some(at) => format!("{}{ASK_ZSH}{}", &script[..at], &script[at..]),
+                None => script,
+            }
+        }
+        Shell::Fish => {
+            let asked = format!("-a \"{BUNDLES_MARK}\\t''\"");
+            ASK_FISH.trim_start().to_owned() + &script.replace(&asked, "-a \"(__fish_ofedctl_bundles)\"")
+        }
+        _ => script.replace(BUNDLES_MARK, ""),
+    }
+}
+
 /// The levels of trust.
 pub(super) const TRUST: Words = Words(|| words(&["digest", "signed", "first-use"]));
 

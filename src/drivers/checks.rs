@@ -1,6 +1,7 @@
 //! Checks of a vendor's driver beyond its packages: its release, and that each kernel loads its modules.
 
 use super::signing;
+use crate::amounts::count;
 use crate::facts::modules::{Module, Place};
 use crate::facts::ofed;
 use crate::host::Host;
@@ -63,8 +64,8 @@ fn version_magic(host: &Host, plan: &Plan, kernel: &str) -> Result<Check> {
         asked.code == 0 && magics.len() == plan.modules.len() && magics.iter().all(|magic| *magic == kernel);
     let found = match magics.iter().find(|magic| **magic != kernel) {
         Some(other) => format!("built for {other}"),
-        None if ok => format!("{} modules", magics.len()),
-        None => format!("{} of {} modules", magics.len(), plan.modules.len()),
+        None if ok => count(magics.len(), "module"),
+        None => format!("{} of {}", magics.len(), count(plan.modules.len(), "module")),
     };
     Ok(Check::new(format!("built for {kernel}"), ok, found))
 }

@@ -2,6 +2,7 @@
 //! DKMS installs the modules and before they are kept in the cache.
 
 use super::{InstallOptions, Work};
+use crate::amounts::count;
 use crate::cache::Bundle;
 use crate::facts::modules::{self, Module};
 use crate::host::Host;
@@ -56,7 +57,11 @@ impl Signatures {
     fn sign(&self, host: &Host, kernel: &str, paths: &[String]) -> Result<usize> {
         let signed = module_signing::sign(host, &self.signing(), kernel, paths)?;
         if signed > 0 {
-            host.events.info(format!("signed {signed} modules for {kernel} by {}", self.planned.subject));
+            host.events.info(format!(
+                "signed {} for {kernel} by {}",
+                count(signed, "module"),
+                self.planned.subject
+            ));
         }
         Ok(signed)
     }
@@ -153,7 +158,7 @@ pub(super) fn check(host: &Host, plan: &Plan, kernel: &str) -> Result<Option<Che
     let paths: Vec<String> = paths.collect();
     let unsigned = module_signing::unsigned(host, &certificate(planned)?, &paths)?;
     let found = if unsigned.is_empty() {
-        format!("{} modules by {}", paths.len(), planned.subject)
+        format!("{} by {}", count(paths.len(), "module"), planned.subject)
     } else {
         format!("not by {}: {}", planned.subject, unsigned.join(", "))
     };

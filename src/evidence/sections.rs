@@ -1,9 +1,10 @@
 //! The page as sections, in the order in which a reader asks. `html.rs` and `markdown.rs` write them down.
 
 use super::Evidence;
+use crate::amounts;
 use crate::config::without_secrets;
 use crate::facts::modules::Place;
-use crate::ledger::{Receipt, StepTime, human_time};
+use crate::ledger::{Receipt, StepTime};
 use crate::outcome::shown;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,7 +105,7 @@ fn verdict(evidence: &Evidence) -> Vec<Block> {
             ("Host", run.and_then(|run| run.machine.host.clone())),
             ("VM", run.and_then(|run| run.machine.vm_id.clone())),
             ("Began", run.map(|run| run.started.clone()).or_else(|| receipt.map(|it| it.started.clone()))),
-            ("Took", run.and_then(|run| run.milliseconds).map(human_time)),
+            ("Took", run.and_then(|run| run.milliseconds).map(amounts::time)),
             ("Log", Some(crate::host::LOG_FILE.to_owned())),
             ("Installed by", receipt.map(|receipt| receipt.made_by.clone())),
         ],
@@ -253,7 +254,7 @@ fn timeline(evidence: &Evidence) -> Vec<Block> {
         return vec![text("The steps of the run were not recorded.")];
     };
     let row = |step: &StepTime| {
-        let took = step.milliseconds.map(human_time).unwrap_or_default();
+        let took = step.milliseconds.map(amounts::time).unwrap_or_default();
         let message = step.message.clone().unwrap_or_default();
         vec![plain(&step.step), plain(&step.started), plain(took), plain(message)]
     };
@@ -267,7 +268,10 @@ fn checks(receipt: &Receipt) -> Vec<Block> {
         vec![plain(&check.name), Cell { text: word.to_owned(), mark }, plain(&check.found)]
     });
     vec![
-        text(format!("{} checks at the end of the run, {failed} failed.", receipt.checks.len())),
+        text(format!(
+            "{} at the end of the run, {failed} failed.",
+            amounts::count(receipt.checks.len(), "check")
+        )),
         table("What was checked, and what was found", &["Check", "Result", "Found"], rows.collect()),
     ]
 }

@@ -8,8 +8,8 @@ use crate::outcome::shown::without_colours;
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,9 +21,13 @@ const KILLING: Duration = Duration::from_secs(10);
 pub const STOPPING: Duration = Duration::from_secs(GRACE.as_secs() + KILLING.as_secs());
 /// How often a waiting run checks whether it must stop.
 const POLL: Duration = Duration::from_millis(100);
+/// How often people are told that a child is still at work, in seconds.
+const TELL: u64 = 2;
 /// The number of output lines that an error quotes.
 const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 64 << 10;
+/// The longest line of a working child that people are told.
+const LAST_BYTES: usize = 512;
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -119,6 +123,11 @@ impl Cmd {
         self
     }
 
+    /// The program's name without its folder.
+    fn name(&self) -> &str {
+        self.program.rsplit('/').next().unwrap_or_default()
+    }
+
     /// The command as one would type it.
     pub fn display(&self) -> String {
         let quoted = |word: &String| {
@@ -202,7 +211,7 @@ impl Host {
             let reason = if missing { Reason::ToolMissing } else { Reason::Internal };
             reason.error(format!("{}: {error}", starting()))
         })?;
-        self.wait(&handle, &command, cmd.inside.is_some())?;
+        self.wait(&handle, cmd, &command, &output)?;
         let ended = handle.into_output().with_context(starting)?;
         let stdout = String::from_utf8_lossy(&ended.stdout).into_owned();
         let output = end_of(&mut output).unwrap_or_default();
@@ -212,11 +221,18 @@ impl Host {
     }
 
     /// Waits for a child. When the run must end, the child and all processes that it started are ended first.
-    fn wait(&self, handle: &duct::Handle, command: &str, is_inside: bool) -> Result<()> {
+    fn wait(&self, handle: &duct::Handle, cmd: &Cmd, command: &str, output: &File) -> Result<()> {
+        let is_inside = cmd.inside.is_some();
         let waiting = || format!("cannot wait for `{command}`");
+        let (began, mut told) = (Instant::now(), 0);
         loop {
             if handle.wait_timeout(POLL).with_context(waiting)?.is_some() {
                 return Ok(());
+            }
+            let seconds = began.elapsed().as_secs() / TELL * TELL;
+            if seconds > told {
+                told = seconds;
+                self.events.working(cmd.name(), seconds, &last_line(output).unwrap_or_default());
             }
             if let Err(cancel) = self.cancel.check() {
                 self.events.info(format!("asking `{command}` to end"));
@@ -232,8 +248,7 @@ impl Host {
         if !self.logged.load(Ordering::Relaxed) {
             return Ok((tempfile::tempfile().context(doing)?, None));
         }
-        let name = PathBuf::from(program);
-        let name = name.file_name().unwrap_or_default().to_string_lossy();
+        let name = program.rsplit('/').next().unwrap_or_default();
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
         let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
         self.root.append(&log, 0o600)?;
@@ -275,6 +290,17 @@ fn stop(handle: &duct::Handle, is_inside: bool) -> Result<()> {
     Ok(())
 }
 
+/// The last line of a child's output. Its place in the file is the child's, and is left where it is.
+fn last_line(output: &File) -> Option<String> {
+    let length = output.metadata().ok()?.len();
+    let mut bytes = [0; LAST_BYTES];
+    let read = output.read_at(&mut bytes, length.saturating_sub(LAST_BYTES as u64)).ok()?;
+    let text = without_colours(&String::from_utf8_lossy(&bytes[..read]));
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    // A line that is longer than what was read lacks its beginning.
+    (line.len() < LAST_BYTES).then(|| line.to_owned())
+}
+
 /// The end of a log.
 fn end_of(file: &mut File) -> Result<String> {
     let length = file.metadata()?.len();
@@ -293,7 +319,7 @@ fn tail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Events;
+    use crate::events::{Events, What};
     use crate::host::cancel::Cancel;
     use std::path::Path;
 
@@ -317,6 +343,35 @@ mod tests {
             .env("MINE", "yes")
             .captured();
         assert_eq!(host(Cancel::never()).run(&cmd).unwrap().stdout, "C unset yes\n");
+    }
+
+    #[test]
+    fn whoever_waits_long_is_told_what_a_program_says_and_loses_none_of_its_output() {
+        let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let ear = std::sync::Arc::clone(&heard);
+        let events = Events::to(Box::new(move |event| {
+            ear.lock().unwrap().push(event.what.clone());
+        }));
+        let host = Host::open(Path::new("/"), events, Cancel::never()).unwrap();
+        // It ends when it was told of, so that nothing depends on how long this machine takes.
+        let folder = tempfile::tempdir().unwrap();
+        let gate = folder.path().join("gate");
+        let script =
+            format!("echo one; echo two; until [ -e {} ]; do sleep 0.1; done; echo three", gate.display());
+        let opener = std::thread::spawn({
+            let heard = std::sync::Arc::clone(&heard);
+            move || {
+                while heard.lock().unwrap().is_empty() {
+                    std::thread::sleep(POLL);
+                }
+                std::fs::write(gate, "").unwrap();
+            }
+        });
+        let finished = host.run(&Cmd::new("/bin/sh").args(["-c", &script])).unwrap();
+        opener.join().unwrap();
+        assert_eq!(finished.output, "one\ntwo\nthree\n");
+        let told = What::Working { program: "sh".to_owned(), seconds: TELL, said: "two".to_owned() };
+        assert_eq!(heard.lock().unwrap().first(), Some(&told));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub use forget::forget;
 pub use journal::{JOURNAL, Journal, PackagesBefore, Unfinished, recover, require_readable};
 pub use last_bundle::{LAST_BUNDLE, LastBundle};
 pub use receipt::{Check, RECEIPT, Receipt, Subject};
-pub use run_record::{End, Machine, RUN_FILE, RunRecord, StepTime, human_time};
+pub use run_record::{End, Machine, RUN_FILE, RunRecord, StepTime};
 pub use undo::{release_holds, retire, undo_receipt};
 
 #[cfg(test)]

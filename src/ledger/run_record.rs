@@ -3,6 +3,7 @@
 //!
 //! It belongs to one machine: [`generalize`](crate::pipeline::generalize) removes it, and the receipt is what is left.
 
+use crate::amounts;
 use crate::config;
 use crate::events::Step;
 use crate::facts::compute::{self, Compute};
@@ -227,7 +228,7 @@ impl RunRecord {
 
     /// The last line that the log has of a run.
     pub fn last_line(&self) -> String {
-        let took = human_time(self.milliseconds.unwrap_or_default());
+        let took = amounts::time(self.milliseconds.unwrap_or_default());
         let (reason, code) = self.end.as_ref().map_or(("?", 0), |end| (end.reason.as_str(), end.code));
         format!("run {} ends: {reason} ({code}) after {took}", self.run_id)
     }
@@ -237,15 +238,6 @@ impl Machine {
     fn learn(&mut self, vm: &Compute) {
         self.vm_id = vm.vm_id.clone().or_else(|| self.vm_id.take());
         self.vm_size = vm.vm_size.clone().or_else(|| self.vm_size.take());
-    }
-}
-
-/// A length of time for people: `350ms`, `4.2s`, `3m 20s`.
-pub fn human_time(milliseconds: u64) -> String {
-    match milliseconds {
-        0..1000 => format!("{milliseconds}ms"),
-        1000..60_000 => format!("{}.{}s", milliseconds / 1000, milliseconds % 1000 / 100),
-        _ => humantime::format_duration(std::time::Duration::from_secs(milliseconds / 1000)).to_string(),
     }
 }
 
@@ -305,12 +297,5 @@ mod tests {
         let mut record = RunRecord::begin(&host, "Bake", Door::Shell, &Settings::default());
         record.learn(&Compute { vm_id: Some("id".to_owned()), ..Compute::default() });
         assert_eq!(record.machine, Machine::default());
-    }
-
-    #[test]
-    fn times_are_told_as_people_tell_them() {
-        for (milliseconds, text) in [(7, "7ms"), (4250, "4.2s"), (200_000, "3m 20s")] {
-            assert_eq!(human_time(milliseconds), text);
-        }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::step::{Declared, Steps};
 use super::{Job, previous_run, rollback};
+use crate::amounts::{count, size};
 use crate::cache::remote::is_remote;
 use crate::cache::{Bundle, Cache};
 use crate::configure;
@@ -41,8 +42,8 @@ pub(super) fn install_from_cache<'h>(
                 staging.next_bundle()
             },
             say: |(bundle, _): &(Bundle, Proven)| {
-                let (files, bytes) = (bundle.files.len(), bundle.size_in_all);
-                format!("bundle {}: {files} files, {bytes} bytes, verified", bundle.tag)
+                let (files, bytes) = (count(bundle.files.len(), "file"), size(bundle.size_in_all));
+                format!("bundle {}: {files}, {bytes}, verified", bundle.tag)
             },
         })?;
         // Whether the file's packages are signed is found out while they are installed; nothing else of the file is
@@ -65,7 +66,9 @@ pub(super) fn install_from_cache<'h>(
                 }
                 install(job, journal, (&proven.cache, &bundle), plan)
             },
-            say: |installed: &Installed| format!("{} packages installed or upgraded", installed.changed),
+            say: |installed: &Installed| {
+                format!("{} installed or upgraded", count(installed.changed, "package"))
+            },
         });
         match installed {
             Ok(mut installed) => {

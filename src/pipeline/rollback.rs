@@ -3,6 +3,7 @@
 
 use super::Job;
 use super::driver_removal::DriverRemoval;
+use crate::amounts::count;
 use crate::drivers::{self, InstallOptions};
 use crate::ledger::Journal;
 use crate::outcome::Reason;
@@ -35,7 +36,7 @@ pub(super) fn take_out(job: &Job, journal: &mut Journal, plan: &Plan) -> Result<
     let now = manager.installed(job.host)?.versions;
     let lost = before.iter().filter(|(name, version)| now.get(*name) != Some(*version));
     let lost: Vec<String> = lost.map(|(name, version)| format!("{name} {version}")).collect();
-    let out = format!("the {} packages that came with {} are out again", came.len(), plan.driver_name());
+    let out = format!("{} that came with {} are out again", count(came.len(), "package"), plan.driver_name());
     Ok(match lost.as_slice() {
         [] => out,
         lost => format!("{out}; others that they took the place of are gone: {}", lost.join(", ")),

@@ -4,6 +4,7 @@ use super::install::install_from_cache;
 use super::query::{self, plan_or_reuse, plan_summary};
 use super::step::{Declared, Steps};
 use super::{Job, previous_run, reboot, with_run_lock, without_infiniband};
+use crate::amounts::count;
 use crate::cache::Bundle;
 use crate::configure::{self, Loaded, labels};
 use crate::drivers;
@@ -76,12 +77,12 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let (loaded, made) = steps.change(Declared {
         name: Step::Configure,
         act: |journal: &mut Journal| configure(job, journal, &plan, &installed),
-        say: |(_, made): &(_, usize)| format!("{made} of {} edits had to be made", plan.edits.len()),
+        say: |(_, made): &(_, usize)| format!("{made} of {} had to be made", count(plan.edits.len(), "edit")),
     })?;
     let checks = steps.change(Declared {
         name: Step::Verify,
         act: |_: &mut Journal| compare_with_plan(job, &plan, &installed),
-        say: |checks: &Vec<Check>| format!("{} checks passed", checks.len()),
+        say: |checks: &Vec<Check>| format!("{} passed", count(checks.len(), "check")),
     })?;
 
     let vendor_file =
@@ -104,7 +105,10 @@ fn ending(
     made: usize,
 ) -> (Reason, String) {
     let Some(bundle) = bundle else {
-        return (Reason::AlreadyInstalled, format!("{}; {made} edits made around it", plan.why.join("; ")));
+        return (
+            Reason::AlreadyInstalled,
+            format!("{}; {} made around it", plan.why.join("; "), count(made, "edit")),
+        );
     };
     let message = format!("{} from bundle {}", plan.driver_name(), bundle.tag);
     let message = match vendor_file.filter(|file| file.trust < Trust::Digest) {

@@ -3,6 +3,7 @@
 use super::driver_removal::DriverRemoval;
 use super::step::{Declared, Steps};
 use super::with_run_lock;
+use crate::amounts::count;
 use crate::drivers::{self, InstallOptions};
 use crate::events::Step;
 use crate::host::Host;
@@ -47,7 +48,11 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
         say: |found: &Found| match found {
             Found::Nothing => "nothing to take back".to_owned(),
             Found::Receipt { receipt, packages, .. } => {
-                format!("{} packages and {} edits to take back", packages.len(), receipt.changes.len())
+                format!(
+                    "{} and {} to take back",
+                    count(packages.len(), "package"),
+                    count(receipt.changes.len(), "edit")
+                )
             }
         },
     })?;
@@ -64,14 +69,14 @@ fn steps<'h>(host: &'h Host, settings: &Settings, mode: Mode, report: &mut Repor
                 Removal { host, settings, mode, receipt: &receipt, packages: &packages, was_killed };
             removal.run(journal)
         },
-        say: |(): &()| format!("{} packages removed", packages.len()),
+        say: |(): &()| format!("{} removed", count(packages.len(), "package")),
     })?;
     steps.change(Declared {
         name: Step::Configure,
         act: |journal: &mut Journal| take_edits_back(host, mode, journal, &receipt),
         say: |kept: &usize| {
             let all = receipt.changes.len();
-            format!("{} of {all} edits taken back", all - kept)
+            format!("{} of {} taken back", all - kept, count(all, "edit"))
         },
     })?;
     fault::reached(Point::EditsTakenBack);

@@ -33,6 +33,16 @@ pub(crate) fn nearest_of<'a>(word: &str, known: impl Iterator<Item = &'a str>) -
     (near.0 > 0.7).then_some(near.1)
 }
 
+/// The message about a word that is none of those allowed, with the one that it is most like.
+pub(super) fn with_suggestion(error: &str) -> String {
+    let hint = || {
+        let (given, allowed) = error.strip_prefix("unknown variant `")?.split_once("`, expected ")?;
+        let near = nearest_of(given, allowed.split('`').skip(1).step_by(2))?;
+        Some(format!("; did you mean `{near}`?"))
+    };
+    error.to_owned() + &hint().unwrap_or_default()
+}
+
 pub(super) fn unknown_key(key: &str) -> String {
     let known = keys();
     match nearest_of(key, known.iter().map(String::as_str)) {

@@ -1,5 +1,6 @@
 //! Downloads the files that a resolver names into the cache, except those that it has already.
 
+use crate::amounts;
 use crate::cache::{BundleFile, Digest, Source, Wanted, Writer};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
@@ -51,7 +52,7 @@ pub(super) fn fetch_all(
     let count = missing.len();
     if count > 0 {
         room::require(writer.cache().dir(), bytes)?;
-        host.events.info(format!("downloading {count} files, {bytes} bytes"));
+        host.events.info(format!("downloading {}, {}", amounts::count(count, "file"), amounts::size(bytes)));
         writer.download_all(way, missing.into_values().collect())?;
     }
     Ok(Fetched { files, count, bytes })

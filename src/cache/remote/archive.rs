@@ -1,6 +1,7 @@
 //! Imports bundles from an archive at an address. If the server supports range requests, only missing blobs are read,
 //! and the next run resumes a large blob whose download broke off.
 
+use crate::amounts::{count, size};
 use crate::cache::download::{Source, Wanted};
 use crate::cache::import::{Imported, Incoming};
 use crate::cache::progress_io::Pass;
@@ -46,7 +47,7 @@ impl Writer<'_> {
         let later = incoming.later.take().unwrap_or_default();
         if !later.is_empty() {
             let bytes: u64 = crate::cache::total(later.iter().map(|blob| blob.size));
-            self.host.events.info(format!("downloading {} files, {bytes} bytes", later.len()));
+            self.host.events.info(format!("downloading {}, {}", count(later.len(), "file"), size(bytes)));
         }
         incoming.new_blobs += later.len();
         let wanted = later.into_iter().map(|blob| Wanted {

@@ -1,5 +1,6 @@
 //! Pulls a bundle from a registry; it is identical to the one that was pushed.
 
+use crate::amounts::{count, size};
 use crate::cache::blob::Blob;
 use crate::cache::bundle::{BUNDLE_TYPE, Bundle};
 use crate::cache::digest::Digest;
@@ -82,7 +83,11 @@ impl Writer<'_> {
             (missing.len(), crate::cache::total(missing.iter().map(|blob| blob.size)));
         if new_blobs > 0 {
             let from = registry.address();
-            self.host.events.info(format!("pulling {new_blobs} files, {new_bytes} bytes, from {from}"));
+            self.host.events.info(format!(
+                "pulling {}, {}, from {from}",
+                count(new_blobs, "file"),
+                size(new_bytes)
+            ));
             // The config first, so that nothing else is downloaded if this is no bundle or one of a later version.
             let config = layout::digest_of(manifest.config())?;
             let (first, rest) = missing.drain(..).partition(|blob| blob.digest == config);

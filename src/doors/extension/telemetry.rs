@@ -61,7 +61,7 @@ fn events(host: &Host, folder: &str, handler: &Handler, operation: &'static str)
             What::Begun => (Level::Info, event.step.doing()),
             What::Message(level, text) => (*level, text.as_str()),
             What::Failed(text) => (Level::Error, text.as_str()),
-            What::Note(_) | What::Progress { .. } => return,
+            What::Note(_) | What::Progress { .. } | What::Working { .. } => return,
         };
         if count >= MAX_EVENTS || !root.is_dir(&folder) {
             return;

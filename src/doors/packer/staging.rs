@@ -4,6 +4,7 @@
 use super::collect;
 use super::guest::{As, Guest};
 use super::upload::{Folder, scratch};
+use crate::amounts::{count, size};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::unpack;
@@ -46,11 +47,11 @@ pub(super) fn fill(
     let against = Against { sources: &root, base: Base::Root(&root), is_root: false };
     let staged = stage::fill(host, cache, plan, &against, settings)?;
     guest.ui.say(&format!(
-        "ofed: bundle {}: {} files; {} files, {} MiB downloaded",
+        "ofed: bundle {}: {}; {}, {} downloaded",
         staged.bundle.tag,
-        staged.bundle.files.len(),
-        staged.downloaded,
-        staged.downloaded_bytes.div_ceil(1 << 20)
+        count(staged.bundle.files.len(), "file"),
+        count(staged.downloaded, "file"),
+        size(staged.downloaded_bytes)
     ));
     Ok(())
 }

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Between two lines about a long transfer.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
+/// Between two lines about a program that works for long, in seconds.
+const BETWEEN_SIGNS: u64 = 30;
 
 /// Packer's user interface. A message that cannot be shown is lost; the build goes on.
 #[derive(Debug, Clone)]
@@ -42,6 +44,10 @@ impl Ui {
         let mut last = Instant::now();
         Events::to(Box::new(move |event| match &event.what {
             What::Begun | What::Note(_) => {}
+            What::Working { program, seconds, said } if seconds % BETWEEN_SIGNS == 0 => {
+                ui.say(&format!("ofed: {}: {program} has worked for {seconds} s: {said}", event.step.name()));
+            }
+            What::Working { .. } => {}
             What::Message(Level::Info, text) => ui.say(&format!("ofed: {}: {text}", event.step.name())),
             What::Message(Level::Warn, text) => {
                 ui.say(&format!("ofed: {}: warning: {text}", event.step.name()));

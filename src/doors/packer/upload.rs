@@ -3,6 +3,7 @@
 use super::elf::architecture;
 use super::guest::{As, Attempt, Guest};
 use super::shell::quoted;
+use crate::amounts::{count, size};
 use crate::cache::{Bundle, Cache, Digest};
 use crate::host::Host;
 use crate::outcome::{Reason, WithReason};
@@ -151,11 +152,11 @@ pub(super) fn bundle(
     let missing = blobs.iter().filter(|(digest, _)| !there.contains(digest));
     let missing = crate::cache::total(missing.map(|(_, size)| *size));
     guest.ui.say(&format!(
-        "ofed: bundle {}: {} of its {} files are in the guest already, {} MiB to upload",
+        "ofed: bundle {}: {} of its {} are in the guest already, {} to upload",
         bundle.tag,
         there.len(),
-        bundle.blobs().len(),
-        missing.div_ceil(1 << 20)
+        count(bundle.blobs().len(), "file"),
+        size(missing)
     ));
     // Room for the file, and for the files that are unpacked from it.
     folder.require_room(guest, 2 * missing + ROOM_BESIDE)?;

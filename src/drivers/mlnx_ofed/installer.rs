@@ -4,6 +4,7 @@
 use super::super::{Work, logs};
 use super::options::{self, Modules, Options};
 use super::prerequisites;
+use crate::amounts::size;
 use crate::cache::{Built, BundleFile};
 use crate::catalog::package_names::tag_of;
 use crate::host::run::Finished;
@@ -120,8 +121,10 @@ impl Installer<'_> {
         let needed = file.size.saturating_mul(8);
         if free < needed {
             let what = format!(
-                "`{}` needs {needed} bytes to be unpacked and built, and {free} are free",
-                file.title
+                "`{}` needs {} to be unpacked and built, and {} are free",
+                file.title,
+                size(needed),
+                size(free)
             );
             return Err(Reason::NoSpace.error(what));
         }

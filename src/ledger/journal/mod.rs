@@ -11,6 +11,7 @@ pub use record::{JOURNAL, PackagesBefore, Unfinished, recover, require_readable}
 
 use super::change::{self, Change};
 use super::undo::undo;
+use crate::amounts::count;
 use crate::edits::{self, Edit};
 use crate::events::Step;
 use crate::host::Host;
@@ -207,7 +208,7 @@ impl Drop for Journal<'_> {
             .and_then(|_| close(&self.host.root, &self.record));
         match undone {
             Ok(()) if changes.is_empty() => {}
-            Ok(()) => self.host.events.info(format!("undid {} edits", changes.len())),
+            Ok(()) => self.host.events.info(format!("undid {}", count(changes.len(), "edit"))),
             Err(error) => {
                 self.host.events.error(format!("could not undo every edit; the next run will: {error:#}"));
             }

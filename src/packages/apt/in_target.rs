@@ -9,6 +9,7 @@ use super::run::{AptRun, proxy_lines, write_private};
 use super::signed;
 use super::sources::without_brought;
 use super::vendor_repo::source_and_preferences;
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -81,7 +82,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     {
         return Ok(stands_in(host, &finished));
     }
-    host.events.info(format!("asking the target's apt about {} packages", request.packages.len()));
+    host.events.info(format!("asking the target's apt about {}", count(request.packages.len(), "package")));
     let update = apt.cmd("apt-get").arg("update");
     let update = run_watched(host, &update, &apt.scratch(), READING)?;
     if why_not(&update).is_some() {
@@ -228,7 +229,7 @@ fn local_files(
     if left.is_empty() {
         return Ok(local);
     }
-    host.events.info(format!("the target's apt fetches {} packages itself", left.len()));
+    host.events.info(format!("the target's apt fetches {} itself", count(left.len(), "package")));
     let script = "cd \"$0\" && exec apt-get \"$@\"";
     let fetch =
         Cmd::new("/bin/sh").args(["-c", script, &inside("brought")]).args(apt.options.iter().cloned());

@@ -5,6 +5,7 @@ use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
 use super::dpkg;
 use super::states::{self, Needs};
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::host::run::Cmd;
@@ -68,7 +69,7 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
         }
     }
     if !again.is_empty() {
-        host.events.info(format!("unpacking {} packages again", again.len()));
+        host.events.info(format!("unpacking {} again", count(again.len(), "package")));
         let mut unpack = Cmd::new("dpkg").args(dpkg::KEEP_SETTINGS);
         if transaction.sealed {
             unpack = unpack.arg(UNSYNCED);

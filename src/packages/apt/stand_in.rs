@@ -8,6 +8,7 @@ use super::resolve::{HEARD, READING, installed_set, resolve_closure};
 use super::run::{AptRun, proxy_lines, write_private};
 use super::vendor_repo::source_and_preferences;
 use super::{sources, target_config};
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::run::Finished;
 use crate::host::temp::Folder;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 /// Resolves `request` with apt of this machine, the target's sources and keys, and the target's installed set.
 pub(super) fn resolve(host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-    host.events.info(format!("asking apt about {} packages", request.packages.len()));
+    host.events.info(format!("asking apt about {}", count(request.packages.len(), "package")));
     let mut turn = 0;
     loop {
         let scratch = Folder::large("apt")?;

@@ -7,6 +7,7 @@ use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
 use super::script::{
     Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned,
 };
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -56,7 +57,7 @@ pub(super) fn resolve(
     asked["root"] = json!("");
     asked["target"] = json!(null);
     asked["repositories"] = json!(inside("repositories"));
-    host.events.info(format!("asking the target's dnf about {} packages", request.packages.len()));
+    host.events.info(format!("asking the target's dnf about {}", count(request.packages.len(), "package")));
     let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
     let finished = run_watched(host, &lent.cmd(cmd), &scratch, "reading the target's package sources")?;
     if let Some(why) = why_not(&finished) {

@@ -4,6 +4,7 @@
 use super::super::super::{Base, Resolution, ResolveRequest};
 use super::super::{Dialect, database_copy, sources, vendor_repo};
 use super::script::{Answer, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned};
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::http::asked_directly;
 use crate::host::run::Cmd;
@@ -42,7 +43,7 @@ pub(super) fn resolve(dialect: &Dialect, host: &Host, request: &ResolveRequest) 
     asked["main"] = json!(copied.main);
     asked["database"] = json!(copied.database);
     asked["variables"] = json!(copied.variables);
-    host.events.info(format!("asking dnf about {} packages", request.packages.len()));
+    host.events.info(format!("asking dnf about {}", count(request.packages.len(), "package")));
     // The request may hold a password, and everyone sees arguments.
     let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
     let cmd = match asked_directly() {
