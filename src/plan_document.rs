@@ -4,12 +4,14 @@
 
 use crate::edits::Edit;
 use crate::target::{Driver, KernelDevel, Target, without_arch};
+use crate::texts::{packed, unpack};
 use crate::trust::Trust;
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Write};
+use std::sync::LazyLock;
 
 /// The JSON Schema of [`Plan`], as shipped.
-pub const SCHEMA: &str = include_str!("../docs/schema/plan.schema.json");
+pub static SCHEMA: LazyLock<String> = LazyLock::new(|| unpack(packed!("plan.schema.json")));
 
 /// Versions of a driver that were considered and not taken, for one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -347,7 +349,7 @@ mod tests {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/plan.schema.json"), &made)
                 .unwrap();
         }
-        assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
+        assert_eq!(made, *SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
     }
 
     #[test]

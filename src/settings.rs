@@ -16,10 +16,12 @@ pub(crate) use text::{nearest_of, problem, read_yaml};
 
 use crate::outcome::{Reason, shown};
 use crate::target::{Driver, Nic};
+use crate::texts::{packed, unpack};
 use crate::trust::Trust;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::{Mapping, Value};
+use std::sync::LazyLock;
 use text::{line_of, unknown_key, with_suggestion, without_location};
 
 /// Settings of whoever built the image, inside its root, read in the order of their names. They lie below all that the
@@ -30,7 +32,7 @@ pub const CONFIG_FILE: &str = "/etc/ofedctl/config.yaml";
 /// Further settings files, read in the order of their names.
 pub const CONFIG_DIR: &str = "/etc/ofedctl/config.d";
 /// The JSON Schema of [`Settings`], as shipped.
-pub const SCHEMA: &str = include_str!("../docs/schema/settings.schema.json");
+pub static SCHEMA: LazyLock<String> = LazyLock::new(|| unpack(packed!("settings.schema.json")));
 
 /// Which driver to install.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -408,7 +410,7 @@ mod tests {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/schema/settings.schema.json"), &made)
                 .unwrap();
         }
-        assert_eq!(made, SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
+        assert_eq!(made, *SCHEMA, "run the tests once with UPDATE_GOLDEN=1");
     }
 
     #[test]

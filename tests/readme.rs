@@ -79,7 +79,7 @@ fn every_attribute_is_documented_and_the_rendered_pages_are_those_of_the_sources
 
 /// The settings with their types and defaults, from the schema that the program ships.
 fn settings() -> String {
-    let schema: Value = serde_json::from_str(ofedctl::settings::SCHEMA).unwrap();
+    let schema: Value = serde_json::from_str(&ofedctl::settings::SCHEMA).unwrap();
     let mut table = String::from("| key | type | default | what it does |\n|---|---|---|---|\n");
     for (key, property) in schema["properties"].as_object().unwrap() {
         let kind = kind(&schema, property);

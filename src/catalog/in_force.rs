@@ -22,7 +22,7 @@ impl Catalog {
         }
         Ok(match later(Path::new(UPDATED), settings)? {
             Some(text) => (UPDATED, Cow::Owned(text)),
-            None => (EMBEDDED_NAME, Cow::Borrowed(EMBEDDED)),
+            None => (EMBEDDED_NAME, Cow::Borrowed(EMBEDDED.as_str())),
         })
     }
 }
@@ -34,7 +34,7 @@ fn later(file: &Path, settings: &Settings) -> Result<Option<String>> {
         return Ok(None);
     }
     let text = read_owned(file, owners(settings)?)?;
-    Ok((issued(&text) > issued(EMBEDDED)).then_some(text))
+    Ok((issued(&text) > issued(&EMBEDDED)).then_some(text))
 }
 
 /// The day a catalogue was issued, found without the cost of parsing the whole text at each boot.
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_built_in_catalogue_has_a_day() {
-        assert!(issued(EMBEDDED).is_some_and(is_day));
+        assert!(issued(&EMBEDDED).is_some_and(is_day));
         assert!(!is_day("2026-13-01") && !is_day("tomorrow") && !is_day("2026-1-1"));
     }
 
@@ -88,6 +88,6 @@ mod tests {
     fn the_address_of_an_update_is_kept_with_it() {
         let text = with_origin("schema_version: 1\n", "oci://registry.example/catalog:1");
         assert_eq!(origin(&text), Some("oci://registry.example/catalog:1"));
-        assert_eq!(origin(EMBEDDED), None);
+        assert_eq!(origin(&EMBEDDED), None);
     }
 }

@@ -17,15 +17,17 @@ pub use rows::{Inbox, Line, Row, VendorKey};
 
 use crate::settings::{self, Settings};
 use crate::target::{Arch, Distro, Driver, Family, Nic};
+use crate::texts::{packed, unpack};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use versions::Version;
 
 /// The catalogue this program was built with.
-pub const EMBEDDED: &str = include_str!("catalog.yaml");
+pub static EMBEDDED: LazyLock<String> = LazyLock::new(|| unpack(packed!("catalog.yaml")));
 /// How errors name it.
 const EMBEDDED_NAME: &str = "built-in catalog.yaml";
 /// The only schema version.
@@ -62,7 +64,7 @@ pub struct Catalog {
 impl Catalog {
     /// The built-in catalogue. It is parsed on the first use.
     pub fn embedded() -> Result<Self> {
-        Self::parse(EMBEDDED_NAME, EMBEDDED)
+        Self::parse(EMBEDDED_NAME, &EMBEDDED)
     }
 
     /// The catalogue in force; see [`in_force`].

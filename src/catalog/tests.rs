@@ -3,7 +3,6 @@ use super::*;
 use crate::outcome::Reason;
 use proptest::prelude::*;
 use proptest::sample::select;
-use std::sync::LazyLock;
 
 /// Every package the sources name, one a line; see the head of the file.
 const PACKAGES: &str = include_str!("../../tests/fixtures/catalog/packages.txt");
@@ -212,5 +211,5 @@ proptest! {
 
 #[test]
 fn the_built_in_catalogue_names_nothing_twice() {
-    Catalog::parse("catalog.yaml", EMBEDDED).unwrap();
+    Catalog::parse("catalog.yaml", &super::EMBEDDED).unwrap();
 }

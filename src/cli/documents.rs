@@ -5,31 +5,32 @@ use super::cache::{CacheArgs, CacheVerb};
 use super::command_line::Command;
 use crate::outcome::{Outcome, Reason};
 use crate::settings::nearest_of;
+use crate::texts::{packed, unpack};
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
 /// The program and its version, as receipts have it.
 const MADE_BY: &str = concat!("ofedctl ", env!("CARGO_PKG_VERSION"));
 
-/// The schemas that are shipped, each with its name.
-pub(super) const SCHEMAS: [(&str, &str); 11] = [
-    ("cache-list", include_str!("../../docs/schema/cache-list.schema.json")),
-    ("detect", include_str!("../../docs/schema/detect.schema.json")),
-    ("envelope", include_str!("../../docs/schema/envelope.schema.json")),
-    ("outcome", include_str!("../../docs/schema/outcome.schema.json")),
-    ("plan", crate::plan_document::SCHEMA),
-    ("receipt", include_str!("../../docs/schema/receipt.schema.json")),
-    ("report", include_str!("../../docs/schema/report.schema.json")),
-    ("run", include_str!("../../docs/schema/run.schema.json")),
-    ("settings", crate::settings::SCHEMA),
-    ("settings-list", include_str!("../../docs/schema/settings-list.schema.json")),
-    ("status", include_str!("../../docs/schema/status.schema.json")),
+/// The schemas that are shipped, packed, each with its name.
+pub(super) const SCHEMAS: [(&str, &[u8]); 11] = [
+    ("cache-list", packed!("cache-list.schema.json")),
+    ("detect", packed!("detect.schema.json")),
+    ("envelope", packed!("envelope.schema.json")),
+    ("outcome", packed!("outcome.schema.json")),
+    ("plan", packed!("plan.schema.json")),
+    ("receipt", packed!("receipt.schema.json")),
+    ("report", packed!("report.schema.json")),
+    ("run", packed!("run.schema.json")),
+    ("settings", packed!("settings.schema.json")),
+    ("settings-list", packed!("settings-list.schema.json")),
+    ("status", packed!("status.schema.json")),
 ];
 
 /// A shipped schema by its name.
-pub(super) fn schema(name: &str) -> Result<&'static str> {
+pub(super) fn schema(name: &str) -> Result<String> {
     let known = SCHEMAS.iter().find(|(known, _)| *known == name);
-    known.map(|(_, text)| *text).ok_or_else(|| {
+    known.map(|(_, packed)| unpack(packed)).ok_or_else(|| {
         let near = nearest_of(name, SCHEMAS.iter().map(|(known, _)| *known));
         let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         Reason::Usage
@@ -228,7 +229,7 @@ mod tests {
             made::<StatusDocument>("status"),
         ];
         let old: Vec<&str> =
-            made.iter().filter(|(name, text)| schema(name).unwrap() != text).map(|it| it.0).collect();
+            made.iter().filter(|(name, text)| schema(name).unwrap() != *text).map(|it| it.0).collect();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             for (name, text) in &made {
                 let file = format!("{}/docs/schema/{name}.schema.json", env!("CARGO_MANIFEST_DIR"));

@@ -3,6 +3,7 @@
 use super::documents;
 use crate::outcome::{Cause, ExitCode, Reason};
 use crate::remedies::Situation;
+use crate::texts::unpack;
 use crate::{plan_document, settings};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -16,8 +17,8 @@ pub(super) fn explain(what: Option<&str>, name: Option<&str>) -> Result<(String,
     }
     match what {
         "schema" => return schemas(name),
-        "settings" => return Ok(properties(&schema(settings::SCHEMA)?)),
-        "plan" => return Ok(properties(&schema(plan_document::SCHEMA)?)),
+        "settings" => return Ok(properties(&schema(&settings::SCHEMA)?)),
+        "plan" => return Ok(properties(&schema(&plan_document::SCHEMA)?)),
         _ => {}
     }
     if let Some(reason) = Reason::from_token(what) {
@@ -40,9 +41,9 @@ pub(super) fn explain(what: Option<&str>, name: Option<&str>) -> Result<(String,
         let (text, json) = describe(&reasons);
         return Ok((format!("{}: {}\n\n{text}", code.number(), code.meaning()), json));
     }
-    if let Some(setting) = schema(settings::SCHEMA)?["properties"].get(what) {
+    if let Some(setting) = schema(&settings::SCHEMA)?["properties"].get(what) {
         return Ok(properties(
-            &json!({ "schema_version": 1, "properties": { what: setting }, "$defs": schema(settings::SCHEMA)?["$defs"] }),
+            &json!({ "schema_version": 1, "properties": { what: setting }, "$defs": schema(&settings::SCHEMA)?["$defs"] }),
         ));
     }
     let hint = nearest(what).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
@@ -64,12 +65,12 @@ fn nearest(what: &str) -> Option<String> {
 fn schemas(name: Option<&str>) -> Result<(String, Value)> {
     if let Some(name) = name {
         let text = documents::schema(name)?;
-        return Ok((text.to_owned(), schema(text)?));
+        return Ok((text.clone(), schema(&text)?));
     }
     let mut text = String::new();
     let mut list = Vec::new();
-    for (name, schema_text) in documents::SCHEMAS {
-        let schema = schema(schema_text)?;
+    for (name, packed) in documents::SCHEMAS {
+        let schema = schema(&unpack(packed))?;
         let says = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
         let _ = writeln!(text, "{name}\n    {says}");
         list.push(json!({"name": name, "description": says}));

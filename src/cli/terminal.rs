@@ -21,10 +21,8 @@ pub(super) fn document(text: &str) -> io::Result<()> {
     write(&shown::lines(text))
 }
 
-/// A line of a result in which a state, the first word or the second, has its colour.
+/// A line of a result in which a state, the first word of `verify` or the second one of `status`, has its colour.
 fn coloured(line: &str) -> String {
-    let begins = |at: usize, word: &str| line.get(at..).is_some_and(|rest| rest.starts_with(word));
-    // As `verify` and `status` begin their lines.
     let states = [
         (0, "ok  ", Style::new().green()),
         (0, "FAIL", Style::new().red().bold()),
@@ -32,12 +30,20 @@ fn coloured(line: &str) -> String {
         (13, "warning ", Style::new().yellow()),
         (13, "error ", Style::new().red().bold()),
     ];
+    let begins = |at: usize, word: &str| line.get(at..).is_some_and(|rest| rest.starts_with(word));
     match states.into_iter().find(|(at, word, _)| begins(*at, word)) {
         None => line.to_owned(),
         Some((at, word, style)) => {
-            format!("{}{}{}", &line[..at], style.apply_to(word), &line[at + word.len()..])
+            let (head, tail) = (&line[..at], &line[at + word.len()..]);
+            format!("{head}{}{tail}", style.force_styling(wants_colours()).apply_to(word))
         }
     }
+}
+
+/// Whether whoever looks at a terminal wants colours (no-color.org: an empty variable says nothing).
+fn wants_colours() -> bool {
+    let is_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !is_no && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn write(text: &str) -> io::Result<()> {

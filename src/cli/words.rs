@@ -76,6 +76,7 @@ function __fish_ofedctl_bundles
     end
     ofedctl --quiet cache list --names $cache 2>/dev/null
 end
+complete -c ofedctl -n "__fish_seen_subcommand_from cache; and __fish_seen_subcommand_from export" -f -a "(__fish_ofedctl_bundles)"
 "#;
 
 /// A script of completions that asks the program for the bundles, where the shell can.

@@ -30,7 +30,7 @@ pub(crate) fn problem(source: &str, line: Option<usize>, what: &dyn fmt::Display
 pub(crate) fn nearest_of<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = known.map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
     let near = likeness.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (near.0 > 0.7).then_some(near.1)
+    (near.0 > 0.8).then_some(near.1)
 }
 
 /// The message about a word that is none of those allowed, with the one that it is most like.

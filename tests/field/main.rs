@@ -28,4 +28,5 @@ mod sources_apt;
 mod sources_rpm;
 mod surroundings;
 mod updates;
+mod terminal;
 mod vendors;

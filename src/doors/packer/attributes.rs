@@ -82,7 +82,7 @@ const SAID_HERE: [(&str, &str); 3] = [
 ];
 /// All attributes, for Packer.
 pub(super) fn spec() -> Vec<Attribute> {
-    let schema: Value = serde_json::from_str(SCHEMA).unwrap_or_default();
+    let schema: Value = serde_json::from_str(&SCHEMA).unwrap_or_default();
     let settings = keys().into_iter().filter(|key| !NOT_HERE.contains(&key.as_str()));
     let settings = settings.map(|key| (kind(&schema["properties"][&key]), key));
     let own = OWN.iter().map(|(name, kind, _)| (*kind, (*name).to_owned()));
@@ -96,7 +96,7 @@ pub(super) fn is_own(name: &str) -> bool {
 
 /// All attributes as the documents list them: Markdown, in the form of Packer's own plugins.
 pub fn markdown_list() -> String {
-    let schema: Value = serde_json::from_str(SCHEMA).unwrap_or_default();
+    let schema: Value = serde_json::from_str(&SCHEMA).unwrap_or_default();
     let line = |Attribute { name, kind, .. }: &Attribute| {
         let own = OWN.iter().find(|(own, ..)| own == name).map(|(.., says)| (*says).to_owned());
         let here = SAID_HERE.iter().find(|(here, _)| here == name).map(|(_, says)| (*says).to_owned());
