@@ -25,7 +25,7 @@ shown() {
 	lines=$1 && shift
 	quietly "$@"
 	printf '$ %s   (%d.%02d s)\n' "$(echo "$*" | sed "s|$ofedctl|ofedctl|")" $((took / 100)) $((took % 100))
-	grep -E "$lines" out | cut -c1-110
+	grep -E "$lines" out | fold -s -w 100 | sed 's/ *$//'
 	hidden=$(grep -vcE "$lines" out) || return 0
 	echo "     (and $hidden more lines)"
 }

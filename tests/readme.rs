@@ -26,6 +26,24 @@ fn the_documents_explain_every_reason_and_size_as_the_program_does() {
     hold("docs/support.md", "sizes", &ofedctl::facts::vm_size_table::markdown_table());
 }
 
+/// The three commands of the recorded run that matter most, each with what it answered.
+fn recorded() -> String {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/demo.md")).unwrap();
+    let mut shown = String::from("```text\n");
+    for (verb, answer) in [(" stage ", "staged: "), (" bake ", "installed: "), (" verify ", "verified: ")] {
+        let after = |begin: &str, word: &str| {
+            page.lines().find(|line| line.starts_with(begin) && line.contains(word)).expect(word)
+        };
+        writeln!(shown, "{}\n{}", after("$ ", verb), after(answer, answer)).unwrap();
+    }
+    shown + "```\n"
+}
+
+#[test]
+fn the_readme_shows_what_the_recorded_run_said() {
+    hold("README.md", "recorded", &recorded());
+}
+
 /// One row for each reason that is no success: its code, what it means, and what to do about it.
 fn failures() -> String {
     let mut table = String::from("| code | reason | what it means | what to do |\n|---|---|---|---|\n");

@@ -115,7 +115,7 @@ impl SetArgs {
 
 pub(super) fn cache(call: &Call, args: &CacheArgs) -> Result<Answer> {
     let host = call.host(Path::new("/"))?;
-    host.events.enter(crate::events::Step::Stage);
+    host.events.begin(crate::events::Step::Stage);
     match &args.verb {
         CacheVerb::List { names } => list(&Readable::open(&host, &args.cache)?.cache, *names),
         CacheVerb::Verify => verify(&host, &Readable::open(&host, &args.cache)?.cache),

@@ -58,13 +58,13 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     let host = host.within(Duration::from_secs(settings.deadline));
     // Without --root this machine's package sources are used, but it is not the target.
     let target = args.root.as_ref().map(|_| &host);
-    host.events.enter(Step::Plan);
+    host.events.begin(Step::Plan);
     let (_, plan) = pipeline::plan_only(target, &args.target.described(), Mode::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
     if plan.present.is_some() {
         return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
-    host.events.enter(Step::Stage);
+    host.events.begin(Step::Stage);
     let elsewhere = args.sources.as_deref().map(Root::open).transpose()?;
     let base = match (&args.status_file, target) {
         (Some(file), _) => Base::StatusFile(file.clone()),

@@ -5,6 +5,7 @@ use super::args::DetectArgs;
 use crate::amounts::count;
 use crate::detect::{bug_report, detect_with_size};
 use crate::doors::cloud_init::{self, FirstBoot, Way};
+use crate::events::Step;
 use crate::facts::Facts;
 use crate::facts::modules::Place;
 use crate::facts::secure_boot::SecureBoot;
@@ -15,6 +16,7 @@ use std::fmt::Write;
 
 pub(super) fn detect(call: &Call, args: &DetectArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
+    host.events.begin(Step::Detect);
     let facts = detect_with_size(&host)?;
     let boot = cloud_init::first_boot(&host)?;
     let mut text = table(&facts);

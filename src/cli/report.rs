@@ -5,6 +5,7 @@ use super::args::RootArgs;
 use crate::cache::{Bundle, Cache, PrivateKey};
 use crate::config;
 use crate::detect::detect_with_size;
+use crate::events::Step;
 use crate::evidence::{self, Evidence};
 use crate::host::{Host, write_here};
 use crate::ledger::Receipt;
@@ -52,6 +53,7 @@ pub(super) fn report(call: &Call, args: &ReportArgs) -> Result<Answer> {
     let form = args.form()?;
     let key = args.key.as_deref().map(PrivateKey::read).transpose()?;
     let host = call.host(&args.root.root)?;
+    host.events.begin(Step::Detect);
     let evidence = Evidence::gather(&host, detect_with_size(&host)?)?;
     let text = match form {
         Form::Html => evidence.to_html(),

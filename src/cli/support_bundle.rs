@@ -4,6 +4,7 @@ use super::answer::{Answer, Call};
 use super::args::SupportBundleArgs;
 use crate::amounts::{count, size};
 use crate::detect::{detect_with_size, support_bundle};
+use crate::events::Step;
 use anyhow::Result;
 use serde_json::json;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::SystemTime;
 
 pub(super) fn support_bundle(call: &Call, args: &SupportBundleArgs) -> Result<Answer> {
     let host = call.host(&args.root.root)?;
+    host.events.begin(Step::Detect);
     let facts = detect_with_size(&host)?;
     let file = args.out.clone().unwrap_or_else(|| {
         let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();

@@ -74,8 +74,8 @@ pub(super) fn say_failure(verdict: &str) {
 fn say_marked(before: &str, mark: &str, style: &Style, after: &str) {
     let line = fitting(&format!("{before}{mark}{after}"));
     let (head, tail) = line.split_at_checked(before.len() + mark.len()).unwrap_or((&line, ""));
-    let head =
-        head.strip_suffix(mark).map(|head| format!("{head}{}", style.clone().for_stderr().apply_to(mark)));
+    let style = style.clone().force_styling(columns::of_errors().is_some() && wants_colours());
+    let head = head.strip_suffix(mark).map(|head| format!("{head}{}", style.apply_to(mark)));
     let _ = match head {
         Some(head) => writeln!(io::stderr().lock(), "{head}{tail}"),
         None => writeln!(io::stderr().lock(), "{line}"),

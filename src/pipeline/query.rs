@@ -173,7 +173,7 @@ fn nothing_is_due(job: &Job, plan: &Plan, made: &[Edit], installed: Option<Insta
 pub fn verify_only(host: &Host, traffic: Option<&Traffic>) -> Result<(Receipt, Vec<Check>)> {
     let receipt = Receipt::load(&host.root)?
         .ok_or_else(|| Reason::NeverRun.error(format!("`{}` has no receipt", host.root.path().display())))?;
-    host.events.enter(Step::Verify);
+    host.events.begin(Step::Verify);
     let manager = stage::manager_of(&receipt.plan)?;
     let mut checks = verify::check_all(host, manager, &receipt.plan, &receipt.packages)?;
     checks.extend(drivers::check_users(host, &receipt.plan)?);
