@@ -27,6 +27,6 @@ mod source_sets;
 mod sources_apt;
 mod sources_rpm;
 mod surroundings;
-mod updates;
 mod terminal;
+mod updates;
 mod vendors;

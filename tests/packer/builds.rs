@@ -178,9 +178,13 @@ fn a_lost_connection_ends_neither_the_bake_nor_the_build() {
     let ran = Ran::from(child.wait_with_output().unwrap());
     expect(&workshop, &ran, 0, &["connecting again", "ofed: installed: inbox"]);
     // No line is lost, and none comes twice.
-    for line in
-        ["ofed: detect: ", "ofed: plan: ", "ofed: stage: bundle ", " packages installed or upgraded", "ofed: verify: "]
-    {
+    for line in [
+        "ofed: detect: ",
+        "ofed: plan: ",
+        "ofed: stage: bundle ",
+        " packages installed or upgraded",
+        "ofed: verify: ",
+    ] {
         assert_eq!(ran.stdout.matches(line).count(), 1, "{line}\n{}", ran.stdout);
     }
     guest.assert_clean(AT_ONCE);
@@ -252,9 +256,13 @@ fn a_terminal_with_words_of_others_and_carriage_returns_changes_no_answer() {
     guest.disconnect();
     let ran = Ran::from(child.wait_with_output().unwrap());
     expect(&workshop, &ran, 0, &["connecting again", "ofed: installed: inbox"]);
-    for line in
-        ["ofed: detect: ", "ofed: plan: ", "ofed: stage: bundle ", " packages installed or upgraded", "ofed: verify: "]
-    {
+    for line in [
+        "ofed: detect: ",
+        "ofed: plan: ",
+        "ofed: stage: bundle ",
+        " packages installed or upgraded",
+        "ofed: verify: ",
+    ] {
         assert_eq!(ran.stdout.matches(line).count(), 1, "{line}\n{}", ran.stdout);
     }
     guest.assert_clean(AT_ONCE);
