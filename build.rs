@@ -28,10 +28,10 @@ fn main() -> io::Result<()> {
     for text in TEXTS {
         println!("cargo::rerun-if-changed={text}");
         let name = Path::new(text).file_name().unwrap_or_default();
-        let packed = fs::File::create(Path::new(&out).join(name))?;
-        let mut packer = DeflateEncoder::new(packed, Compression::best());
-        packer.write_all(&fs::read(text)?)?;
-        packer.finish()?;
+        let file = fs::File::create(Path::new(&out).join(name))?;
+        let mut encoder = DeflateEncoder::new(file, Compression::best());
+        encoder.write_all(&fs::read(text)?)?;
+        encoder.finish()?;
     }
     Ok(())
 }

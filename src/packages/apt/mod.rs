@@ -102,10 +102,12 @@ impl PackageManager for Apt {
     }
 
     fn repair(&self, host: &Host, transaction: &Transaction, broken: &[String], _: &[String]) -> Result<()> {
+        records::remove_unfinished(&host.root)?;
         if broken.is_empty() { Ok(()) } else { install::repair(host, transaction) }
     }
 
     fn finish(&self, host: &Host, sealed: bool) -> Result<bool> {
+        records::remove_unfinished(&host.root)?;
         dpkg::finish(host, Sandbox::offline(&host.root, sealed))
     }
 

@@ -10,6 +10,9 @@ use std::path::Path;
 /// The folder with each package's list of files.
 const LISTS: &str = "/var/lib/dpkg/info";
 
+/// The folder with apt's record of what was installed only as a dependency.
+const APT: &str = "/var/lib/apt";
+
 /// Fails where dpkg would refuse to work, and names the file.
 pub(super) fn require_sound(root: &Root) -> Result<()> {
     let lists: Vec<String> = root
@@ -31,6 +34,18 @@ pub(super) fn require_sound(root: &Root) -> Result<()> {
     Ok(())
 }
 
+/// Removes what an apt that was killed while it wrote its own record has left beside it: apt gives the new text six letters
+/// for a name (mkstemp(3)) until it is whole. To be called after a killed run alone, when no other apt works.
+pub(super) fn remove_unfinished(root: &Root) -> Result<()> {
+    for name in root.list(APT) {
+        let letters = name.strip_prefix("extended_states.").unwrap_or_default();
+        if letters.len() == 6 && letters.chars().all(|letter| letter.is_ascii_alphanumeric()) {
+            root.remove_file(&format!("{APT}/{name}"))?;
+        }
+    }
+    Ok(())
+}
+
 /// What apt and dpkg do not accept in a text of records.
 fn what_is_wrong(status: &str, has_packages: bool) -> Option<String> {
     if has_packages && status.trim().is_empty() {
@@ -45,6 +60,19 @@ fn what_is_wrong(status: &str, has_packages: bool) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_apt_left_beside_its_record_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let apt = dir.path().join("var/lib/apt");
+        std::fs::create_dir_all(&apt).unwrap();
+        for name in ["extended_states", "extended_states.a1B2c3", "extended_states.orig"] {
+            std::fs::write(apt.join(name), "").unwrap();
+        }
+        let root = Root::open(dir.path()).unwrap();
+        remove_unfinished(&root).unwrap();
+        assert_eq!(root.list(APT), ["extended_states", "extended_states.orig"]);
+    }
 
     #[test]
     fn records_are_sound_where_each_names_its_package() {
