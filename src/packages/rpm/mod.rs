@@ -1,8 +1,8 @@
 //! rpm and the package managers on top of it: dnf, yum, tdnf and zypper. What they have in common is here; what one of
 //! them does its own way is its [`Dialect`].
 //!
-//! Packages are resolved by dnf of the machine that stages, whatever manager the target has: all of them read the
-//! same repositories. They are installed by the target's own.
+//! dnf and zypper of the target resolve in the target. Where a target's manager cannot, dnf of the machine that stages
+//! stands in for it: all of them read the same repositories. Packages are installed by the target's own.
 
 mod database;
 mod database_copy;
@@ -19,7 +19,7 @@ pub(super) mod zypper;
 
 use super::diagnose::Speaker;
 use super::{
-    Arrived, Format, HoldPlace, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
+    Arrived, Format, HoldPlace, InTarget, IndexFile, Installed, PackageManager, Resolution, ResolveRequest,
     Transaction, VendorGuard, VendorRepo,
 };
 use crate::host::Host;
@@ -51,6 +51,9 @@ const LOCKS: [&str; 3] =
 const NUMBERS: [&str; 4] =
     ["/run/yum.pid", "/run/zypp.pid", "/var/cache/dnf/metadata_lock.pid", "/var/lib/dnf/rpmdb_lock.pid"];
 
+/// How a manager is asked in its own root.
+type InTargetFn = fn(&Dialect, &Host, &ResolveRequest, InTarget) -> Result<Option<Resolution>>;
+
 /// What one of these managers does its own way.
 pub(super) struct Dialect {
     /// Whose words its output holds.
@@ -65,8 +68,8 @@ pub(super) struct Dialect {
     mark_as_dependency: Option<&'static str>,
     /// Exit codes that are hints, and no failures.
     hints: &'static [i32],
-    /// Why dnf resolves on this machine and not in the target, where that is always so.
-    never_in_target: Option<&'static str>,
+    /// Resolves with the target's own manager in the target; none when it cannot run there.
+    in_target: InTargetFn,
     /// Where it finds its package sources.
     sources: sources::Places,
     /// Main settings that leave the image's own out.
@@ -118,7 +121,12 @@ impl PackageManager for Rpm {
     }
 
     fn resolve(&self, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
-        dnf::resolve(self.0, host, request)
+        if let Some(how) = request.in_target
+            && let Some(resolution) = (self.0.in_target)(self.0, host, request, how)?
+        {
+            return Ok(resolution);
+        }
+        dnf::stand_in::resolve(self.0, host, request)
     }
 
     fn index(

@@ -44,7 +44,7 @@ const WAY_OUT: &str = "stage with --root, or on such a VM";
 /// The file of a database in rpm's own format.
 const NDB: &str = "Packages.db";
 /// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
-const DEEPEST: usize = 6;
+pub(super) const DEEPEST: usize = 6;
 /// The most files that the trees may lead to: links to their own folder multiply with each level.
 const MOST_FILES: usize = 20_000;
 /// The most bytes that settings may have with all they take in, and the most files that these may be: one file may take
@@ -191,7 +191,9 @@ fn variables(places: &Places, root: &Root) -> Result<BTreeMap<String, String>> {
     Ok(variables)
 }
 
-fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize, files: &mut usize) -> Result<()> {
+/// Copies a folder of the root to its path below another; links are followed inside the root. `files` counts what was
+/// copied.
+pub(super) fn copy_tree(root: &Root, path: &str, to: &Path, depth: usize, files: &mut usize) -> Result<()> {
     *files += 1;
     if *files > MOST_FILES {
         return Err(Reason::ResolveFailed.error(format!("`{path}`: links lead round in circles")));

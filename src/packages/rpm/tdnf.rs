@@ -2,7 +2,7 @@
 
 use super::super::HoldPlace;
 use super::sources::Places;
-use super::{Dialect, install, vendor_repo};
+use super::{Dialect, dnf, install, vendor_repo};
 use crate::packages::diagnose::Speaker;
 
 /// What tdnf does its own way.
@@ -14,7 +14,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It removes nothing unasked.
     mark_as_dependency: None,
     hints: &[],
-    never_in_target: None,
+    in_target: dnf::in_target::resolve,
     sources: Places {
         repositories: &["/etc/yum.repos.d"],
         variables: &["/etc/yum/vars", "/etc/dnf/vars", "/etc/tdnf/vars"],

@@ -1,7 +1,7 @@
 //! yum 3, of Enterprise Linux 7.
 
 use super::super::HoldList;
-use super::dnf::KERNEL_PACKAGES;
+use super::dnf::{self, KERNEL_PACKAGES};
 use super::sources::Places;
 use super::{Dialect, hold, install, vendor_repo};
 use crate::packages::diagnose::Speaker;
@@ -15,7 +15,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     // It keeps the mark where no command of its own reaches.
     mark_as_dependency: None,
     hints: &[],
-    never_in_target: None,
+    in_target: dnf::in_target::resolve,
     sources: Places {
         repositories: &["/etc/yum.repos.d", "/etc/yum/repos.d"],
         variables: &["/etc/yum/vars"],

@@ -26,7 +26,7 @@ const WRITTEN: [(&str, &str); 3] =
 const DATABASE: &str = "database";
 
 /// Resolves with the target's own dnf; none when it cannot run there.
-pub(super) fn resolve(
+pub(in super::super) fn resolve(
     dialect: &Dialect,
     host: &Host,
     request: &ResolveRequest,
@@ -95,7 +95,8 @@ fn read(host: &Host, request: &ResolveRequest, finished: &Finished) -> Result<An
     })
 }
 
-fn resolution(
+/// What an answer comes to: files that lie in the target or in the scratch folder need no network.
+pub(in super::super) fn resolution(
     request: &ResolveRequest,
     answer: Answer,
     scratch: &Path,

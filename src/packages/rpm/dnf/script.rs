@@ -24,26 +24,26 @@ pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' 
 
 /// What the script prints.
 #[derive(Debug, Deserialize)]
-pub(super) struct Answer {
-    pub(super) packages: Vec<Package>,
-    pub(super) keys: Vec<String>,
+pub(in super::super) struct Answer {
+    pub(in super::super) packages: Vec<Package>,
+    pub(in super::super) keys: Vec<String>,
     /// Keys that the target's rpm knows.
-    pub(super) imported: Vec<String>,
-    pub(super) proxy: Option<String>,
+    pub(in super::super) imported: Vec<String>,
+    pub(in super::super) proxy: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Package {
-    name: String,
-    pub(super) file: String,
-    pub(super) url: String,
+pub(in super::super) struct Package {
+    pub(in super::super) name: String,
+    pub(in super::super) file: String,
+    pub(in super::super) url: String,
     /// The same file at other mirrors.
-    others: Vec<String>,
-    size: u64,
-    digest_kind: String,
-    digest: String,
-    pub(super) signed: bool,
-    pub(super) repository: String,
+    pub(in super::super) others: Vec<String>,
+    pub(in super::super) size: u64,
+    pub(in super::super) digest_kind: String,
+    pub(in super::super) digest: String,
+    pub(in super::super) signed: bool,
+    pub(in super::super) repository: String,
 }
 
 /// The packages that must be signed, and the keys: kept from the resolution until the packages are downloaded.

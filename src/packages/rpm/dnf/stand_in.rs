@@ -16,7 +16,11 @@ use std::collections::BTreeMap;
 use std::fs;
 
 /// Resolves `request` with dnf of this machine, the target's repositories and keys, and the target's installed set.
-pub(super) fn resolve(dialect: &Dialect, host: &Host, request: &ResolveRequest) -> Result<Resolution> {
+pub(in super::super) fn resolve(
+    dialect: &Dialect,
+    host: &Host,
+    request: &ResolveRequest,
+) -> Result<Resolution> {
     let scratch = Folder::large("dnf")?;
     let copied = sources::copy(&dialect.sources, request.sources, scratch.path())?;
     match request.base {

@@ -1,5 +1,8 @@
 //! zypper, of SUSE.
 
+mod answer;
+mod in_target;
+
 use super::super::HoldList;
 use super::install::{REPOSITORIES, SCRATCH};
 use super::sources::Places;
@@ -12,10 +15,6 @@ const LOCKS: &str = "/var/lib/ofedctl/repo/locks";
 const VENDORS_DKMS: &str =
     "type: package\nmatch_type: exact\ncase_sensitive: on\nrepo: ofedctl-vendor\nsolvable_name: dkms\n";
 
-/// zypper prints no digests, and dnf inside a SUSE root, if there is one, reads other settings.
-const NO_DIGESTS: &str = "the target's own zypper cannot resolve in the target, because it names no digests; dnf of this machine \
-    stands in for it: what only zypper or its plugins read, such as services and `plugin:` addresses, is refused by name";
-
 /// What zypper does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
     speaker: Speaker::Zypper,
@@ -26,7 +25,7 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     mark_as_dependency: None,
     // A reboot, or a restart of zypper itself, is due (zypper(8)).
     hints: &[102, 103],
-    never_in_target: Some(NO_DIGESTS),
+    in_target: in_target::resolve,
     sources: Places {
         repositories: &["/etc/zypp/repos.d"],
         variables: &["/etc/zypp/vars.d"],
