@@ -25,6 +25,7 @@ macro_rules! points {
 }
 
 points! {
+    Pause "pause" "a server was not reached, that is told, and the pause before the next try begins";
     BlobStored "blob-stored" "a file is whole in the cache, and no bundle names it yet";
     JournalBegun "journal-begun" "the journal of a run is written, and nothing is changed yet";
     PackagesNoted "packages-noted" "the journal says what is installed, and no package is touched yet";

@@ -42,7 +42,7 @@ pub struct Cmd {
 }
 
 /// How a program ended.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Finished {
     /// The program and its arguments, as one would type them.
     pub command: String,

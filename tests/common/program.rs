@@ -61,10 +61,31 @@ pub fn finish(mut command: Command) -> Ran {
 /// Runs a command up to a point (`edit-noted`, or `edit-noted#3` for the third time), at which it is killed as by a power
 /// cut. Fails where it ends in any other way.
 #[track_caller]
-pub fn kill_at(point: &str, mut command: Command) {
+pub fn kill_at(point: &str, command: Command) {
+    drop(killed_at(point, command));
+}
+
+/// The same; returns what it had said until then.
+#[track_caller]
+pub fn killed_at(point: &str, mut command: Command) -> Ran {
     let output = command.env(VARIABLE, format!("kill@{point}")).output().unwrap();
     let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
     assert_eq!(signal, Some(Signal::SIGKILL as i32), "never came to {point}: {output:?}");
+    Ran::from(output)
+}
+
+/// Runs the program to its end as a user at a terminal sees it: all that it says is in `stdout`.
+pub fn at_a_terminal<S: AsRef<str>>(args: &[S]) -> Ran {
+    let words = args.iter().map(|word| format!(" '{}'", word.as_ref()));
+    let line = format!("'{}'{}", env!("CARGO_BIN_EXE_ofedctl"), words.collect::<String>());
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    script
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::null());
+    finish(script)
 }
 
 /// Starts a command, and returns once it stands still at a point. [`go_on`] lets it go on.

@@ -6,7 +6,6 @@ use crate::common::web::{Fault, Web};
 use crate::common::{need::need_root, scratch};
 use crate::expired::Expired;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const STACK: [&str; 6] =
@@ -120,7 +119,7 @@ fn the_next_mirror_of_a_list_is_asked_where_one_fails() {
 }
 
 #[test]
-fn what_failed_first_is_told_in_one_line_and_within_ten_seconds() {
+fn what_failed_first_is_told_in_one_line_and_without_a_second_try() {
     // UserLAnd 665: apt ends well where no name can be resolved, and then knows no package.
     let unresolved =
         Given::new(&[("etc/apt/sources.list", "deb http://archive.invalid/debian bookworm main\n")]);
@@ -133,10 +132,9 @@ fn what_failed_first_is_told_in_one_line_and_within_ten_seconds() {
     );
 
     let refused = Given::new(&[("etc/apt/sources.list", "deb http://127.0.0.1:1/debian bookworm main\n")]);
-    let began = Instant::now();
     let ran = refused.stage("debian12");
     ran.expect(14, "download-failed");
-    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
     assert!(ran.stdout.contains("Connection refused"), "{}", ran.stdout);
     let told = ran.stderr.lines().filter(|line| line.contains("Connection refused")).count();
     assert!(told <= 3, "{}", ran.stderr);

@@ -208,11 +208,10 @@ fn what_stands_in_the_way_is_told_first_in_one_line() {
     for distro in ["almalinux9.6", "sles15.5"] {
         let place =
             if distro.starts_with("sles") { "etc/zypp/repos.d/a.repo" } else { "etc/yum.repos.d/a.repo" };
-        let began = std::time::Instant::now();
         let file = "[base]\nname=base\nmirrorlist=http://127.0.0.1:1/list\n";
         let ran = Given::new(&[(place, file)]).stage(distro, &[]);
         ran.expect(14, "download-failed");
-        assert!(began.elapsed() < std::time::Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(!ran.stderr.contains("trying again"), "{}", ran.stderr);
         let told = ran.json()["message"].as_str().unwrap().to_owned();
         assert!(
             told.contains("dnf said: ") && !told.contains('|') && !told.contains("missing packages"),

@@ -65,11 +65,16 @@ impl Lab {
 
 /// Runs `ofedctl cache … --json` with little patience.
 fn cache(folder: &Path, arguments: &[&str]) -> Ran {
+    program::run(&words(folder, arguments))
+}
+
+fn words(folder: &Path, arguments: &[&str]) -> Vec<String> {
     let folder = folder.display().to_string();
     let works_with_a_network = ["push", "pull"].contains(&arguments[0]);
     let little: &[&str] =
         if works_with_a_network { &["--set", "retries=2", "--set", "stall_timeout=2"] } else { &[] };
-    program::run(&[&["cache"], arguments, &["--json", "--cache", &folder], little].concat())
+    let all = [&["cache"], arguments, &["--json", "--cache", &folder], little].concat();
+    all.into_iter().map(str::to_owned).collect()
 }
 
 fn host(root: &Path) -> Host {

@@ -1,9 +1,10 @@
 //! A registry on a bad day.
 
+use super::common::program;
 use super::common::registry::Registry;
 use super::common::relay::Relay;
 use super::common::web::{Fault, Web};
-use super::{Lab, files, noise};
+use super::{Lab, files, noise, words};
 
 #[test]
 fn a_pull_that_breaks_off_is_resumed_in_the_same_run_and_in_the_next() {
@@ -146,4 +147,25 @@ fn a_mirror_is_asked_first_and_the_registry_itself_when_it_lacks_something() {
     let place = "oci://registry.invalid/ib:bundle";
     lab.pull(place, &lab.path("two"), &["--set", &rule("registry.invalid")]).json();
     assert_eq!(files(&lab.path("two")), files(&lab.cache()));
+}
+
+#[test]
+fn a_server_that_refuses_is_told_in_one_line_before_any_pause_and_given_up_at_a_terminal() {
+    let lab = Lab::new();
+    let (registry, archive) = ("oci://127.0.0.1:1/ib:bundle", "http://127.0.0.1:1/ib.tar");
+    for (way, place, folder) in [
+        ("push", registry, lab.cache()),
+        ("pull", registry, lab.path("one")),
+        ("pull", archive, lab.path("two")),
+    ] {
+        let patient = ["--set", "retries=8"].map(str::to_owned);
+        let words = [words(&folder, &[way, place]), patient.to_vec()].concat();
+        let ran = program::killed_at("pause", program::program(&words));
+        let told = ran.stderr.lines().filter(|line| line.contains("Connection refused")).count();
+        assert_eq!(told, 1, "{way} {place}: {ran:?}");
+        assert!(ran.stderr.contains("up to 8 times"), "{way} {place}: {ran:?}");
+        let ran = program::at_a_terminal(&words);
+        assert_eq!(ran.code, 14, "{ran:?}");
+        assert!(ran.stdout.contains("gave up after 2 tries"), "{way} {place}: {ran:?}");
+    }
 }

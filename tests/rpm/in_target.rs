@@ -88,7 +88,7 @@ fn a_repository_inside_the_image_is_read_there_and_its_packages_come_from_there(
 #[test]
 fn a_key_that_the_images_rpm_knows_vouches_where_the_file_that_a_repository_names_is_not_there() {
     // AlmaLinux/raspberry-pi 19: `gpgkey` names a file of another name; `rpm --import` helped. konflux-ci/docs 429: none is
-    // named. SUSE's roots are resolved by this machine's dnf, which is told what their rpm knows.
+    // named. zypper also wants the index signed.
     for (identity, place, line) in [
         (ALMA8, "etc/yum.repos.d", "gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-AlmaLinux"),
         (SLES15, "etc/zypp/repos.d", ""),
@@ -100,6 +100,7 @@ fn a_key_that_the_images_rpm_knows_vouches_where_the_file_that_a_repository_name
         }
         key.sign(folder.path());
         index(folder.path());
+        key.sign_index(folder.path());
         let web = Web::serve(folder.path());
         let root = identity.root();
         let repository = format!("[a]\nname=a\nbaseurl={}\ngpgcheck=1\n{line}\n", web.address());

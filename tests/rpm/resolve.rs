@@ -209,6 +209,14 @@ impl Key {
             sign.args(rpms.filter(|path| path.extension().is_some_and(|it| it == "rpm"))).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
+
+    /// Signs the index of a repository, and puts the key beside it, as zypper wants both.
+    pub(crate) fn sign_index(&self, folder: &Path) {
+        let index = folder.join("repodata/repomd.xml");
+        let signature = self.gpg(&["--armor", "--detach-sign", "--output", "-", index.to_str().unwrap()]);
+        std::fs::write(folder.join("repodata/repomd.xml.asc"), signature).unwrap();
+        std::fs::write(folder.join("repodata/repomd.xml.key"), self.public()).unwrap();
+    }
 }
 
 impl Drop for Key {

@@ -4,6 +4,7 @@
 
 use super::error::{DownloadError, Failure};
 use crate::host::Host;
+use crate::host::fault::{self, Point};
 use crate::host::http::without_secrets;
 use crate::outcome::Reason;
 use anyhow::Result;
@@ -117,6 +118,7 @@ pub(crate) fn patiently<T>(
         if let Some(error) = patience.dead.take() {
             return Err(error);
         }
+        fault::reached(Point::Pause);
         host.cancel.wait(patience.not_before.saturating_duration_since(Instant::now()))?;
     }
 }
@@ -151,6 +153,7 @@ fn up_to<T>(
         let pause = pause(failures, None, random());
         host.events
             .warn(format!("{what}: {error:#}; trying again in {}, up to {retries} times", seconds(pause)));
+        fault::reached(Point::Pause);
         host.cancel.wait(pause)?;
     }
 }

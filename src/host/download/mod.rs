@@ -13,6 +13,7 @@ pub use mirrors::alternatives;
 pub(super) use reader::whole;
 
 use super::Host;
+use super::fault::{self, Point};
 use super::http::{Client, NetworkOptions, without_secrets};
 use anyhow::Result;
 use backoff::Backoff;
@@ -198,6 +199,7 @@ impl<'a> Stream<'a> {
                         self.host.events.warn(message);
                     }
                     self.alive()?;
+                    fault::reached(Point::Pause);
                 }
             }
         }

@@ -51,7 +51,7 @@ Acquire::AllowDowngradeToInsecureRepositories "false";
 Acquire::ForceHash "SHA256";
 Acquire::Languages "none";
 Acquire::GzipIndexes "false";
-Acquire::Retries "3";
+Acquire::Retries "2";
 "#;
 const FOLDERS: [&str; 4] = ["state/lists/partial", "cache/archives/partial", "log", "brought"];
 /// Settings with which only apt itself can reach a server: its own certificates, or a program that finds the proxy

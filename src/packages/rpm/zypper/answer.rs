@@ -70,7 +70,13 @@ pub(super) fn unchecked(stream: &str) -> BTreeSet<String> {
 
 /// What was asked for and is nowhere.
 pub(super) fn unknown(text: &str) -> BTreeSet<String> {
-    between(text, "No provider of '", "' found").map(str::to_owned).collect()
+    const FORMS: [(&str, &str); 3] = [
+        ("No provider of '", "' found"),
+        ("Package '", "' not found"),
+        ("Package '", "' is not available in your repositories"),
+    ];
+    let named = |line| FORMS.iter().find_map(|(begin, end)| between(line, begin, end).next());
+    text.lines().filter_map(named).map(str::to_owned).collect()
 }
 
 /// Keys as rpm keeps them.
@@ -91,10 +97,10 @@ pub(super) fn editions(primary: &str) -> BTreeSet<(String, String)> {
     between(primary, "<package ", "</package>").filter_map(one).collect()
 }
 
-/// The text of a stream, without its elements.
+/// The warnings, errors and questions of a stream, without its elements. What it only tells of its way is left out.
 pub(super) fn plain(stream: &str) -> String {
     let mut text = String::new();
-    for part in stream.split('<') {
+    for part in stream.split('<').filter(|part| !part.starts_with("message type=\"info\">")) {
         text.push_str(part.split_once('>').map_or(part, |(_, rest)| rest));
     }
     let lines = text.lines().filter(|line| !line.trim().is_empty());
@@ -150,9 +156,13 @@ mod tests {
 
     #[test]
     fn messages_are_read_without_their_elements() {
-        let stream = "<message type=\"error\">No provider of &apos;zz &gt;= 3&apos; found.</message>\n";
+        let stream = "<message type=\"info\">'zz' not found in package names.</message>\n\
+            <message type=\"error\">No provider of &apos;zz &gt;= 3&apos; found.</message>\n";
         assert_eq!(plain(stream), "No provider of 'zz >= 3' found.");
         assert_eq!(unknown(&plain(stream)).into_iter().collect::<Vec<_>>(), ["zz >= 3"]);
+        let text =
+            "Package 'gcc-fortran' not found.\nPackage 'tk' is not available in your repositories. Cannot";
+        assert_eq!(unknown(text).into_iter().collect::<Vec<_>>(), ["gcc-fortran", "tk"]);
     }
 
     proptest::proptest! {
@@ -160,7 +170,7 @@ mod tests {
         fn no_output_makes_the_reader_panic(
             text in "(<install-summary|</install-summary>|<solvable |<to-remove>|name=\"|alias=\"|\"|>|<|é|[a-z0-9 \n]){0,60}",
         ) {
-            (chosen(&text), brought(&text), unchecked(&text), plain(&text), editions(&text), keys(&text));
+            let _ = (chosen(&text), brought(&text), unchecked(&text), plain(&text), editions(&text), keys(&text));
         }
     }
 }

@@ -147,7 +147,7 @@ impl Zypper<'_> {
             if !HINTS.contains(&finished.code) {
                 return Err(self.refused(&[refreshed, &finished]));
             }
-            if let Some(trouble) = self.heard(&[refreshed]) {
+            if let Some(trouble) = heard(&[refreshed]) {
                 self.host.events.warn(format!("{WHO} said: {}", trouble.line));
             }
             return Ok(answer::chosen(&finished.stdout));
@@ -172,23 +172,25 @@ impl Zypper<'_> {
         Ok(Answer { packages, keys: Vec::new(), imported, proxy: None })
     }
 
-    fn heard(&self, all: &[&Finished]) -> Option<diagnose::Diagnosis> {
-        let said = all.iter().map(|it| answer::plain(&it.stdout) + "\n" + &it.output);
-        diagnose::diagnose(&said.collect::<Vec<_>>().join("\n"), Doing::Resolving(Speaker::Zypper))
-    }
-
     /// The error, by what failed first.
     fn refused(&self, all: &[&Finished]) -> anyhow::Error {
         let doing = format!("resolving {}", self.request.packages.join(" "));
         let said = all.iter().map(|it| answer::plain(&it.stdout)).collect::<Vec<_>>().join("\n");
         let last = said.lines().rev().take(3).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>();
-        match (self.heard(all), all.last()) {
+        match (heard(all), all.last()) {
             (Some(trouble), Some(finished)) => {
-                diagnose::told(self.host, finished, Some(trouble), &doing, self.request.distro, WHO)
+                let finished = Finished { tail: said.replace('\n', " | "), ..(*finished).clone() };
+                diagnose::told(self.host, &finished, Some(trouble), &doing, self.request.distro, WHO)
             }
             _ => Reason::ResolveFailed.error(format!("{doing}: {WHO} said: {}", last.join(" | "))),
         }
     }
+}
+
+/// What the first of these runs that failed says.
+fn heard(all: &[&Finished]) -> Option<diagnose::Diagnosis> {
+    let said = all.iter().map(|it| answer::plain(&it.stdout) + "\n" + &it.output);
+    diagnose::diagnose(&said.collect::<Vec<_>>().join("\n"), Doing::Resolving(Speaker::Zypper))
 }
 
 /// A package that lies in the scratch folder. Its digest is that of the file.
