@@ -46,6 +46,8 @@ fn mlnx_ofed_is_built_on_sles_with_the_headers_of_the_images_kernel_and_leaves_w
         "etc/zypp/locks",
         "type: package\nmatch_type: glob\ncase_sensitive: on\nsolvable_name: kernel*\n",
     );
+    // SUSE's own settings keep packages of several kernels side by side.
+    first.root.write("etc/zypp/zypp.conf", "[main]\nmultiversion = provides:multiversion(kernel)\n");
     // Headers of a later kernel, which others need, stay beside those of the image's.
     for (name, requires) in
         [("kernel-azure-devel", ""), ("kernel-syms-azure", "kernel-azure-devel = 5.14.21-150400.14.34")]
