@@ -175,7 +175,6 @@ pub(super) const ROWS: &[Row] = &[
         "Error: GPG check FAILED"),
     row(Zypper, Is(Reason::RepositoryKey),
         &["File '*' from repository '*' is unsigned", "File '*' from repository '*' is signed with an unknown key",
-          "* (*): Signature verification failed [",
           "- Signature verification failed for "],
         "File 'repomd.xml' from repository 'pc_repo' is unsigned."),
     row(Rpm, Is(Reason::RepositoryKey),
