@@ -50,7 +50,7 @@ bench: ## Measure the budgets, each side by side with the tool it is compared wi
 	cargo bench --locked
 
 # Beside the instants: every place of the tests that otherwise try a few, and a disk that fills up at any size.
-torture: root setup release ## Kill the program to ship at 1040 instants of all that changes a root (root; an hour)
+torture: root setup release ## Kill the program to ship at 1040 instants of all that changes a root (root; hours)
 	OFEDCTL_TORTURE=1040 OFEDCTL_PROGRAM="$(CURDIR)/$(SHIP)" cargo test --locked --test killed --test hostile --test disk -- --nocapture
 
 power-loss: root setup ## Cut the power at 20 moments of a bake and an install, on a disk with a volatile cache (root; some minutes)
