@@ -113,7 +113,8 @@ fn dispatch(cli: &Cli, call: &Call) -> Result<Answer> {
 }
 
 fn printed(text: String) -> Answer {
-    Answer::listed(text.clone(), json!({"schema_version": 1, "text": text}))
+    let json = json!({"schema_version": 1, "text": &text});
+    Answer::listed(text, json)
 }
 
 /// The manual page of the program, or of the command that the words lead to.

@@ -43,11 +43,10 @@ impl Ui {
         let ui = self.clone();
         let mut last = Instant::now();
         Events::to(Box::new(move |event| match &event.what {
-            What::Begun | What::Note(_) => {}
             What::Working { program, seconds, said } if seconds % BETWEEN_SIGNS == 0 => {
                 ui.say(&format!("ofed: {}: {program} has worked for {seconds} s: {said}", event.step.name()));
             }
-            What::Working { .. } => {}
+            What::Begun | What::Note(_) | What::Working { .. } => {}
             What::Message(Level::Info, text) => ui.say(&format!("ofed: {}: {text}", event.step.name())),
             What::Message(Level::Warn, text) => {
                 ui.say(&format!("ofed: {}: warning: {text}", event.step.name()));
