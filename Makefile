@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench dist dist-twice arm-check demo record torture power-loss vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
+.PHONY: help build unit release lint test bench bench-plots bench-docs fleet dist dist-twice arm-check demo record torture power-loss vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,8 +46,20 @@ dist-twice: dist ## The same, built from nothing a second time elsewhere; fails 
 arm-check: ## Build for aarch64, and run detect, plan and a cache's verify (needs gcc-aarch64-linux-gnu and qemu-user-static)
 	@packaging/arm_check.sh
 
-bench: ## Measure the budgets, each side by side with the tool it is compared with
-	cargo bench --locked
+BENCHES := bake cache_verify first_boot first_line registry stage unpack
+bench: root setup ## Measure the budgets, each in turn with what a user would run instead; fails where one is missed (root)
+	cargo bench --locked --no-fail-fast $(BENCHES:%=--bench %)
+
+bench-plots: root setup ## Measure what costs grow with, and draw the plots of docs/performance.md (root; some minutes)
+	OFEDCTL_BENCH_DOCS=1 cargo bench --locked --bench growth
+	UPDATE_GOLDEN=1 cargo test --locked --test readme figures
+
+bench-docs: root setup ## Measure the budgets, and put the figures into docs/performance.md (root; on a quiet machine)
+	OFEDCTL_BENCH_DOCS=1 $(MAKE) --no-print-directory bench; UPDATE_GOLDEN=1 cargo test --locked --test readme figures
+
+fleet: root setup ## Let 200 machines pull one bundle at one moment, with failures, and keep the table of docs/fleet.md
+	OFEDCTL_BENCH_DOCS=1 cargo bench --locked --bench fleet
+	UPDATE_GOLDEN=1 cargo test --locked --test readme figures
 
 # Beside the instants: every place of the tests that otherwise try a few, and a disk that fills up at any size.
 torture: root setup release ## Kill the program to ship at 1040 instants of all that changes a root (root; hours)

@@ -1,81 +1,57 @@
-//! `cache verify` against `sha256sum` over the same blobs, alternating, by the medians of their wall times.
-//!
-//! Two mixes: many files of the sizes a bundle has, and one vendor archive that makes up nearly all of it, which
-//! no second processor can help with.
+//! `cache verify` against `sha256sum` over the same blobs. Two mixes: many files of the sizes a bundle has, and one vendor
+//! archive that makes up nearly all of it, which no second processor can help with. Beside each stands what SHA-256 alone
+//! takes on all processors, from memory: no program that hashes every byte is faster.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod side_by_side;
 
+use common::bundles;
 use ofedctl::cache::Cache;
-use ofedctl::events::Events;
-use ofedctl::host::Host;
-use ofedctl::host::cancel::Cancel;
-use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use sha2::{Digest, Sha256};
+use side_by_side::{Budget, Results, ofedctl, time, time_of};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-const BUDGET: f64 = 0.20;
-const ROUNDS: usize = 7;
+const AGAINST: &str = "`sha256sum` over the same files";
+const ONE: Budget = Budget { what: "`cache verify`, one archive of 380 MB", against: AGAINST, at_most: 0.20 };
+const MANY: Budget = Budget { what: "`cache verify`, 64 files", against: AGAINST, at_most: 0.12 };
 const MIB: u64 = 1 << 20;
 
-fn main() {
-    let packages = (0..64).map(|n| MIB / 2 + n * MIB / 10);
-    measure("packages and drivers", std::iter::once(190 * MIB).chain(packages.clone()));
-    measure("one vendor archive", std::iter::once(380 * MIB).chain(packages.take(8)));
-    println!("peak memory: {}", peak_memory());
+fn main() -> ExitCode {
+    let mut results = Results::default();
+    let small = |count: u64| (0..count).map(|number| MIB / 2 + number * MIB / 10).collect::<Vec<_>>();
+    measure(&mut results, MANY, 2, &small(64));
+    measure(&mut results, ONE, 1, &[&[380 * MIB][..], &small(8)].concat());
+    results.finish()
 }
 
-fn measure(name: &str, sizes: impl Iterator<Item = u64>) {
-    let dir = tempfile::tempdir().unwrap();
-    let host = Host::open(dir.path(), Events::silent(), Cancel::never()).unwrap();
-    let cache = Cache::open_or_create(dir.path()).unwrap();
-    let writer = cache.writer(&host, Duration::ZERO).unwrap();
-    let random = std::fs::File::open("/dev/urandom").unwrap();
-    let mut paths = Vec::new();
-    let mut bytes = 0;
-    for size in sizes {
-        let mut blob = writer.blob(None).unwrap();
-        bytes += std::io::copy(&mut (&random).take(size), &mut blob).unwrap();
-        blob.flush().unwrap();
-        paths.push(cache.blob_path(&blob.finish().unwrap().digest));
-    }
-    let sha256sum = duct::cmd("sha256sum", &paths).stdout_null();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // The first round warms the page cache for both.
-    for round in 0..=ROUNDS {
-        let (our, their) = (
-            time(|| assert!(cache.verify(&host, None).unwrap().is_sound())),
-            time(|| assert!(sha256sum.run().unwrap().status.success())),
-        );
-        if round > 0 {
-            ours.push(our);
-            theirs.push(their);
-        }
-    }
-    let (ours, theirs) = (median(ours), median(theirs));
-    let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+fn measure(results: &mut Results, budget: Budget, processors: u32, sizes: &[u64]) {
+    let folder = common::scratch();
+    let names: Vec<String> = (0..sizes.len()).map(|number| format!("{number}_1_amd64.deb")).collect();
+    let files: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(sizes.iter().copied()).collect();
+    let path = bundles::cache_of(folder.path(), &files);
+    let cache = Cache::open(&path).unwrap();
+    let held = cache.bundles().unwrap().remove(0).files;
+    let blobs: Vec<PathBuf> = held.iter().map(|file| cache.blob_path(&file.digest)).collect();
+    let verify = || time(ofedctl(["cache", "verify", "--cache"]).arg(&path));
+    results.compare(budget, verify, || time(Command::new("sha256sum").args(&blobs)));
+    let alone = sha_alone(sizes.iter().sum()) / processors;
     println!(
-        "{name}: {} blobs, {} MiB: cache verify {} ms, sha256sum {} ms, ratio {ratio:.3}, budget {BUDGET}: {}",
-        paths.len(),
-        bytes / MIB,
-        ours.as_millis(),
-        theirs.as_millis(),
-        if ratio <= BUDGET { "kept" } else { "MISSED" }
+        "    SHA-256 alone, from memory, on {processors} processors: {:.1} ms",
+        alone.as_secs_f64() * 1000.0
     );
 }
 
-/// The most memory this process ever had, writing and verifying, as the kernel says it.
-fn peak_memory() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.unwrap_or("unknown").trim().to_owned()
-}
-
-fn time(work: impl FnOnce()) -> Duration {
-    let started = Instant::now();
-    work();
-    started.elapsed()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+/// How long one processor hashes so many bytes.
+fn sha_alone(bytes: u64) -> Duration {
+    const CHUNK: usize = 1 << 20;
+    let chunk = vec![7; CHUNK];
+    time_of(|| {
+        let mut hash = Sha256::new();
+        (0..bytes / CHUNK as u64).for_each(|_| hash.update(&chunk));
+        std::hint::black_box(hash.finalize());
+    })
 }

@@ -4,53 +4,52 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod side_by_side;
 
 use common::nginx::Nginx;
 use common::root::{Root, debian_root};
 use common::{archive, image, scratch};
 use ofedctl::cache::Cache;
+use side_by_side::{Budget, Results, time_of};
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode, Output};
 
 const SUITE: &str = "bookworm";
-const RUNS: usize = 9;
-const BUDGET: f64 = 0.90;
+const STAGE: Budget = Budget {
+    what: "`stage` from a mirror",
+    against: "`apt-get update`, then `--download-only` of the same set",
+    at_most: 0.90,
+};
 /// What bare apt is run with: it gets, as `stage` does, no index of translations, and nothing that is only recommended.
 const BARE: &str = "rm -rf /var/lib/apt/lists/* /var/cache/apt/archives/*.deb
     apt-get -qq -o Acquire::Languages=none update &&
     apt-get -qq --yes --no-install-recommends --download-only install \"$@\"";
 
-fn main() {
+fn main() -> ExitCode {
     let first = image::staged(SUITE);
     let packages = Cache::open(&first).unwrap().bundles().unwrap().remove(0).config.packages;
     let folder = scratch();
     let root = debian_root(SUITE);
     copy_archive(&root, &packages, folder.path());
     let _nginx = serve(&root, folder.path());
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    // The first run warms the page cache.
-    for run in 0..=RUNS {
-        let begun = Instant::now();
-        let cache = root.beside(&format!("cache-{run}"));
-        image::stage(&root, &cache).expect(0, "staged");
-        let a = begun.elapsed();
-        let begun = Instant::now();
-        let bare = with_network(&root, BARE, &packages);
-        let b = begun.elapsed();
-        assert!(bare.status.success(), "{bare:?}");
+    let stage = || {
+        let cache = root.beside("cache");
+        let took = time_of(|| {
+            image::stage(&root, &cache).expect(0, "staged");
+        });
         fs::remove_dir_all(&cache).unwrap();
-        if run > 0 {
-            ours.push(a);
-            theirs.push(b);
-        }
-    }
-    let (a, b) = (median(ours), median(theirs));
-    let ratio = a.as_secs_f64() / b.as_secs_f64();
-    println!(
-        "stage {a:.2?}   apt-get update and --download-only {b:.2?}   ratio {ratio:.2} (budget {BUDGET:.2})"
-    );
+        took
+    };
+    let bare = || {
+        time_of(|| {
+            let bare = with_network(&root, BARE, &packages);
+            assert!(bare.status.success(), "{bare:?}");
+        })
+    };
+    let mut results = Results::default();
+    results.compare(STAGE, stage, bare);
+    results.finish()
 }
 
 /// Copies what the root's apt would ask the archive for, to the paths it asks for.
@@ -100,9 +99,4 @@ fn with_network(root: &Root, script: &str, arguments: &[String]) -> Output {
     unshare.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "sh", "-ec", enter]);
     unshare.arg(root.path()).args(["sh", "-ec", script, "sh"]).args(arguments);
     unshare.env("LC_ALL", "C").output().unwrap()
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

@@ -1,38 +1,35 @@
-//! Verifying and unpacking a vendor's archive, against what a user would run instead: `sha256sum -c`, then
-//! `tar xzf`. Both in turn, several times; the medians and their ratio are printed with the budget.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+//! Verifying and unpacking a vendor's archive, against what a user would run instead: `sha256sum -c`, then `tar xzf`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+mod side_by_side;
 
 use ofedctl::host::cancel::Cancel;
 use ofedctl::host::unpack::unpack;
+use side_by_side::{Budget, Results, time_of};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
 
-const BUDGET: f64 = 0.30;
-const RUNS: usize = 5;
+const UNPACK: Budget = Budget {
+    what: "verifying and unpacking a vendor's tgz of 380 MB",
+    against: "`sha256sum -c`, then `tar xzf`",
+    at_most: 0.14,
+};
 /// What `MLNX_OFED` archives are: about 380 MB packed and 1.2 GB unpacked.
 const PACKED_MIB: usize = 380;
 
-fn main() {
-    let dir = tempfile::tempdir().unwrap();
-    let archive = dir.path().join("driver.tgz");
-    make_archive(dir.path(), &archive);
-    println!("archive: {} MiB", fs::metadata(&archive).unwrap().len() >> 20);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for run in 0..=RUNS {
-        let (a, b) =
-            (time(dir.path(), |into| we(&archive, into)), time(dir.path(), |into| they(&archive, into)));
-        // The first warms the page cache.
-        if run > 0 {
-            ours.push(a);
-            theirs.push(b);
-        }
-    }
-    let (a, b) = (median(ours), median(theirs));
-    let ratio = a.as_secs_f64() / b.as_secs_f64();
-    println!("ofedctl {a:.2?}   sha256sum -c && tar xzf {b:.2?}   ratio {ratio:.2} (budget {BUDGET:.2})");
+fn main() -> ExitCode {
+    let folder = common::scratch();
+    let archive = folder.path().join("driver.tgz");
+    make_archive(folder.path(), &archive);
+    let mut results = Results::default();
+    let ours = || time(folder.path(), |into| we(&archive, into));
+    results.compare(UNPACK, ours, || time(folder.path(), |into| they(&archive, into)));
+    results.finish()
 }
 
 fn we(archive: &Path, into: &Path) {
@@ -47,19 +44,12 @@ fn they(archive: &Path, into: &Path) {
     assert!(Command::new("tar").arg("xzf").arg(archive).arg("-C").arg(into).status().unwrap().success());
 }
 
-fn time(dir: &Path, work: impl FnOnce(&Path)) -> Duration {
-    let into = dir.join("into");
+fn time(folder: &Path, work: impl FnOnce(&Path)) -> Duration {
+    let into = folder.join("into");
     fs::create_dir(&into).unwrap();
-    let started = Instant::now();
-    work(&into);
-    let took = started.elapsed();
+    let took = time_of(|| work(&into));
     fs::remove_dir_all(into).unwrap();
     took
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }
 
 /// A tree of packages, incompressible as real ones are, and of sources, which pack to about a fifth.

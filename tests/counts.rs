@@ -6,15 +6,9 @@ mod common;
 
 use common::counts::counted;
 use common::registry::Registry;
-use common::{image, program, scratch};
-use ofedctl::cache::{APT_INDEX_TYPE, Blob, BundleFile, Cache, DEB_TYPE};
-use ofedctl::events::Events;
-use ofedctl::host::Host;
-use ofedctl::host::cancel::Cancel;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use common::{bundles, image, program, scratch};
+use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
 
 /// The memory that a command may use for itself, threads' stacks included.
 const MEMORY: u64 = 32 << 20;
@@ -39,7 +33,7 @@ fn a_bake_that_has_nothing_to_do_starts_nothing_and_opens_few_files() {
 #[test]
 fn a_bundle_comes_from_a_plain_registry_with_few_files_and_syncs() {
     let folder = scratch();
-    let cache = bundle_of_small_files(folder.path(), 18);
+    let cache = bundles::of_small_files(folder.path(), 18);
     let registry = Registry::open();
     let place = registry.place("ib:v1");
     let at = |cache: &Path, words: &[&str]| {
@@ -70,7 +64,7 @@ fn a_bundle_comes_from_a_plain_registry_with_few_files_and_syncs() {
 fn memory_does_not_grow_with_a_bundle() {
     let folder = scratch();
     let registry = Registry::open();
-    let cache = bundle(folder.path(), &[("large.deb", 300 << 20)]);
+    let cache = bundles::cache_of(folder.path(), &[("large.deb", 300 << 20)]);
     let archive = folder.path().join("bundle.tar").display().to_string();
     let place = registry.place("large:v1");
     let copies = ["pulled", "imported"].map(|name| folder.path().join(name));
@@ -96,33 +90,4 @@ fn within_memory<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> program::Ran {
     limited.arg(format!("--data={MEMORY}")).arg(run.get_program()).args(run.get_args()).env_clear();
     limited.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
     program::finish(limited)
-}
-
-fn bundle_of_small_files(folder: &Path, count: usize) -> PathBuf {
-    let names: Vec<String> = (0..count - 1).map(|number| format!("package{number}_1_amd64.deb")).collect();
-    bundle(folder, &names.iter().map(|name| (name.as_str(), 100_000)).collect::<Vec<_>>())
-}
-
-/// A cache with one bundle: an index, and files of random bytes.
-fn bundle(folder: &Path, files: &[(&str, u64)]) -> PathBuf {
-    let path = folder.join("cache");
-    let host = Host::open(folder, Events::silent(), Cancel::never()).unwrap();
-    let cache = Cache::open_or_create(&path).unwrap();
-    let mut writer = cache.writer(&host, Duration::ZERO).unwrap();
-    let file = |title: &str, media_type: &str, Blob { digest, size }| BundleFile {
-        title: title.to_owned(),
-        media_type: media_type.to_owned(),
-        digest,
-        size,
-    };
-    let mut held = vec![file("Packages", APT_INDEX_TYPE, writer.put(b"Package: a\n").unwrap())];
-    for (title, size) in files {
-        let mut blob = writer.blob(None).unwrap();
-        let random = std::fs::File::open("/dev/urandom").unwrap();
-        std::io::copy(&mut random.take(*size), &mut blob).unwrap();
-        blob.flush().unwrap();
-        held.push(file(title, DEB_TYPE, blob.finish().unwrap()));
-    }
-    writer.publish("bundle", &common::bundle_config(), SystemTime::UNIX_EPOCH, held).unwrap();
-    path
 }

@@ -1,6 +1,10 @@
 //! The tables in READMEs, and the documents of the Packer plugin, are those of the program.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "common/measured.rs"]
+mod measured;
+
 use ofedctl::outcome::{ExitCode, Reason};
 use serde_json::Value;
 use std::fmt::Write;
@@ -205,21 +209,14 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn the_page_on_performance_has_the_budgets_that_the_benchmarks_hold() {
-    let page = documents().into_iter().find(|(path, _)| path.ends_with("performance.md")).unwrap().1;
-    for (bench, row) in [
-        ("benches/unpack.rs", "unpacking a vendor's tgz"),
-        ("benches/cache_verify.rs", "`cache verify`"),
-        ("benches/stage.rs", "`stage` from a mirror"),
-    ] {
-        let bench = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(bench)).unwrap();
-        let budget = bench.split_once("const BUDGET: f64 = ").unwrap().1.split(';').next().unwrap();
-        let line = page.lines().find(|line| line.contains(row)).expect(row);
-        assert!(line.ends_with(&format!("| {budget} |")), "{line}: {budget}");
-    }
-    let bake = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/bake.rs")).unwrap();
-    for (said, row) in [("median(theirs), 1.05)", "| 1.05 |"), ("median(theirs), 0.5)", "| 0.50 |")] {
-        assert!(bake.contains(said) && page.lines().any(|line| line.ends_with(row)), "{said} {row}");
+fn figures_are_those_that_were_measured() {
+    let measured = measured::Measured::load();
+    hold("docs/performance.md", "budgets", &measured.budgets());
+    hold("docs/performance.md", "growth", &measured.growths());
+    hold("docs/fleet.md", "crowds", &measured.crowds());
+    for growth in &measured.growth {
+        let plot = format!("docs/plots/{}.svg", growth.name);
+        assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(&plot).exists(), "{plot}");
     }
 }
 

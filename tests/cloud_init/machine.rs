@@ -38,6 +38,13 @@ pub struct Status {
 impl Machine {
     /// A VM of a size with `ConnectX-6`, with the module in it and nothing to install from.
     pub fn new(suite: &str) -> Self {
+        let machine = Self::without_module(suite);
+        program::run(&["cloud-init", "setup", "--json", "--root", machine.path()]).expect(0, "listed");
+        machine
+    }
+
+    /// A VM of that size that knows nothing of this program.
+    pub fn without_module(suite: &str) -> Self {
         let root = cloud_root(suite);
         let machine = Self { run: root.beside("run"), bus: root.beside("bus"), root };
         std::fs::create_dir(&machine.run).unwrap();
@@ -45,18 +52,21 @@ impl Machine {
         machine.root.write("etc/cloud/cloud.cfg.d/90-quiet.cfg", QUIET);
         machine.be(SIZE, "5c0ffee0-0000-4000-8000-000000000001");
         machine.user_data("#cloud-config\n{}\n");
-        program::run(&["cloud-init", "setup", "--json", "--root", machine.path()]).expect(0, "listed");
         machine
     }
 
     /// The same, with what it installs from in its cache.
     pub fn with_cache(suite: &'static str) -> Self {
         let machine = Self::new(suite);
-        let cache = staged(suite);
-        let to = machine.root.path().join("var/cache/ofedctl");
-        assert!(Command::new("cp").arg("-a").arg(cache).arg(to).status().unwrap().success());
-        machine.root.write("etc/ofedctl/config.yaml", "offline: true\n");
+        machine.put_cache(suite);
         machine
+    }
+
+    pub fn put_cache(&self, suite: &'static str) {
+        let cache = staged(suite);
+        let to = self.root.path().join("var/cache/ofedctl");
+        assert!(Command::new("cp").arg("-a").arg(cache).arg(to).status().unwrap().success());
+        self.root.write("etc/ofedctl/config.yaml", "offline: true\n");
     }
 
     pub fn path(&self) -> &str {

@@ -4,12 +4,14 @@
 #![allow(dead_code, unreachable_pub, missing_docs)]
 
 pub mod archive;
+pub mod bundles;
 pub mod counts;
 pub mod deb;
 pub mod documents;
 pub mod hosts;
 pub mod image;
 pub mod layers;
+pub mod measured;
 pub mod module_key;
 pub mod need;
 pub mod nginx;

@@ -16,6 +16,11 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it with its files in `dir`; `options` follow the port in `listen`, `server` is what else the server does.
     pub fn serve(dir: &Path, options: &str, server: &str) -> Self {
+        Self::serve_with(dir, options, "", server)
+    }
+
+    /// The same, with settings `http` that belong to all servers.
+    pub fn serve_with(dir: &Path, options: &str, http: &str, server: &str) -> Self {
         need(&["nginx-light"]);
         // Free a moment ago; nobody else on this machine picks ports by number.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -26,7 +31,7 @@ impl Nginx {
             .concat();
         let config = format!(
             "daemon off; master_process off; {user} pid {dir_text}/nginx.pid; events {{}}
-             http {{ access_log off; {temporary} server {{ listen 127.0.0.1:{port} {options}; {server} }} }}"
+             http {{ access_log off; {temporary} {http} server {{ listen 127.0.0.1:{port} {options}; {server} }} }}"
         );
         std::fs::write(dir.join("nginx.conf"), config).unwrap();
         let mut nginx = Command::new("/usr/sbin/nginx");

@@ -54,12 +54,17 @@ impl Registry {
         );
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
-        let log = std::fs::File::create(folder.path().join("log")).unwrap();
-        let mut registry = Command::new("docker-registry");
-        registry.arg("serve").arg(&file).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let mut started = Self { child: registry.spawn().unwrap(), port, folder };
+        let mut started = Self { child: spawn(folder.path()), port, folder };
         started.wait();
         started
+    }
+
+    /// Ends it, and starts it again with what it has stored.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.child = spawn(self.folder.path());
+        self.wait();
     }
 
     fn wait(&mut self) {
@@ -85,6 +90,13 @@ impl Registry {
         let folder = Path::new("data/docker/registry/v2/blobs/sha256").join(&hex[..2]).join(hex);
         self.folder.path().join(folder).join("data")
     }
+}
+
+fn spawn(folder: &Path) -> Child {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let mut registry = Command::new("docker-registry");
+    registry.arg("serve").arg(folder.join("config.yml")).stdin(Stdio::null());
+    registry.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 impl Drop for Registry {
