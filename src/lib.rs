@@ -14,7 +14,7 @@
 //! 3  edits module_signing                                  edits: how each is made and undone; signatures of modules
 //! 2  cache catalog config facts packages status            knowledge and input of the steps
 //! 1  host                                                  files, programs, network, locks, signals
-//! 0  amounts outcome events remedies settings target texts trust plain data
+//! 0  amounts outcome events remedies settings target texts trust  plain data
 //! ```
 
 pub mod amounts;

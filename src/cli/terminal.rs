@@ -3,6 +3,7 @@
 use super::columns;
 use super::progress::Progress;
 use crate::events::{Event, Level, Sink, What};
+use crate::host::variable;
 use crate::outcome::shown;
 use console::Style;
 use std::io::{self, IsTerminal, Write};
@@ -42,8 +43,8 @@ fn coloured(line: &str) -> String {
 
 /// Whether whoever looks at a terminal wants colours (no-color.org: an empty variable says nothing).
 fn wants_colours() -> bool {
-    let is_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    !is_no && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+    let is_no = variable("NO_COLOR").is_some();
+    !is_no && variable("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn write(text: &str) -> io::Result<()> {

@@ -147,6 +147,9 @@ impl Measured {
 
     /// The table of budgets.
     pub fn budgets(&self) -> String {
+        if self.rows.is_empty() {
+            return String::new();
+        }
         let mut table = format!("Measured on {}.\n\n", self.machine);
         table += "| what | compared with | at most | ratio | of single pairs | `ofedctl` | the other |\n";
         table += "|---|---|---|---|---|---|---|\n";
@@ -173,6 +176,9 @@ impl Measured {
 
     /// The table of what grows with what, and the plots.
     pub fn growths(&self) -> String {
+        if self.growth.is_empty() {
+            return String::new();
+        }
         let mut table =
             "| what grows | cost | smallest | largest | slope | plot |\n|---|---|---|---|---|---|\n"
                 .to_owned();
@@ -195,6 +201,9 @@ impl Measured {
 
     /// The table of crowds.
     pub fn crowds(&self) -> String {
+        if self.fleet.is_empty() {
+            return String::new();
+        }
         let mut table =
             "| pulled from | clients | failed | received by each | of which lacked | requests by each | \
             left the registry | median | last | 10,000 receive |\n|---|---|---|---|---|---|---|---|---|---|\n"
