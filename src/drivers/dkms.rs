@@ -49,13 +49,18 @@ impl Build<'_> {
         for kernel in self.kernels {
             self.host.cancel.check()?;
             let is_unsigned = |it: &Signatures| it.is_lacking(self.host, &sources, kernel);
-            let has_all = dkms::missing(self.host, &sources, kernel)?.is_empty();
+            let missing = dkms::missing(self.host, &sources, kernel)?;
+            let has_all = missing.is_empty();
             if has_all && !signatures.map(is_unsigned).transpose()?.unwrap_or_default() {
                 continue;
             }
             let restored = !has_all && self.restore(&sources, kernel)?;
             let mut signed = 0;
+            let is_stale = stale(&sources, &missing);
             for source in &sources {
+                if is_stale(source) && !self.build_again(source, kernel)? {
+                    continue;
+                }
                 signed += self.install(source, kernel)?;
             }
             shared::rebuild(self.host, kernel, self.options)?;
@@ -93,6 +98,19 @@ impl Build<'_> {
         }
         self.step("install", source, kernel)?;
         Ok(signed)
+    }
+
+    /// Builds what was built with another `ib_core`, and takes the old modules out. Where that fails they stay, and are told.
+    fn build_again(&self, source: &Source, kernel: &str) -> Result<bool> {
+        let Source { name, version } = source;
+        self.host.events.info(format!("building {name} {version} again for {kernel}, for it shares ib_core"));
+        let built = self.run(&["build", "--force", "-m", name, "-v", version, "-k", kernel], kernel)?;
+        if built.code != 0 {
+            let said = &built.tail;
+            self.host.events.warn(format!("{name} {version} for {kernel} could not be built again: {said}"));
+            return Ok(false);
+        }
+        self.step("uninstall", source, kernel)
     }
 
     /// Runs an action of DKMS. Returns false for a source that excludes this kernel (`BUILD_EXCLUSIVE`), which is skipped
@@ -190,6 +208,16 @@ impl Build<'_> {
         }
         Ok(opened.map(|(file, _)| Built { title, file }))
     }
+}
+
+/// Whether a source's modules were there before the main one, which is missing: they came from somebody else, with the
+/// kernel's `ib_core`.
+fn stale<'a>(sources: &'a [Source], missing: &[&Source]) -> impl Fn(&Source) -> bool + use<'a> {
+    let is_main = |source: &Source| dkms::MAIN.contains(&source.name.as_str());
+    let is_new = missing.iter().any(|source| is_main(source));
+    let before: Vec<&'a Source> =
+        sources.iter().filter(|it| is_new && !is_main(it) && !missing.contains(it)).collect();
+    move |source| before.contains(&source)
 }
 
 /// Removes the modules that were built for these kernels, of a driver that stays for other kernels.

@@ -15,3 +15,4 @@ mod settled;
 mod signed;
 mod signed_modules;
 mod signing_keys;
+mod users;
