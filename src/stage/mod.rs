@@ -105,8 +105,10 @@ fn fill_unless(
     };
     // What fills a cache for others is a command that can be run again.
     let retries = if skip_empty { 0 } else { settings.retries };
-    let is_passing =
-        |reason| matches!(reason, Reason::NameUnknown | Reason::DownloadFailed | Reason::ServerSlow);
+    let is_passing = |reason| {
+        use Reason::{DownloadFailed, NameUnknown, ServerBusy, ServerSlow};
+        matches!(reason, NameUnknown | DownloadFailed | ServerBusy | ServerSlow)
+    };
     let resolution =
         download::again(host, "reading the target's package sources", retries, is_passing, || {
             manager.resolve(host, &request)

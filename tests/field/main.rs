@@ -25,6 +25,7 @@ mod score;
 mod sizes;
 mod source_sets;
 mod sources_apt;
+mod sources_inside;
 mod sources_rpm;
 mod surroundings;
 mod terminal;

@@ -141,6 +141,21 @@ fn what_failed_first_is_told_in_one_line_and_without_a_second_try() {
 }
 
 #[test]
+fn a_server_that_is_busy_and_sources_that_are_not_there_are_told_before_the_packages_that_are_unknown_then() {
+    // xcp-ng/xcp 658: 503 is what the server says; apt ends well then, and knows no package.
+    let busy = stack();
+    busy.web.fail("/", Fault::Status(503), usize::MAX);
+    let line = format!("deb [trusted=yes] {} ./\n", busy.web.address());
+    let ran = Given::new(&[("etc/apt/sources.list", &line)]).stage("debian12");
+    ran.expect(14, "server-busy");
+    assert!(ran.stdout.contains("503") && !ran.stdout.contains("Unable to locate"), "{}", ran.stdout);
+    // ansible 80644: what has no sources of its own is not given this machine's.
+    let ran = Given::new(&[("etc/apt/sources.list", "# none\n")]).stage("debian12");
+    ran.expect(14, "resolve-failed");
+    assert!(ran.stdout.contains("apt read no package source"), "{}", ran.stdout);
+}
+
+#[test]
 fn an_expired_certificate_is_told_before_what_it_leaves_unknown() {
     let tls = Expired::serve();
     let given = Given::new(&[

@@ -221,6 +221,35 @@ fn what_stands_in_the_way_is_told_first_in_one_line() {
 }
 
 #[test]
+fn a_busy_server_sources_that_are_not_there_and_an_old_database_are_told_in_one_line() {
+    // xcp-ng/xcp 658: the list of mirrors of CentOS 7, with a variable that nobody set.
+    let (repository, empty) = (Repository::of(&stack()), Repository::of(&[]));
+    repository.web.fail("repomd.xml", Fault::Status(503), usize::MAX);
+    let file = |web: &Web| format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/$infra/\n", web.address());
+    // ansible 80644: what has no repositories of its own is not given this machine's.
+    let none = "[base]\nname=base\nenabled=0\nbaseurl=http://127.0.0.1:1/\n".to_owned();
+    for (file, reason, said) in [
+        (file(&repository.web), "server-busy", "Status code: 503"),
+        (none, "resolve-failed", "dnf read no package source"),
+    ] {
+        let ran = Given::new(&[("etc/yum.repos.d/a.repo", &file)]).stage("centos7.9", &[]);
+        ran.expect(14, reason);
+        assert!(ran.stdout.contains(said) && !ran.stdout.contains("No match"), "{}", ran.stdout);
+    }
+    // Each index that a Berkeley database lacks is a warning of rpm's.
+    need(&["db5.3-util"]);
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}\n", empty.web.address());
+    let given = Given::new(&[("etc/yum.repos.d/a.repo", &file), ("var/lib/rpm/.keep", "")]);
+    let database = given.path().join("var/lib/rpm/Packages");
+    let mut load = Command::new("db5.3_load");
+    load.args(["-T", "-t", "hash"]).arg(&database).stdin(std::process::Stdio::null());
+    assert!(load.status().unwrap().success());
+    let ran = given.stage("centos7.9", &["--status-file", &database.display().to_string()]);
+    assert_eq!(ran.code, 14, "{ran:?}");
+    assert!(!ran.stdout.contains("could not open") && !ran.stderr.contains("could not open"), "{ran:?}");
+}
+
+#[test]
 fn a_mirror_that_is_gone_is_told_with_the_vault() {
     // apache/arrow 43122 and sig-cloud-instance-images 202; the address is one that answers with nothing.
     let empty = Web::serve(scratch().path());

@@ -34,6 +34,7 @@ pub(super) fn is_of_mirror(reason: Reason) -> bool {
         reason,
         Reason::NameUnknown
             | Reason::DownloadFailed
+            | Reason::ServerBusy
             | Reason::ServerSlow
             | Reason::ServerUntrusted
             | Reason::NotOnServer

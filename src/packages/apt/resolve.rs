@@ -34,6 +34,10 @@ pub(super) fn resolve_closure(
     {
         return Err(diagnose::told(host, update, Some(trouble), READING, request.distro, "apt-get"));
     }
+    if printed.code != 0 && !reads_sources(update) {
+        let what = "apt read no package source: none is in force in what was given";
+        return Err(Reason::ResolveFailed.error(format!("{doing}: {what}")));
+    }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     if let Some((vendor_repo, vendor)) = request.vendor_repo.zip(vendor) {
@@ -55,6 +59,12 @@ pub(super) fn resolve_closure(
     let described = index(host, apt, &downloads)?;
     let unsigned = signed::unsigned(host, apt, &downloads)?;
     Ok(Resolution { downloads, described, unsigned, proxy: apt.proxy(host), ..Resolution::default() })
+}
+
+/// Whether `apt-get update` asked any source.
+fn reads_sources(update: &Finished) -> bool {
+    let asked = |line: &str| ["Hit:", "Get:", "Ign:", "Err:"].iter().any(|begin| line.starts_with(begin));
+    update.output.lines().any(asked)
 }
 
 /// The packages to request: the wanted ones, and those that a vendor's installer will request, if they are available.

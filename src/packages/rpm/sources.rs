@@ -1,10 +1,8 @@
 //! The target's package sources, keys and database, copied into a private folder so that dnf of this machine can use
 //! them. Each file is read inside the target's root; nothing of it is run, and no plugin of it is loaded.
 
-use super::database_copy::{self, copy_file};
-use crate::host::Host;
+use super::database_copy::copy_file;
 use crate::host::fs::Root;
-use crate::host::run::Cmd;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -41,8 +39,6 @@ const TREES: [&str; 7] = [
 ];
 /// The way out where this machine's dnf can't stand in for the target's manager.
 const WAY_OUT: &str = "stage with --root, or on such a VM";
-/// The file of a database in rpm's own format.
-const NDB: &str = "Packages.db";
 /// Links within these trees are followed inside the root; deeper than this, they lead in a circle.
 pub(super) const DEEPEST: usize = 6;
 /// The most files that the trees may lead to: links to their own folder multiply with each level.
@@ -100,26 +96,6 @@ pub(super) fn copy(places: &Places, sources: &Root, scratch: &Path) -> Result<Co
         found = found || copy_settings(places, sources, from, &main)?;
     }
     Ok(Copied { main: found.then_some(main), ..copied })
-}
-
-/// The database, converted to the form that rpm of this machine prefers, where the root's has one that not every rpm can
-/// read: ndb, which SLES 15 has. rpm of the root reads it, inside the root.
-pub(super) fn convert_database(host: &Host, root: &Root, to: &Path) -> Result<()> {
-    const IMPORT: &str = "base64 -d | gzip -dc | rpmdb --dbpath=\"$1\" --importdb";
-    if !to.join(NDB).exists() {
-        return Ok(());
-    }
-    // Packed, and as text, since that is what passes between programs here.
-    let export = Cmd::new("/bin/sh").args(["-c", "rpmdb --exportdb | gzip -c | base64 -w 0"]);
-    let (_copy, export) = database_copy::reading(root, export.captured())?;
-    let exported = host.run(&export)?;
-    let exported = exported.check(Reason::ResolveFailed, "exporting the target's rpm database")?;
-    for old in fs::read_dir(to).context("cannot list the copied database")?.flatten() {
-        fs::remove_file(old.path()).context("cannot clear the copied database")?;
-    }
-    let import = Cmd::new("/bin/sh").args(["-c", IMPORT, "sh", &to.display().to_string()]);
-    let imported = host.run(&import.input(exported.stdout))?;
-    imported.check(Reason::ResolveFailed, "importing the target's rpm database").map(drop)
 }
 
 /// Copies a file of settings, with what it takes in.
@@ -236,7 +212,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let places = &super::super::dnf::DIALECT.sources;
         let copied = copy(places, &root, scratch.path()).unwrap();
-        database_copy::copy_database(&root, &copied.database).unwrap();
+        super::super::database_copy::copy_database(&root, &copied.database).unwrap();
         let read = |path: &Path| fs::read_to_string(path).unwrap();
         assert_eq!(read(&copied.repositories.join("0-a.repo")), "[a]");
         // zypper's are for zypper, or for want of others.

@@ -255,6 +255,9 @@ def mark(base, question):
     headers = question["headers"]
     if headers and headers["package"] in question["packages"] and not known(headers["package"]):
         base.add_remote_rpms([headers["url"]])
+    sources = [repo for repo in base.repos.iter_enabled() if repo.id != VENDOR]
+    if not sources and not all(known(name) for name in question["packages"]):
+        raise dnf.exceptions.Error("dnf read no package source: none is enabled in what was given")
     base.install_specs(question["packages"] + [name for name in question["wanted"] if known(name)])
 
 
@@ -348,6 +351,8 @@ def own_keys(root):
 
 def main():
     question = json.load(sys.stdin)
+    # rpm warns of each index that an old database lacks, and what went wrong would drown in that.
+    rpm.setVerbosity(rpm.RPMLOG_ERR)
     # A repository that is passed over is told, for what it has is then missed.
     logging.getLogger("dnf").addHandler(logging.StreamHandler(sys.stderr))
     logging.getLogger("dnf").setLevel(logging.WARNING)

@@ -27,7 +27,6 @@ pub(in super::super) fn resolve(
         Base::Empty => {}
         Base::Root(root) => {
             database_copy::copy_database(root, &copied.database)?;
-            sources::convert_database(host, root, &copied.database)?;
         }
         Base::StatusFile(path) => {
             let name = path.file_name().unwrap_or_default();
