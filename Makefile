@@ -33,7 +33,9 @@ test: root setup musl ## Check, build and test everything, with real Debian root
 	@$(MAKE) --no-print-directory release & release=$$!; \
 	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
 	  wait $$release && exit $$tests
-	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked --no-fail-fast
+	@packaging/tools.sh "$${CARGO_TARGET_DIR:-target}/test-packaging-tools" & tools=$$!; \
+	  RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked --no-fail-fast; tests=$$?; \
+	  wait $$tools; exit $$tests
 
 dist: musl ## Make all files of a release in dist/ (needs cargo-deb and cargo-generate-rpm; KEY=FILE signs the checksums)
 	@packaging/dist.sh dist

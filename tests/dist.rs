@@ -26,22 +26,8 @@ fn succeed(command: &mut Command) -> String {
 /// The folder with `cargo-deb` and `cargo-generate-rpm`, which are built once.
 fn tools() -> PathBuf {
     let folder = common::kept("test-packaging-tools");
-    let _lock = common::lock(&common::kept("test-locks").join("packaging-tools"));
-    let done = folder.join("installed-1");
-    if !done.exists() {
-        let mut install = Command::new("cargo");
-        install.args(["install", "--locked", "--debug", "--quiet", "--root"]).arg(&folder);
-        install.args(["cargo-deb@3.8.0", "cargo-generate-rpm@0.21.1"]);
-        // Cargo's variables for this test are about another package.
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy().into_owned();
-            if name.starts_with("CARGO_") && name != "CARGO_HOME" {
-                install.env_remove(name);
-            }
-        }
-        succeed(&mut install);
-        std::fs::write(done, "").unwrap();
-    }
+    let install = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/tools.sh");
+    succeed(Command::new(install).arg(&folder));
     folder.join("bin")
 }
 
