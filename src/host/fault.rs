@@ -41,23 +41,23 @@ points! {
     ReceiptRemoved "receipt-removed" "uninstalling: the receipt is gone, and the journal is still there";
 }
 
+/// The variable that says what is to happen, and where. `make release` looks for this name in what it built.
+pub const VARIABLE: &str = "OFEDCTL_FAULT_POINT";
+
 /// Where a test can end the program.
 #[cfg(not(any(debug_assertions, feature = "fault-points")))]
 pub const fn reached(_: Point) {}
 
 #[cfg(any(debug_assertions, feature = "fault-points"))]
-pub use armed::{VARIABLE, reached};
+pub use armed::reached;
 
 #[cfg(any(debug_assertions, feature = "fault-points"))]
 mod armed {
-    use super::Point;
+    use super::{Point, VARIABLE};
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::getpid;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
-
-    /// The variable that says what is to happen, and where. `make release` looks for this name in what it built.
-    pub const VARIABLE: &str = "OFEDCTL_FAULT_POINT";
 
     /// What [`VARIABLE`] says.
     #[derive(Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ const FLEET: u64 = 10_000;
 /// Measured on one machine.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// The processors and memory of the machine.
+    /// The processors, memory and load of the machine.
     pub machine: String,
     /// Each budget that was measured.
     pub rows: Vec<Row>,
@@ -241,7 +241,7 @@ fn kilobytes(bytes: u64) -> String {
     format!("{} kB", bytes / 1000)
 }
 
-/// The processors and memory of this machine.
+/// The processors and memory of this machine, and how much work it has beside.
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|it| it.1));
@@ -251,5 +251,11 @@ fn machine() -> String {
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().split(' ').next()?.parse().ok())
         .unwrap_or_default();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    format!("{cores} cores of {}, {} GiB of memory", model.unwrap_or("an unnamed processor"), kib >> 20)
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "{cores} cores of {}, {} GiB of memory, at a load of {}",
+        model.unwrap_or("an unnamed processor"),
+        kib >> 20,
+        load.split(' ').next().unwrap_or_default()
+    )
 }
