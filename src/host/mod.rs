@@ -6,6 +6,7 @@
 
 mod authorities;
 pub mod cancel;
+pub mod conversation;
 mod detach;
 pub mod download;
 pub mod fault;
@@ -19,7 +20,6 @@ mod resolve;
 pub mod room;
 pub mod run;
 pub mod sandbox;
-pub mod talk;
 pub mod temp;
 pub mod unpack;
 

@@ -1,8 +1,8 @@
-//! What two VMs' facts and games say together: a finding for each end's link, for the partition and for the traffic, and
+//! What two VMs' facts and results say together: a finding for each end's link, for the partition and for the traffic, and
 //! which of the two VMs is wrong. Both ends come to the same findings, each with its own names for the two.
 
-use super::game::Played;
-use super::side::{Facing, Side};
+use super::ping_pong::PingPongResult;
+use super::vm_facts::{PortFacts, VmFacts};
 use crate::ledger::Check;
 use crate::outcome::shown;
 
@@ -15,13 +15,18 @@ const HERE: &str = "here";
 
 /// Both ends of a pair of ports.
 struct Pair<'a> {
-    sides: [&'a Side; 2],
-    ports: [&'a Facing; 2],
+    sides: [&'a VmFacts; 2],
+    ports: [&'a PortFacts; 2],
     names: [&'a str; 2],
 }
 
-/// The findings of all pairs of ports; `games` are those that were played, with both ends.
-pub(super) fn judge(here: &Side, peer: &Side, name: &str, games: &[Option<[Played; 2]>]) -> Vec<Check> {
+/// The findings of all pairs of ports; `results` are those of the ping-pongs that were run, at both ends.
+pub(super) fn judge(
+    here: &VmFacts,
+    peer: &VmFacts,
+    name: &str,
+    results: &[Option<[PingPongResult; 2]>],
+) -> Vec<Check> {
     let mut checks = Vec::new();
     if here.ports.len() != peer.ports.len() || here.ports.is_empty() {
         let found = format!("{} here, {} at {name}", here.ports.len(), peer.ports.len());
@@ -32,8 +37,8 @@ pub(super) fn judge(here: &Side, peer: &Side, name: &str, games: &[Option<[Playe
         let links = [pair.link(0), pair.link(1)];
         let partition = pair.partition();
         let right = [0, 1].map(|end| links[end].ok && pair.ports[end].alone && pair.ports[end].is_member());
-        let game = games.get(at).and_then(Option::as_ref);
-        let traffic = game.map(|game| pair.traffic(game, right));
+        let result = results.get(at).and_then(Option::as_ref);
+        let traffic = result.map(|result| pair.traffic(result, right));
         checks.extend(links);
         checks.push(partition);
         checks.extend(traffic);
@@ -97,10 +102,10 @@ impl Pair<'_> {
         check(&format!("partition {}", self.both()), shared.is_some(), &found)
     }
 
-    fn traffic(&self, game: &[Played; 2], right: [bool; 2]) -> Check {
+    fn traffic(&self, result: &[PingPongResult; 2], right: [bool; 2]) -> Check {
         let name = format!("traffic {}", self.both());
-        let ns = game.iter().find_map(|played| played.ns).filter(|_| game.iter().all(Played::ok));
-        let Some(ns) = ns else { return check(&name, false, &self.why_none(game, right)) };
+        let ns = result.iter().find_map(|end| end.ns).filter(|_| result.iter().all(PingPongResult::ok));
+        let Some(ns) = ns else { return check(&name, false, &self.why_none(result, right)) };
         let is_infiniband = self.ports.iter().all(|port| port.is_infiniband);
         let documented =
             self.sides.iter().filter_map(|side| side.documented_ns()).max().filter(|_| is_infiniband);
@@ -116,13 +121,13 @@ impl Pair<'_> {
     }
 
     /// Why no message came over, and which of the two VMs is to be looked at.
-    fn why_none(&self, game: &[Played; 2], right: [bool; 2]) -> String {
-        let lacking = game.iter().position(Played::lacks_the_program);
+    fn why_none(&self, result: &[PingPongResult; 2], right: [bool; 2]) -> String {
+        let lacking = result.iter().position(PingPongResult::lacks_the_program);
         if let Some(end) = lacking {
             return format!("wrong: {}: `ib_send_lat` is missing, install perftest", self.names[end]);
         }
         let said = |end: usize| {
-            let Played { code, said, .. } = &game[end];
+            let PingPongResult { code, said, .. } = &result[end];
             let words = if said.is_empty() { "nothing" } else { said };
             format!("{} ended with {code} and said {words}", self.names[end])
         };

@@ -13,9 +13,9 @@ const MISSING: i32 = 127;
 /// The column with the median in the program's table.
 const TYPICAL: usize = 4;
 
-/// What a game is played with.
+/// What a ping-pong runs over.
 #[derive(Debug)]
-pub(super) struct Game<'a> {
+pub(super) struct PingPong<'a> {
     pub(super) device: &'a VerbsDevice,
     pub(super) port: u32,
     /// The index of the key of the partition that both are in.
@@ -26,7 +26,7 @@ pub(super) struct Game<'a> {
 
 /// What came of it at one end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Played {
+pub(super) struct PingPongResult {
     pub(super) code: i32,
     /// The program's last words, where it failed.
     pub(super) said: String,
@@ -34,7 +34,7 @@ pub(super) struct Played {
     pub(super) ns: Option<u32>,
 }
 
-impl Played {
+impl PingPongResult {
     pub(super) const fn ok(&self) -> bool {
         self.code == 0
     }
@@ -48,29 +48,29 @@ impl Played {
         Self { code: ended.code, said, ns: typical_ns(&ended.stdout) }
     }
 
-    /// A game that did not begin.
+    /// One that did not begin.
     fn not_begun(why: &str) -> Self {
         Self { code: 1, said: why.to_owned(), ns: None }
     }
 }
 
-impl Game<'_> {
+impl PingPong<'_> {
     /// Waits for the other end.
-    pub(super) fn serve(&self, host: &Host) -> Result<Played> {
-        self.play(host, |cmd| host.run(&cmd))
+    pub(super) fn serve(&self, host: &Host) -> Result<PingPongResult> {
+        self.run(host, |cmd| host.run(&cmd))
     }
 
     /// Begins it with the other end.
-    pub(super) fn begin_with(&self, host: &Host, machine: &str) -> Result<Played> {
-        self.play(host, |cmd| loop_until_it_listens(host, &cmd.arg(machine), || false))
+    pub(super) fn begin_with(&self, host: &Host, machine: &str) -> Result<PingPongResult> {
+        self.run(host, |cmd| loop_until_it_listens(host, &cmd.arg(machine), || false))
     }
 
-    fn play(&self, host: &Host, run: impl FnOnce(Cmd) -> Result<Finished>) -> Result<Played> {
+    fn run(&self, host: &Host, start: impl FnOnce(Cmd) -> Result<Finished>) -> Result<PingPongResult> {
         let Some(port) = self.device.ports.iter().find(|port| port.number == self.port) else {
-            return Ok(Played::not_begun("the port has gone"));
+            return Ok(PingPongResult::not_begun("the port has gone"));
         };
         let Some(addressing) = addressing(host, self.device, port, Flag::Perftest) else {
-            return Ok(Played::not_begun("the port has no address (GID) yet"));
+            return Ok(PingPongResult::not_begun("the port has no address (GID) yet"));
         };
         let mut cmd = Cmd::new("timeout")
             .args([PATIENCE.to_string().as_str(), PROGRAM, "-d", &self.device.name, "-s", "2", "-n", "1000"])
@@ -82,7 +82,7 @@ impl Game<'_> {
         if self.key != 0 {
             cmd = cmd.arg(format!("--pkey_index={}", self.key));
         }
-        Ok(Played::from_end(&run(cmd.captured())?))
+        Ok(PingPongResult::from_end(&start(cmd.captured())?))
     }
 }
 

@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(200);
 
 /// One end of a conversation.
 #[derive(Debug)]
-pub struct Talk {
+pub struct Conversation {
     heard: BufReader<TcpStream>,
     peer: IpAddr,
 }
@@ -41,10 +41,10 @@ impl Listener {
     }
 
     /// The next one who connects. Waits until the run must end.
-    pub fn accept(&self, cancel: &Cancel) -> Result<Talk> {
+    pub fn accept(&self, cancel: &Cancel) -> Result<Conversation> {
         loop {
             match self.0.accept() {
-                Ok((stream, _)) => return Talk::over(stream),
+                Ok((stream, _)) => return Conversation::over(stream),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => cancel.wait(POLL)?,
                 // Whoever wanted to connect has gone.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
@@ -54,7 +54,7 @@ impl Listener {
     }
 }
 
-impl Talk {
+impl Conversation {
     /// Connects to a port of a machine, and tries so long where nobody listens yet.
     pub fn to(machine: &str, port: u16, patience: Duration, cancel: &Cancel) -> Result<Self> {
         let begin = Instant::now();
@@ -83,14 +83,14 @@ impl Talk {
     }
 
     /// Says something.
-    pub fn say(&mut self, what: &impl Serialize) -> Result<()> {
+    pub fn send(&mut self, what: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(what)?;
         line.push(b'\n');
         self.heard.get_mut().write_all(&line).context("the other end does not listen")
     }
 
     /// What the other end says next, if it says it within this time.
-    pub fn hear<T: DeserializeOwned>(&mut self, patience: Duration, cancel: &Cancel) -> Result<T> {
+    pub fn receive<T: DeserializeOwned>(&mut self, patience: Duration, cancel: &Cancel) -> Result<T> {
         let begin = Instant::now();
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
@@ -128,10 +128,10 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
-    fn pair() -> (Talk, Talk) {
+    fn pair() -> (Conversation, Conversation) {
         let listener = Listener::on(0).unwrap();
         let port = listener.port().unwrap();
-        let there = Talk::to("127.0.0.1", port, SOON, &Cancel::never()).unwrap();
+        let there = Conversation::to("127.0.0.1", port, SOON, &Cancel::never()).unwrap();
         (listener.accept(&Cancel::never()).unwrap(), there)
     }
 
@@ -139,22 +139,22 @@ mod tests {
     fn what_one_says_the_other_hears() {
         let (mut here, mut there) = pair();
         assert_eq!(here.peer().to_string(), "127.0.0.1");
-        here.say(&vec![1, 2]).unwrap();
-        here.say(&"three").unwrap();
-        assert_eq!(there.hear::<Vec<u32>>(SOON, &Cancel::never()).unwrap(), [1, 2]);
-        assert_eq!(there.hear::<String>(SOON, &Cancel::never()).unwrap(), "three");
+        here.send(&vec![1, 2]).unwrap();
+        here.send(&"three").unwrap();
+        assert_eq!(there.receive::<Vec<u32>>(SOON, &Cancel::never()).unwrap(), [1, 2]);
+        assert_eq!(there.receive::<String>(SOON, &Cancel::never()).unwrap(), "three");
     }
 
     #[test]
     fn one_who_says_too_much_or_nothing_or_goes_away_is_not_waited_for() {
-        let heard = |talk: &mut Talk, patience| {
-            format!("{:#}", talk.hear::<String>(patience, &Cancel::never()).unwrap_err())
+        let heard = |conversation: &mut Conversation, patience| {
+            format!("{:#}", conversation.receive::<String>(patience, &Cancel::never()).unwrap_err())
         };
         let (mut here, mut there) = pair();
         assert_eq!(heard(&mut here, Duration::ZERO), "the other end says nothing");
-        there.say(&1).unwrap();
+        there.send(&1).unwrap();
         assert!(heard(&mut here, SOON).starts_with("what the other end says is not understood"));
-        let talking = std::thread::spawn(move || there.say(&"x".repeat(300 << 10)).is_ok());
+        let talking = std::thread::spawn(move || there.send(&"x".repeat(300 << 10)).is_ok());
         assert_eq!(heard(&mut here, SOON), "the other end says too much");
         talking.join().unwrap();
         let (mut here, there) = pair();
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_machine_where_nobody_listens_is_named() {
         let port = Listener::on(0).unwrap().port().unwrap();
-        let error = Talk::to("127.0.0.1", port, Duration::ZERO, &Cancel::never()).unwrap_err();
+        let error = Conversation::to("127.0.0.1", port, Duration::ZERO, &Cancel::never()).unwrap_err();
         assert!(format!("{error:#}").starts_with(&format!("cannot reach port {port} of 127.0.0.1: ")));
     }
 }

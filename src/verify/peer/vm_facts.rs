@@ -18,15 +18,15 @@ const DEFAULT: u16 = 0x7fff;
 
 /// One of two VMs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Side {
+pub(super) struct VmFacts {
     protocol: u32,
     pub(super) vm_size: Option<String>,
-    pub(super) ports: Vec<Facing>,
+    pub(super) ports: Vec<PortFacts>,
 }
 
 /// A port that faces one of the other VM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Facing {
+pub(super) struct PortFacts {
     pub(super) device: String,
     pub(super) number: u32,
     pub(super) is_infiniband: bool,
@@ -49,10 +49,10 @@ pub(super) struct Shared {
     pub(super) indices: [u32; 2],
 }
 
-impl Side {
+impl VmFacts {
     /// This VM, with what its ports did alone.
     pub(super) fn from_ports(host: &Host, alone: Vec<Alone>) -> Self {
-        let ports = alone.into_iter().map(|alone| Facing::from_port(host, alone)).collect();
+        let ports = alone.into_iter().map(|alone| PortFacts::from_port(host, alone)).collect();
         Self { protocol: PROTOCOL, vm_size: compute::size_of(host, None).vm_size, ports }
     }
 
@@ -79,7 +79,7 @@ impl Side {
     }
 }
 
-impl Facing {
+impl PortFacts {
     fn from_port(host: &Host, alone: Alone) -> Self {
         let Alone { device, port, check, usec } = alone;
         Self {
