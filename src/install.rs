@@ -75,10 +75,9 @@ pub fn install(
         drivers::hold_back(journal)?;
     }
     let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
-    let journal = std::cell::RefCell::new(journal);
-    let transacted = drivers::install(&work, &|| {
+    let transacted = drivers::install(&work, &mut || {
         transact(host, manager, &transaction, &before, &now)?;
-        drivers::patches::lay_out(host, &mut journal.borrow_mut(), plan)
+        drivers::patches::lay_out(host, journal, plan)
     });
     fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;

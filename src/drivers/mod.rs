@@ -71,7 +71,7 @@ pub trait DriverOps: Sync {
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
 
     /// Install: calls `transact` for the package manager's part, and does what the driver needs before and after it.
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought>;
+    fn install(&self, work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought>;
 
     /// Verify: checks that the release that the driver states is the planned one; none if it states none.
     fn release(&self, host: &Host, plan: &Plan) -> Option<Check>;
@@ -118,7 +118,7 @@ pub fn is_replaced(earlier: &Plan, plan: &Plan) -> bool {
 }
 
 /// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels.
-pub fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+pub fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
     transact()?;
     let Work { host, cache, bundle, plan, options, .. } = *work;

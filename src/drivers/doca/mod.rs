@@ -76,7 +76,7 @@ impl DriverOps for Doca {
         &[]
     }
 
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+    fn install(&self, work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
         let Work { host, manager, transaction, options, .. } = *work;
         let vendors = work.vendor_file()?;
         let before = manager.installed(host)?;

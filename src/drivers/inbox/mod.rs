@@ -46,7 +46,7 @@ impl DriverOps for Inbox {
         &[]
     }
 
-    fn install(&self, _: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+    fn install(&self, _: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
         transact().map(|()| Brought::default())
     }
 

@@ -84,7 +84,7 @@ impl DriverOps for MlnxOfed {
         &[(LIMITS, &LIMITS_LINES)]
     }
 
-    fn install(&self, work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+    fn install(&self, work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
         if folder::metapackage(work.plan).is_some() {
             return packages::install(work, transact);
         }

@@ -56,7 +56,7 @@ pub(super) fn vendor_repo(
 }
 
 /// Installs it for every kernel of the plan. Returns the compiled modules, to be stored in the cache.
-pub(super) fn install(work: &Work, transact: &dyn Fn() -> Result<()>) -> Result<Brought> {
+pub(super) fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
     let installer = Installer { work };
     let trust = installer.in_private(|| {
         let top = installer.unpack_original()?;

@@ -1,10 +1,11 @@
-//! Whether dpkg can read its own records. After a power cut or a full disk it may not, and then it refuses every change,
-//! in words that name neither the cause nor a way out.
+//! The records that dpkg and apt keep. After a power cut or a full disk dpkg may not be able to read its own, and then it
+//! refuses every change, in words that name neither the cause nor a way out. A killed apt leaves a half-written one.
 
 use super::states::STATUS;
 use crate::host::fs::Root;
 use crate::outcome::Cause;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The folder with each package's list of files.
@@ -27,11 +28,23 @@ pub(super) fn require_sound(root: &Root) -> Result<()> {
     }
     for list in lists {
         // dpkg(1) takes an empty list for that of a package without files.
-        if root.read(&list)?.is_some_and(|bytes| bytes.last().is_some_and(|last| *last != b'\n')) {
+        if ends_amid_a_line(root, &list)? {
             return Err(Cause::RecordsDamaged.error(format!("`{list}` ends amid a line")));
         }
     }
     Ok(())
+}
+
+/// Whether the last byte of a file ends no line. There are hundreds of lists, so only that byte is read.
+fn ends_amid_a_line(root: &Root, path: &str) -> Result<bool> {
+    let Some((mut file, metadata)) = root.open_file(path)? else { return Ok(false) };
+    if metadata.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    let read = file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last));
+    read.with_context(|| format!("cannot read `{path}`"))?;
+    Ok(last != *b"\n")
 }
 
 /// Removes what an apt that was killed while it wrote its own record has left beside it: apt gives the new text six letters
