@@ -1,7 +1,8 @@
 //! Named instants of a run at which a test lets the program die, or stand still until it is told to go on.
 //!
-//! Only a build for development or with the feature `fault-points` obeys the variable [`VARIABLE`]; a release does not: `kill@edit-noted` ends the program at that point as a power cut would, `stop@edit-noted` stops it there
-//! as a debugger would, and `kill@edit-noted#3` waits for the third time. In every other build a point is nothing.
+//! Only a build for development or with the feature `fault-points` obeys the variable [`VARIABLE`]; a release does not:
+//! `kill@edit-noted` ends the program at that point as a power cut would, `stop@edit-noted` stops it there as a debugger
+//! would, and `kill@edit-noted#3` waits for the third time. In every other build a point is nothing.
 
 /// Declares [`Point`] as one table, so that a point cannot exist without its name and meaning.
 macro_rules! points {

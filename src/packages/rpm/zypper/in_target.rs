@@ -10,6 +10,7 @@ use super::super::dnf::script::{Answer, Package};
 use super::super::{DATABASES, Dialect, database_copy, sources, vendor_repo};
 use super::VENDORS_DKMS;
 use super::answer::{self, Brought, Chosen};
+use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::run::{Cmd, Finished};
@@ -67,7 +68,8 @@ pub(in super::super) fn resolve(
             .context("cannot show zypper the vendor's packages")?;
     }
     let zypper = Zypper { host, request, lent: &lent };
-    host.events.info(format!("asking the target's zypper about {} packages", request.packages.len()));
+    host.events
+        .info(format!("asking the target's zypper about {}", count(request.packages.len(), "package")));
     let refreshed = zypper.run(Cmd::new("zypper").args(["--non-interactive", "--xmlout", "refresh"]))?;
     if let Some(why) = why_not(&refreshed) {
         say_stand_in(host, "zypper", &refreshed, why);
