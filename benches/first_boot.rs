@@ -14,8 +14,7 @@ use common::measured::{Boot, Measured};
 use common::{need, program};
 use machine::Machine;
 use side_by_side::{PAIRS, median};
-use std::os::unix::fs::symlink;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 
 const SUITE: &str = "trixie";
 /// The milliseconds that a boot may take longer.
@@ -24,13 +23,9 @@ const AT_MOST: f64 = 150.0;
 const END: &str = "[Unit]\nAfter=multi-user.target cloud-final.service\n[Service]\nType=oneshot\n\
     ExecStart=sh -c 'systemctl show -P UserspaceTimestampMonotonic >/var/log/began; \
     systemctl show -P InactiveExitTimestampMonotonic end.service >/var/log/ended; systemctl exit 42'\n";
-/// Shows the hardware, as a folder over `/sys/bus`.
-const HARDWARE: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
-    RemainAfterExit=yes\nExecStart=mount --bind /opt/bus /sys/bus\n[Install]\nWantedBy=sysinit.target\n";
 
 fn main() -> ExitCode {
     need::need_root();
-    need::need(&["systemd-container"]);
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for pair in 0..=PAIRS {
         let (a, b) = (boot(true), boot(false));
@@ -63,18 +58,7 @@ fn boot(has_module: bool) -> f64 {
     let bake = ["bake", "--vm-size", "Standard_HB120rs_v3", "--offline", "--json", "--root", vm.path()];
     let cache = vm.root.path().join("var/cache/ofedctl").display().to_string();
     program::run(&[&bake[..], &["--cache", &cache]].concat()).expect(0, "installed");
-    for (name, unit, target) in [("end", END, "multi-user"), ("hardware", HARDWARE, "sysinit")] {
-        vm.root.write(&format!("etc/systemd/system/{name}.service"), unit);
-        let folder = vm.root.path().join(format!("etc/systemd/system/{target}.target.wants"));
-        std::fs::create_dir_all(&folder).unwrap();
-        symlink(format!("../{name}.service"), folder.join(format!("{name}.service"))).unwrap();
-    }
-    vm.root.write("etc/machine-id", "");
-    let opt = vm.root.path().join("opt");
-    assert!(Command::new("cp").arg("-a").arg(vm.bus()).arg(opt).status().unwrap().success());
-    let mut nspawn = Command::new("systemd-nspawn");
-    nspawn.args(["--register=no", "--keep-unit", "--private-network", "--quiet", "--boot", "--directory"]);
-    let ended = nspawn.arg(vm.root.path()).stdin(Stdio::null()).output().unwrap();
+    let ended = vm.boot_under_systemd(&[("end", END, "multi-user")]);
     assert_eq!(ended.status.code(), Some(42), "{}", machine::text(&ended));
     let stamp = |name: &str| vm.root.read(&format!("var/log/{name}")).trim().parse::<f64>().unwrap();
     (stamp("ended") - stamp("began")) / 1000.0

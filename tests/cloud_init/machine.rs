@@ -3,8 +3,9 @@
 use crate::common::root::{Root, cloud_root};
 use crate::common::{image, need, program};
 use serde_json::{Value, json};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// Debian's releases with cloud-init 22.4 and 25.1.
 pub const SUITES: [&str; 2] = ["bookworm", "trixie"];
@@ -12,6 +13,14 @@ const SIZE: &str = "Standard_HB120rs_v3";
 /// Debian's own configuration sets up more than a root without a package archive and a boot loader has.
 const QUIET: &str = "resize_rootfs: false\nlocale: false\ngrowpart: {mode: 'off'}\n\
     apt: {preserve_sources_list: true}\nssh_genkeytypes: []\ndatasource_list: [NoCloud, None]\n";
+
+/// Shows the hardware under systemd, as a folder over `/sys/bus`.
+const HARDWARE: (&str, &str, &str) = (
+    "hardware",
+    "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
+    RemainAfterExit=yes\nExecStart=mount --bind /opt/bus /sys/bus\n[Install]\nWantedBy=sysinit.target\n",
+    "sysinit",
+);
 
 /// A VM that cloud-init boots.
 #[derive(Debug)]
@@ -71,11 +80,6 @@ impl Machine {
 
     pub fn path(&self) -> &str {
         self.root.path().to_str().unwrap()
-    }
-
-    /// The folder that is its `/sys/bus`.
-    pub fn bus(&self) -> &std::path::Path {
-        &self.bus
     }
 
     /// Becomes a VM of another size or identity.
@@ -139,6 +143,30 @@ impl Machine {
         let mut unshare = program::in_namespaces(enter);
         unshare.arg("sh").arg(self.root.path()).arg(&self.run).arg(&self.bus).arg(script);
         unshare.env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap()
+    }
+
+    /// Boots it under systemd, with these services of it: name, text and the target that wants each. One of them ends it.
+    pub fn boot_under_systemd(&self, services: &[(&str, &str, &str)]) -> Output {
+        need::need(&["systemd-container"]);
+        for (name, text, target) in services.iter().chain([&HARDWARE]) {
+            self.root.write(&format!("etc/systemd/system/{name}.service"), text);
+            let folder = self.root.path().join(format!("etc/systemd/system/{target}.target.wants"));
+            std::fs::create_dir_all(&folder).unwrap();
+            symlink(format!("../{name}.service"), folder.join(format!("{name}.service"))).unwrap();
+        }
+        self.root.write("etc/machine-id", "");
+        let opt = self.root.path().join("opt");
+        assert!(Command::new("cp").arg("-a").arg(&self.bus).arg(opt).status().unwrap().success());
+        let mut nspawn = Command::new("systemd-nspawn");
+        nspawn.args([
+            "--register=no",
+            "--keep-unit",
+            "--private-network",
+            "--quiet",
+            "--boot",
+            "--directory",
+        ]);
+        nspawn.arg(self.root.path()).stdin(Stdio::null()).output().unwrap()
     }
 
     /// A file of its `/run`; empty when there is none.

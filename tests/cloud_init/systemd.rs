@@ -1,17 +1,13 @@
 //! Complete boots under systemd: units that wait for the run start after it, and no unit waits for ever.
 
-use crate::common::{image, need, program};
+use crate::common::{image, program};
 use crate::machine::{Machine, text};
-use std::os::unix::fs::symlink;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 /// A job daemon that notes how the run stands when it starts.
 const SLURMD: &str = "[Service]\nType=oneshot\n\
     ExecStart=sh -c 'cp /var/lib/ofedctl/status/0.status /var/log/slurmd-saw || touch /var/log/slurmd-saw'\n\
     [Install]\nWantedBy=multi-user.target\n";
-/// Shows the hardware, as a folder over `/sys/bus`.
-const HARDWARE: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\n[Service]\nType=oneshot\n\
-    RemainAfterExit=yes\nExecStart=mount --bind /opt/bus /sys/bus\n[Install]\nWantedBy=sysinit.target\n";
 /// Writes the result and shuts the machine down.
 const END: &str = "[Unit]\nAfter=multi-user.target cloud-final.service slurmd.service\n[Service]\nType=oneshot\n\
     ExecStart=sh -c 'journalctl -b >/var/log/journal.txt; cloud-init status >/var/log/said; \
@@ -20,22 +16,7 @@ const END: &str = "[Unit]\nAfter=multi-user.target cloud-final.service slurmd.se
 
 /// Boots a machine that ends itself.
 fn boot(vm: &Machine) -> Output {
-    need::need(&["systemd-container"]);
-    let units =
-        [("slurmd", SLURMD, "multi-user"), ("end", END, "multi-user"), ("hardware", HARDWARE, "sysinit")];
-    for (name, unit, target) in units {
-        vm.root.write(&format!("etc/systemd/system/{name}.service"), unit);
-        let folder = vm.root.path().join(format!("etc/systemd/system/{target}.target.wants"));
-        std::fs::create_dir_all(&folder).unwrap();
-        symlink(format!("../{name}.service"), folder.join(format!("{name}.service"))).unwrap();
-    }
-    vm.root.write("etc/machine-id", "");
-    let opt = vm.root.path().join("opt");
-    assert!(Command::new("cp").arg("-a").arg(vm.bus()).arg(opt).status().unwrap().success());
-    let mut nspawn = Command::new("systemd-nspawn");
-    nspawn.args(["--register=no", "--keep-unit", "--private-network", "--quiet", "--boot", "--directory"]);
-    nspawn.arg(vm.root.path());
-    nspawn.stdin(Stdio::null()).output().unwrap()
+    vm.boot_under_systemd(&[("slurmd", SLURMD, "multi-user"), ("end", END, "multi-user")])
 }
 
 fn assert_ended_well(vm: &Machine, output: &Output) {

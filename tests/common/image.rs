@@ -3,6 +3,7 @@
 use super::program::{self, Ran};
 use super::root::{self, Root};
 use super::status::{self, Status};
+use super::still::Still;
 use super::tree::{self, Difference, Tree};
 use super::wait;
 use serde_json::Value;
@@ -45,6 +46,17 @@ pub fn bake(root: &Root, cache: &Path) -> Ran {
 /// Fills a cache for a root from the sources that root has.
 pub fn stage(root: &Root, cache: &Path) -> Ran {
     program::run(&arguments("stage", root, &["--vm-size", VM_SIZE, "--json", "--cache"], cache))
+}
+
+/// Fills a cache by the target's own package manager, which must leave the root as it was, times included.
+#[track_caller]
+pub fn stage_in_target(root: &Root, cache: &Path) -> Ran {
+    let before = Still::of(root.path());
+    let staged = stage(root, cache);
+    staged.expect(0, "staged");
+    assert!(!staged.stderr.contains("stands in"), "{staged:?}");
+    before.assert_same(root.path());
+    staged
 }
 
 /// Runs `ofedctl COMMAND --root ROOT --json`.

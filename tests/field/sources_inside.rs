@@ -2,7 +2,6 @@
 
 use crate::common::root::Root;
 use crate::common::scratch;
-use crate::common::still::Still;
 use crate::common::web::Web;
 use crate::common::{image, program};
 use crate::packages::{Repository, Rpm};
@@ -37,12 +36,8 @@ fn the_addresses_that_only_a_program_of_the_image_knows_are_asked_for_there() {
     std::fs::set_permissions(plugin, std::fs::Permissions::from_mode(0o755)).unwrap();
     let address = "plugin:/susecloud?credentials=SCCcredentials&path=/repo/Basesystem";
     root.write(FILE, &format!("[a]\nname=a\ntype=rpm-md\ngpgcheck=0\nbaseurl={address}\n"));
-    let before = Still::of(root.path());
     let cache = root.beside("cache");
-    let staged = image::stage(&root, &cache);
-    staged.expect(0, "staged");
-    assert!(!staged.stderr.contains("stands in"), "{staged:?}");
-    before.assert_same(root.path());
+    image::stage_in_target(&root, &cache);
     image::bake(&root, &cache).expect(0, "installed");
 }
 
