@@ -260,9 +260,9 @@ impl Root {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let folder = resolve::open(&self.dir, if folder.is_empty() { "/" } else { folder }, flags);
         let folder = folder.with_context(doing)?.with_context(doing)?;
-        // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites what a killed one
-        // left. Below an open folder a name alone cannot lead elsewhere.
-        let temporary = format!(".{name}.ofedctl-new");
+        // Only one writer holds the run lock, so the name can be fixed, and the next run overwrites or removes what a
+        // killed one left. Below an open folder a name alone cannot lead elsewhere.
+        let temporary = half_written(name);
         let _ = unlinkat(&folder, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         let new = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mode = Mode::from_bits_truncate(content.mode);
@@ -318,6 +318,12 @@ impl Root {
             Err(error) if !is_missing(&error) => Err(error).with_context(|| self.cannot("remove", path)),
             _ => Ok(()),
         }
+    }
+
+    /// Removes what a run that was killed while it wrote this file has left beside it.
+    pub fn remove_half_written(&self, path: &str) -> Result<()> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        self.remove_file(&format!("{folder}/{}", half_written(name)))
     }
 
     /// Removes a file and syncs its folder, so that the file stays removed after a power cut.
@@ -380,6 +386,11 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
         }
     }
     Ok(held)
+}
+
+/// The name of a file's new content until it is complete.
+fn half_written(name: &str) -> String {
+    format!(".{name}.ofedctl-new")
 }
 
 /// The path of an open file through `/proc/self/fd`, which no link can redirect.

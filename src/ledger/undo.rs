@@ -44,6 +44,8 @@ pub(super) fn undo(host: &Host, edits: Known, changes: &[Change]) -> Result<usiz
 }
 
 fn undo_one(host: &Host, edits: Known, change: &Change) -> Result<bool> {
+    // A run that was killed while it wrote the file; this one may not write it at all.
+    host.root.remove_half_written(&change.path)?;
     let of_this: Vec<&Edit> = edits.unwrap_or_default().iter().filter(|edit| change.is_of(edit)).collect();
     let before = match change.before(&host.root)? {
         Before::Nothing => None,
