@@ -15,6 +15,7 @@ use crate::ledger::{Check, Receipt};
 use crate::outcome::{Outcome, Reason};
 use crate::packages::Base;
 use crate::pipeline::{self, Job};
+use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::stage::{self, Against, first_use};
 use crate::status::verdict;
@@ -71,18 +72,18 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
         (None, Some(target)) => stage::base_of(&plan, &target.root),
         (None, None) => Base::Empty,
     };
+    if let (Base::Root(root), Some(target)) = (&base, target)
+        && stage::has_all_of(target, root, &plan)?
+    {
+        return Ok(nothing_to_stage(&plan));
+    }
     let sources = elsewhere.as_ref().unwrap_or(&host.root);
     refuse_foreign_sources(sources, &plan.target.distro, args)?;
     let is_root = target.is_some() && elsewhere.is_none();
     let against = Against { sources, base, is_root };
     let staged = stage::fill_for_others(&host, Path::new(&settings.cache), &plan, &against, &settings)?;
     let Some(staged) = staged else {
-        let what = format!(
-            "there is nothing to stage: all of {} is installed; stage for an image without it, or with --distro and \
-             --sources",
-            plan.packages.join(", ")
-        );
-        return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, what)));
+        return Ok(nothing_to_stage(&plan));
     };
     let bundle = &staged.bundle;
     let message = format!(
@@ -107,6 +108,18 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     json["bundle"] = to_json(bundle)?;
     json["downloaded"] = json!({"files": staged.downloaded, "bytes": staged.downloaded_bytes});
     Ok(Answer { outcome, text, json })
+}
+
+/// The answer for an image that has everything: a bundle for it would serve no other image.
+fn nothing_to_stage(plan: &Plan) -> Answer {
+    let all = match &plan.artifact {
+        Some(_) => format!("{} is", plan.driver_name()),
+        None => format!("all of {} is", plan.packages.join(", ")),
+    };
+    let what = format!(
+        "there is nothing to stage: {all} installed; stage for an image without it, or with --distro and --sources"
+    );
+    outcome_alone(Outcome::new(Reason::AlreadyInstalled, what))
 }
 
 /// Without a root the sources of this machine are used, which serve only its own distribution.

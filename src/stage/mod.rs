@@ -49,6 +49,22 @@ pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
     if plan.replaces.is_some() || ours_goes() { Base::Empty } else { Base::Root(root) }
 }
 
+/// Whether an earlier run of this program installed all that the plan needs, for all its kernels.
+///
+/// A bundle that is resolved against such a root holds the vendor's file and nothing of what comes with it; a clean
+/// image would find it first.
+pub fn has_all_of(host: &Host, root: &Root, plan: &Plan) -> Result<bool> {
+    // An unreadable receipt is reported by the run that installs.
+    let Some(Receipt { plan: there, .. }) = Receipt::load(root).ok().flatten() else { return Ok(false) };
+    let is_served = |kernel: &String| there.target.kernels.contains(kernel);
+    if !there.has_driver_of(plan) || !plan.target.kernels.iter().all(is_served) {
+        return Ok(false);
+    }
+    let installed = manager_of(plan)?.installed(host)?;
+    let is_there = |name: &String| installed.version_of(name).is_some();
+    Ok(installed.broken.is_empty() && plan.needed_packages().all(is_there))
+}
+
 /// The result of staging.
 #[derive(Debug)]
 pub struct Staged {

@@ -60,8 +60,16 @@ fn doca_is_baked_without_a_network_and_a_second_time_without_compiling() {
     assert!(!second.root.path().join("usr/mpi").exists(), "DOCA's MPI was put over the distribution's");
     assert_proven(&second, "doca", "DOCA-Host 3.2.1, OFED-internal-25.10-1.7.1");
     assert_eq!(builds(&second.root), Vec::<String>::new(), "something was compiled");
-    // Staged again, the bundle keeps what was built, and the vendor's file is not asked for again.
-    second.stage(&[]).expect(0, "staged");
+    // A bundle for this image would lack what a clean one needs.
+    let again = second.stage(&[]);
+    again.expect(0, "already-installed");
+    assert!(again.stdout.contains("nothing to stage: doca 3.2.1 is installed"), "{}", again.stdout);
+    // Staged again for a clean one, the bundle keeps what was built, and the vendor's file is not asked for again.
+    let third = first.again(vendor::building_root_as("ubuntu22.04"));
+    let again = third.stage(&[]);
+    again.expect(0, "staged");
+    let files = again.json()["bundle"]["files"].to_string();
+    assert!(files.contains("vnd.ofedctl.built.v1"), "{files}");
     assert_eq!(shop.web.requests().len(), vendors);
 }
 

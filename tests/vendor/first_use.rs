@@ -154,6 +154,10 @@ fn a_file_without_a_digest_comes_from_the_vendors_host_alone_and_is_the_same_eve
     // This root knows what it took, in whatever cache; the cache knows it, for whatever root.
     let elsewhere = scene.root.beside("other-cache");
     let taken = std::mem::replace(&mut scene.cache, elsewhere);
+    host.stage(&scene, &[]).expect(0, "already-installed");
+    // It lacks something again, so that there is something to stage.
+    let lacking = receipt["plan"]["packages"][0].as_str().unwrap();
+    assert!(scene.root.inside(&["dpkg", "--force-depends", "--remove", lacking]).status.success());
     let ran = host.stage(&scene, &[]);
     ran.expect(14, "digest-mismatch");
     assert!(ran.stdout.contains(&sha256), "{}", ran.stdout);
