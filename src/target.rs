@@ -1,6 +1,7 @@
 //! Basic types: the target for which a driver is chosen, and the drivers that exist.
 
 mod distro;
+mod releases;
 
 pub use distro::{Distro, Family};
 

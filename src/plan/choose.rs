@@ -138,9 +138,21 @@ fn distributions_own<'a>(
         .collect();
     let brought = more.iter().map(|(package, missing)| format!("{package} is to bring {missing}"));
     let has = if more.is_empty() { has_modules(requirements) } else { Vec::new() };
-    let why = [vec![why], brought.collect(), has].concat();
+    let why = [vec![why], unlisted(requirements, inbox), brought.collect(), has].concat();
     let more = more.into_iter().map(|(package, _)| package).collect();
     Choice { chosen: Chosen::Inbox(inbox), why, rejected, more }
+}
+
+/// That a release is in no list, where there is no root to look at instead.
+fn unlisted(requirements: &Requirements, inbox: &Inbox) -> Vec<String> {
+    let distro = &requirements.target.distro;
+    if requirements.facts.is_some() || inbox.distros.iter().any(|listed| listed.covers(distro)) {
+        return Vec::new();
+    }
+    vec![format!(
+        "no list names {distro}: its packages are taken to be those of its family, and whether its kernel has the modules \
+         was not looked at; `--root` looks"
+    )]
 }
 
 /// The kernels of the target that lack modules, each with the names of the modules.

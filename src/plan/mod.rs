@@ -298,6 +298,10 @@ fn target(described: &Described, context: &PlanContext, nic: Option<Nic>) -> Res
         let what = format!("`{distro}` is no distribution that is known: did you mean {meant}?");
         return Err(Reason::ImageUnsupported.error(what));
     }
+    // A root tells what it has, whatever it calls itself.
+    if let (None, Some(doubt)) = (os, distro.doubt()) {
+        return Err(Reason::ImageUnsupported.error(doubt));
+    }
     Ok(Target { distro, arch, kernels, vm_size: context.vm_size.clone(), nic, family })
 }
 

@@ -124,7 +124,7 @@ fn with_dot(family: Family, id: &str, version: &str) -> Option<String> {
 
 /// The edit distance of two words: the number of letters to insert, delete, change, or swap with the next
 /// (Damerau-Levenshtein).
-fn edits_between(a: &str, b: &str) -> usize {
+pub(super) fn edits_between(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
     for i in 1..=a.len() {

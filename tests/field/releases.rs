@@ -111,6 +111,29 @@ fn a_described_target_is_refused_as_a_root_would_be() {
 }
 
 #[test]
+fn a_release_that_does_not_exist_is_not_planned_for_and_one_that_is_in_no_list_is_called_so() {
+    let described =
+        |name: &str| program::run(&["plan", "--json", "--distro", name, "--vm-size", "Standard_HB120rs_v3"]);
+    for (name, meant) in
+        [("debian21", "did you mean debian12?"), ("ubuntu22.40", "did you mean ubuntu22.04?")]
+    {
+        let ran = described(name);
+        ran.expect(12, "image-unsupported");
+        assert!(ran.stdout.contains(meant) && ran.stdout.contains("--root"), "{}", ran.stdout);
+    }
+    for name in ["debian14", "debian-sid", "fedora43", "leap15.6", "sles16.0", "ubuntu25.10"] {
+        let ran = described(name);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains("no list names") && ran.stdout.contains("--root"), "{}", ran.stdout);
+    }
+    assert!(!described("debian13").stdout.contains("no list names"));
+    // An image tells what it has, whatever it calls itself.
+    let own = plan(&root("ID=debian\nVERSION_ID=\"21\"\n", &MODULES));
+    assert_eq!(own.code, 0, "{}", own.stderr);
+    assert!(!own.stdout.contains("no list names"), "{}", own.stdout);
+}
+
+#[test]
 fn a_copied_machine_is_planned_for_as_the_machine_itself() {
     let copy = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hosts/hb120rs_v3-ubuntu20.04");
     let ran = program::run(&["plan", "--json", "--root", copy]);
