@@ -3,6 +3,7 @@
 
 use super::super::{Arrived, IndexFile, Resolution};
 use super::dnf::script::Trust;
+use super::xml::{self, Part};
 use super::{INDEX, keys};
 use crate::host::Host;
 use crate::host::http::NetworkOptions;
@@ -54,12 +55,20 @@ pub(super) fn unpacked_sizes(bytes: &[u8]) -> Result<Vec<(String, u64)>> {
 }
 
 fn sizes(text: &str) -> Vec<(String, u64)> {
-    let package = |element: &str| {
-        let name = element.split_once("<name>")?.1.split_once("</name>")?.0;
-        let size = element.split_once("<size ")?.1.split_once("installed=\"")?.1.split_once('"')?.0;
-        Some((name.to_owned(), size.parse().ok()?))
-    };
-    text.split("<package ").skip(1).filter_map(package).collect()
+    let (mut all, mut name) = (Vec::new(), String::new());
+    xml::walk(text, |open, part| {
+        let Some(element) = xml::child_of(open, "package") else { return };
+        match (element.name.as_str(), part) {
+            ("name", Part::Begin) => name.clear(),
+            ("name", Part::Text(text)) => name.push_str(text),
+            ("size", Part::Begin) => {
+                let size = element.get("installed").and_then(|size| size.parse().ok());
+                all.extend(size.map(|size| (name.clone(), size)));
+            }
+            _ => {}
+        }
+    });
+    all
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod keys;
 mod sources;
 pub(super) mod tdnf;
 mod vendor_repo;
+mod xml;
 pub(super) mod yum;
 pub(super) mod zypper;
 

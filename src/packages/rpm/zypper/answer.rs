@@ -1,6 +1,7 @@
-//! Reads what zypper prints with `--xmlout`: a stream of flat elements, one after another (zypper's own schema,
-//! `xmlout.rnc`), of which only a few matter here.
+//! Reads what zypper prints with `--xmlout`: a stream of elements (zypper's own schema, `xmlout.rnc`), of which only a few
+//! matter here.
 
+use super::super::xml::{Element, Part, child_of, is_in, walk};
 use std::collections::BTreeSet;
 
 /// A package that zypper would install.
@@ -39,33 +40,52 @@ pub(super) struct Brought {
 
 /// The packages of a summary, without those that would go.
 pub(super) fn chosen(stream: &str) -> BTreeSet<Chosen> {
-    let summary = between(stream, "<install-summary", "</install-summary>").next().unwrap_or_default();
-    let gone = between(summary, "<to-remove>", "</to-remove>").next().unwrap_or_default();
-    let package = |element: &str| {
-        let of = |name| attribute(element, name);
-        let is_package = of("type").as_deref() == Some("package");
-        is_package.then(|| Some(Chosen { name: of("name")?, edition: of("edition")?, arch: of("arch")? }))?
-    };
-    let all = summary.replacen(gone, "", usize::from(!gone.is_empty()));
-    between(&all, "<solvable ", ">").filter_map(package).collect()
+    let mut all = BTreeSet::new();
+    walk(stream, |open, part| {
+        let (Some(element), Part::Begin) = (open.last(), part) else { return };
+        let of = |name| element.get(name).map(str::to_owned);
+        let comes = is_in(open, "install-summary") && !is_in(open, "to-remove");
+        if comes && element.name == "solvable" && element.get("type") == Some("package") {
+            let chosen = || Some(Chosen { name: of("name")?, edition: of("edition")?, arch: of("arch")? });
+            all.extend(chosen());
+        }
+    });
+    all
 }
 
 /// What was downloaded.
 pub(super) fn brought(stream: &str) -> Vec<Brought> {
-    let one = |element: &str| {
-        let repository = attribute(element.split_once("<repository ")?.1, "alias")?;
-        let path = attribute(element.split_once("<localfile ")?.1, "path")?;
-        Some(Brought { repository, path })
-    };
-    between(stream, "<download-result>", "</download-result>").filter_map(one).collect()
+    let (mut all, mut repository) = (Vec::new(), None);
+    walk(stream, |open, part| {
+        let (Some(element), Part::Begin, true) = (open.last(), part, is_in(open, "download-result")) else {
+            return;
+        };
+        match element.name.as_str() {
+            "download-result" => repository = None,
+            "repository" => repository = element.get("alias").map(str::to_owned),
+            "localfile" => {
+                let path = element.get("path").map(str::to_owned);
+                all.extend(
+                    repository.take().zip(path).map(|(repository, path)| Brought { repository, path }),
+                );
+            }
+            _ => {}
+        }
+    });
+    all
 }
 
 /// The aliases of the repositories whose packages nothing vouches for.
 pub(super) fn unchecked(stream: &str) -> BTreeSet<String> {
-    let is_on = |element: &str, name| attribute(element, name).as_deref() == Some("1");
-    let checks = ["gpgcheck", "repo_gpgcheck", "pkg_gpgcheck"];
-    let unchecked = |element: &&str| !checks.iter().any(|name| is_on(element, name));
-    between(stream, "<repo ", ">").filter(unchecked).filter_map(|it| attribute(it, "alias")).collect()
+    let mut all = BTreeSet::new();
+    walk(stream, |open, part| {
+        let (Some(repo), Part::Begin) = (open.last().filter(|it| it.name == "repo"), part) else { return };
+        let is_on = |check: &&str| repo.get(check) == Some("1");
+        if !["gpgcheck", "repo_gpgcheck", "pkg_gpgcheck"].iter().any(|check| is_on(check)) {
+            all.extend(repo.get("alias").map(str::to_owned));
+        }
+    });
+    all
 }
 
 /// What was asked for and is nowhere.
@@ -87,43 +107,40 @@ pub(super) fn keys(text: &str) -> Vec<String> {
 
 /// The name and edition of each package in a repository's `primary.xml`.
 pub(super) fn editions(primary: &str) -> BTreeSet<(String, String)> {
-    let one = |element: &str| {
-        let name = between(element, "<name>", "</name>").next()?;
-        let version = between(element, "<version ", ">").next()?;
-        let of = |name| attribute(version, name);
-        let epoch = of("epoch").filter(|epoch| epoch != "0").map(|epoch| epoch + ":").unwrap_or_default();
-        Some((name.to_owned(), format!("{epoch}{}-{}", of("ver")?, of("rel")?)))
-    };
-    between(primary, "<package ", "</package>").filter_map(one).collect()
+    let (mut all, mut name) = (BTreeSet::new(), String::new());
+    walk(primary, |open, part| {
+        let Some(element) = child_of(open, "package") else { return };
+        match (element.name.as_str(), part) {
+            ("name", Part::Begin) => name.clear(),
+            ("name", Part::Text(text)) => name.push_str(text),
+            ("version", Part::Begin) => all.extend(edition(element).map(|edition| (name.clone(), edition))),
+            _ => {}
+        }
+    });
+    all
 }
 
-/// The warnings, errors and questions of a stream, without its elements. What it only tells of its way is left out.
+fn edition(version: &Element) -> Option<String> {
+    let epoch = version.get("epoch").filter(|epoch| *epoch != "0").map(|epoch| format!("{epoch}:"));
+    Some(format!("{}{}-{}", epoch.unwrap_or_default(), version.get("ver")?, version.get("rel")?))
+}
+
+/// The warnings, errors and questions of a stream. What it only tells of its way is left out.
 pub(super) fn plain(stream: &str) -> String {
     let mut text = String::new();
-    for part in stream.split('<').filter(|part| !part.starts_with("message type=\"info\">")) {
-        text.push_str(part.split_once('>').map_or(part, |(_, rest)| rest));
-    }
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    unescaped(&lines.collect::<Vec<_>>().join("\n"))
+    walk(stream, |open, part| {
+        let tells = |it: &Element| it.name == "message" && it.get("type") == Some("info");
+        match part {
+            Part::Text(said) if !open.iter().any(tells) => text.push_str(said),
+            _ => {}
+        }
+    });
+    text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 /// Each piece of a text between two others.
 fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
-}
-
-fn attribute(element: &str, name: &str) -> Option<String> {
-    let at = element.match_indices(name).find(|(at, _)| {
-        let (before, after) = (&element[..*at], &element[at + name.len()..]);
-        (before.is_empty() || before.ends_with(char::is_whitespace)) && after.starts_with("=\"")
-    })?;
-    let value = &element[at.0 + name.len() + 2..];
-    Some(unescaped(value.split_once('"')?.0))
-}
-
-fn unescaped(text: &str) -> String {
-    let pairs = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&apos;", "'"), ("&amp;", "&")];
-    pairs.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 #[cfg(test)]
