@@ -141,6 +141,9 @@ fn a_release_that_came_before_a_kernel_is_refused_for_it_with_its_range() {
         assert!(ran.stdout.contains(range), "{}", ran.stdout);
     };
     refused("ubuntu24.04", "6.12.68-061268-generic", "3.2.1", "TLS interface");
+    // codgician/mlnx-ofed-nixos, commits 73b7d8d and 1b87faa (after its pull requests 7 and 16): stable releases change too.
+    refused("ubuntu24.04", "6.12.60-061260-generic", "3.2.1", "TLS interface");
+    refused("ubuntu26.04", "6.18.45-061845-generic", "3.4.0", "xsk_tx_metadata_request");
     // Prebuilt modules of one minor release's first kernel: 2.10 on an errata kernel, and 3.1 for 9.6 on 9.7.
     for (distro, kernel, version) in [
         ("almalinux8.10", "4.18.0-553.89.1.el8_10.x86_64", "2.10.0"),

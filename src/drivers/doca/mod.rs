@@ -15,7 +15,7 @@
 //! - Its rpms need a DKMS that Enterprise Linux has from 3.2 on in EPEL, so the catalogue asks for `dkms >= 3.2`.
 //!
 //! What is known to fail, and where it is dealt with:
-//! - Sources that do not compile for a kernel (Enterprise Linux 9.8; 6.17 and 6.12.68; whatever came after a line): `known_bad`,
+//! - Sources that do not compile for a kernel (Enterprise Linux 9.8; 6.17, 6.12.60 and 6.18.45; whatever came after a line): `known_bad`,
 //!   `patch` and `kernel_below` of the catalogue. A kernel with `CONFIG_MLXFW=y`, which is told by a symbol that is exported
 //!   twice, and no compiler or `make`: phrases of [`crate::packages::diagnose`].
 //! - Packages of built modules that need `linux-modules-extra` (Mellanox/network-operator 1450 and 1453) or go back to the
