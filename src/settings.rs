@@ -183,8 +183,8 @@ pub struct Settings {
     pub doca_profile: DocaProfile,
     /// How much of `MLNX_OFED` to install, where its packages are installed and not its installer run.
     pub mlnx_ofed_profile: OfedProfile,
-    /// Run the installer of `MLNX_OFED`, which no signature covers, in place of installing its packages. It always runs on
-    /// rpm distributions.
+    /// Run the installer of `MLNX_OFED`, which no signature covers, in place of installing its packages. On rpm
+    /// distributions it also runs where the bundle has no modules for the kernel.
     pub mlnx_ofed_installer: bool,
     /// The set of libraries of an `MLNX_OFED` that has two (4.9 and 5.0). The default of that release when not set.
     pub library_set: Option<LibrarySet>,

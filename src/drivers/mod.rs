@@ -26,7 +26,7 @@ use crate::facts::ofed::Ofed;
 use crate::host::Host;
 use crate::ledger::Check;
 use crate::outcome::Reason;
-use crate::packages::{Format, Manager, Transaction, VendorRepo};
+use crate::packages::{Manager, Transaction, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use crate::target::{Driver, Mode, Target};
@@ -60,10 +60,10 @@ pub trait DriverOps: Sync {
         folder: &Path,
     ) -> Result<VendorRepo>;
 
-    /// Plan: whether everything in it that runs should be signed by the vendor, or by the key in the settings, for
-    /// packages of this format. Staging and installing check the signature.
-    /// `keys` are those that the catalogue names beside the pinned ones.
-    fn is_signed(&self, _: Format, _version: &str, _: &Settings, _keys: &[VendorKey]) -> bool {
+    /// Plan: whether everything in it that runs on this target should be signed by the vendor, or by the key in the
+    /// settings. Staging and installing check the signature. `keys` are those that the catalogue names beside the pinned
+    /// ones.
+    fn is_signed(&self, _: &Target, _version: &str, _: &Settings, _keys: &[VendorKey]) -> bool {
         false
     }
 

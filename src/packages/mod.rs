@@ -20,6 +20,7 @@ pub use hold::{HoldList, HoldPlace, VendorGuard};
 pub use in_target::InTarget;
 pub use installed::{Installed, answers};
 pub use manager::{Format, Manager, PackageManager};
+pub use rpm::vendor_folder as rpm_folder;
 #[cfg(any(debug_assertions, feature = "fuzzing"))]
 pub use {apt::copy_sources as copy_apt_sources, rpm::copy_sources as copy_yum_sources};
 

@@ -119,7 +119,7 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 /// Whether this machine has a program.
-fn is_here(program: &str) -> bool {
+pub(super) fn is_here(program: &str) -> bool {
     ["/usr/bin", "/bin", "/usr/local/bin"].iter().any(|folder| Path::new(folder).join(program).is_file())
 }
 

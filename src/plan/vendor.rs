@@ -6,7 +6,6 @@ use crate::drivers::{self, Objection, Requirements, names};
 use crate::facts::modules::Place;
 use crate::host::http::without_secrets;
 use crate::outcome::{Cause, Reason};
-use crate::packages::Manager;
 use crate::plan_document::Rejected;
 use crate::settings::{DriverChoice, Settings, UnsupportedKernel};
 use crate::target::Nic;
@@ -63,11 +62,10 @@ pub(super) fn covered(row: &Row, requirements: &Requirements) -> Option<Trust> {
     // Where a signature is required, the plan assumes that there is one, and it is checked once the file is there.
     // The same holds for a file that the user names, which may come from anywhere.
     let is_asked = settings.trust == Trust::Signed || (by_address.is_none() && settings.artifact.is_some());
-    let format = Manager::for_distro(&requirements.target.distro).map(|manager| manager.format());
     let keys = &requirements.catalog.vendor_keys;
     let is_signed =
-        |format| drivers::ops(row.driver).is_signed(format, &row.version.to_string(), settings, keys);
-    if is_asked && format.is_some_and(is_signed) { Some(Trust::Signed) } else { by_address }
+        || drivers::ops(row.driver).is_signed(requirements.target, &row.version.to_string(), settings, keys);
+    if is_asked && is_signed() { Some(Trust::Signed) } else { by_address }
 }
 
 /// The objection to a package. Secure Boot comes last, so that it is named only if there is no other.

@@ -8,7 +8,6 @@ use crate::host::Host;
 use crate::host::http::{NetworkOptions, without_secrets};
 use crate::ledger::Receipt;
 use crate::outcome::Reason;
-use crate::packages::Manager;
 use crate::plan_document::{Artifact, Plan};
 use crate::settings::Settings;
 use crate::trust::{Trust, VendorFile, host_of, is_vendors};
@@ -101,9 +100,8 @@ pub fn warning(plan: &Plan, file: &VendorFile) -> Option<String> {
 /// Whether the file itself may turn out to be trusted more than the plan assumes, because its packages may be signed.
 pub fn may_be_signed(plan: &Plan, settings: &Settings) -> Result<bool> {
     let keys = Catalog::from_settings(settings)?.vendor_keys;
-    let format = Manager::for_target(&plan.target).map(|manager| manager.format());
     let version = plan.driver_version.as_deref().unwrap_or_default();
-    Ok(format.is_some_and(|format| drivers::ops(plan.driver).is_signed(format, version, settings, &keys)))
+    Ok(drivers::ops(plan.driver).is_signed(&plan.target, version, settings, &keys))
 }
 
 /// The settings that accept this very file and no other on every machine.

@@ -28,3 +28,4 @@ mod suse;
 mod vendor;
 mod vendor_failures;
 mod vendor_packages;
+mod vendor_signed;

@@ -1,8 +1,10 @@
 //! The vendor's driver packages for rpm distributions: in the vendor's layout and with its installer's behaviour, made of
 //! small real rpm packages and of kernel modules that really have to be compiled.
 
+use crate::common::root::Root;
 use crate::common::vendor::modules::{DEPENDENTS, MAIN_OF_RPM, Source, sources};
 use crate::packages::{Rpm, index};
+use crate::resolve::Key;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,15 +125,73 @@ pub(crate) fn host_package_with(
 
 /// `MLNX_OFED_LINUX-<version>-<distro>-x86_64.tgz`; `tag` is what its file `distro` says.
 pub(crate) fn tgz(folder: &Path, version: &str, distro: &str, tag: &str) -> PathBuf {
+    let release = text(version.split('-').next().unwrap().to_owned());
+    let all = Rpm::plain("mlnx-ofed-all-user-only", release, "ofed-scripts, libibverbs = 25");
+    tgz_of(
+        folder,
+        (version, distro, tag),
+        &[all, dkms(MAIN_OF_RPM, release, "dkms, mlnx-ofa_kernel")],
+        &|_| (),
+    )
+}
+
+/// The same of the time when there were two sets of libraries, with modules that are built for one kernel; each package is
+/// signed, and the key lies beside them. The metapackages do what the installer does besides packages.
+pub(crate) fn tgz_with_modules(
+    folder: &Path,
+    (version, distro): (&str, &str),
+    modules: &[PathBuf],
+    kernel: &str,
+    key: &Key,
+) -> PathBuf {
+    let (release, build) = version.split_once('-').unwrap();
+    let place = text(format!("/usr/lib/modules/{kernel}/extra/mlnx-ofa_kernel"));
+    let kmod = Rpm {
+        copies: modules.iter().map(|module| (module.clone(), place)).collect(),
+        post: text(format!("depmod {kernel}")),
+        ..Rpm::plain("kmod-mlnx-ofa_kernel", text(release.to_owned()), "mlnx-ofa_kernel")
+    };
+    let all = |libraries: &str| Rpm {
+        release: text(format!("{build}.{distro}")),
+        post: text(format!(
+            "sed -i 's/OFED-internal-[0-9.-]*/MLNX_OFED_LINUX-{version}/' /usr/bin/ofed_info"
+        )),
+        ..Rpm::plain(
+            "mlnx-ofed-all",
+            text(release.to_owned()),
+            text(format!("ofed-scripts, libibverbs = {libraries}, kmod-mlnx-ofa_kernel")),
+        )
+    };
+    tgz_of(folder, (version, distro, distro), &[kmod.clone(), all("25")], &|top| {
+        std::fs::rename(top.join("RPMS"), top.join("RPMS_UPSTREAM_LIBS")).unwrap();
+        let own = top.join("RPMS/MLNX_LIBS");
+        std::fs::create_dir_all(&own).unwrap();
+        let release = text(release.to_owned());
+        let libraries = Rpm::plain("libibverbs", "41mlnx1", "");
+        for rpm in service(release, release).iter().chain(&[kmod.clone(), libraries, all("41mlnx1")]) {
+            rpm.build(&own);
+        }
+        for set in [own, top.join("RPMS_UPSTREAM_LIBS")] {
+            key.sign(&set);
+            index(&set);
+        }
+        std::fs::write(top.join("RPM-GPG-KEY-Mellanox"), key.public()).unwrap();
+    })
+}
+
+fn tgz_of(
+    folder: &Path,
+    (version, distro, tag): (&str, &str, &str),
+    more: &[Rpm],
+    finish: &dyn Fn(&Path),
+) -> PathBuf {
     let scratch = crate::common::scratch();
     let name = format!("MLNX_OFED_LINUX-{version}-{distro}-x86_64");
     let top = scratch.path().join(&name);
     let release = text(version.split('-').next().unwrap().to_owned());
     std::fs::create_dir_all(top.join("RPMS")).unwrap();
     std::fs::create_dir_all(top.join("src")).unwrap();
-    let all = Rpm::plain("mlnx-ofed-all-user-only", release, "ofed-scripts, libibverbs = 25");
-    let sources_for_dkms = dkms(MAIN_OF_RPM, release, "dkms, mlnx-ofa_kernel");
-    for rpm in service(release, release).iter().chain(&user_space()).chain([&all, &sources_for_dkms]) {
+    for rpm in service(release, release).iter().chain(&user_space()).chain(more) {
         rpm.build(&top.join("RPMS"));
     }
     for (file, content) in
@@ -153,5 +213,19 @@ pub(crate) fn tgz(folder: &Path, version: &str, distro: &str, tag: &str) -> Path
         file
     };
     pack(top.join(format!("src/{source}.tgz")), &source);
+    finish(&top);
     pack(folder.join(format!("{name}.tgz")), &name)
+}
+
+/// The modules of the main package, compiled in a root for its kernel; they lie in the root.
+pub(crate) fn compiled(root: &Root, kernel: &str) -> Vec<PathBuf> {
+    for (path, content, _) in sources(MAIN_OF_RPM, "24.10", Source::Good) {
+        root.write(&format!("var/modules/{path}"), &content);
+    }
+    let made =
+        root.inside(&["make", "-C", &format!("/lib/modules/{kernel}/build"), "M=/var/modules", "modules"]);
+    assert!(made.status.success(), "{made:?}");
+    let files =
+        std::fs::read_dir(root.path().join("var/modules")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|end| end == "ko")).collect()
 }

@@ -1,5 +1,5 @@
 //! The folder of an `MLNX_OFED` archive from which packages are installed: the default library set, by its own signed
-//! index.
+//! index; for rpm, by the signature of each package.
 //!
 //! The vendor documents this as the second way to install it. Its layouts: one `DEBS`, as in 4.1 and 24.10; or, in 4.9 and
 //! 5.0, `DEBS/MLNX_LIBS` and `DEBS/UPSTREAM_LIBS`, each with an index, metapackages of its own, and links to what both have
@@ -12,7 +12,9 @@ use crate::catalog::versions::Version;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::outcome::{Reason, WithReason};
-use crate::packages::signed_folder::{self, IndexedPackage, SignedFolder};
+use crate::packages::openpgp::Signer;
+use crate::packages::signed_folder::{self, IndexedPackage};
+use crate::packages::{Format, Manager, rpm_folder};
 use crate::plan_document::Plan;
 use crate::settings::{LibrarySet, Settings};
 use crate::trust::Trust;
@@ -20,6 +22,7 @@ use anyhow::Result;
 use std::path::Path;
 
 const FLAT: &str = "DEBS";
+const FLAT_RPM: &str = "RPMS";
 /// The key file in an archive.
 const KEY: &str = "RPM-GPG-KEY-Mellanox";
 
@@ -38,11 +41,22 @@ pub(super) struct Folder {
     pub(super) signed: String,
 }
 
+/// What a folder says of itself, and who vouches for it.
+struct Said {
+    signer: Option<Signer>,
+    /// Name and version of each package.
+    packages: Vec<(String, String)>,
+    /// Which release its index says it is of.
+    labels: Vec<String>,
+    absent: Vec<String>,
+}
+
 /// Opens the folder of the planned library set of an unpacked bundle, `top` below `root`, and checks every file of it.
 /// A folder that does not reach the trust level in force is refused.
 pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &Settings) -> Result<Folder> {
     let version = plan.driver_version.as_deref().unwrap_or_default();
-    let set = choose(root, top, version, settings.library_set)?;
+    let format = Manager::for_target(&plan.target).map_or(Format::Deb, |manager| manager.format());
+    let set = choose(format, root, top, version, settings.library_set)?;
     let path = format!("{top}/{set}");
     let key = match &settings.vendor_key {
         Some(file) => {
@@ -50,17 +64,16 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
         }
         None => root.read(&format!("{top}/{KEY}"))?.unwrap_or_default(),
     };
-    let index = signed_folder::read(host, root, &path, &key)?;
-    is_of_the_release(&index, plan, version)?;
-    let absent = signed_folder::check_files(host, root, &path, &index)?;
-    let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
+    let said = match format {
+        Format::Deb => debs(host, root, &path, &key)?,
+        Format::Rpm => rpms(host, root, &path, &key)?,
+    };
+    is_of_the_release(&said, plan, version)?;
     let named = Catalog::from_settings(settings)?.vendor_keys;
-    let covered = index
-        .signer
-        .as_ref()
-        .is_some_and(|it| keys::covers(it, version, &named, settings.vendor_key.is_some()));
+    let by_user = settings.vendor_key.is_some();
+    let covered = said.signer.as_ref().is_some_and(|it| keys::covers(it, (format, version), &named, by_user));
     let trust = level(plan, covered);
-    let who = match &index.signer {
+    let who = match &said.signer {
         Some(it) if it.is_weak => {
             format!("signed by {}, with a digest that proves little", it.fingerprint)
         }
@@ -79,7 +92,20 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
             format!("`{set}` of MLNX_OFED {version} is {who}, and has to be signed (trust level {least})");
         return Err(Reason::Untrusted.error(what));
     }
-    Ok(Folder { path, key: covered.then_some(key), absent, trust, signed: who })
+    Ok(Folder { path, key: covered.then_some(key), absent: said.absent, trust, signed: who })
+}
+
+fn debs(host: &Host, root: &Root, path: &str, key: &[u8]) -> Result<Said> {
+    let index = signed_folder::read(host, root, path, key)?;
+    let absent = signed_folder::check_files(host, root, path, &index)?;
+    let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
+    let packages = index.packages.into_iter().map(|package| (package.name, package.version)).collect();
+    Ok(Said { signer: index.signer, packages, labels: index.labels, absent })
+}
+
+fn rpms(host: &Host, root: &Root, path: &str, key: &[u8]) -> Result<Said> {
+    let rpm_folder::RpmFolder { signer, packages, absent } = rpm_folder::read(host, root, path, key)?;
+    Ok(Said { signer, packages, labels: Vec::new(), absent })
 }
 
 /// How the packages are verified: by the archive's digest, by the signature, or by first use.
@@ -93,30 +119,47 @@ fn level(plan: &Plan, covered: bool) -> Trust {
 }
 
 /// The set that is wanted, or the default one.
-fn choose(root: &Root, top: &str, version: &str, wanted: Option<LibrarySet>) -> Result<String> {
-    let has = |folder: &str| root.exists(&format!("{top}/{folder}/Packages"));
-    let there: Vec<LibrarySet> =
-        LibrarySet::ALL.into_iter().filter(|set| has(&format!("{FLAT}/{}", set.folder()))).collect();
+fn choose(
+    format: Format,
+    root: &Root,
+    top: &str,
+    version: &str,
+    wanted: Option<LibrarySet>,
+) -> Result<String> {
+    let index = if format == Format::Deb { "Packages" } else { "repodata/repomd.xml" };
+    let has = |folder: &String| root.exists(&format!("{top}/{folder}/{index}"));
+    let has_two = has(&format!("{FLAT_RPM}_{}", LibrarySet::Upstream.folder()));
+    let place = |set: LibrarySet| places(format, set, has_two).into_iter().find(has);
     let default = default_set(version);
-    let set = wanted.unwrap_or(default);
-    if there.contains(&set) {
-        return Ok(format!("{FLAT}/{}", set.folder()));
+    let flat = if format == Format::Deb { FLAT } else { FLAT_RPM }.to_owned();
+    if let Some(found) = place(wanted.unwrap_or(default)) {
+        return Ok(found);
     }
-    match (there.first(), wanted) {
-        (None, None) if has(FLAT) => Ok(FLAT.to_owned()),
-        (Some(other), None) => Ok(format!("{FLAT}/{}", other.folder())),
-        (_, Some(wanted)) => {
-            let there = if there.is_empty() {
-                "one set, without a name".to_owned()
-            } else {
-                default.name().to_owned()
-            };
+    let other = LibrarySet::ALL.into_iter().find_map(place);
+    match (other, wanted) {
+        (None, None) if has(&flat) => Ok(flat),
+        (Some(other), None) => Ok(other),
+        (other, Some(wanted)) => {
+            let there = if other.is_none() { "one set, without a name" } else { default.name() };
             let what = format!("MLNX_OFED {version} has no library set `{}`: it has {there}", wanted.name());
             Err(Reason::BadSettings.error(what))
         }
         (None, None) => {
-            let what = format!("`{FLAT}` of MLNX_OFED {version} has no index, so it is no repository");
+            let what = format!("`{flat}` of MLNX_OFED {version} has no index, so it is no repository");
             Err(Reason::WrongPackage.error(what))
+        }
+    }
+}
+
+/// Where a library set may lie. For rpm, 4.9 has its own set in `RPMS` itself, and the other beside it.
+fn places(format: Format, set: LibrarySet, has_two: bool) -> Vec<String> {
+    match (format, set) {
+        (Format::Deb, set) => vec![format!("{FLAT}/{}", set.folder())],
+        (Format::Rpm, set) => {
+            let mut places =
+                vec![format!("{FLAT_RPM}/{}", set.folder()), format!("{FLAT_RPM}_{}", set.folder())];
+            places.extend((set == LibrarySet::Mlnx && has_two).then(|| FLAT_RPM.to_owned()));
+            places
         }
     }
 }
@@ -132,7 +175,7 @@ pub(super) fn leave_one_set(unpacked: &Path, version: &str, wanted: Option<Libra
     let root = Root::open(unpacked)?;
     let set = wanted.unwrap_or_else(|| default_set(version));
     for top in root.list("/") {
-        for base in [FLAT, "RPMS"] {
+        for base in [FLAT, FLAT_RPM] {
             let folder = |set: LibrarySet| format!("/{top}/{base}/{}", set.folder());
             let others = LibrarySet::ALL.into_iter().filter(|it| *it != set);
             if root.is_dir(&folder(set)) {
@@ -147,24 +190,25 @@ pub(super) fn leave_one_set(unpacked: &Path, version: &str, wanted: Option<Libra
 }
 
 /// The release is bound by the version of the metapackage, which the index covers, and where `Release` says it, by that.
-fn is_of_the_release(signed: &SignedFolder, plan: &Plan, version: &str) -> Result<()> {
+fn is_of_the_release(said: &Said, plan: &Plan, version: &str) -> Result<()> {
     let is_another = |label: &&String| label.starts_with(|c: char| c.is_ascii_digit()) && *label != version;
-    if let Some(other) = signed.labels.iter().find(is_another) {
+    if let Some(other) = said.labels.iter().find(is_another) {
         return Err(
             Reason::WrongPackage.error(format!("the folder says it is of {other}, and not of {version}"))
         );
     }
     let Some(name) = metapackage(plan) else { return Ok(()) };
-    let Some(package) = signed.package(name) else {
+    let Some((_, found)) = said.packages.iter().find(|(package, _)| package == name) else {
         let begin = super::METAPACKAGE;
-        let there = signed.packages.iter().map(|it| it.name.as_str()).filter(|it| it.starts_with(begin));
+        let there = said.packages.iter().map(|(name, _)| name.as_str()).filter(|it| it.starts_with(begin));
         let there = there.collect::<Vec<_>>().join(", ");
         return Err(Reason::WrongPackage.error(format!("the folder has no package {name}; it has {there}")));
     };
-    if package.version == version {
+    // An rpm's goes on with the distribution: `5.0-2.1.8.0.rhel7.7`.
+    let rest = found.strip_prefix(version);
+    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
         return Ok(());
     }
-    let found = &package.version;
     Err(Reason::WrongPackage.error(format!("the folder's {name} is of {found}, and not of {version}")))
 }
 
@@ -214,7 +258,27 @@ mod tests {
             std::fs::create_dir_all(dir.path().join("top").join(folder)).unwrap();
             std::fs::write(dir.path().join("top").join(folder).join("Packages"), "").unwrap();
         }
-        choose(&Root::open(dir.path()).unwrap(), "/top", version, wanted)
+        choose(Format::Deb, &Root::open(dir.path()).unwrap(), "/top", version, wanted)
+    }
+
+    #[test]
+    fn a_bundle_of_rpms_has_its_library_sets_in_other_folders() {
+        let chosen = |folders: &[&str], version: &str, wanted| {
+            let dir = tempfile::tempdir().unwrap();
+            for folder in folders {
+                let index = dir.path().join("top").join(folder).join("repodata");
+                std::fs::create_dir_all(&index).unwrap();
+                std::fs::write(index.join("repomd.xml"), "").unwrap();
+            }
+            choose(Format::Rpm, &Root::open(dir.path()).unwrap(), "/top", version, wanted)
+        };
+        assert_eq!(chosen(&["RPMS"], "24.10-3.2.5.0", None).unwrap(), "RPMS");
+        let of_5_0 = ["RPMS/MLNX_LIBS", "RPMS_UPSTREAM_LIBS"];
+        assert_eq!(chosen(&of_5_0, "5.0-2.1.8.0", None).unwrap(), "RPMS_UPSTREAM_LIBS");
+        assert_eq!(chosen(&of_5_0, "5.0-2.1.8.0", Some(LibrarySet::Mlnx)).unwrap(), "RPMS/MLNX_LIBS");
+        let of_4_9 = ["RPMS", "RPMS_UPSTREAM_LIBS"];
+        assert_eq!(chosen(&of_4_9, "4.9-7.1.0.0", None).unwrap(), "RPMS");
+        assert_eq!(chosen(&of_4_9, "4.9-7.1.0.0", Some(LibrarySet::Upstream)).unwrap(), "RPMS_UPSTREAM_LIBS");
     }
 
     #[test]

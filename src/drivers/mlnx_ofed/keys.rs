@@ -8,36 +8,54 @@
 
 use crate::catalog::VendorKey;
 use crate::catalog::versions::Version;
+use crate::packages::Format;
 use crate::packages::openpgp::Signer;
 
-/// A key, and the releases whose packages for Debian it signs.
+/// A key, and the releases that it signs.
 struct Pinned {
     fingerprint: &'static str,
-    /// The first of these releases; the key signs all later ones as well.
-    from: &'static str,
+    /// The first release whose packages for Debian it signs; it signs all later ones as well.
+    debs_from: &'static str,
+    /// The same for rpm.
+    rpms_from: &'static str,
 }
 
-/// v3: RSA 2048, SHA-256, of January 2018, without an end. 4.3 is the first release after that.
-const PINNED: [Pinned; 1] = [Pinned { fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281", from: "4.3" }];
+/// v3: RSA 2048, SHA-256, of January 2018, without an end. 4.3 is the first release after that. Rpms were still signed by v2
+/// in July 2021, with 5.4-1.0.3.0; that those of DOCA's time are signed by v3 follows from the name of its key file,
+/// `RPM-GPG-KEY-Mellanox-SHA256`. Where that is not so, a package is refused that only a signature could vouch for.
+const PINNED: [Pinned; 1] = [Pinned {
+    fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281",
+    debs_from: "4.3",
+    rpms_from: "23.10",
+}];
 
 /// The fingerprints of the keys that sign a release: those pinned here, and those that the catalogue names.
-fn keys_of<'a>(release: &str, named: &'a [VendorKey]) -> impl Iterator<Item = &'a str> {
+fn keys_of<'a>(format: Format, release: &str, named: &'a [VendorKey]) -> impl Iterator<Item = &'a str> {
     let release = Version::new(release);
+    let from = |key: &Pinned| match format {
+        Format::Deb => Version::new(key.debs_from),
+        Format::Rpm => Version::new(key.rpms_from),
+    };
     let pinned: Vec<&str> =
-        PINNED.iter().filter(|key| release >= Version::new(key.from)).map(|key| key.fingerprint).collect();
+        PINNED.iter().filter(|key| release >= from(key)).map(|key| key.fingerprint).collect();
     let named = named.iter().filter(move |key| release >= key.from).map(|key| key.fingerprint.as_str());
     pinned.into_iter().chain(named)
 }
 
 /// Whether the vendor signs the packages of a release with a key that is not weak.
-pub(super) fn signs(release: &str, named: &[VendorKey]) -> bool {
-    keys_of(release, named).next().is_some()
+pub(super) fn signs(format: Format, release: &str, named: &[VendorKey]) -> bool {
+    keys_of(format, release, named).next().is_some()
 }
 
 /// Whether a signature counts as the vendor's: made with a key that is pinned for this release, or with one that the
 /// user named.
-pub(super) fn covers(signer: &Signer, release: &str, named: &[VendorKey], named_by_user: bool) -> bool {
-    !signer.is_weak && (named_by_user || keys_of(release, named).any(|key| key == signer.fingerprint))
+pub(super) fn covers(
+    signer: &Signer,
+    (format, release): (Format, &str),
+    named: &[VendorKey],
+    named_by_user: bool,
+) -> bool {
+    !signer.is_weak && (named_by_user || keys_of(format, release, named).any(|key| key == signer.fingerprint))
 }
 
 #[cfg(test)]
@@ -61,9 +79,12 @@ mod tests {
         ];
         for (fingerprint, is_weak, release, named, wanted) in table {
             let signer = Signer { fingerprint: fingerprint.to_owned(), is_weak };
-            assert_eq!(covers(&signer, release, &[], named), wanted, "{fingerprint} {release} {named}");
+            let of = (Format::Deb, release);
+            assert_eq!(covers(&signer, of, &[], named), wanted, "{fingerprint} {release} {named}");
         }
-        assert!(signs("5.0-2.1.8.0", &[]) && !signs("4.1-1.0.2.0", &[]));
+        assert!(signs(Format::Deb, "5.0-2.1.8.0", &[]) && !signs(Format::Deb, "4.1-1.0.2.0", &[]));
+        // v2 signs rpms of 2021 still.
+        assert!(signs(Format::Rpm, "24.10-3.2.5.0", &[]) && !signs(Format::Rpm, "5.4-1.0.3.0", &[]));
     }
 
     #[test]
@@ -75,8 +96,8 @@ mod tests {
         };
         let named = [named];
         let signer = |is_weak| Signer { fingerprint: "ABCD".to_owned(), is_weak };
-        assert!(covers(&signer(false), "26.01-1.0.0.0", &named, false));
-        assert!(!covers(&signer(false), "25.10-1.0.0.0", &named, false));
-        assert!(!covers(&signer(true), "26.01-1.0.0.0", &named, false));
+        assert!(covers(&signer(false), (Format::Deb, "26.01-1.0.0.0"), &named, false));
+        assert!(!covers(&signer(false), (Format::Rpm, "22.10-1.0.0.0"), &named, false));
+        assert!(!covers(&signer(true), (Format::Rpm, "26.01-1.0.0.0"), &named, false));
     }
 }

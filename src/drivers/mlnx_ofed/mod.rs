@@ -1,6 +1,7 @@
-//! The vendor's `MLNX_OFED`: an archive with its own installer, which builds packages of modules for one kernel; for
-//! several kernels DKMS builds them.
+//! The vendor's `MLNX_OFED`: an archive of packages with its own installer. Its packages are installed where it has modules
+//! for the kernel, or sources that DKMS builds; else its installer builds packages of modules for one kernel.
 
+mod first_kernels;
 mod folder;
 mod installer;
 mod keys;
@@ -38,16 +39,24 @@ pub(super) struct MlnxOfed;
 
 impl DriverOps for MlnxOfed {
     fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
-        let mut packages = built_with(manager, &target.kernels, tools(manager.format(), &target.kernels));
-        if manager.format() == Format::Deb && !settings.mlnx_ofed_installer {
-            packages.push(settings.mlnx_ofed_profile.package().to_owned());
+        let format = manager.format();
+        if !is_by_packages(format, target, settings) {
+            return built_with(manager, &target.kernels, tools(format, &target.kernels));
         }
-        packages
+        let own = settings.mlnx_ofed_profile.package().to_owned();
+        match format {
+            Format::Deb => {
+                [built_with(manager, &target.kernels, tools(format, &target.kernels)), vec![own]].concat()
+            }
+            // Its modules are built, and its packages name what they need.
+            Format::Rpm => vec![own],
+        }
     }
 
-    fn is_signed(&self, format: Format, version: &str, settings: &Settings, keys: &[VendorKey]) -> bool {
-        let by_packages = format == Format::Deb && !settings.mlnx_ofed_installer;
-        by_packages && (settings.vendor_key.is_some() || keys::signs(version, keys))
+    fn is_signed(&self, target: &Target, version: &str, settings: &Settings, keys: &[VendorKey]) -> bool {
+        let Some(format) = Manager::for_target(target).map(|manager| manager.format()) else { return false };
+        let is_key = settings.vendor_key.is_some() || keys::signs(format, version, keys);
+        is_key && is_by_packages(format, target, settings)
     }
 
     fn edits(&self, subject: &Subject) -> Vec<Edit> {
@@ -106,6 +115,16 @@ impl DriverOps for MlnxOfed {
     fn uninstaller(&self) -> Option<&'static str> {
         Some(UNINSTALLER)
     }
+}
+
+/// Whether its packages are installed, and its installer is not run. Packages for rpm have modules for one kernel, and no
+/// sources that DKMS could build.
+fn is_by_packages(format: Format, target: &Target, settings: &Settings) -> bool {
+    let can_be = match format {
+        Format::Deb => true,
+        Format::Rpm => first_kernels::has_modules_for(target),
+    };
+    can_be && !settings.mlnx_ofed_installer
 }
 
 /// The distribution's packages that its packages and its installer need to build modules (`dist_req_inst` of its kernel

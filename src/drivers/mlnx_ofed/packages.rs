@@ -4,14 +4,14 @@
 //! `opensmd` at boot and sets `SDP_LOAD` and `QIB_LOAD` in `openib.conf`; `knem-dkms` lets its module be loaded at
 //! boot. Conflicting packages of the distribution are removed in the same transaction.
 
-use super::super::{Brought, Work};
+use super::super::{Brought, Work, signing};
 use super::folder;
 use super::installer::Installer;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
-use crate::packages::{VendorRepo, bring_folder};
+use crate::packages::{Format, VendorRepo, bring_folder, rpm_folder};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
 use anyhow::{Context, Result};
@@ -58,13 +58,25 @@ pub(super) fn vendor_repo(
 /// Installs it for every kernel of the plan. Returns the compiled modules, to be stored in the cache.
 pub(super) fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
     let installer = Installer { work };
+    let before = work.manager.installed(work.host)?;
     let trust = installer.in_private(|| {
         let top = installer.unpack_original()?;
         let host = work.host;
         let folder = folder::open(host, &host.root, &top, work.plan, work.options.settings)?;
         host.events.info(format!("`{}` is {} (trust level {})", folder.path, folder.signed, folder.trust));
-        bring_folder(&host.root, &folder.path, folder.key.as_deref())?;
+        match work.manager.format() {
+            Format::Deb => bring_folder(&host.root, &folder.path, folder.key.as_deref())?,
+            Format::Rpm => rpm_folder::add_repository(&host.root, &folder.path)?,
+        }
         transact().map(|()| folder.trust)
     })?;
-    Ok(Brought { built: work.build_by_dkms()?, trust: Some(trust) })
+    let built = match work.manager.format() {
+        Format::Deb => work.build_by_dkms()?,
+        Format::Rpm => {
+            // Its packages brought the modules.
+            signing::sign_installed(work, &before)?;
+            Vec::new()
+        }
+    };
+    Ok(Brought { built, trust: Some(trust) })
 }

@@ -1,6 +1,7 @@
 //! The signatures of packages, which stand for what apt's signed index stands for: checked once, while staging, with
 //! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
 
+use super::super::openpgp::{self, Signer};
 use super::super::sources_and_keys::LARGEST_KEY;
 use super::super::{Arrived, Resolution};
 use super::dnf::script::Trust;
@@ -14,7 +15,7 @@ use crate::trust::Origin;
 use anyhow::{Context, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Checks every file whose repository asks for signatures.
 pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: NetworkOptions) -> Result<()> {
@@ -54,6 +55,54 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
     Err(Reason::RepositoryKey.error(format!("{}; the repositories name {keys}", wrong.join("; "))))
 }
 
+/// Who signed all of these packages: one owner of `keys`. None where one of the packages is signed by nobody of those, or
+/// by somebody else than the others, and where this machine cannot tell. A package that is not whole is an error.
+pub(super) fn signer_of_all(host: &Host, keys: &[u8], files: &[PathBuf]) -> Result<Option<Signer>> {
+    if files.is_empty() || !openpgp::is_here("rpmkeys") {
+        return Ok(None);
+    }
+    let scratch = Folder::small("keys")?;
+    let database = format!("--dbpath={}", scratch.path().join("database").display());
+    let key = scratch.path().join("keys");
+    std::fs::write(&key, keys).context("cannot keep a key")?;
+    // A file without a key that rpm knows has no owner either.
+    host.run(&Cmd::new("rpmkeys").args([&database, "--import", &key.display().to_string()]))?;
+    let paths = || files.iter().map(|file| file.display().to_string());
+    let check = Cmd::new("rpmkeys").args([&database, "--define=_pkgverify_level all", "--checksig"]);
+    let checked = host.run(&check.args(paths()).captured())?;
+    // What is wrong is in capitals (rpmkeys(8)).
+    if let Some(line) = checked.stdout.lines().find(|line| line.contains(" DIGESTS ")) {
+        return Err(Reason::DigestMismatch.error(line.to_owned()));
+    }
+    if checked.code != 0 {
+        return Ok(None);
+    }
+    let query = ["--query", "--nosignature", "--queryformat", SIGNATURES, "--package"];
+    let asked = host.run(&Cmd::new("rpm").args(query).args(paths()).captured())?;
+    let said = asked.check(Reason::RepositoryKey, "asking who signed packages")?.stdout;
+    let known = openpgp::fingerprints(keys);
+    let signers: Vec<Option<Signer>> = said.lines().map(|line| signer(line, &known)).collect();
+    let one = signers.first().cloned().flatten();
+    let is_one = signers.len() == files.len() && signers.iter().all(|signer| *signer == one);
+    Ok(one.filter(|_| is_one))
+}
+
+/// The owner of one of the keys who made a signature, as rpm tells of it: `RSA/SHA256, DATE, Key ID 0123456789abcdef`.
+fn signer(line: &str, known: &[String]) -> Option<Signer> {
+    let id = key_id(line)?;
+    let fingerprint = known.iter().find(|fingerprint| fingerprint.ends_with(&id))?.clone();
+    let is_weak =
+        |word: &str| word.starts_with("DSA/") || ["/SHA1,", "/MD5,"].iter().any(|end| word.ends_with(end));
+    Some(Signer { fingerprint, is_weak: line.split_whitespace().any(is_weak) })
+}
+
+fn key_id(line: &str) -> Option<String> {
+    Some(line.split("Key ID ").nth(1)?.split_whitespace().next()?.to_ascii_uppercase())
+}
+
+/// How rpm is to tell of the signature of a package.
+const SIGNATURES: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
+
 /// The repositories of the files, each with the keys that made the signatures which [`check`] found good. What lies in the
 /// target itself is named by its path there.
 pub(super) fn origins(host: &Host, resolution: &Resolution, arrived: &[Arrived]) -> Result<Vec<Origin>> {
@@ -86,17 +135,14 @@ pub(super) fn origins(host: &Host, resolution: &Resolution, arrived: &[Arrived])
 
 /// The key that signed each of the files, by the end of its fingerprint: one line of rpm's for each.
 fn signers(host: &Host, files: &[Arrived]) -> Result<Vec<Option<String>>> {
-    const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
+    let query = ["--query", "--nosignature", "--queryformat", SIGNATURES, "--package"];
     let asked = Cmd::new("rpm").args(query).args(files.iter().map(|file| file.path.display().to_string()));
     let said =
         host.run(&asked.captured())?.check(Reason::RepositoryKey, "asking who signed packages")?.stdout;
-    let key =
-        |line: &str| Some(line.split("Key ID ").nth(1)?.split_whitespace().next()?.to_ascii_uppercase());
-    let keys: Vec<Option<String>> = said.lines().map(key).collect();
+    let keys: Vec<Option<String>> = said.lines().map(key_id).collect();
     if keys.len() != files.len() {
         let what = format!("rpm named the signers of {} packages, of {} asked", keys.len(), files.len());
         return Err(Reason::RepositoryKey.error(what));
@@ -136,4 +182,21 @@ fn named(line: &str, arrived: &[Arrived]) -> String {
     let (path, said) = line.split_once(": ").unwrap_or((line, ""));
     let file = arrived.iter().find(|file| file.path == Path::new(path)).map_or(path, |file| &file.file);
     format!("{file}: {said}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_told_by_its_key_and_is_weak_where_its_digest_is() {
+        let known = ["AAAA0123456789ABCDEF".to_owned()];
+        let of = |line: &str| signer(line, &known).map(|it| it.is_weak);
+        assert_eq!(of("(none) RSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef (none)"), Some(false));
+        assert_eq!(of("DSA/SHA1, Tue 02 Jun 2020, Key ID 0123456789abcdef (none) (none)"), Some(true));
+        assert_eq!(of("RSA/SHA1, Tue 02 Jun 2020, Key ID 0123456789abcdef (none) (none)"), Some(true));
+        assert_eq!(of("(none) EdDSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef"), Some(false));
+        assert_eq!(of("RSA/SHA256, Tue 02 Jun 2020, Key ID 1123456789abcdef"), None);
+        assert_eq!(of("(none) (none) (none)"), None);
+    }
 }

@@ -13,6 +13,7 @@ mod install;
 mod keys;
 mod sources;
 pub(super) mod tdnf;
+pub mod vendor_folder;
 mod vendor_repo;
 mod xml;
 pub(super) mod yum;
