@@ -184,6 +184,11 @@ impl Situation {
             ),
             Cause::TooLittleRoom => self.room(),
             Cause::UsrReadOnly => self.writable(),
+            Cause::BuildPlaceNoexec => {
+                "Allow programs there while the driver is built: `mount -o remount,exec` on the named file \
+                 system, and `mount -o remount,noexec` afterwards."
+                    .to_owned()
+            }
             Cause::BuildWithoutModule => {
                 "Read the named log: what the vendor calls built is not there. Take another release, \
                  with `driver_version`, or another kernel."

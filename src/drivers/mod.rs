@@ -23,9 +23,9 @@ use crate::catalog::VendorKey;
 use crate::edits::Edit;
 use crate::edits::wanted::Subject;
 use crate::facts::ofed::Ofed;
-use crate::host::Host;
+use crate::host::{Host, room};
 use crate::ledger::Check;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use crate::packages::{Manager, Transaction, VendorRepo};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
@@ -126,6 +126,24 @@ pub fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<
     dkms::Build { host, cache, bundle, signatures, kernels: &rebuild.kernels, options }
         .build()
         .map(Brought::from)
+}
+
+/// Refuses to build a vendor's modules in a root where no program runs from the folders that they are built in, before
+/// anything is changed.
+pub fn require_build_place(host: &Host, plan: &Plan) -> Result<()> {
+    const PLACES: [&str; 2] = ["/var/lib/dkms", "/var/lib/ofedctl"];
+    if !ops(plan.driver).is_vendors() || plan.present.is_some() {
+        return Ok(());
+    }
+    for place in PLACES {
+        let Some(there) = room::without_programs(&host.root, place) else { continue };
+        let what = format!(
+            "kernel modules are built in `{place}`, and `{there}` is on a file system that is mounted noexec; nothing was \
+             changed"
+        );
+        return Err(Cause::BuildPlaceNoexec.error(what));
+    }
+    Ok(())
 }
 
 /// Whether a vendor's driver was installed `before` a failed run, and is unchanged.

@@ -1,9 +1,9 @@
-//! Checks whether the disk has enough free space, before anything is written.
+//! Checks whether the disk has enough free space, and lets programs run, before anything is written.
 
 use super::fs::{Root, fd_path};
 use crate::outcome::Cause;
 use anyhow::{Context, Result};
-use nix::sys::statvfs::statvfs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -59,6 +59,13 @@ fn existing<'a>(root: &Root, place: &'a str) -> &'a str {
         }
     }
     place
+}
+
+/// Where a folder of a root is, or will be: a place from which no program runs (`noexec`); none where programs run.
+pub fn without_programs<'a>(root: &Root, place: &'a str) -> Option<&'a str> {
+    let there = existing(root, place);
+    let (_handle, pinned) = root.pin(there).ok()?;
+    statvfs(&pinned).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC)).then_some(there)
 }
 
 /// Fails where a folder of this machine has less free space than is needed there.

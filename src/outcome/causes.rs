@@ -65,6 +65,7 @@ causes! {
     OlderBundle "older-bundle" Untrusted "a signed bundle was made before the one that is installed";
     TooLittleRoom "too-little-room" NoSpace "a file system has less room than the work needs, found out before anything was changed";
     UsrReadOnly "usr-read-only" ReadOnly "`/usr` is read-only, as on systems that are replaced as a whole";
+    BuildPlaceNoexec "build-place-noexec" DkmsBuild "no program runs where modules are built, because the file system is mounted `noexec`";
     BuildWithoutModule "build-without-module" DkmsBuild "the build ended well and made no such module";
 }
 

@@ -57,6 +57,7 @@ pub(super) fn install_from_cache<'h>(
             act: |journal: &mut Journal| {
                 let options = InstallOptions::new(job.settings, job.mode);
                 drivers::require_signing_key(job.host, plan, &bundle, options)?;
+                drivers::require_build_place(job.host, plan)?;
                 stage::manager_of(plan)?.require_sound_records(&job.host.root)?;
                 install::require_room(job.host, stage::manager_of(plan)?, (&proven.cache, &bundle), plan)?;
                 if !way_is_clear {

@@ -87,6 +87,7 @@ const ELSEWHERE: &[(Cause, &str, &str)] = &[
     ),
     (Cause::OtherDriverWithoutUninstaller, "the way it was installed", "no program is there to be run"),
     (Cause::SourcesMissing, "Stage again", "the file is damaged, and only another one helps"),
+    (Cause::BuildPlaceNoexec, "remount,exec", "mount(8); done in vendor/failures.rs"),
     (
         Cause::BuildWithoutModule,
         "driver_version",

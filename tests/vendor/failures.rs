@@ -112,6 +112,32 @@ fn sources_with_a_patch_in_the_catalogue_are_built_with_it_and_it_leaves_with_th
     assert!(!scene.root.path().join(settings).exists());
 }
 
+/// Hardened images have file systems of their own below `/var`, from which nothing may run.
+#[test]
+fn where_no_program_runs_from_var_nothing_is_changed_and_when_it_does_the_driver_is_built() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    scene.stage(&["--driver", "doca"]).expect(0, "staged");
+    let var = scene.root.path().join("var").display().to_string();
+    let bake = scene.arguments("bake", &["--driver", "doca", "--offline"]);
+    let bake_with = |option: &str| {
+        let script =
+            format!("mount --bind {var} {var}; mount -o remount,bind,{option} {var}; exec \"$0\" \"$@\"");
+        let mut inside = program::in_namespaces(&script);
+        inside.arg(env!("CARGO_BIN_EXE_ofedctl")).args(&bake);
+        program::finish(inside)
+    };
+    let before = scene.root.installed("doca-host");
+    let ran = bake_with("noexec");
+    ran.expect(14, "dkms-build");
+    assert_eq!(ran.json()["cause"], "build-place-noexec", "{}", ran.stdout);
+    assert!(ran.stdout.contains("mount -o remount,exec"), "{}", ran.stdout);
+    assert!(
+        before.is_none() && scene.root.installed("doca-host").is_none() && builds(&scene.root).is_empty()
+    );
+    bake_with("exec").expect(0, "installed");
+}
+
 #[test]
 fn a_package_for_another_distribution_is_refused_before_its_installer_runs() {
     let shop = Shop::of(|folder| {
