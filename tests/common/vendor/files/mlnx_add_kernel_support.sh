@@ -31,22 +31,39 @@ for deb in $(find "$folder/DEBS" -name 'mlnx-ofed-kernel-modules_*.deb'); do
 	dpkg --contents "$deb" | grep -q "lib/modules/$kernel/" && exit 30
 done
 
+fail() { printf '\033[31mERROR: %s\033[0m\n' "$*"; }
 run() {
 	"$@" >>"$log" 2>&1 && return
 	echo
-	echo "ERROR: Failed executing \"$*\""
-	echo "ERROR: See $log"
+	fail "Failed executing \"$*\""
+	fail "See $log"
+	exit 1
+}
+# The program that builds packages keeps a log of each, one folder deeper, and names it in its own output alone. Before that it
+# notes what it would like to have.
+deeper=$logs/OFED.$$.logs
+build() {
+	mkdir -p "$deeper"
+	printf '\033[31mError: One or more required packages for installing OFED-internal are missing.\033[0m\n' >>"$log"
+	echo "Attempting to install the following missing packages:" >>"$log"
+	"$@" >>"$deeper/mlnx-ofed-kernel.debbuild.log" 2>&1 && return
+	{
+		printf '\033[31mFailed to build mlnx-ofed-kernel DEB\033[0m\n'
+		printf '\033[31mSee %s\033[0m\n' "$deeper/mlnx-ofed-kernel.debbuild.log"
+	} >>"$log"
+	fail "Failed executing \"install.pl --build-only\""
+	fail "See $log"
 	exit 1
 }
 if [ ! -d "$sources" ]; then
-	echo "ERROR: $sources: the kernel sources are not there" | tee -a "$log"
+	fail "$sources: the kernel sources are not there" | tee -a "$log"
 	exit 1
 fi
 run tar -xzf "$folder"/src/MLNX_OFED_SRC-*.tgz -C "$work"
 run tar -xzf "$work"/MLNX_OFED_SRC-*/SOURCES/mlnx-ofed-kernel_*.tar.gz -C "$work"
 cd "$work"/mlnx-ofed-kernel-* || exit 1
-run sh ofed_scripts/pre_build.sh "$kernel"
-run make -C "$sources" M="$PWD" modules
+build sh ofed_scripts/pre_build.sh "$kernel"
+build make -C "$sources" M="$PWD" modules
 
 package=$work/package
 mkdir -p "$package/DEBIAN" "$package/lib/modules/$kernel/updates/dkms"
