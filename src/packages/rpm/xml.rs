@@ -52,7 +52,12 @@ pub(super) fn walk(text: &str, mut visit: impl FnMut(&[Element], Part)) {
                 open.push(Element::read(&start));
                 visit(&open, Part::Begin);
             }
-            Event::End(end) if open.last().is_some_and(|innermost| innermost.name == end.name().0) => {
+            Event::End(end) => {
+                // What was no element, such as `<build@example.com>` in a text, is left open inside.
+                let Some(at) = open.iter().rposition(|element| element.name == end.name().0) else {
+                    continue;
+                };
+                open.truncate(at + 1);
                 visit(&open, Part::End);
                 open.pop();
             }

@@ -38,6 +38,16 @@ pub(super) struct Brought {
     pub(super) path: String,
 }
 
+/// Whether a stream came, and to its end. Where zypper runs under another program, it may print nothing and end well
+/// (ansible-collections/community.general 4859).
+pub(super) fn is_whole(stream: &str) -> bool {
+    let mut is_whole = false;
+    walk(stream, |open, part| {
+        is_whole |= matches!((open, part), ([element], Part::End) if element.name == "stream");
+    });
+    is_whole
+}
+
 /// The packages of a summary, without those that would go.
 pub(super) fn chosen(stream: &str) -> BTreeSet<Chosen> {
     let mut all = BTreeSet::new();
@@ -81,7 +91,7 @@ pub(super) fn unchecked(stream: &str) -> BTreeSet<String> {
     walk(stream, |open, part| {
         let (Some(repo), Part::Begin) = (open.last().filter(|it| it.name == "repo"), part) else { return };
         let is_on = |check: &&str| repo.get(check) == Some("1");
-        if !["gpgcheck", "repo_gpgcheck", "pkg_gpgcheck"].iter().any(|check| is_on(check)) {
+        if !["gpgcheck", "repo_gpgcheck", "pkg_gpgcheck"].iter().any(is_on) {
             all.extend(repo.get("alias").map(str::to_owned));
         }
     });
@@ -157,6 +167,28 @@ mod tests {
             arch=\"noarch\"></solvable></to-remove></install-summary>";
         let names: Vec<String> = chosen(stream).iter().map(Chosen::asked).collect();
         assert_eq!(names, ["a.noarch=2:1-1", "b.x86_64=2-1"]);
+    }
+
+    /// ansible/ansible 20681: the first package of a repository, whose key is named as it is (SLES 12 SP1).
+    /// openSUSE/zypper 390: each option of signatures is told as on where one is, so that a package is checked too often.
+    #[test]
+    fn what_zypper_forgets_to_quote_hides_nothing_and_what_it_tells_wrongly_loosens_nothing() {
+        let stream = "<?xml version='1.0'?>\n<stream>\n  Key Name: Somebody <build@example.com>\n\
+            <install-summary><to-install><solvable type=\"package\" name=\"a\" edition=\"1-1\" arch=\"noarch\"/></to-install>\
+            </install-summary>\n</stream>\n";
+        assert!(is_whole(stream) && chosen(stream).len() == 1);
+        let list = "<repo alias=\"a\" gpgcheck=\"1\" repo_gpgcheck=\"1\" pkg_gpgcheck=\"1\"/>";
+        assert!(unchecked(list).is_empty());
+    }
+
+    #[test]
+    fn a_stream_that_did_not_come_is_no_answer() {
+        for text in ["", "\n", "<?xml version='1.0'?>\n<stream>\n<message type=\"info\">Loading"] {
+            assert!(!is_whole(text), "{text}");
+        }
+        assert!(is_whole(
+            "<?xml version='1.0'?><stream><message type=\"info\">Nothing to do.</message></stream>"
+        ));
     }
 
     #[test]

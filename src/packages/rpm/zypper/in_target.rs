@@ -146,7 +146,7 @@ impl Zypper<'_> {
                 left = known;
                 continue;
             }
-            if !HINTS.contains(&finished.code) {
+            if !HINTS.contains(&finished.code) || !answer::is_whole(&finished.stdout) {
                 return Err(self.refused(&[refreshed, &finished]));
             }
             if let Some(trouble) = heard(&[refreshed]) {
