@@ -79,6 +79,25 @@ fn variables_mean_what_they_mean_to_the_targets_dnf() {
 }
 
 #[test]
+fn a_repository_that_its_owner_can_do_without_may_be_gone_and_any_other_is_named() {
+    // coreos/rpm-ostree 1602, rpm-software-management/dnf5 2439: Fedora's repository of openh264; balena-io/etcher 4034: one
+    // whose owner did not pay, so that it answered 402.
+    let (web, folder) = (Repository::of(&stack()), scratch());
+    let gone = Web::serve(folder.path());
+    gone.fail("repomd", Fault::Status(402), 1000);
+    let file = |more: &str| {
+        let (base, other) = (web.web.address(), gone.address());
+        format!(
+            "[base]\nname=base\ngpgcheck=0\nbaseurl={base}\n[other]\nname=other\ngpgcheck=0\nbaseurl={other}\n{more}\n"
+        )
+    };
+    let staged = |more| Given::new(&[("etc/yum.repos.d/a.repo", &file(more))]).stage("almalinux9.6", &[]);
+    staged("skip_if_unavailable=True").expect(0, "staged");
+    let ran = staged("");
+    assert!(ran.code == 14 && ran.stdout.contains("402") && ran.stdout.contains("other"), "{ran:?}");
+}
+
+#[test]
 fn a_token_at_the_end_of_an_address_stays_there() {
     // As SUSEConnect writes them for SLES BYOS.
     let (web, _folder) = served("product");

@@ -71,6 +71,12 @@ fn what_the_vendors_packages_end_with_is_told_by_its_cause() {
             "Building MLNX_OFED_LINUX DEBS . Please wait...\nFailed to build MLNX_OFED_LINUX for 5.14.0-rc5",
             Reason::DkmsBuild,
         ),
+        // microsoft/linux-package-repositories 351: Enterprise Linux 9.8 takes no package without a digest.
+        (
+            Doing::Installing(Speaker::Dnf),
+            "Error: Transaction test error:\n  package mdatp-101.26052.0009-1.x86_64 does not verify: no digest",
+            Reason::RepositoryKey,
+        ),
         // bfb-build 1: a spec file that names what the build did not make.
         (
             Doing::Vendors,
@@ -144,6 +150,14 @@ fn a_release_that_came_before_a_kernel_is_refused_for_it_with_its_range() {
     // codgician/mlnx-ofed-nixos, commits 73b7d8d and 1b87faa (after its pull requests 7 and 16): stable releases change too.
     refused("ubuntu24.04", "6.12.60-061260-generic", "3.2.1", "TLS interface");
     refused("ubuntu26.04", "6.18.45-061845-generic", "3.4.0", "xsk_tx_metadata_request");
+    // microsoft/azure-linux-kernel 28: 4.3 to 4.5 with a kernel of Azure's that got newer code.
+    let file = "https://content.mellanox.com/ofed/MLNX_OFED-4.5-1.0.1.0/MLNX_OFED_LINUX-4.5-1.0.1.0-ubuntu18.04-x86_64.tgz";
+    let sha256 = format!("sha256={}", "0".repeat(64));
+    let own = ["--driver-version", "4.5-1.0.1.0", "--artifact", file, "--set", &sha256];
+    let ran = planned("ubuntu18.04", "x86_64", "4.15.0-1041-azure", &own);
+    ran.expect(12, "kernel-unsupported");
+    assert!(ran.stdout.contains("azure-linux-kernel, issue 28"), "{}", ran.stdout);
+    assert_eq!(planned("ubuntu18.04", "x86_64", "4.15.0-1037-azure", &own).code, 0);
     // Prebuilt modules of one minor release's first kernel: 2.10 on an errata kernel, and 3.1 for 9.6 on 9.7.
     for (distro, kernel, version) in [
         ("almalinux8.10", "4.18.0-553.89.1.el8_10.x86_64", "2.10.0"),
