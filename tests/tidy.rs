@@ -520,9 +520,9 @@ fn every_script_for_a_shell_is_made_of_constants() {
     let mut count = 0;
     for (path, text) in sources() {
         let code = bare(&text);
-        for (at, _) in code.match_indices("[\"-c\", ") {
+        for (at, _) in code.match_indices("Cmd::shell(") {
             count += 1;
-            let given = code[at + 7..].split([',', ']']).next().unwrap().trim_start_matches([' ', '&']);
+            let given = code[at + 11..].split([',', ')']).next().unwrap().trim_start_matches([' ', '&']);
             let is_constant = given.starts_with('"')
                 || code.contains(&format!("let {given} = \""))
                 || given.chars().all(|c| c.is_ascii_uppercase() || c == '_');

@@ -33,6 +33,8 @@ const LAST_BYTES: usize = 512;
 #[derive(Debug, Clone)]
 pub struct Cmd {
     program: String,
+    /// The name by which people know it, where that is another.
+    called: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
     inside: Option<Sandbox>,
@@ -46,6 +48,8 @@ pub struct Cmd {
 pub struct Finished {
     /// The program and its arguments, as one would type them.
     pub command: String,
+    /// The program's name as people know it.
+    pub name: String,
     /// Its exit code; 128 and the signal's number when a signal ended it.
     pub code: i32,
     /// Its standard output, when it was asked for.
@@ -64,6 +68,7 @@ impl Cmd {
         let program = program.to_owned();
         Self {
             program,
+            called: None,
             args: Vec::new(),
             env: Vec::new(),
             inside: None,
@@ -71,6 +76,13 @@ impl Cmd {
             errors_too: false,
             input: None,
         }
+    }
+
+    /// A script for the shell, which hands it the arguments as `$1` and so on. `called` is the program that it runs, by
+    /// which people know it.
+    pub fn shell(script: &str, called: &str) -> Self {
+        let called = called.rsplit('/').next().unwrap_or_default();
+        Self { called: Some(called.to_owned()), ..Self::new("/bin/sh") }.args(["-c", script, called])
     }
 
     /// Adds an argument.
@@ -123,9 +135,10 @@ impl Cmd {
         self
     }
 
-    /// The program's name without its folder.
+    /// The program's name as people know it, without a folder.
     fn name(&self) -> &str {
-        self.program.rsplit('/').next().unwrap_or_default()
+        let name = || self.program.rsplit('/').next().unwrap_or_default();
+        self.called.as_deref().unwrap_or_else(name)
     }
 
     /// The command as one would type it.
@@ -185,7 +198,7 @@ impl Finished {
     /// An error with the program's last output.
     pub fn error(&self, reason: Reason, doing: &str) -> anyhow::Error {
         let log = self.log.as_ref().map(|log| format!(" (all of it in `{log}`)")).unwrap_or_default();
-        let program = self.command.split(' ').next().unwrap_or_default();
+        let program = &self.name;
         let said = if self.tail.is_empty() { "nothing".to_owned() } else { self.tail.clone() };
         reason.error(format!("{doing}: `{program}` ended with {} and said{log}: {said}", self.code))
     }
@@ -197,7 +210,7 @@ impl Host {
         self.cancel.check()?;
         let command = cmd.display();
         let starting = || format!("cannot start `{command}`");
-        let (mut output, log) = self.child_output(&cmd.program)?;
+        let (mut output, log) = self.child_output(cmd.name())?;
         let expression = cmd.expression()?;
         let expression = if cmd.errors_too {
             expression.stderr_to_stdout().stdout_capture()
@@ -217,7 +230,8 @@ impl Host {
         let output = end_of(&mut output).unwrap_or_default();
         let tail = tail(&without_colours(&output));
         let code = ended.status.code().unwrap_or_else(|| 128 + ended.status.signal().unwrap_or(0));
-        Ok(Finished { command, code, stdout, output, tail, log })
+        let name = cmd.name().to_owned();
+        Ok(Finished { command, name, code, stdout, output, tail, log })
     }
 
     /// Waits for a child. When the run must end, the child and all processes that it started are ended first.
@@ -243,12 +257,11 @@ impl Host {
     }
 
     /// The file for a child's output: in the root's log folder if this run has a log there, else a temporary file.
-    fn child_output(&self, program: &str) -> Result<(File, Option<String>)> {
+    fn child_output(&self, name: &str) -> Result<(File, Option<String>)> {
         let doing = "cannot make a log for a child program";
         if !self.logged.load(Ordering::Relaxed) {
             return Ok((tempfile::tempfile().context(doing)?, None));
         }
-        let name = program.rsplit('/').next().unwrap_or_default();
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
         let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
         self.root.append(&log, 0o600)?;
@@ -367,10 +380,10 @@ mod tests {
                 std::fs::write(gate, "").unwrap();
             }
         });
-        let finished = host.run(&Cmd::new("/bin/sh").args(["-c", &script])).unwrap();
+        let finished = host.run(&Cmd::shell(&script, "/usr/bin/apt-get")).unwrap();
         opener.join().unwrap();
         assert_eq!(finished.output, "one\ntwo\nthree\n");
-        let told = What::Working { program: "sh".to_owned(), seconds: TELL, said: "two".to_owned() };
+        let told = What::Working { program: "apt-get".to_owned(), seconds: TELL, said: "two".to_owned() };
         assert_eq!(heard.lock().unwrap().first(), Some(&told));
     }
 

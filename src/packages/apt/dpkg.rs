@@ -98,7 +98,7 @@ pub(super) fn hold(host: &Host, packages: &[String], on: bool, sealed: bool) -> 
     const SCRIPT: &str = "wanted=$1; shift; printf \"%s $wanted\\n\" \"$@\" | dpkg --set-selections";
     let wanted = if on { "hold" } else { "install" };
     let sandbox = Sandbox::offline(&host.root, sealed);
-    let cmd = Cmd::new("/bin/sh").args(["-c", SCRIPT, "dpkg", wanted]).args(packages).inside(sandbox);
+    let cmd = Cmd::shell(SCRIPT, "dpkg").arg(wanted).args(packages).inside(sandbox);
     diagnose::require_success(host, host.run(&cmd)?, Speaker::Apt, "holding packages").map(drop)
 }
 

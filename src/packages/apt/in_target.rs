@@ -230,9 +230,8 @@ fn local_files(
         return Ok(local);
     }
     host.events.info(format!("the target's apt fetches {} itself", count(left.len(), "package")));
-    let script = "cd \"$0\" && exec apt-get \"$@\"";
-    let fetch =
-        Cmd::new("/bin/sh").args(["-c", script, &inside("brought")]).args(apt.options.iter().cloned());
+    let script = "cd \"$1\" && shift && exec apt-get \"$@\"";
+    let fetch = Cmd::shell(script, "apt-get").arg(inside("brought")).args(apt.options.iter().cloned());
     let fetch = fetch.arg("download").args(left.iter().map(|download| download.name.clone()));
     let fetch = apt.place(fetch);
     let fetched = run_watched(host, &fetch, &apt.scratch().join("brought"), "fetching packages")?;

@@ -139,7 +139,7 @@ pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names
         return Ok(());
     }
     let script = format!("mkdir -p {SCRATCH}/cache/archives/partial && exec apt-mark auto \"$@\"");
-    let mark = Cmd::new("/bin/sh").args(["-c", &script, "apt-mark"]).args(names).env("APT_CONFIG", CONFIG);
+    let mark = Cmd::shell(&script, "apt-mark").args(names).env("APT_CONFIG", CONFIG);
     let finished = host.run(&mark.inside(transaction.sandbox(host)))?;
     diagnose::require_success(host, finished, Speaker::Apt, "marking dependencies as such").map(drop)
 }
@@ -167,7 +167,7 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
          options=$1 && shift && \
          apt-get $options -qq update && exec apt-get $options --yes --fix-broken --no-install-recommends install \"$@\""
     );
-    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "apt-get", &options]).args(packages);
+    let cmd = Cmd::shell(&script, "apt-get").arg(options).args(packages);
     let cmd = cmd.env("APT_CONFIG", CONFIG).env("PATH", PATH);
     let cmd = if transaction.sealed { cmd } else { cmd.env("TMPDIR", TEMPORARY) };
     cmd.inside(transaction.sandbox(host))
@@ -180,8 +180,7 @@ pub(super) fn around(host: &Host, transaction: &Transaction, program: &[String])
         "mkdir -p {SCRATCH}/lists/partial {SCRATCH}/cache/archives/partial && \
          apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none update && exec \"$@\""
     );
-    Cmd::new("/bin/sh")
-        .args(["-c", &script, "sh"])
+    Cmd::shell(&script, program.first().map_or("apt-get", String::as_str))
         .args(program.iter().cloned())
         .env("APT_CONFIG", CONFIG)
         .inside(transaction.sandbox(host))

@@ -72,7 +72,7 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
     const SCRIPT: &str = "dpkg-deb --fsys-tarfile \"$1\" | tar -x -C \"$2\" --wildcards --no-same-owner \
         './usr/share/doc/*/copyright' './usr/share/*/Packages*' './usr/share/*/Release*' './usr/share/*/InRelease'";
     let show = |path: &Path| path.display().to_string();
-    let read = host.run(&Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &show(file), &show(folder)]))?;
+    let read = host.run(&Cmd::shell(SCRIPT, "dpkg-deb").args([show(file), show(folder)]))?;
     // tar complains of each pattern that no member has; what counts is whether an index came.
     let found = find(folder, &|name| name.starts_with(INDEX))?.into_iter().next();
     let Some(index) = found else {
@@ -201,7 +201,7 @@ fn spare_openmpi(host: &Host, transaction: &Transaction, repository: &str) -> Re
          Description: stands for DOCA's openmpi beside the distribution's\n"
     );
     host.root.write_text(&format!("{folder}/DEBIAN/control"), &control)?;
-    let build = Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &folder]);
+    let build = Cmd::shell(SCRIPT, "dpkg").arg(&folder);
     let made = host.run(&build.inside(transaction.sandbox(host)))?;
     made.check(Reason::PackageConflict, "keeping the distribution's MPI").map(drop)
 }

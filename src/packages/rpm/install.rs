@@ -145,7 +145,7 @@ fn cmd(dialect: &Dialect, action: &str, names: &[String], transaction: &Transact
     let script = format!(
         "rm -rf {SCRATCH} && mkdir -p {SCRATCH} && {command} \"$@\"; code=$?; rm -rf {SCRATCH}; exit $code"
     );
-    configured(Cmd::new("/bin/sh").args(["-c", &script, dialect.program]).args(names), transaction)
+    configured(Cmd::shell(&script, dialect.program).args(names), transaction)
 }
 
 /// Lets zypper, and a zypper that the command's own programs call, read the settings of the local repository.

@@ -91,7 +91,7 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
     const SCRIPT: &str =
         "rpm2archive - <\"$1\" | tar -xz -C \"$2\" --wildcards --no-same-owner './usr/share/*/repodata/*'";
     let show = |path: &Path| path.display().to_string();
-    let read = host.run(&Cmd::new("/bin/sh").args(["-c", SCRIPT, "sh", &show(file), &show(folder)]))?;
+    let read = host.run(&Cmd::shell(SCRIPT, "rpm2archive").args([show(file), show(folder)]))?;
     let root = Root::open(folder)?;
     let found = repository_in(&root);
     // What counts is whether an index came.
@@ -150,7 +150,8 @@ pub(super) fn around(dialect: &Dialect, host: &Host, transaction: &Transaction, 
     // yum 3 fails where there is nothing to do. The installer names what is really missing.
     let install = (dialect.command)(dialect.program, "install");
     let script = format!("{install} {REPOSITORY}/*.rpm; rm -rf {SCRATCH}; exec \"$@\"");
-    let cmd = Cmd::new("/bin/sh").args(["-c", &script, "sh"]).args(program.iter().cloned());
+    let cmd = Cmd::shell(&script, program.first().map_or(dialect.program, String::as_str))
+        .args(program.iter().cloned());
     configured(cmd, transaction).inside(transaction.sandbox(host))
 }
 

@@ -58,7 +58,7 @@ pub(in super::super) fn resolve(
     asked["target"] = json!(null);
     asked["repositories"] = json!(inside("repositories"));
     host.events.info(format!("asking the target's dnf about {}", count(request.packages.len(), "package")));
-    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
+    let cmd = Cmd::shell(RUN, "dnf").arg(SCRIPT).input(asked.to_string()).captured();
     let finished = run_watched(host, &lent.cmd(cmd), &scratch, "reading the target's package sources")?;
     if let Some(why) = why_not(&finished) {
         say_stand_in(host, "dnf", &finished, why);

@@ -20,7 +20,7 @@ pub(super) const SCRIPT: &str = include_str!("resolve.py");
 /// Runs the script with the interpreter that dnf itself has, which is not always the `python3` of the path.
 pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' >&2; exit 127; }; \
     python=$(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1); \
-    case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$0\"";
+    case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$1\"";
 
 /// What the script prints.
 #[derive(Debug, Deserialize)]

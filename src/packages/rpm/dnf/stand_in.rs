@@ -48,7 +48,7 @@ pub(in super::super) fn resolve(
     asked["variables"] = json!(copied.variables);
     host.events.info(format!("asking dnf about {}", count(request.packages.len(), "package")));
     // The request may hold a password, and everyone sees arguments.
-    let cmd = Cmd::new("/bin/sh").args(["-c", RUN, SCRIPT]).input(asked.to_string()).captured();
+    let cmd = Cmd::shell(RUN, "dnf").arg(SCRIPT).input(asked.to_string()).captured();
     let cmd = match asked_directly() {
         Some(hosts) => cmd.env("no_proxy", hosts),
         None => cmd,

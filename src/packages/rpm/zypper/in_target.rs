@@ -157,7 +157,7 @@ impl Zypper<'_> {
     }
 
     fn download(&self, chosen: &[Chosen]) -> Result<Answer> {
-        let script = Cmd::new("/bin/sh").args(["-c", DOWNLOAD, "sh"]);
+        let script = Cmd::shell(DOWNLOAD, "zypper");
         if chosen.is_empty() {
             return Ok(Answer { packages: Vec::new(), keys: Vec::new(), imported: Vec::new(), proxy: None });
         }
