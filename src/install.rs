@@ -140,9 +140,10 @@ pub fn finish(
     host.root.sync()
 }
 
-/// Waits until no other package manager works, and makes sure that no service starts in an image.
+/// Waits until no other package manager works, notes users and groups, and makes sure that no service starts in an image.
 pub fn begin(host: &Host, journal: &mut Journal, manager: Manager, options: InstallOptions) -> Result<()> {
     manager.wait_for_locks(host, options.patience)?;
+    journal.note_accounts(options.patience, options.sealed)?;
     if options.sealed {
         journal.write_temporary(POLICY, POLICY_TEXT)?;
     }

@@ -19,12 +19,19 @@ fn kills_once(name: &str) -> &'static str {
     script.leak()
 }
 
+/// Makes a group, as shadow-utils(8) would be left that was killed after `/etc/group` and before `/etc/gshadow`: the number
+/// in its lock is that of a process that lives in every sandbox.
+const MAKES_A_GROUP: &str = "[ ! -e /srv/half-a-group ] || { rm /srv/half-a-group; echo perf:x:990: >>/etc/group; \
+    printf '1\\0' >/etc/gshadow.lock; cp /etc/gshadow.lock /etc/gshadow.1; : >/etc/gshadow.77; kill -9 $PPID; sleep 60; }\n\
+    getent group perf >/dev/null || groupadd --system perf\n";
+
 /// A root, staged from a source with a package whose scripts kill dpkg; the line that names this source; and the cache.
 fn staged() -> &'static (Root, String, PathBuf) {
     static STAGED: OnceLock<(Root, String, PathBuf)> = OnceLock::new();
     STAGED.get_or_init(|| {
-        let scripts =
-            ["preinst", "postinst", "prerm", "postrm"].map(|name| (name, kills_once(name))).to_vec();
+        let mut scripts = ["preinst", "prerm", "postrm"].map(|name| (name, kills_once(name))).to_vec();
+        let makes_a_group: &str = format!("{}{MAKES_A_GROUP}", kills_once("postinst")).leak();
+        scripts.push(("postinst", makes_a_group));
         let files = vec![("/usr/share/perftest/data", "data\n"), ("/etc/perftest.conf", "setting\n")];
         let repository =
             Repository::of(&[Deb { name: "perftest", version: "99", scripts, files, ..Deb::default() }]);
@@ -77,6 +84,26 @@ fn a_dpkg_killed_in_a_script_is_finished_by_the_next_bake() {
         assert!(torn(&root).contains(&left.to_owned()), "{script}: {:?}", torn(&root));
         bakes_well(&root, &cache);
     }
+}
+
+/// A script that finds its group in `/etc/group` does not make it again, and programs wait in vain for a lock with a number
+/// that lives (coreos/fedora-coreos-tracker 1250).
+#[test]
+fn a_group_that_a_killed_script_made_by_half_is_made_whole_by_the_next_bake() {
+    let calm = root();
+    bakes_well(&calm, &cache());
+    let root = root();
+    root.write("srv/half-a-group", "");
+    image::bake(&root, &cache()).expect(14, "package-manager");
+    assert!(root.read("etc/group").contains("perf:x:") && !root.read("etc/gshadow").contains("perf:"));
+    bakes_well(&root, &cache());
+    for file in ["etc/group", "etc/gshadow", "etc/group-", "etc/gshadow-"] {
+        assert_eq!(root.read(file), calm.read(file), "{file}");
+    }
+    let names = |root: &Root| -> std::collections::BTreeSet<_> {
+        std::fs::read_dir(root.path().join("etc")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(names(&root), names(&calm));
 }
 
 /// The flag goes when all is unpacked; the state changes before. Configuring does not help then

@@ -3,6 +3,7 @@
 use super::Host;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
@@ -18,6 +19,8 @@ const RUN_FOLDER: &str = "/run/ofedctl";
 /// The folder where releases up to 0.1 keep their run lock. Every user may create files there.
 const OLD_FOLDER: &str = "/run/lock";
 const OLD_LOCK: &str = "ofedctl.lock";
+/// The lock of the programs that change users and groups.
+const ACCOUNTS_LOCK: &str = "/etc/.pwd.lock";
 
 /// An exclusive lock on a file; released, and the file removed, when dropped.
 #[derive(Debug)]
@@ -253,6 +256,28 @@ impl Host {
         }
     }
 
+    /// Takes the lock under which programs change users and groups (lckpwdf(3)), waiting up to `patience` for its holder.
+    /// The kernel gives it up with the file. None where the root has no such file: then no program has ever taken it.
+    pub fn lock_accounts(&self, patience: Duration) -> Result<Option<File>> {
+        let Ok((_folder, pinned)) = self.root.pin(ACCOUNTS_LOCK) else { return Ok(None) };
+        let doing = || format!("cannot lock `{ACCOUNTS_LOCK}`");
+        let mut options = OpenOptions::new();
+        let file =
+            options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(pinned).with_context(doing)?;
+        let wanted = write_lock();
+        let mut waiting = Waiting::for_up_to(patience);
+        loop {
+            self.cancel.check()?;
+            match fcntl(&file, FcntlArg::F_OFD_SETLK(&wanted)) {
+                Ok(_) => return Ok(Some(file)),
+                Err(Errno::EAGAIN | Errno::EACCES) => {
+                    waiting.wait(self, Path::new(ACCOUNTS_LOCK), self.lock_holder(ACCOUNTS_LOCK))?;
+                }
+                Err(error) => return Err(error).with_context(doing),
+            }
+        }
+    }
+
     /// The running process whose number stands in a file. Such a file in an image is a leftover: process numbers belong
     /// to the running system.
     fn numbered_process(&self, path: &str) -> Option<i32> {
@@ -263,15 +288,20 @@ impl Host {
     /// The process that holds a write lock on a file of the root.
     fn lock_holder(&self, path: &str) -> Option<i32> {
         let (file, _) = self.root.open_file(path).ok()??;
-        let mut lock = libc::flock {
-            l_type: short(libc::F_WRLCK),
-            l_whence: short(libc::SEEK_SET),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
+        let mut lock = write_lock();
         fcntl(&file, FcntlArg::F_GETLK(&mut lock)).ok()?;
         (i32::from(lock.l_type) != libc::F_UNLCK).then_some(lock.l_pid)
+    }
+}
+
+/// A write lock on a whole file.
+fn write_lock() -> libc::flock {
+    libc::flock {
+        l_type: short(libc::F_WRLCK),
+        l_whence: short(libc::SEEK_SET),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 

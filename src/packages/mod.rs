@@ -1,6 +1,7 @@
 //! Package managers: the one place that knows how each resolves, installs from a local repository, lists and
 //! verifies. They resolve packages; this program never does.
 
+pub mod accounts;
 mod apt;
 pub mod diagnose;
 pub mod dkms;

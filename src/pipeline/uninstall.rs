@@ -9,7 +9,7 @@ use crate::events::Step;
 use crate::host::Host;
 use crate::host::fault::{self, Point};
 use crate::install;
-use crate::ledger::{self, Journal, LastBundle, RECEIPT, Receipt, SAVED_DIR, Unfinished};
+use crate::ledger::{self, JOURNAL, Journal, LastBundle, RECEIPT, Receipt, SAVED_DIR, Unfinished};
 use crate::outcome::{Outcome, Reason};
 use crate::plan_document::Plan;
 use crate::remedies::Door;
@@ -111,6 +111,7 @@ fn find_installed(host: &Host) -> Result<Found> {
             // undone by now.
             Some(before) if before.packages_before.is_none() && before.held.is_empty() => {
                 host.root.remove_all(SAVED_DIR)?;
+                host.root.remove_file_synced(JOURNAL)?;
                 Ok(Found::Nothing)
             }
             // The packages that a failed run installed are known only after another run has finished its work and

@@ -17,24 +17,29 @@ use crate::events::Step;
 use crate::host::Host;
 use crate::host::fault::{self, Point};
 use crate::host::fs::Content;
+use crate::packages::accounts::{self, Accounts};
 use anyhow::Result;
 use record::{FORM, Record, close, save};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// The journal of this run. Dropped without [`Journal::commit`], it undoes every change.
 #[derive(Debug)]
 pub struct Journal<'h> {
     host: &'h Host,
     record: Record,
+    /// Whether an earlier run did not end well and its users and groups were not looked at yet.
+    is_after_killed: bool,
     open: bool,
 }
 
 impl<'h> Journal<'h> {
     /// Begins the journal of a run. `unfinished` is what [`recover`] returned of an earlier run.
     pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
-        let Unfinished { packages_before, held, leftovers_before } = unfinished.unwrap_or_default();
+        let is_after_killed = unfinished.is_some();
+        let Unfinished { packages_before, held, accounts_before, leftovers_before } =
+            unfinished.unwrap_or_default();
         let record = Record {
             schema_version: FORM,
             started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -43,11 +48,12 @@ impl<'h> Journal<'h> {
             edits: Some(Vec::new()),
             packages_before,
             held,
+            accounts_before,
             leftovers_before,
         };
         save(&host.root, &record)?;
         fault::reached(Point::JournalBegun);
-        Ok(Self { host, record, open: true })
+        Ok(Self { host, record, is_after_killed, open: true })
     }
 
     /// Records the edits that this run will make, before the first of them.
@@ -75,6 +81,20 @@ impl<'h> Journal<'h> {
         self.save()?;
         fault::reached(Point::PackagesNoted);
         Ok(PackagesBefore { versions: now.clone(), noted_earlier: false })
+    }
+
+    /// Records the users and groups before a package manager changes them. After a killed run, what that left half-done
+    /// of them is finished first.
+    pub fn note_accounts(&mut self, patience: Duration, sealed: bool) -> Result<()> {
+        if std::mem::take(&mut self.is_after_killed) {
+            accounts::heal(self.host, self.record.accounts_before.as_ref(), patience, sealed)?;
+        }
+        let now = Accounts::read(&self.host.root)?;
+        if self.record.accounts_before.as_ref() == Some(&now) {
+            return Ok(());
+        }
+        self.record.accounts_before = Some(now);
+        self.save()
     }
 
     /// Records which step is running from now on.

@@ -7,6 +7,7 @@ use crate::edits::Edit;
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::outcome::{Reason, WithReason};
+use crate::packages::accounts::Accounts;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,9 @@ pub(super) struct Record {
     /// Packages that were about to be put on hold; kept from run to run in the same way.
     #[serde(default)]
     pub(super) held: BTreeSet<String>,
+    /// The users and groups before the package manager began; after a killed run those before that one.
+    #[serde(default)]
+    pub(super) accounts_before: Option<Accounts>,
     /// Files that vendors' installers had left in folders for temporary files before the first of these runs.
     #[serde(default)]
     pub(super) leftovers_before: Option<BTreeSet<String>>,
@@ -44,6 +48,8 @@ pub struct Unfinished {
     pub packages_before: Option<BTreeMap<String, String>>,
     /// The packages that it put on hold, or was about to.
     pub held: BTreeSet<String>,
+    /// The users and groups before it, if it recorded that.
+    pub accounts_before: Option<Accounts>,
     /// Files that vendors' installers had left before it, if it recorded that.
     pub leftovers_before: Option<BTreeSet<String>>,
 }
@@ -79,13 +85,14 @@ pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     undo(host, record.edits.as_deref(), &record.changes)?;
     record.changes.clear();
     close(&host.root, &record)?;
-    let Record { packages_before, held, leftovers_before, .. } = record;
-    Ok(Some(Unfinished { packages_before, held, leftovers_before }))
+    let Record { packages_before, held, accounts_before, leftovers_before, .. } = record;
+    Ok(Some(Unfinished { packages_before, held, accounts_before, leftovers_before }))
 }
 
-/// Removes a journal whose changes are undone, unless packages were changed: the next run finishes that work.
+/// Removes a journal whose changes are undone, unless a package manager was at work: the next run finishes that work.
 pub(super) fn close(root: &Root, record: &Record) -> Result<()> {
-    let touched = record.packages_before.is_some() || !record.held.is_empty();
+    let touched =
+        record.packages_before.is_some() || record.accounts_before.is_some() || !record.held.is_empty();
     if touched { save(root, record) } else { root.remove_file_synced(JOURNAL) }
 }
 
