@@ -6,6 +6,7 @@
 use super::Cache;
 use super::blob::{Blob, BlobWriter};
 use super::partial::{Finished, Partial};
+use super::unnamed;
 use crate::host::fault::{self, Point};
 use anyhow::{Context, Result, anyhow};
 use std::fs::File;
@@ -77,6 +78,7 @@ impl Batch {
                 nix::unistd::syncfs(folder).with_context(doing)?;
             }
         }
+        unnamed::note(cache, waiting.iter().map(Waiting::target))?;
         for blob in waiting {
             blob.name()?;
             fault::reached(Point::BlobStored);
@@ -94,6 +96,13 @@ impl Waiting {
         match self {
             Self::Whole(file, _) => file,
             Self::Download(finished) => &finished.path,
+        }
+    }
+
+    fn target(&self) -> &Path {
+        match self {
+            Self::Whole(_, path) => path,
+            Self::Download(finished) => &finished.target,
         }
     }
 

@@ -84,6 +84,7 @@ impl Writer<'_> {
         for folder in [&blobs, &self.cache.dir] {
             self.remove_unfinished(folder, &mut freed)?;
         }
+        self.ended_well = true;
         Ok(freed)
     }
 
@@ -128,7 +129,7 @@ impl Writer<'_> {
     }
 }
 
-fn remove(path: &Path, freed: &mut Freed) -> Result<()> {
+pub(super) fn remove(path: &Path, freed: &mut Freed) -> Result<()> {
     let doing = || format!("cannot remove `{}`", path.display());
     let bytes = std::fs::symlink_metadata(path).with_context(doing)?.len();
     std::fs::remove_file(path).with_context(doing)?;

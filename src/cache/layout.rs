@@ -54,9 +54,8 @@ pub(super) fn create(dir: &Path) -> Result<()> {
         }
         let file = write_unfinished(dir, &bytes).with_context(doing)?;
         match file.persist_noclobber(&path) {
-            Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(error.error).with_context(doing);
-            }
+            // Whoever made the file meanwhile may also have removed this unfinished one.
+            Err(error) if !path.exists() => return Err(error.error).with_context(doing),
             _ => sync_dir(dir).with_context(doing)?,
         }
     }

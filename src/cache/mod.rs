@@ -25,6 +25,7 @@ pub mod remote;
 mod signature;
 #[cfg(test)]
 mod testing;
+mod unnamed;
 mod write;
 
 pub use blob::{Blob, BlobReader, BlobWriter};

@@ -144,7 +144,7 @@ impl Partial {
 pub(super) struct Finished {
     pub(super) path: PathBuf,
     note: PathBuf,
-    target: PathBuf,
+    pub(super) target: PathBuf,
 }
 
 impl Finished {

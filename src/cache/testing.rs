@@ -52,6 +52,12 @@ impl Lab {
         self.cache.writer(&self.host, Duration::ZERO).unwrap()
     }
 
+    /// What is left of a writer that is killed; the kernel gives its lock back.
+    pub(super) fn kill(&self, writer: Writer) {
+        std::mem::forget(writer);
+        let _ = std::fs::remove_file(self.cache.dir().join(".ofedctl.lock"));
+    }
+
     pub(super) fn publish(&self, tag: &str, files: &[(&str, &[u8])]) -> Bundle {
         self.publish_at(tag, files, SystemTime::UNIX_EPOCH)
     }

@@ -1,6 +1,6 @@
 //! Writes a cache: one [`Writer`] at a time, any number of blobs at once. A bundle enters the index last. A blob gets
 //! its name only when it is verified and on the disk, and the index names only existing blobs. So a writer that is
-//! killed leaves at most unfinished files, which `gc` removes.
+//! killed leaves at most unfinished files and blobs that nothing names; the next one removes them (`unnamed`).
 
 use super::Cache;
 use super::blob::{Blob, BlobReader, BlobWriter};
@@ -10,12 +10,13 @@ use super::document::{self, Documents};
 use super::layout;
 use super::partial::Partial;
 use super::read::Found;
+use super::unnamed;
 use crate::host::Host;
 use crate::host::lock::FileLock;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, MediaType};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -24,7 +25,19 @@ use std::time::{Duration, SystemTime};
 pub struct Writer<'h> {
     pub(super) cache: Cache,
     pub(super) host: &'h Host,
+    /// Blobs that earlier writers stored and did not come to name.
+    pub(super) left: BTreeSet<Digest>,
+    /// Whether the index names all that it is to name.
+    pub(super) ended_well: bool,
     _lock: FileLock,
+}
+
+impl Drop for Writer<'_> {
+    fn drop(&mut self) {
+        if self.ended_well {
+            unnamed::forget(&self.cache);
+        }
+    }
 }
 
 impl Cache {
@@ -32,7 +45,9 @@ impl Cache {
     pub fn writer<'h>(&self, host: &'h Host, patience: Duration) -> Result<Writer<'h>> {
         let lock = FileLock::take(host, &self.dir.join(".ofedctl.lock"), patience)
             .with_context(|| format!("cannot write to the cache `{}`", self.dir.display()))?;
-        Ok(Writer { cache: self.clone(), host, _lock: lock })
+        unnamed::remove_unfinished(self);
+        let left = unnamed::noted(self);
+        Ok(Writer { cache: self.clone(), host, left, ended_well: false, _lock: lock })
     }
 }
 
@@ -88,6 +103,7 @@ impl Writer<'_> {
         bundle::check_files(&files, config.repository.as_ref())?;
         self.check_present(tag, &files)?;
         if let Some(same) = self.published_before(tag, config, &files)? {
+            self.remove_unnamed()?;
             return Ok(same);
         }
         let created = humantime::format_rfc3339_seconds(created).to_string();
@@ -129,7 +145,10 @@ impl Writer<'_> {
             }
             entries.extend(tags.iter().filter_map(|tag| new.remove(tag)));
         });
-        if index == before { Ok(()) } else { layout::write_index(&self.cache.dir, index) }
+        if index != before {
+            layout::write_index(&self.cache.dir, index)?;
+        }
+        self.remove_unnamed()
     }
 
     fn check_present(&self, tag: &str, files: &[BundleFile]) -> Result<()> {

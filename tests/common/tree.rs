@@ -27,6 +27,30 @@ pub struct Difference {
     pub added: BTreeSet<String>,
     pub removed: BTreeSet<String>,
     pub changed: BTreeSet<String>,
+    /// What became different of a path that is in both.
+    how: BTreeMap<String, String>,
+}
+
+impl Entry {
+    /// Says in what another entry differs from this one.
+    fn differs_in(&self, now: &Self) -> String {
+        if self.kind != now.kind {
+            return format!("was a {}, is a {}", self.kind, now.kind);
+        }
+        let mut said = Vec::new();
+        if self.mode != now.mode {
+            said.push(format!("mode {:o} -> {:o}", self.mode, now.mode));
+        }
+        if self.owner != now.owner {
+            said.push(format!("owner {:?} -> {:?}", self.owner, now.owner));
+        }
+        match (self.kind, self.content == now.content) {
+            (_, true) => {}
+            ("file", _) => said.push(format!("content, {} -> {} bytes", self.size, now.size)),
+            _ => said.push(format!("{} -> {}", self.content, now.content)),
+        }
+        said.join(", ")
+    }
 }
 
 impl Tree {
@@ -56,7 +80,10 @@ pub fn diff(before: &Tree, after: &Tree) -> Difference {
     for (path, entry) in &before.0 {
         match after.0.get(path) {
             None => drop(difference.removed.insert(path.clone())),
-            Some(now) if now != entry => drop(difference.changed.insert(path.clone())),
+            Some(now) if now != entry => {
+                difference.changed.insert(path.clone());
+                difference.how.insert(path.clone(), entry.differs_in(now));
+            }
             Some(_) => {}
         }
     }
@@ -130,7 +157,8 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (sign, paths) in [('+', &self.added), ('-', &self.removed), ('~', &self.changed)] {
             for path in paths {
-                writeln!(f, "{sign} {path}")?;
+                let how = self.how.get(path).map(|how| format!(" ({how})")).unwrap_or_default();
+                writeln!(f, "{sign} {path}{how}")?;
             }
         }
         Ok(())

@@ -4,10 +4,11 @@ use crate::common::deb::Repository;
 use crate::common::image::{self, VM_SIZE};
 use crate::common::program;
 use crate::common::root::{self, Frozen, Root};
-use crate::common::tree;
+use crate::common::tree::{self, Difference};
 use crate::instants::{Watched, run_until};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -174,21 +175,36 @@ impl Scene {
         ended.was_killed
     }
 
+    /// The lines of short texts that only one of the two roots has.
+    fn lines_of(&self, difference: &Difference, root: &Root) -> String {
+        let text = |root: &Root, path: &str| {
+            let text = std::fs::read_to_string(root.path().join(path)).unwrap_or_default();
+            if text.len() > SHORT { String::new() } else { text }
+        };
+        let mut said = String::new();
+        for path in &difference.changed {
+            let (calm, found) = (text(&self.calm, path), text(root, path));
+            for (sign, these, others) in [('-', &calm, &found), ('+', &found, &calm)] {
+                for line in these.lines().filter(|line| !others.lines().any(|other| other == *line)) {
+                    let _ = writeln!(said, "{path}: {sign}{line}");
+                }
+            }
+        }
+        said
+    }
+
     fn compare(&self, root: &Root, what: &str) {
         image::assert_left_alone(root);
         let difference = tree::difference_of(&self.calm, root).without(is_of_the_moment);
         assert!(
             difference.is_empty(),
-            "{what}:\n{difference}\n{}",
+            "{what}:\n{difference}\n{}\n{}",
+            self.lines_of(&difference, root),
             root.read("var/log/azure/ib-vmext-status")
         );
         let records = |root: &Root| tree::records(root.path());
         tree::assert_same_records(what, &records(&self.calm), &records(root));
         assert_eq!(kept(&self.calm), kept(root), "{what}");
-        // What a killed staging wrote of its own, and nothing names, is for `cache gc` to remove.
-        if self.victims[0] == Door::Stage {
-            assert_eq!(program::run(&["cache", "gc", "--cache", &cache(root)]).code, 0, "{what}");
-        }
         assert_eq!(bundle(&self.calm), bundle(root), "{what}");
         assert!(self.is_done(root), "{what}: {:?}", image::status(root));
         let left: Vec<_> =
@@ -196,6 +212,9 @@ impl Scene {
         assert_eq!(left, Vec::<PathBuf>::new(), "{what}: temporary files are left");
     }
 }
+
+/// The longest text whose lines are compared in a message.
+const SHORT: usize = 64 << 10;
 
 /// What two equal runs may differ in: logs and times, and what is compared in its own way.
 fn is_of_the_moment(path: &str) -> bool {
@@ -219,13 +238,16 @@ fn kept(root: &Root) -> (BTreeSet<String>, [Value; 3]) {
     (names.unwrap_or_default(), ["packages", "added", "held"].map(|key| receipt[key].clone()))
 }
 
-/// The files of the one bundle in the root's cache by title and digest, and how many blobs there are.
-fn bundle(root: &Root) -> (BTreeSet<(String, String)>, usize) {
+/// The files of the one bundle in the root's cache by title and digest, how many blobs there are, and what lies beside
+/// them.
+fn bundle(root: &Root) -> (BTreeSet<(String, String)>, usize, BTreeSet<String>) {
     let folder = root.path().join("srv/cache");
     if !folder.exists() {
-        return (BTreeSet::new(), 0);
+        return Default::default();
     }
-    (layers(&folder), image::blobs(&folder).len())
+    let beside =
+        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    (layers(&folder), image::blobs(&folder).len(), beside.collect())
 }
 
 fn layers(cache: &Path) -> BTreeSet<(String, String)> {
