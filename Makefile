@@ -14,8 +14,9 @@ help: ## Show this list
 build: ## Build the program, quickly and unoptimised, as target/debug/ofedctl
 	cargo build --locked
 
+# Some of them wait for a moment, and others compute meanwhile.
 unit: ## Run the unit tests and the house rules (no root, no network): the loop while you edit
-	cargo test --locked --quiet --lib -- --skip as_root_
+	cargo test --locked --quiet --lib -- --skip as_root_ --test-threads $$((4 * $$(nproc)))
 
 release: musl ## Build the one static file to ship; check its size, that it needs no library and has no fault points
 	cargo build --locked --release --target $(MUSL)
@@ -27,15 +28,18 @@ lint: ## Check the form of the code and what the compiler's critic says of it
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
-# One core alone links the file to ship; the other checks the code and builds the tests meanwhile. The tests, in turn,
-# wait for package managers and services more than they compute: twice as many at a time as there are cores.
+# One core alone links the file to ship; the other checks the code and builds the tests meanwhile. The tests wait for package
+# managers and services more than they compute: two halves of them run at a time, by the names of their files, and each runs
+# more tests at a time than there are cores. What the second half writes is shown when both have ended.
+HALF := cargo test --locked --no-fail-fast -- --test-threads $$(($$(nproc) * 3 / 2))
 test: root setup musl ## Check, build and test everything, with real Debian roots (root; some minutes)
 	@$(MAKE) --no-print-directory release & release=$$!; \
 	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
 	  wait $$release && exit $$tests
-	@packaging/tools.sh "$${CARGO_TARGET_DIR:-target}/test-packaging-tools" & tools=$$!; \
-	  RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test --locked --no-fail-fast; tests=$$?; \
-	  wait $$tools; exit $$tests
+	@target="$${CARGO_TARGET_DIR:-target}"; packaging/tools.sh "$$target/test-packaging-tools" & tools=$$!; \
+	  $(subst --locked,--locked --test '[h-z]*',$(HALF)) >"$$target/tests-h-z.log" 2>&1 & half=$$!; \
+	  $(subst --locked,--locked --lib --bins --test '[!h-z]*',$(HALF)); tests=$$?; \
+	  wait $$half || tests=1; cat "$$target/tests-h-z.log"; wait $$tools || tests=1; exit $$tests
 
 dist: musl ## Make all files of a release in dist/ (needs cargo-deb and cargo-generate-rpm; KEY=FILE signs the checksums)
 	@packaging/dist.sh dist
