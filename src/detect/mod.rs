@@ -98,8 +98,8 @@ fn modules_and_users(host: &Host, kernels: &[String]) -> (Places, BTreeMap<Strin
     let (mut places, mut users) = (Places::new(), BTreeMap::new());
     for kernel in kernels {
         let mut of_kernel = Vec::new();
-        let found = modules::read(&host.root, kernel, &names, |path, needs| {
-            of_kernel.extend(stack_users::of_dependency(path, needs));
+        let found = modules::read(&host.root, kernel, &names, |module| {
+            of_kernel.extend(stack_users::of_module(module));
         });
         places.insert(kernel.clone(), names.iter().cloned().zip(found.iter().map(Place::from)).collect());
         if !of_kernel.is_empty() {

@@ -52,58 +52,88 @@ impl From<&Module> for Place {
 
 /// Looks modules up by name for one kernel, in the order asked. Names use underscores, as lsmod prints them.
 pub fn find(root: &Root, kernel: &str, names: &[String]) -> Vec<Module> {
-    read(root, kernel, names, |_, _| {})
+    read(root, kernel, names, |_| {})
 }
 
-/// Looks modules up as [`find`] does, and meanwhile calls `each` with every module file, relative to the kernel's folder,
-/// and the files that it needs, as `depmod` lists them.
-pub fn read(root: &Root, kernel: &str, names: &[String], mut each: impl FnMut(&str, &str)) -> Vec<Module> {
+/// A module in depmod's index.
+#[derive(Debug, Clone, Copy)]
+pub struct Indexed<'a> {
+    /// Its name, with dashes or underscores as its file has them.
+    stem: &'a str,
+    /// Its file, relative to the kernel's module folder.
+    pub path: &'a str,
+    /// The files that it needs, with blanks between them.
+    pub needs: &'a str,
+}
+
+impl<'a> Indexed<'a> {
+    /// Reads a line of `modules.dep`.
+    pub fn parse(line: &'a str) -> Self {
+        let (path, needs) = line.split_once(':').unwrap_or((line, ""));
+        Self { stem: stem_of(path), path, needs }
+    }
+
+    /// Whether it has this name, which is with underscores.
+    pub fn is(&self, name: &str) -> bool {
+        is_same(self.stem, name)
+    }
+}
+
+/// Looks modules up as [`find`] does, and meanwhile calls `each` with every module that `depmod` lists.
+pub fn read(root: &Root, kernel: &str, names: &[String], mut each: impl FnMut(Indexed)) -> Vec<Module> {
     let mut found = vec![Module::Missing; names.len()];
     let index = |name: &str| format!("/lib/modules/{kernel}/{name}");
     each_line(root, &index("modules.dep"), |line| {
-        let line = String::from_utf8_lossy(line);
-        let (path, needs) = line.split_once(':').unwrap_or((&line, ""));
-        each(path, needs);
-        if let Some(at) = position(names, path.as_bytes()) {
-            found[at] = Module::File(path.to_owned());
+        let module = Indexed::parse(line);
+        each(module);
+        if let Some(at) = names.iter().position(|name| module.is(name)) {
+            found[at] = Module::File(module.path.to_owned());
         }
     });
     // Last, because a file beside a built-in module is never loaded.
     each_line(root, &index("modules.builtin"), |line| {
-        if let Some(at) = position(names, line) {
+        if let Some(at) = names.iter().position(|name| has_name(line, name)) {
             found[at] = Module::BuiltIn;
         }
     });
     found
 }
 
-/// The name of a module file, with underscores as lsmod prints it.
+/// The name of a module file, with underscores as lsmod prints it: `…/mlx5-ib.ko.xz` has `mlx5_ib`.
 pub fn name_of(path: &str) -> String {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    file.split('.').next().unwrap_or(file).replace('-', "_")
+    stem_of(path).replace('-', "_")
+}
+
+/// Whether a module file has this name, which is with underscores.
+pub fn has_name(path: &str, name: &str) -> bool {
+    is_same(stem_of(path), name)
+}
+
+fn stem_of(path: &str) -> &str {
+    let file = path.rsplit_once('/').map_or(path, |(_, file)| file);
+    file.split_once('.').map_or(file, |(stem, _)| stem)
+}
+
+fn is_same(stem: &str, name: &str) -> bool {
+    stem.len() == name.len()
+        && stem.bytes().zip(name.bytes()).all(|(a, b)| a == b || (a == b'-' && b == b'_'))
 }
 
 /// Calls `each` with every line of a file; with none where it cannot be read. The index of a stock kernel has half a
 /// megabyte and is read at every boot: memory for all of it at once would cost more time than looking through it.
-fn each_line(root: &Root, path: &str, mut each: impl FnMut(&[u8])) {
+fn each_line(root: &Root, path: &str, mut each: impl FnMut(&str)) {
     const BUFFER: usize = 32 << 10;
     let Ok(Some((file, _))) = root.open_file(path) else { return };
     let mut file = BufReader::with_capacity(BUFFER, file);
     let mut line = Vec::new();
     while matches!(file.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line), Ok(1..)) {
-        each(line.strip_suffix(b"\n").unwrap_or(&line));
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        match std::str::from_utf8(text) {
+            Ok(text) => each(text),
+            Err(_) => each(&String::from_utf8_lossy(text)),
+        }
         line.clear();
     }
-}
-
-/// Which of the names a module file has: `…/mlx5_ib.ko.xz` has `mlx5_ib`, and dashes are underscores.
-fn position(names: &[String], path: &[u8]) -> Option<usize> {
-    let file = path.rsplit(|byte| *byte == b'/').next()?;
-    let stem = file.split(|byte| *byte == b'.').next()?;
-    let same = |name: &String| {
-        name.len() == stem.len() && name.bytes().zip(stem).all(|(a, b)| a == *b || (a == b'_' && *b == b'-'))
-    };
-    names.iter().position(same)
 }
 
 #[cfg(test)]

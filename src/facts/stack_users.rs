@@ -2,7 +2,7 @@
 //! `ib_core` of its own. What was built against another one is refused by the kernel, with `disagrees about version of
 //! symbol`, until it is built again (`Mellanox/nv_peer_memory` issue 79; cifsd-team/ksmbd issue 574).
 
-use super::modules;
+use super::modules::{self, Indexed};
 use crate::host::fs::Root;
 use serde::{Deserialize, Serialize};
 
@@ -48,20 +48,25 @@ impl StackUser {
 /// Finds the users for one kernel, by name.
 pub fn find(root: &Root, kernel: &str) -> Vec<StackUser> {
     let mut found = Vec::new();
-    modules::read(root, kernel, &[], |path, needs| found.extend(of_dependency(path, needs)));
+    modules::read(root, kernel, &[], |module| found.extend(of_module(module)));
     found.sort();
     found
 }
 
-/// The user that a module file is, by the files that it needs as depmod lists them; none where it is something else.
-pub fn of_dependency(path: &str, needs: &str) -> Option<StackUser> {
-    let module = modules::name_of(path);
-    let core = || needs.split_whitespace().find(|it| modules::name_of(it) == CORE).map(str::to_owned);
-    if OF_GPUS.contains(&module.as_str()) {
-        return Some(StackUser { module, path: path.to_owned(), core: core() });
+/// The user that a module is; none where it is something else. Nearly all of some thousand modules are something else, so
+/// the module's own name is looked at before the files that it needs.
+pub fn of_module(module: Indexed) -> Option<StackUser> {
+    let is_one_of = |names: &[&str]| names.iter().any(|name| module.is(name));
+    let of_gpus = is_one_of(&OF_GPUS);
+    if !of_gpus && !is_one_of(&OTHERS) {
+        return None;
     }
-    let core = Some(core()?).filter(|_| OTHERS.contains(&module.as_str()))?;
-    Some(StackUser { module, path: path.to_owned(), core: Some(core) })
+    let core = module.needs.split_whitespace().find(|it| modules::has_name(it, CORE)).map(str::to_owned);
+    if core.is_none() && !of_gpus {
+        return None;
+    }
+    let path = module.path;
+    Some(StackUser { module: modules::name_of(path), path: path.to_owned(), core })
 }
 
 #[cfg(test)]
