@@ -306,6 +306,9 @@ impl Default for Settings {
     }
 }
 
+/// The largest text of settings, in MiB.
+const MAX_MIB: usize = 1;
+
 /// One source of settings that has been checked on its own, so that its errors name it.
 #[derive(Debug, Clone, Default)]
 pub struct Layer(Mapping);
@@ -313,7 +316,7 @@ pub struct Layer(Mapping);
 impl Layer {
     /// Reads a YAML (or JSON) text. `source` names it in errors, usually its path.
     pub fn parse(source: &str, text: &str) -> Result<Self> {
-        let mapping = match read_yaml(source, text)? {
+        let mapping = match read_yaml(source, text, MAX_MIB)? {
             Value::Null => Mapping::new(),
             Value::Mapping(mapping) => mapping,
             _ => return Err(problem(source, Some(1), &"settings are `key: value` lines")),

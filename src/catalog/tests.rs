@@ -136,7 +136,7 @@ fn faults_are_named_with_file_and_line() {
     assert!(twice.starts_with("`mine.yaml` line ") && twice.contains("5.8-lts"), "{twice}");
     let driver = wrong(&SMALL.replace("mlnx_ofed", "ofed"));
     assert!(driver.contains("line 3") && driver.contains("mlnx_ofed"), "{driver}");
-    assert!(wrong(&format!("# {}\n{SMALL}", "x".repeat(1 << 20))).contains("larger than 1 MiB"));
+    assert!(wrong(&format!("# {}\n{SMALL}", "x".repeat(16 << 20))).contains("larger than 16 MiB"));
 }
 
 #[test]

@@ -6,13 +6,11 @@ use anyhow::Result;
 use serde::de::DeserializeOwned;
 use std::fmt;
 
-/// A settings file larger than this is refused; it is a mistake, or an attack on a parser that runs as root.
-const MAX_FILE_BYTES: usize = 1 << 20;
-
-/// Reads a YAML (or JSON) text a user wrote. `source` names it in errors, usually its path.
-pub(crate) fn read_yaml<T: DeserializeOwned>(source: &str, text: &str) -> Result<T> {
-    if text.len() > MAX_FILE_BYTES {
-        return Err(problem(source, None, &"larger than 1 MiB"));
+/// Reads a YAML (or JSON) text a user wrote. `source` names it in errors, usually its path. A text of more than `max_mib` MiB
+/// is refused: it is a mistake, or an attack on a parser that runs as root.
+pub(crate) fn read_yaml<T: DeserializeOwned>(source: &str, text: &str, max_mib: usize) -> Result<T> {
+    if text.len() > max_mib << 20 {
+        return Err(problem(source, None, &format!("larger than {max_mib} MiB")));
     }
     serde_yaml::from_str(text).map_err(|error| {
         let line = error.location().map(|at| at.line());
