@@ -144,7 +144,7 @@ impl Rig {
         let now = std::time::SystemTime::now();
         writer.publish("bundle", &common::bundle_config(), now, files).unwrap();
         drop(writer);
-        time(ofedctl(["cache", "push", &self.registry.place("ib:v1"), "bundle", "--cache"]).arg(&self.cache));
+        time(ofedctl(["cache", "push", &self.registry.place("ib:v1"), "--cache"]).arg(&self.cache));
     }
 }
 
