@@ -1,6 +1,7 @@
 //! An OCI registry. Reading uses this program's own downloads, which retry and resume; writing uses the crate
 //! `oci-client` on the runtime of [`Client`].
 
+mod address;
 mod credentials;
 mod push;
 mod token;
@@ -10,7 +11,7 @@ pub use push::Push;
 use super::Host;
 use super::download::{Stream, whole};
 use super::http::{Client, NetworkOptions};
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::Reason;
 use crate::settings::Settings;
 use anyhow::Result;
 use credentials::Credentials;
@@ -65,7 +66,7 @@ pub enum Access {
 impl<'s> Registry<'s> {
     /// Prepares access to `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`. Sends no request yet.
     pub fn at(address: &str, access: Access, settings: &'s Settings) -> Result<Self> {
-        let reference = parse(address)?;
+        let reference = address::parse(address)?;
         let host = reference.registry();
         let is_plain = may_be_plain(host, &settings.plain_http);
         let credentials = Credentials::find(host, reference.repository(), settings.registry_auth.as_deref())?;
@@ -165,27 +166,6 @@ impl<'s> Registry<'s> {
     }
 }
 
-/// Reads `oci://HOST/NAME:TAG` or `oci://HOST/NAME@sha256:…`.
-fn parse(address: &str) -> Result<Reference> {
-    let wrong = || {
-        format!(
-            "`{}` is not a place in a registry: write oci://HOST/NAME:TAG or oci://HOST/NAME@sha256:…",
-            super::http::without_secrets(address)
-        )
-    };
-    let name = address.strip_prefix(SCHEME).unwrap_or_default();
-    // Without a host, other tools use Docker Hub; a cache must not go there by accident.
-    let host = name.split_once('/').map(|(host, _)| host).unwrap_or_default();
-    if !host.contains(['.', ':']) && host != "localhost" {
-        return Err(Reason::BadSettings.error(wrong()));
-    }
-    let reference: Reference = name.parse().with_reason(Reason::BadSettings, wrong)?;
-    match reference.digest() {
-        Some(digest) if !digest.starts_with("sha256:") => Err(Reason::BadSettings.error(wrong())),
-        _ => Ok(reference),
-    }
-}
-
 /// Whether plain HTTP is allowed: the host is this machine, or the setting `plain_http` names it.
 pub fn may_be_plain(host: &str, named: &[String]) -> bool {
     let name = match host.rsplit_once(':') {
@@ -207,22 +187,6 @@ pub fn read_answer(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_read_as_users_write_them() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        for (text, tag) in [
-            ("oci://registry.example/ib/bundle:v1".to_owned(), Some("v1")),
-            ("oci://localhost:5000/bundle".to_owned(), Some("latest")),
-            (format!("oci://registry.example/bundle@{digest}"), None),
-        ] {
-            assert_eq!(parse(&text).unwrap().tag(), tag, "{text}");
-        }
-        for text in ["oci://bundle:v1", "oci://ib/bundle", "oci://", "oci://h.x/A B", "oci://h.x/a@sha512:aa"]
-        {
-            assert_eq!(Reason::from_error(&parse(text).unwrap_err()), Reason::BadSettings, "{text}");
-        }
-    }
 
     #[test]
     fn only_this_machine_and_named_hosts_are_reached_without_tls() {
