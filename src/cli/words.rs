@@ -9,6 +9,7 @@ use clap::{Arg, Command};
 use clap_complete::Shell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::sync::LazyLock;
 
 /// A text that may be anything; completions offer these words. What is wrong with another one is said by the setting.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +35,9 @@ pub(super) const SIZES: Words = Words(|| {
 });
 
 /// The distributions of the built-in catalogue.
-pub(super) const DISTROS: Words = Words(|| {
+pub(super) const DISTROS: Words = Words(|| IN_CATALOGUE.clone());
+/// They are asked for once for each argument and shell, and reading a catalogue takes some milliseconds.
+static IN_CATALOGUE: LazyLock<Vec<String>> = LazyLock::new(|| {
     let rows = Catalog::embedded().map(|catalog| Coverage::from_catalog(&catalog).rows).unwrap_or_default();
     let names: BTreeSet<String> = rows.iter().map(|row| row.distro.to_string()).collect();
     names.into_iter().collect()

@@ -60,12 +60,18 @@ pub(super) fn is_a(path: &str, kind: &str) -> bool {
 
 /// The files that count: rules, then network settings, each kind in the order of its names.
 pub(super) fn files(host: &Host) -> Vec<RuleFile> {
-    [RULES.as_slice(), NETWORK.as_slice()].into_iter().flat_map(|folders| files_in(host, folders)).collect()
+    [RULES, NETWORK].into_iter().flat_map(|folders| files_in(host, folders)).collect()
 }
 
-fn files_in(host: &Host, folders: &[&str]) -> Vec<RuleFile> {
+/// Those folders that are no other of them under a second name: where `/lib` is a link, it leads to `/usr/lib`.
+fn distinct(host: &Host, folders: [&'static str; 5]) -> impl Iterator<Item = &'static str> {
+    let is_merged = host.root.link_target("/lib").is_some();
+    folders.into_iter().filter(move |folder| !(is_merged && folder.starts_with("/lib/")))
+}
+
+fn files_in(host: &Host, folders: [&'static str; 5]) -> Vec<RuleFile> {
     let mut by_name: BTreeMap<String, String> = BTreeMap::new();
-    for folder in folders {
+    for folder in distinct(host, folders) {
         for name in host.root.list(folder).into_iter().filter(|name| is_read(name)) {
             by_name.entry(name.clone()).or_insert_with(|| format!("{folder}/{name}"));
         }
@@ -85,7 +91,7 @@ fn is_read(name: &str) -> bool {
 /// show.
 pub(super) fn stamp(host: &Host) -> Option<String> {
     let mut all = Vec::new();
-    for folder in RULES.into_iter().chain(NETWORK) {
+    for folder in distinct(host, RULES).chain(distinct(host, NETWORK)) {
         for entry in host.root.entries(folder).into_iter().filter(|entry| is_read(&entry.name)) {
             let is_off = || {
                 let target = host.root.link_target(&format!("{folder}/{}", entry.name));
