@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 /// The time until a command has written its first byte, the start of `script` included.
 fn first_line(args: &str) -> Duration {
-    let line = format!("{} {args}", env!("CARGO_BIN_EXE_ofedctl"));
+    let line = format!("{} {args}", side_by_side::program().display());
     let begin = Instant::now();
     let mut script = Command::new("script");
     script.args(["--quiet", "--flush", "--command", &line, "/dev/null"]);

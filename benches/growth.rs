@@ -99,7 +99,7 @@ child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subproc
 _, code, used = os.wait4(child.pid, 0)
 print(used.ru_maxrss if code == 0 else 'failed')";
     let measure =
-        Command::new("python3").args(["-c", script, env!("CARGO_BIN_EXE_ofedctl")]).args(args).output();
+        Command::new("python3").args(["-c", script]).arg(side_by_side::program()).args(args).output();
     let kib: f64 = String::from_utf8(measure.unwrap().stdout).unwrap().trim().parse().unwrap();
     kib / 1024.0
 }

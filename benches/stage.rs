@@ -10,7 +10,7 @@ use common::nginx::Nginx;
 use common::root::{Root, debian_root};
 use common::{archive, image, scratch};
 use ofedctl::cache::Cache;
-use side_by_side::{Budget, Results, time_of};
+use side_by_side::{Budget, Results, ofedctl, time, time_of};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Output};
@@ -35,9 +35,8 @@ fn main() -> ExitCode {
     let _nginx = serve(&root, folder.path());
     let stage = || {
         let cache = root.beside("cache");
-        let took = time_of(|| {
-            image::stage(&root, &cache).expect(0, "staged");
-        });
+        let mut stage = ofedctl(["stage", "--vm-size", image::VM_SIZE, "--root"]);
+        let took = time(stage.arg(root.path()).arg("--cache").arg(&cache));
         fs::remove_dir_all(&cache).unwrap();
         took
     };

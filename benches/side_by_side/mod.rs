@@ -14,6 +14,7 @@
 )]
 
 use crate::common::measured::{Measured, Row};
+use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -104,9 +105,14 @@ pub fn time(command: &mut Command) -> Duration {
     took
 }
 
-/// The program that is measured, with these arguments.
-pub fn ofedctl<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ofedctl"));
+/// The program that is measured: the file to ship, where `OFEDCTL_PROGRAM` names it, as `make bench` does.
+pub fn program() -> OsString {
+    std::env::var_os("OFEDCTL_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_ofedctl").into())
+}
+
+/// It, with these arguments.
+pub fn ofedctl<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program());
     command.args(args);
     command
 }

@@ -22,10 +22,14 @@ pub struct Counts {
 
 /// Runs the program to its end and counts.
 pub fn counted<S: AsRef<OsStr>>(args: &[S]) -> (program::Ran, Counts) {
+    counted_of(&program::program(args))
+}
+
+/// Runs a command to its end and counts.
+pub fn counted_of(run: &Command) -> (program::Ran, Counts) {
     need(&["strace"]);
     let folder = super::scratch();
     let log = folder.path().join("calls");
-    let run = program::program(args);
     let mut strace = Command::new("strace");
     strace.args([
         "-f",
