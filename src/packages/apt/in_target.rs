@@ -76,7 +76,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     let vendor = request.vendor_repo.map(|vendor| lent.show(&vendor.folder, "vendor"));
     let state = lent.scratch().join("state");
     let options = vec!["-c".to_owned(), inside("apt.conf")];
-    let mut apt = AptRun { options, settings: None, state, lent: Some(lent) };
+    let mut apt = AptRun::new(options, None, state, Some(lent));
     if let Some(finished) =
         show_sources(host, &apt, request.sources, request.vendor_repo.zip(vendor.as_deref()))?
     {
@@ -149,12 +149,15 @@ fn show_sources(
     target: &Root,
     vendor: Option<(&VendorRepo, &str)>,
 ) -> Result<Option<Finished>> {
-    let asked = ["shell", "SOURCES", "Dir::Etc::sourceparts/d", "PINS", "Dir::Etc::preferencesparts/d"];
-    let asked = host.run(&apt.cmd("apt-config").args(asked).captured())?;
+    let script = "apt-config \"$@\" shell SOURCES Dir::Etc::sourceparts/d PINS Dir::Etc::preferencesparts/d && \
+        exec apt-config \"$@\" dump";
+    let ask = Cmd::new("/bin/sh").args(["-c", script, "apt-config"]).args(apt.options.iter().cloned());
+    let asked = host.run(&apt.place(ask.captured()))?;
     if why_not(&asked).is_some() {
         return Ok(Some(asked));
     }
     let asked = asked.check(Reason::ResolveFailed, "asking apt where its sources are")?.stdout;
+    apt.keep_configuration(&asked);
     let place = |name: &str| {
         let line = asked.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='"));
         line.and_then(|line| line.strip_suffix('\'')).unwrap_or_default().to_owned()
@@ -170,7 +173,7 @@ fn show_sources(
         ("sources", place("SOURCES"), "ofedctl-vendor.list", line.as_str(), "sourceparts"),
         ("preferences", place("PINS"), "ofedctl-vendor", pins, "preferencesparts"),
     ];
-    let mut more = String::new();
+    let mut more = architectures(&asked);
     for (name, from, file, text, option) in table {
         let folder = apt.scratch().join(name);
         let copying = || format!("cannot copy `{from}`");
@@ -192,6 +195,21 @@ fn show_sources(
     let all = fs::read_to_string(&path).context("cannot read apt's configuration")? + &more;
     fs::write(&path, all).context("cannot write apt's configuration")?;
     Ok(None)
+}
+
+/// The architectures of a configuration, as settings. Where they are named, apt and its helpers do not run dpkg for them,
+/// which they otherwise do some twenty times to read the sources of one image (`APT::Configuration::getArchitectures`).
+fn architectures(dump: &str) -> String {
+    let named =
+        dump.lines().filter_map(|line| line.strip_prefix("APT::Architectures:: \"")?.strip_suffix("\";"));
+    let is_one = |name: &&str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let mut settings = String::new();
+    for name in named.filter(is_one) {
+        let _ = writeln!(settings, "APT::Architectures:: \"{name}\";");
+    }
+    if settings.is_empty() { settings } else { format!("#clear APT::Architectures;\n{settings}") }
 }
 
 /// Copies a key file to where the target's apt can read it. apt decides by the file's suffix whether the keys are text
@@ -260,8 +278,7 @@ fn has_own_ways(host: &Host, apt: &AptRun, target: &Root) -> Result<bool> {
     if has_logins {
         return Ok(true);
     }
-    let dump = host.run(&apt.cmd("apt-config").arg("dump").captured())?;
-    let dump = dump.check(Reason::ResolveFailed, "reading apt's configuration")?.stdout.to_lowercase();
+    let dump = apt.configuration(host)?.to_lowercase();
     let is_own = |line: &str| OWN_WAYS.iter().any(|way| line.contains(way)) && !line.ends_with(" \"\";");
     Ok(dump.lines().filter(|line| line.starts_with("acquire::")).any(is_own))
 }

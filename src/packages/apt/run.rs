@@ -6,6 +6,7 @@ use crate::host::http::{asked_directly, without_secrets};
 use crate::host::run::Cmd;
 use crate::outcome::Reason;
 use anyhow::Result;
+use std::cell::OnceCell;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -20,9 +21,48 @@ pub(super) struct AptRun {
     pub(super) state: PathBuf,
     /// The target, where it is its own apt.
     pub(super) lent: Option<Lent>,
+    /// All of its configuration, as `apt-config dump` prints it; asked for once.
+    configuration: OnceCell<String>,
+    /// The package lists that it has read; asked for once, when it has read them.
+    lists: OnceCell<Vec<List>>,
+}
+
+/// A list of packages that apt has read.
+#[derive(Debug)]
+pub(super) struct List {
+    pub(super) repository: String,
+    /// Its name in the release's own list of files.
+    pub(super) key: String,
+    /// The name it is kept under.
+    pub(super) file: String,
+    /// What the names of all that apt keeps of the release begin with.
+    pub(super) start: String,
+}
+
+impl List {
+    /// What apt is asked of each of its package lists.
+    const ASKED: &str = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
+
+    fn parse(line: &str) -> Option<Self> {
+        let [kind, repository, key, file] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
+        let file = file.rsplit('/').next().filter(|_| kind == "Packages")?;
+        // It may be kept packed, under a longer name.
+        let start = file.find(&key.replace('/', "_")).map(|at| &file[..at])?;
+        let [repository, key, file, start] = [repository, key, file, start].map(str::to_owned);
+        Some(Self { repository, key, file, start })
+    }
 }
 
 impl AptRun {
+    pub(super) fn new(
+        options: Vec<String>,
+        settings: Option<PathBuf>,
+        state: PathBuf,
+        lent: Option<Lent>,
+    ) -> Self {
+        Self { options, settings, state, lent, configuration: OnceCell::new(), lists: OnceCell::new() }
+    }
+
     pub(super) fn cmd(&self, program: &str) -> Cmd {
         self.place(Cmd::new(program).args(self.options.iter().cloned()))
     }
@@ -52,12 +92,38 @@ impl AptRun {
         self.lent.as_ref().map(Lent::scratch).unwrap_or_default()
     }
 
+    /// Takes note of its configuration, where another command printed it.
+    pub(super) fn keep_configuration(&self, dump: &str) {
+        let _ = self.configuration.set(dump.to_owned());
+    }
+
+    /// All of its configuration, a line for each key and value.
+    pub(super) fn configuration(&self, host: &Host) -> Result<&str> {
+        if let Some(known) = self.configuration.get() {
+            return Ok(known);
+        }
+        let dump = host.run(&self.cmd("apt-config").arg("dump").captured())?;
+        let dump = dump.check(Reason::ResolveFailed, "reading apt's configuration")?.stdout;
+        Ok(self.configuration.get_or_init(|| dump))
+    }
+
+    /// The package lists that it has read.
+    pub(super) fn package_lists(&self, host: &Host) -> Result<&[List]> {
+        if let Some(known) = self.lists.get() {
+            return Ok(known);
+        }
+        let asked = self.cmd("apt-get").args(["indextargets", "--format", List::ASKED]).captured();
+        let listed = host.run(&asked)?.check(Reason::ResolveFailed, "asking apt for its package lists")?;
+        Ok(self.lists.get_or_init(|| listed.stdout.lines().filter_map(List::parse).collect()))
+    }
+
     /// The target's proxy for apt, because a repository that apt reaches may not be reachable without it.
     pub(super) fn proxy(&self, host: &Host) -> Option<String> {
-        let asked = host
-            .run(&self.cmd("apt-config").args(["shell", "PROXY", "Acquire::http::Proxy"]).captured())
-            .ok()?;
-        let value = asked.stdout.trim().strip_prefix("PROXY='")?.strip_suffix('\'')?;
+        let configuration = self.configuration(host).ok()?;
+        let value = configuration
+            .lines()
+            .filter_map(|line| line.strip_suffix("\";")?.split_once(" \""))
+            .find_map(|(key, value)| key.eq_ignore_ascii_case("Acquire::http::Proxy").then_some(value))?;
         (!value.is_empty() && value != "DIRECT").then(|| value.to_owned())
     }
 }

@@ -1,48 +1,15 @@
 //! Finds packages from unsigned repositories, by the files that apt has stored of the repositories it read.
 
 use super::super::{Download, Resolution, openpgp, sources_and_keys};
-use super::run::AptRun;
+use super::run::{AptRun, List};
 use crate::host::fs::Root;
 use crate::host::http::without_secrets;
 use crate::host::{Host, hex};
-use crate::outcome::Reason;
 use crate::trust::Origin;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-
-/// What apt is asked of each of its package lists.
-const ASKED: &str = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
-
-/// A list of packages that apt has read.
-struct List {
-    repository: String,
-    /// Its name in the release's own list of files.
-    key: String,
-    /// The name it is kept under.
-    file: String,
-    /// What the names of all that apt keeps of the release begin with.
-    start: String,
-}
-
-fn lists(host: &Host, apt: &AptRun) -> Result<Vec<List>> {
-    let asked = apt.cmd("apt-get").args(["indextargets", "--format", ASKED]).captured();
-    let listed = host.run(&asked)?.check(Reason::ResolveFailed, "asking apt for its package lists")?.stdout;
-    let one = |line: &str| {
-        let [kind, repository, key, file] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
-        let file = file.rsplit('/').next().filter(|_| kind == "Packages")?;
-        // It may be kept packed, under a longer name.
-        let start = file.find(&key.replace('/', "_")).map(|at| &file[..at])?;
-        Some(List {
-            repository: repository.to_owned(),
-            key: key.to_owned(),
-            file: file.to_owned(),
-            start: start.to_owned(),
-        })
-    };
-    Ok(listed.lines().filter_map(one).collect())
-}
 
 /// The repositories of the downloads that no key signs and that `[trusted=yes]` allows.
 pub(super) fn unsigned(host: &Host, apt: &AptRun, downloads: &[Download]) -> Result<Vec<String>> {
@@ -54,7 +21,7 @@ pub(super) fn unsigned(host: &Host, apt: &AptRun, downloads: &[Download]) -> Res
         ["InRelease", "Release.gpg"].iter().any(|end| kept.contains(&format!("{}{end}", list.start)))
     };
     let is_used = |list: &List| downloads.iter().any(|download| download.url.starts_with(&list.repository));
-    let lists = lists(host, apt)?.into_iter().filter(|list| !is_signed(list) && is_used(list));
+    let lists = apt.package_lists(host)?.iter().filter(|list| !is_signed(list) && is_used(list));
     let unsigned: BTreeSet<String> = lists.map(|list| without_secrets(&list.repository)).collect();
     Ok(unsigned.into_iter().collect())
 }
@@ -69,14 +36,14 @@ pub(super) fn origins(
     resolution: &Resolution,
 ) -> Result<Vec<Origin>> {
     let kept = Root::open(&apt.lists())?;
-    let lists = lists(host, apt)?;
+    let lists = apt.package_lists(host)?;
     let wanted: BTreeSet<&str> = resolution.downloads.iter().map(|it| it.sha256.as_str()).collect();
     let keys =
         sources_and_keys::all(target).into_iter().filter_map(|bytes| openpgp::without_armour(&bytes).ok());
     let keys = keys.filter(|bytes| !openpgp::fingerprints(bytes).is_empty()).collect::<Vec<_>>().concat();
     let mut signers: BTreeMap<String, String> = BTreeMap::new();
     let mut releases = BTreeMap::new();
-    for list in &lists {
+    for list in lists {
         if !resolution.downloads.iter().any(|download| download.url.starts_with(&list.repository)) {
             continue;
         }
@@ -91,8 +58,9 @@ pub(super) fn origins(
         if !text.lines().any(is_named) {
             continue;
         }
-        let listed = bytes.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"SHA256: "));
-        let listed = listed.filter_map(|digest| std::str::from_utf8(digest).ok());
+        // A list has some ten million bytes; lines of a text are found quicker than bytes one by one.
+        let listed = String::from_utf8_lossy(&bytes);
+        let listed = listed.split('\n').filter_map(|line| line.strip_prefix("SHA256: "));
         signers.extend(listed.filter(|it| wanted.contains(it)).map(|it| (it.to_owned(), signer.clone())));
     }
     let mut origins: BTreeMap<&str, (Origin, bool)> = BTreeMap::new();

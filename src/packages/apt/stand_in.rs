@@ -103,7 +103,7 @@ fn prepare(
         write_private(&file, &proxy_lines(proxy)?).with_context(preparing)?;
         options.extend(["-c".to_owned(), show(file)]);
     }
-    let apt = AptRun { options, settings: Some(settings), state: scratch.join("state"), lent: None };
+    let apt = AptRun::new(options, Some(settings), scratch.join("state"), None);
     Ok((apt, mirrors))
 }
 
