@@ -151,7 +151,7 @@ fn show_sources(
 ) -> Result<Option<Finished>> {
     let script = "apt-config \"$@\" shell SOURCES Dir::Etc::sourceparts/d PINS Dir::Etc::preferencesparts/d && \
         exec apt-config \"$@\" dump";
-    let ask = Cmd::new("/bin/sh").args(["-c", script, "apt-config"]).args(apt.options.iter().cloned());
+    let ask = Cmd::shell(script, "apt-config").args(apt.options.iter().cloned());
     let asked = host.run(&apt.place(ask.captured()))?;
     if why_not(&asked).is_some() {
         return Ok(Some(asked));
