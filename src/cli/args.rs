@@ -285,16 +285,21 @@ type Given<'a> = (&'a str, &'a str, Value);
 
 /// The settings given as `--set KEY=VALUE`.
 pub(super) fn pairs(set: &[String]) -> Result<Layer> {
-    let mut given = Vec::new();
+    let mut layer = Layer::default();
     for pair in set {
-        let (key, value) = pair
+        let (key, text) = pair
             .split_once('=')
             .ok_or_else(|| Reason::Usage.error(format!("`--set {pair}`: write `--set KEY=VALUE`")))?;
-        let value = serde_yaml::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-        given.push(("--set", key, value));
+        let plain = Value::String(text.to_owned());
+        let value = serde_yaml::from_str(text).unwrap_or_else(|_| plain.clone());
+        let is_number = value.is_number();
+        if let Err(error) = put(&mut layer, vec![("--set", key, value)]) {
+            // A version such as 24.10 is a number to YAML alone.
+            if !is_number || layer.set(key, plain).is_err() {
+                return Err(error);
+            }
+        }
     }
-    let mut layer = Layer::default();
-    put(&mut layer, given)?;
     Ok(layer)
 }
 
@@ -309,4 +314,18 @@ fn put(layer: &mut Layer, given: Vec<Given>) -> Result<()> {
         layer.set(key, value).map_err(|what| Reason::Usage.error(format!("{flag}: {what}")))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_looks_like_a_number_stays_as_it_was_written() {
+        let read = |pair: &str| pairs(&[pair.to_owned()]).unwrap().mapping().values().next().cloned();
+        assert_eq!(read("driver_version=24.10"), Some(Value::String("24.10".to_owned())));
+        assert_eq!(read("lock_timeout=10"), Some(Value::Number(10.into())));
+        assert!(pairs(&["lock_timeout=ten".to_owned()]).is_err());
+        assert!(pairs(&["driver_version=[1]".to_owned()]).is_err());
+    }
 }
