@@ -7,6 +7,7 @@ mod ping_pong;
 mod vm_facts;
 
 pub use address::Address;
+pub(super) use ping_pong::typical_ns;
 
 use super::traffic;
 use crate::facts::rdma::{self, VerbsDevice};

@@ -1,7 +1,7 @@
 //! Sends verbs traffic inside one VM: runs the ping-pong program of the distribution's `ibverbs-utils` as server and
 //! client through one adapter.
 
-use super::peer::Address;
+use super::peer::{self, Address};
 use crate::facts::rdma::{self, Port, VerbsDevice};
 use crate::host::Host;
 use crate::host::run::{Cmd, Finished};
@@ -11,6 +11,10 @@ use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
 const PROGRAM: &str = "ibv_rc_pingpong";
+/// Plays it with another partition key than the first one, which is all that the other program knows.
+const OF_ANY_KEY: &str = "ib_send_lat";
+/// The bit of a partition key that makes a full member.
+const FULL: u16 = 0x8000;
 /// The time limit in seconds. With software RDMA on the slowest emulated machine, the test takes some seconds.
 pub(super) const PATIENCE: u64 = 60;
 /// How long the server may take to start listening.
@@ -61,8 +65,8 @@ pub fn play(host: &Host, traffic: &Traffic) -> Result<Vec<Check>> {
     let name = &traffic.device;
     match &traffic.with {
         With::Itself => Ok(alone(host, name)?.into_iter().map(|alone| alone.check).collect()),
-        With::Peer(address) => super::peer::visit(host, name, address),
-        With::Visitor(port) => super::peer::serve(host, name, *port),
+        With::Peer(address) => peer::visit(host, name, address),
+        With::Visitor(port) => peer::serve(host, name, *port),
     }
     .map(|checks| if checks.is_empty() { vec![nothing(name)] } else { checks })
 }
@@ -91,15 +95,17 @@ fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Alone> {
         check: Check::new(name.clone(), ok, found),
         usec,
     };
-    let Some(addressing) = addressing(host, device, port, Flag::Pingpong) else {
+    let program = Program::for_keys(&rdma::partition_keys(host, &device.name, port.number));
+    let Some(addressing) = addressing(host, device, port, program.flag()) else {
         return Ok(ended(false, "the port has no address (GID) yet".to_owned(), None));
     };
     // Not always the same port, so that two users of the machine do not collide.
     let tcp_port = 20_000 + std::process::id() % 10_000;
     let cmd = |peer: Option<&str>| {
         Cmd::new("timeout")
-            .args([PATIENCE.to_string().as_str(), PROGRAM, "-d", &device.name])
+            .args([PATIENCE.to_string().as_str(), program.name(), "-d", &device.name])
             .args(["-i".to_owned(), port.number.to_string(), "-p".to_owned(), tcp_port.to_string()])
+            .args(program.options())
             .args(addressing.clone())
             .args(peer.map(str::to_owned))
             .captured()
@@ -113,12 +119,82 @@ fn over(host: &Host, device: &VerbsDevice, port: &Port) -> Result<Alone> {
     let Ok(first) = first else { bail!("a bug in ofedctl: the server's thread ended") };
     let (first, second) = (first?, second?);
     if first.code == 127 || second.code == 127 {
-        let what = format!("`{PROGRAM}` is missing: install ibverbs-utils (libibverbs-utils on RHEL)");
-        return Err(Reason::ToolMissing.error(what));
+        return Err(Reason::ToolMissing.error(program.missing()));
     }
     let ok = first.code == 0 && second.code == 0;
-    let found = if ok { speed(&second.stdout) } else { why(&first, &second) };
-    Ok(ended(ok, found, usec(&second.stdout).filter(|_| ok)))
+    let found = if ok { program.found(&second.stdout) } else { why(&first, &second) };
+    Ok(ended(ok, found, program.usec(&second.stdout).filter(|_| ok)))
+}
+
+/// What plays ping-pong inside a VM. Two limited members of a partition do not reach each other, and so a port whose first
+/// key is such a one plays with another (Azure's documents do not say which comes first, MicrosoftDocs/azure-docs issue
+/// 69185; NVIDIA/nccl issue 1323).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Pingpong,
+    /// With the key of an index.
+    Perftest(u32, u16),
+}
+
+impl Program {
+    fn for_keys(keys: &[(u32, u16)]) -> Self {
+        let is_first = |(index, key): &&(u32, u16)| *index == 0 && key & FULL == 0;
+        let full = keys.iter().find(|(_, key)| key & FULL != 0);
+        match (keys.iter().find(is_first), full) {
+            (Some(_), Some((index, key))) => Self::Perftest(*index, *key),
+            _ => Self::Pingpong,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pingpong => PROGRAM,
+            Self::Perftest(..) => OF_ANY_KEY,
+        }
+    }
+
+    const fn flag(self) -> Flag {
+        match self {
+            Self::Pingpong => Flag::Pingpong,
+            Self::Perftest(..) => Flag::Perftest,
+        }
+    }
+
+    fn options(self) -> Vec<String> {
+        match self {
+            Self::Pingpong => Vec::new(),
+            Self::Perftest(index, _) => {
+                let words = ["-s", "4096", "-n", "1000", "-F"].map(str::to_owned);
+                words.into_iter().chain([format!("--pkey_index={index}")]).collect()
+            }
+        }
+    }
+
+    fn missing(self) -> String {
+        let package = match self {
+            Self::Pingpong => "ibverbs-utils (libibverbs-utils on RHEL)",
+            Self::Perftest(..) => "perftest",
+        };
+        format!("`{}` is missing: install {package}", self.name())
+    }
+
+    fn found(self, printed: &str) -> String {
+        match self {
+            Self::Pingpong => speed(printed),
+            Self::Perftest(index, key) => {
+                let took = self.usec(printed).map(|usec| format!(", {usec:.2} us there and back"));
+                format!("it played with the key 0x{key:04x} of index {index}{}", took.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Microseconds of a message there and back.
+    fn usec(self, printed: &str) -> Option<f64> {
+        match self {
+            Self::Pingpong => usec(printed),
+            Self::Perftest(..) => peer::typical_ns(printed).map(|ns| f64::from(ns) * 2.0 / 1000.0),
+        }
+    }
 }
 
 /// The client ends at once while nobody listens.
@@ -189,5 +265,24 @@ mod tests {
         assert_eq!(speed(said), "8192000 bytes in 0.04 seconds = 1489.45 Mbit/sec");
         assert_eq!(usec(said), Some(44.02));
         assert_eq!((speed(""), usec("")), ("it played".to_owned(), None));
+    }
+
+    #[test]
+    fn a_port_whose_first_key_is_a_limited_members_plays_with_the_key_of_a_full_one() {
+        for (keys, program) in [
+            (vec![(0, 0x8001), (1, 0x7fff)], Program::Pingpong),
+            (vec![(0, 0x7fff), (1, 0x8001)], Program::Perftest(1, 0x8001)),
+            (vec![(0, 0x7fff)], Program::Pingpong),
+            (vec![], Program::Pingpong),
+        ] {
+            assert_eq!(Program::for_keys(&keys), program, "{keys:?}");
+        }
+        let other = Program::Perftest(1, 0x8001);
+        assert!(other.options().contains(&"--pkey_index=1".to_owned()) && other.name() == OF_ANY_KEY);
+        let table =
+            " #bytes #iterations t_min[usec] t_max[usec] t_typical[usec]\n 4096 1000 1.07 4.22 1.12\n";
+        assert_eq!(other.usec(table), Some(2.24));
+        assert_eq!(other.found(table), "it played with the key 0x8001 of index 1, 2.24 us there and back");
+        assert!(other.missing().ends_with("install perftest"));
     }
 }

@@ -88,7 +88,7 @@ impl PingPong<'_> {
 
 /// The median of the program's table. Its rows have sizes, numbers and times in microseconds; all else that it prints
 /// begins with a word.
-fn typical_ns(printed: &str) -> Option<u32> {
+pub(in crate::verify) fn typical_ns(printed: &str) -> Option<u32> {
     let mut rows = printed.lines().rev().filter_map(|line| {
         let numbers: Option<Vec<f64>> = line.split_whitespace().map(|word| word.parse().ok()).collect();
         numbers.filter(|numbers| numbers.len() > TYPICAL)
