@@ -16,7 +16,7 @@ const KEEPS: &str = "net.ifnames=0";
 /// The beginning of a `.link` file with which this program overrides one of the image.
 pub const REPLACED: &str = "# Made by ofedctl, in place of the image's own names for IPoIB interfaces";
 /// The letters in the text of a 20-byte hardware address.
-const LONG_ADDRESS: usize = 59;
+pub(super) const LONG_ADDRESS: usize = 59;
 /// The hardware type of an InfiniBand interface in udev's rules.
 const TYPE: &str = "ATTR{type}==\"32\"";
 

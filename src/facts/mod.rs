@@ -11,6 +11,7 @@ pub mod interfaces;
 pub mod kernel_updates;
 pub mod modules;
 pub mod naming;
+mod netplan;
 pub mod network_managers;
 pub mod ofed;
 pub mod os;

@@ -4,6 +4,7 @@
 //! same hardware address, which the kernel puts below the first. A manager that takes the second one as well gives it the
 //! address of the first.
 
+use super::netplan;
 use super::rule_files::{OURS, RuleFile};
 use super::waagent::numbers;
 use crate::host::Host;
@@ -11,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 /// The settings of `NetworkManager`.
 const NM_SETTINGS: [&str; 2] = ["/etc/NetworkManager/conf.d", "/usr/lib/NetworkManager/conf.d"];
+
+/// What systemd takes for true and for false.
+const YES: [&str; 6] = ["yes", "true", "on", "1", "y", "t"];
+const NO: [&str; 6] = ["no", "false", "off", "0", "n", "f"];
 
 /// What manages interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +62,7 @@ pub fn read(host: &Host, configured: &[Configured], keeps_off: Option<&str>) -> 
     let is_wanted = |unit: &str| has(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"));
     let mut configured = configured.to_vec();
     configured.extend(configured_elsewhere(host));
+    configured.extend(netplan::configured(host));
     NetworkManagers {
         network_manager: has("/usr/sbin/NetworkManager"),
         networkd: is_wanted("systemd-networkd.service") || has("/usr/sbin/netplan"),
@@ -82,7 +88,7 @@ fn texts(host: &Host, folder: &str, end: &str) -> Vec<(String, String)> {
 /// and images have them.
 pub(super) fn kept_off_in_files(files: &[RuleFile]) -> Option<String> {
     let by_rule = |text: &str| text.contains("hv_pci") && text.contains("NM_UNMANAGED");
-    let by_network = |text: &str| names_all_functions(text) && text.contains("Unmanaged=yes");
+    let by_network = |text: &str| names_all_functions(text) && is(text, "Unmanaged", &YES);
     let keeps_off = |file: &&RuleFile| {
         !file.is_ours()
             && ((file.is_rules() && by_rule(&file.text)) || (file.is_network() && by_network(&file.text)))
@@ -102,14 +108,29 @@ fn names_all_functions(text: &str) -> bool {
 /// The files by which systemd-networkd configures an InfiniBand interface.
 pub(super) fn configured_in_files(files: &[RuleFile]) -> Vec<Configured> {
     let configures = |file: &&RuleFile| {
+        let has = |key: &str, is_it: &dyn Fn(&str) -> bool| {
+            value(&file.text, key).is_some_and(|words| words.split_whitespace().any(is_it))
+        };
         file.is_network()
             && !file.is_ours()
-            && value(&file.text, "Name").is_some_and(is_name)
-            && value(&file.text, "Unmanaged") != Some("yes")
+            && (has("Name", &is_name)
+                || has("Type", &|word| word == "infiniband")
+                || has("Driver", &|word| word.contains("ipoib")))
+            && !is(&file.text, "Unmanaged", &YES)
     };
-    let waits = |file: &RuleFile| value(&file.text, "RequiredForOnline") != Some("no");
-    let of = |file: &RuleFile| Configured { path: file.path.clone(), waits: waits(file) };
+    let of = |file: &RuleFile| Configured { path: file.path.clone(), waits: networkd_waits(&file.text) };
     files.iter().filter(configures).map(of).collect()
+}
+
+/// Whether the boot waits for what a file configures (systemd.network(5), `RequiredForOnline`).
+fn networkd_waits(text: &str) -> bool {
+    let is_required = value(text, "RequiredForOnline").is_some();
+    let by_hand = is(text, "ActivationPolicy", &["manual", "down", "always-down", "bound"]);
+    !is(text, "RequiredForOnline", &NO) && (is_required || !by_hand)
+}
+
+fn is(text: &str, key: &str, values: &[&str]) -> bool {
+    value(text, key).is_some_and(|value| values.contains(&value.to_ascii_lowercase().as_str()))
 }
 
 fn kept_off_by_settings(host: &Host) -> Option<String> {
@@ -118,11 +139,11 @@ fn kept_off_by_settings(host: &Host) -> Option<String> {
     settings.find(|(_, text)| by_setting(text)).map(|(path, _)| path)
 }
 
-/// Whether a word is the name of an InfiniBand interface.
-fn is_name(word: &str) -> bool {
+/// Whether a word is the name of an InfiniBand interface, or a pattern of such names.
+pub(super) fn is_name(word: &str) -> bool {
     let rest = word.strip_prefix("ib").unwrap_or_default();
     rest.starts_with(|letter: char| {
-        letter.is_ascii_digit() || letter.is_ascii_uppercase() || letter == 'p' || letter == 's'
+        letter.is_ascii_digit() || letter.is_ascii_uppercase() || "ps*?[".contains(letter)
     })
 }
 
@@ -149,16 +170,13 @@ fn configured_elsewhere(host: &Host) -> Vec<Configured> {
     }
     for folder in ["/etc/sysconfig/network-scripts", "/etc/sysconfig/network"] {
         for (path, text) in texts(host, folder, "").into_iter().filter(|(path, _)| path.contains("/ifcfg-")) {
-            let named = path.rsplit("/ifcfg-").next().is_some_and(is_name);
+            // NetworkManager's and warewulf's files are called after a connection, and name the device inside.
+            let name = path.rsplit("/ifcfg-").next();
+            let named = name.into_iter().chain(value(&text, "DEVICE")).any(is_name);
             if named || value(&text, "TYPE").is_some_and(|kind| kind.eq_ignore_ascii_case("infiniband")) {
                 let starts = value(&text, "STARTMODE").or_else(|| value(&text, "ONBOOT")).unwrap_or("no");
                 add(path, matches!(starts, "yes" | "auto" | "boot" | "onboot" | "on"));
             }
-        }
-    }
-    for (path, text) in texts(host, "/etc/netplan", ".yaml") {
-        if let Some(waits) = in_netplan(&text) {
-            add(path, waits);
         }
     }
     let main = "/etc/network/interfaces";
@@ -170,19 +188,6 @@ fn configured_elsewhere(host: &Host) -> Vec<Configured> {
         }
     }
     found
-}
-
-/// Whether a netplan document has an InfiniBand interface, and whether the boot waits for it.
-fn in_netplan(text: &str) -> Option<bool> {
-    let document: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
-    let interfaces = document.get("network")?.get("ethernets")?.as_mapping()?;
-    let named = interfaces.iter().filter(|(name, settings)| {
-        let alias = settings.get("set-name").and_then(serde_yaml::Value::as_str);
-        name.as_str().into_iter().chain(alias).any(is_name)
-    });
-    let waits: Vec<bool> =
-        named.map(|(_, it)| it.get("optional").and_then(serde_yaml::Value::as_bool) != Some(true)).collect();
-    (!waits.is_empty()).then(|| waits.contains(&true))
 }
 
 fn cloud_init(host: &Host) -> Option<String> {
@@ -228,6 +233,7 @@ mod tests {
                 Some(false),
             ),
             ("etc/sysconfig/network-scripts/ifcfg-ib0", "ONBOOT=yes\n", Some(true)),
+            ("etc/sysconfig/network-scripts/ifcfg-default", "DEVICE=\"ib0\"\nONBOOT=yes\n", Some(true)),
             ("etc/sysconfig/network-scripts/ifcfg-hpc", "TYPE=InfiniBand\nONBOOT=\"no\"\n", Some(false)),
             ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='auto'\n", Some(true)),
             ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='hotplug'\n", Some(false)),
@@ -237,8 +243,15 @@ mod tests {
                 "[Match]\nName=ib0\n[Link]\nRequiredForOnline=no\n",
                 Some(false),
             ),
+            ("etc/systemd/network/20-ib.network", "[Match]\nName=eth9 ib*\n", Some(true)),
+            ("etc/systemd/network/20-ib.network", "[Match]\nName=!ib*\n", None),
+            (
+                "etc/systemd/network/20-ib.network",
+                "[Match]\nType=infiniband\n[Link]\nActivationPolicy=manual\n",
+                Some(false),
+            ),
+            ("etc/systemd/network/20-ib.network", "[Match]\nType=infiniband\n[Link]\nUnmanaged=true\n", None),
             ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {dhcp4: false}\n", Some(true)),
-            ("etc/netplan/60-ib.yaml", "network:\n  ethernets:\n    ib0: {optional: true}\n", Some(false)),
             ("etc/network/interfaces", "auto lo ib0\niface ib0 inet manual\n", Some(true)),
             ("etc/network/interfaces.d/ib", "allow-hotplug ib0\niface ib0 inet manual\n", Some(false)),
             ("etc/netplan/50-cloud-init.yaml", "network:\n  ethernets:\n    eth0: {dhcp4: true}\n", None),

@@ -4,7 +4,7 @@
 
 use crate::common::need::need_root;
 use crate::common::program;
-use crate::common::root::{layers, root_of};
+use crate::common::root::{Root, layers, root_of};
 use crate::common::small_root::SmallRoot;
 use std::collections::BTreeMap;
 
@@ -47,6 +47,12 @@ fcntl.ioctl(tun, 0x400454CB, 1)'
     kill $manager $(cat run/dbus/pid)
 "#;
 
+/// A root with these managers, and with what writes for them.
+pub(crate) fn root_with_managers() -> Root {
+    let packages = "network-manager,udev,systemd,dbus,iproute2,netplan.io,cloud-init";
+    root_of(&layers("managers", "bookworm", packages))
+}
+
 #[test]
 fn a_file_that_keeps_managers_off_a_part_of_the_functions_or_not_always_stays_and_ours_comes_beside_it() {
     need_root();
@@ -78,7 +84,7 @@ fn real_managers_leave_alone_what_the_files_name_and_take_it_without_them() {
     small.put("usr/sbin/NetworkManager", "");
     small.put("usr/sbin/netplan", "");
     small.bake().expect(0, "already-installed");
-    let root = root_of(&layers("managers", "bookworm", "network-manager,udev,systemd,dbus,iproute2"));
+    let root = root_with_managers();
     root.write(
         "etc/systemd/network/90-all.network",
         "[Match]\nName=*\n\n[Network]\nLinkLocalAddressing=no\n",
