@@ -7,7 +7,7 @@ use crate::common::small_root::{KERNEL, MODULES, SmallRoot, edited};
 const AGENT: &str = "usr/lib/python3/dist-packages/azurelinuxagent/common";
 
 /// A root with a driver that somebody installed, the VM agent that looks for `ib0`, and these files.
-fn with(files: &[(&str, &str)]) -> SmallRoot {
+pub(crate) fn with(files: &[(&str, &str)]) -> SmallRoot {
     without_driver(files).with_vendor_driver()
 }
 
@@ -89,6 +89,40 @@ fn managers_leave_interfaces_alone_that_others_look_after() {
     assert!(why.contains("/etc/netplan/60-ib.yaml configures an InfiniBand interface"), "{why}");
     assert!(why.contains("the boot waits for it"), "{why}");
     assert!(!edited.iter().any(|path| path.ends_with("05-ofedctl-ipoib.network")), "{edited:?}");
+}
+
+#[test]
+fn whoever_configures_an_infiniband_interface_stays_in_charge_whatever_the_file_is_called() {
+    for (path, text, waits) in [
+        // warewulf/warewulf issue 575: the file is called after the connection.
+        ("etc/sysconfig/network-scripts/ifcfg-default", "DEVICE=ib0\nONBOOT=yes\n", true),
+        // canonical/cloud-init issue 3959: the image's own network for cloud-init, in its first form.
+        (
+            "etc/cloud/cloud.cfg.d/99-net.cfg",
+            "network:\n  version: 1\n  config:\n  - {type: physical, name: ib0, subnets: [{type: dhcp}]}\n",
+            true,
+        ),
+        // openSUSE/wicked issue 840: a bond of interfaces that come when they come.
+        ("etc/sysconfig/network/ifcfg-ib0", "STARTMODE='hotplug'\nBOOTPROTO='none'\n", false),
+        // openhpc/ohpc issue 2001.
+        (
+            "etc/NetworkManager/system-connections/ibp65s0.nmconnection",
+            "[connection]\nid=ibp65s0\ntype=infiniband\ninterface-name=ibp65s0\n",
+            true,
+        ),
+        // systemd/systemd issue 27724: one that is optional beside those that are not.
+        (
+            "etc/systemd/network/20-all.network",
+            "[Match]\nName=en* ib*\n[Link]\nRequiredForOnline=false\n",
+            false,
+        ),
+    ] {
+        let root = with(&[("usr/sbin/netplan", ""), ("usr/bin/cloud-init", ""), (path, text)]);
+        let (why, edited) = plan(&root, &[]);
+        assert!(why.contains(&format!("/{path} configures an InfiniBand interface")), "{why}");
+        assert_eq!(why.contains("the boot waits for it"), waits, "{path}: {why}");
+        assert!(!edited.iter().any(|path| path.ends_with("05-ofedctl-ipoib.network")), "{edited:?}");
+    }
 }
 
 #[test]
