@@ -4,6 +4,7 @@ use crate::azure::Azure;
 use crate::common::image::{self, VM_SIZE};
 use crate::common::program;
 use crate::common::root::cloud_root;
+use crate::two;
 use crate::vm::{Vm, prepare};
 use serde_json::Value;
 
@@ -29,6 +30,7 @@ fn an_image_with_only_the_cache_installs_at_its_first_boot_on_azure_and_carries_
     program::finish(setup).expect(0, "listed");
     image::ask("generalize", &root).expect(0, "generalized");
     prepare(&root, "hb120rs_v3-ubuntu20.04", LOOK);
+    two::prepare(&root);
     // What udev does where a real function appears.
     root.write("etc/modules-load.d/hardware.conf", "mlx5_ib\n");
     let vm = Vm::from_root(&root);
@@ -67,6 +69,7 @@ fn an_image_with_only_the_cache_installs_at_its_first_boot_on_azure_and_carries_
     assert_eq!(found("memlock").unwrap(), "soft unlimited, hard unlimited for new sessions");
     assert!(found("traffic rxe0/1").unwrap().starts_with("8192000 bytes in "), "{verified:#}");
     assert_eq!(failed(&booted.json("no-traffic.json")), ["traffic: there is no verbs device rxe7"]);
+    two::see_traffic(&vm, &kernel);
 }
 
 /// The checks that failed, each in a line.

@@ -12,5 +12,6 @@ mod azure;
 mod drift;
 mod driver;
 mod inbox;
+mod two;
 mod two_kernels;
 mod vm;

@@ -3,8 +3,9 @@
 use crate::azure::{Azure, CHASSIS, MAC, run};
 use crate::common::{self, need, root::Root, wait};
 use serde_json::Value;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A boot takes a minute or two without hardware acceleration; a machine that is busy may take far longer.
@@ -114,43 +115,97 @@ impl Vm {
 
     /// Boots a kernel on the platform of the calling thread, until the machine switches itself off.
     pub fn boot(&self, kernel: &str, azure: &Azure) -> Booted {
-        let folder = self.folder.path();
+        let mut qemu = self.machine(kernel, kernel, "2048", "", ",cache=unsafe");
+        qemu.arg("-cdrom").arg(azure.disc(self.folder.path()));
+        qemu.args(["-smbios", &format!("type=3,asset={CHASSIS}")]);
+        qemu.args(["-smbios", &format!("type=1,uuid={}", azure.vm_id)]);
+        qemu.args(["-netdev", "user,id=net"]).args(card(MAC));
+        self.start(&mut qemu, kernel).end()
+    }
+
+    /// Boots two machines of the same disk, on one wire, with a program in the place of systemd. The variable `at` of the
+    /// kernel's command line tells each which it is, 1 or 2. What they write to the disk is lost.
+    pub fn boot_two(&self, kernel: &str, program: &str) -> [Booted; 2] {
+        let wire = self.folder.path().join("wire");
+        let started = [1, 2].map(|at| {
+            let name = format!("{kernel}-{at}");
+            let words = format!("quiet init={program} at={at}");
+            let mut qemu = self.machine(kernel, &name, "512", &words, ",snapshot=on");
+            let server = if at == 1 { "on" } else { "off" };
+            let socket = format!("stream,id=net,server={server},addr.type=unix,addr.path={}", wire.display());
+            qemu.args(["-netdev", &socket]).args(card(&format!("52:54:00:00:00:0{at}")));
+            let started = self.start(&mut qemu, &name);
+            assert!(wait::within(PATIENCE, || wire.exists()), "the first machine has no wire");
+            started
+        });
+        started.map(Started::end)
+    }
+
+    /// A machine without a network, with a name of its own for what it gives back.
+    fn machine(&self, kernel: &str, name: &str, memory: &str, words: &str, disk: &str) -> Command {
         let (_, image, initrd) = self.boots.iter().find(|(name, ..)| name == kernel).unwrap();
-        let (serial, result) = (folder.join("serial"), folder.join("result"));
+        let [serial, result] = self.files(name);
         let _ = std::fs::remove_file(&serial);
         std::fs::File::create(&result).unwrap().set_len(RESULT_BYTES).unwrap();
         // What a machine that loses its power would lose, nobody asks here.
-        let drive = |file: &Path| format!("file={},if=virtio,format=raw,cache=unsafe", file.display());
+        let drive = |file: &Path, more: &str| format!("file={},if=virtio,format=raw{more}", file.display());
         let mut qemu = Command::new("qemu-system-x86_64");
         // /dev/kvm may be there and hang every kernel, where this is a VM itself: never used.
-        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2", "-nodefaults"]);
+        qemu.args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", memory, "-smp", "2", "-nodefaults"]);
         qemu.args(["-display", "none", "-no-reboot", "-append"]);
-        qemu.arg("root=LABEL=rootfs rw console=ttyS0 net.ifnames=0").arg("-serial");
+        qemu.arg(format!("root=LABEL=rootfs rw console=ttyS0 net.ifnames=0 {words}")).arg("-serial");
         qemu.arg(format!("file:{}", serial.display())).arg("-kernel").arg(image).arg("-initrd").arg(initrd);
-        qemu.args(["-drive", &drive(&folder.join("disk")), "-drive", &drive(&result)]);
-        qemu.arg("-cdrom").arg(azure.disc(folder));
-        qemu.args(["-smbios", &format!("type=3,asset={CHASSIS}")]);
-        qemu.args(["-smbios", &format!("type=1,uuid={}", azure.vm_id)]);
-        qemu.args([
-            "-netdev",
-            "user,id=net",
-            "-device",
-            &format!("virtio-net-pci,netdev=net,mac={MAC},romfile="),
-        ]);
-        let mut child = qemu.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        if !wait::within(PATIENCE, || child.try_wait().unwrap().is_some()) {
-            child.kill().unwrap();
-            panic!("the machine did not switch itself off:\n{}", tail(&serial));
-        }
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{qemu:?}: {}", String::from_utf8_lossy(&output.stderr));
-        let unpacked = folder.join(format!("result-{kernel}"));
+        qemu.args(["-drive", &drive(&self.folder.path().join("disk"), disk)]);
+        qemu.args(["-drive", &drive(&result, ",cache=unsafe")]);
+        qemu
+    }
+
+    /// What a machine says, and what it gives back.
+    fn files(&self, name: &str) -> [PathBuf; 2] {
+        ["serial", "result"].map(|what| self.folder.path().join(format!("{what}-{name}")))
+    }
+
+    fn start(&self, qemu: &mut Command, name: &str) -> Started {
+        let [serial, result] = self.files(name);
+        let child = qemu.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Started { child, serial, result }
+    }
+}
+
+/// A machine that runs. It does not outlive a test that fails.
+struct Started {
+    child: Child,
+    serial: PathBuf,
+    result: PathBuf,
+}
+
+impl Started {
+    /// Waits until the machine switches itself off.
+    fn end(mut self) -> Booted {
+        let is_off = wait::within(PATIENCE, || self.child.try_wait().unwrap().is_some());
+        assert!(is_off, "the machine did not switch itself off:\n{}", tail(&self.serial));
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{said}");
+        let unpacked = PathBuf::from(format!("{}.unpacked", self.result.display()));
         let _ = std::fs::remove_dir_all(&unpacked);
         std::fs::create_dir(&unpacked).unwrap();
-        let tar = Command::new("tar").arg("-xf").arg(&result).arg("-C").arg(&unpacked).output().unwrap();
-        assert!(tar.status.success(), "the machine gave nothing back:\n{}", tail(&serial));
-        Booted { folder: unpacked, serial }
+        let tar = Command::new("tar").arg("-xf").arg(&self.result).arg("-C").arg(&unpacked).output().unwrap();
+        assert!(tar.status.success(), "the machine gave nothing back:\n{}", tail(&self.serial));
+        Booted { folder: unpacked, serial: self.serial.clone() }
     }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A network card on the machine's wire.
+fn card(mac: &str) -> [String; 2] {
+    ["-device".to_owned(), format!("virtio-net-pci,netdev=net,mac={mac},romfile=")]
 }
 
 impl Booted {
