@@ -6,7 +6,7 @@ SHIP := target/$(MUSL)/release/ofedctl
 MAX_SIZE := 10485760
 
 .DEFAULT_GOAL := help
-.PHONY: help build unit release lint test bench bench-plots bench-docs fleet dist dist-twice arm-check demo record torture power-loss vendor-check setup musl root packer-newest hosts-newest deny audit fuzz
+.PHONY: help build unit release lint test bench bench-plots bench-docs fleet dist dist-twice arm-check demo record torture power-loss vendor-check setup musl root packer-newest hosts-newest deny audit fuzz coverage
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -113,6 +113,12 @@ fuzz: ## Fuzz the parsers of outside text (needs a nightly toolchain and cargo-f
 	@for target in $$(cargo fuzz list); do \
 	  mkdir -p target/fuzz-corpus/$$target && \
 	  cargo +nightly fuzz run --release $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; done
+
+# SUITES="--lib --test hostile" measures some of them. What tests run with an environment of their own counts only in part.
+SUITES := --all-targets
+coverage: root setup ## Measure how much of the program the tests run, by file (needs cargo-llvm-cov and rustup's llvm-tools; root)
+	@cargo llvm-cov --version >/dev/null 2>&1 || { echo "cargo-llvm-cov is missing: cargo install --locked cargo-llvm-cov"; exit 1; }
+	cargo llvm-cov --locked $(SUITES) --summary-only
 
 setup: ## Install the Debian packages that tests and demo work with, where they are missing
 	@tests/setup.sh

@@ -150,6 +150,7 @@ mod tests {
     use super::*;
     use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
+    use crate::outcome::Reason;
     use std::path::Path;
 
     fn etc(files: &[(&str, &str)]) -> (tempfile::TempDir, Host) {
@@ -187,6 +188,20 @@ mod tests {
         wanted.push("shadow.lock");
         wanted.sort_unstable();
         assert_eq!(host.root.list("/etc"), wanted);
+    }
+
+    /// A script's groupadd failed while another one was still at work (microsoft/mystikos 883).
+    #[test]
+    fn a_lock_of_a_program_that_is_at_work_is_waited_for_and_stays() {
+        let (_dir, host) = etc(&[("group.lock", "17\0"), (".pwd.lock", "")]);
+        let at_work = host.lock_accounts(Duration::ZERO).unwrap();
+        assert!(at_work.is_some());
+        let error = heal(&host, None, Duration::ZERO, true).unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::LockTimeout, "{error:#}");
+        assert!(host.root.exists("/etc/group.lock"));
+        drop(at_work);
+        heal(&host, None, Duration::ZERO, true).unwrap();
+        assert!(!host.root.exists("/etc/group.lock"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod broken_state;
 mod expired;
 mod first_boot;
 mod interrupted;
+mod killed;
 mod managers;
 mod releases;
 mod remedies;
