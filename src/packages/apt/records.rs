@@ -14,6 +14,10 @@ const LISTS: &str = "/var/lib/dpkg/info";
 /// The folder with apt's record of what was installed only as a dependency.
 const APT: &str = "/var/lib/apt";
 
+/// The folder with the control files of the package that dpkg unpacks. dpkg clears it before the next package, but there
+/// may be none.
+const UNPACKED_CONTROL: &str = "/var/lib/dpkg/tmp.ci";
+
 /// Fails where dpkg would refuse to work, and names the file.
 pub(super) fn require_sound(root: &Root) -> Result<()> {
     let lists: Vec<String> = root
@@ -50,6 +54,7 @@ fn ends_amid_a_line(root: &Root, path: &str) -> Result<bool> {
 /// Removes what an apt that was killed while it wrote its own record has left beside it: apt gives the new text six letters
 /// for a name (mkstemp(3)) until it is whole. To be called after a killed run alone, when no other apt works.
 pub(super) fn remove_unfinished(root: &Root) -> Result<()> {
+    root.remove_all(UNPACKED_CONTROL)?;
     for name in root.list(APT) {
         let letters = name.strip_prefix("extended_states.").unwrap_or_default();
         if letters.len() == 6 && letters.chars().all(|letter| letter.is_ascii_alphanumeric()) {
@@ -82,8 +87,10 @@ mod tests {
         for name in ["extended_states", "extended_states.a1B2c3", "extended_states.orig"] {
             std::fs::write(apt.join(name), "").unwrap();
         }
+        std::fs::create_dir_all(dir.path().join("var/lib/dpkg/tmp.ci/control")).unwrap();
         let root = Root::open(dir.path()).unwrap();
         remove_unfinished(&root).unwrap();
+        assert!(!root.exists(UNPACKED_CONTROL));
         assert_eq!(root.list(APT), ["extended_states", "extended_states.orig"]);
     }
 
