@@ -23,14 +23,14 @@ struct Interface {
     is_infiniband: bool,
     optional: bool,
     /// `manual` or `off`, where it is not brought up by itself.
-    by_hand: bool,
+    activation: Option<String>,
     by_network_manager: bool,
 }
 
 impl Interface {
     /// Whether the boot waits for it. `NetworkManager` does not know what is optional (netplan(5), `optional`).
     const fn waits(&self) -> bool {
-        !self.by_hand && (self.by_network_manager || !self.optional)
+        self.activation.is_none() && (self.by_network_manager || !self.optional)
     }
 }
 
@@ -107,9 +107,8 @@ impl Interface {
             || settings.get("infiniband-mode").is_some();
         self.by_network_manager = by_network_manager(settings).unwrap_or(self.by_network_manager);
         self.optional = settings.get("optional").and_then(Value::as_bool).unwrap_or(self.optional);
-        if let Some(mode) = settings.get("activation-mode").and_then(Value::as_str) {
-            self.by_hand = matches!(mode, "manual" | "off");
-        }
+        let activation = settings.get("activation-mode").and_then(Value::as_str).map(str::to_owned);
+        self.activation = activation.or_else(|| self.activation.take());
     }
 }
 

@@ -130,7 +130,7 @@ fn own_modules(os_release: &str, modules: &[&str]) -> SmallRoot {
     root.put("etc/os-release", os_release);
     root.put("etc/ofedctl/config.yaml", "nic: cx6\n");
     root.add_modules(
-        &modules.iter().map(|module| format!("kernel/drivers/{module}.ko:\n")).collect::<String>(),
+        &modules.iter().map(|module| ["kernel/drivers/", module, ".ko:\n"].concat()).collect::<String>(),
     );
     root
 }
