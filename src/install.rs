@@ -91,7 +91,7 @@ pub fn install(
     let is_planned = |name: &String| plan.packages.iter().any(|wanted| packages::answers(name, wanted));
     packages.retain(|name, version| is_new(name, version) || is_planned(name));
     let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
-    host.sync()?;
+    host.root.sync()?;
     Ok(Installed { packages, changed, added, built, trust })
 }
 
@@ -121,7 +121,7 @@ pub fn remove(
     }
     begin(host, journal, manager, options)?;
     manager.remove(host, packages, options.sealed)?;
-    host.sync()
+    host.root.sync()
 }
 
 /// Finishes a killed run's package transaction; with `must`, fails if something is still unfinished afterwards.
@@ -137,7 +137,7 @@ pub fn finish(
         let what = "packages that an interrupted run left half-done cannot be finished";
         return Err(Reason::PackageManager.error(what));
     }
-    host.sync()
+    host.root.sync()
 }
 
 /// Waits until no other package manager works, notes users and groups, and makes sure that no service starts in an image.

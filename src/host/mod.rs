@@ -108,12 +108,6 @@ impl Host {
         self.root.is_slash()
     }
 
-    /// Flushes the root to the disk, with what is mounted in it where it is not the running system's.
-    pub fn sync(&self) -> Result<()> {
-        self.root.sync()?;
-        if self.is_running_system() { Ok(()) } else { sandbox::mount_table::sync_below(self.root.path()) }
-    }
-
     /// Fails unless this process may change the system and run programs inside its root.
     pub fn require_superuser(&self) -> Result<()> {
         if nix::unistd::geteuid().is_root() {

@@ -121,7 +121,7 @@ impl DriverRemoval<'_> {
         let finished = self.host.run(&self.inside(Cmd::new(program).arg("--force")))?;
         let finished = finished.check(Reason::PackageManager, "taking out the vendor's driver")?;
         self.host.events.info(format!("`{}` ended well", finished.command));
-        self.host.sync()
+        self.host.root.sync()
     }
 
     /// Runs depmod for each kernel, and rebuilds the initramfs images that hold the vendor's modules. Fails where a

@@ -3,7 +3,7 @@
 //! installed in containers every day (capabilities(7)), without those for the network. With `CAP_MKNOD` packages can
 //! create device files, but none can be opened, because every mount of the sandbox is `nodev`.
 
-use super::{Sandbox, Syncs};
+use super::Sandbox;
 use anyhow::{Context, Result, anyhow};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::libc;
@@ -73,10 +73,6 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_clock_adjtime,
 ];
 
-/// System calls that only wait until a disk has what was written.
-const SYNCS: &[libc::c_long] =
-    &[libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_sync, libc::SYS_syncfs, libc::SYS_sync_file_range];
-
 /// Drops, irrevocably, the capabilities that the program must not have. On a VM that installs for itself nothing is
 /// dropped, because package scripts start services and load modules.
 pub(super) fn give_up(sandbox: &Sandbox) -> Result<()> {
@@ -106,24 +102,16 @@ pub(super) fn give_up(sandbox: &Sandbox) -> Result<()> {
     // policy of a running SELinux gives package scripts their rights, so there is no filter there.
     if sandbox.has_own_tree() {
         nix::sys::prctl::set_no_new_privs().context("cannot give up new privileges")?;
-        apply(&filter(REFUSED, libc::EPERM)?)?;
-        if sandbox.syncs == Syncs::AtEnd {
-            apply(&filter(SYNCS, 0)?)?;
-        }
+        seccompiler::apply_filter(&filter()?).map_err(|error| anyhow!("cannot filter calls: {error}"))?;
     }
     Ok(())
 }
 
-fn apply(filter: &BpfProgram) -> Result<()> {
-    seccompiler::apply_filter(filter).map_err(|error| anyhow!("cannot filter calls: {error}"))
-}
-
-/// A filter that answers these calls with an error, or with success where that is 0, without doing them.
-fn filter(calls: &[libc::c_long], errno: i32) -> Result<BpfProgram> {
+fn filter() -> Result<BpfProgram> {
     let arch = std::env::consts::ARCH.try_into().map_err(|error| anyhow!("no filter: {error}"))?;
-    let rules = calls.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
-    let answer = SeccompAction::Errno(errno.unsigned_abs());
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch);
+    let rules = REFUSED.iter().map(|call| (*call, Vec::new())).collect::<BTreeMap<_, _>>();
+    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch);
     let filter = filter.map_err(|error| anyhow!("no filter: {error}"))?;
     let mut program: BpfProgram = filter.try_into().map_err(|error| anyhow!("no filter: {error}"))?;
     // The generated filter first checks the architecture and kills programs of another one. Package scripts call 32-bit
@@ -141,7 +129,7 @@ mod tests {
     #[test]
     fn programs_of_another_kind_of_machine_are_let_through() {
         const RETURN: u16 = 0x06;
-        let program = filter(REFUSED, libc::EPERM).unwrap();
+        let program = filter().unwrap();
         assert_eq!((program[2].code, program[2].k), (RETURN, libc::SECCOMP_RET_ALLOW));
         let refusals = program.iter().filter(|step| step.code == RETURN && step.k & 0xffff == 1);
         assert!(refusals.count() > 0, "nothing is refused");

@@ -19,7 +19,7 @@
 
 mod kernel;
 mod limits;
-pub(super) mod mount_table;
+mod mount_table;
 mod mounts;
 mod place;
 mod reap;
@@ -66,15 +66,6 @@ struct Relayed {
     metadata: bool,
 }
 
-/// When what programs write must be on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Syncs {
-    /// Whenever they ask for it.
-    AsAsked,
-    /// When all have ended: this program flushes the whole root then, and nothing waits for the disk before.
-    AtEnd,
-}
-
 /// What a program in a sandbox sees and may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sandbox {
@@ -91,8 +82,6 @@ pub struct Sandbox {
     kernel: Option<(String, Uname)>,
     /// Whether the program may set `SELinux` labels that this machine's kernel does not know.
     labels: bool,
-    /// When what its programs write is on the disk.
-    syncs: Syncs,
     /// Nothing can be written but into this folder of this machine, which appears as [`SCRATCH`].
     scratch: Option<PathBuf>,
     /// Files and folders in the scratch folder that cover others of the root, as (name, path in the root).
@@ -114,7 +103,6 @@ impl Sandbox {
             views: Vec::new(),
             kernel: None,
             labels: false,
-            syncs: Syncs::AsAsked,
             scratch: None,
             covers: Vec::new(),
             hidden: root.hidden().map(str::to_owned),
@@ -176,18 +164,6 @@ impl Sandbox {
     #[must_use]
     pub fn with_labels(mut self) -> Self {
         self.labels = true;
-        self
-    }
-
-    /// Lets programs in another root go on where they would wait for the disk. Whoever uses it calls [`Host::sync`]
-    /// afterwards, and heals the root where the power failed before that.
-    ///
-    /// [`Host::sync`]: crate::host::Host::sync
-    #[must_use]
-    pub fn syncing_at_end(mut self) -> Self {
-        if self.is_another_root() {
-            self.syncs = Syncs::AtEnd;
-        }
         self
     }
 

@@ -32,21 +32,6 @@ pub(super) fn reachable_mounts(tree: &Path) -> Result<Vec<Mount>> {
     Ok(reachable.collect())
 }
 
-/// Flushes what is mounted below a folder to the disks.
-pub(in crate::host) fn sync_below(tree: &Path) -> Result<()> {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").context("cannot list the mounts")?;
-    let below = |point: &PathBuf| point.starts_with(tree) && point != tree;
-    for (_, point, flags) in table.lines().filter_map(parse).filter(|(_, point, _)| below(point)) {
-        // What another mount hides cannot be opened, and holds nothing of this run.
-        let no_follow = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
-        let open = File::options().read(true).custom_flags(no_follow).open(&point);
-        if let (false, Ok(open)) = (flags.contains(MsFlags::MS_RDONLY), open) {
-            nix::unistd::syncfs(open).with_context(|| format!("cannot flush `{}`", point.display()))?;
-        }
-    }
-    Ok(())
-}
-
 /// A line of `/proc/self/mountinfo`: `36 35 98:0 /sub /mnt/point rw,noatime master:1 - ext3 …`. Returns the mount's
 /// number, where it is, and its flags.
 fn parse(line: &str) -> Option<(&str, PathBuf, MsFlags)> {

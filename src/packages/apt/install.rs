@@ -9,7 +9,6 @@ use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::host::run::Cmd;
-use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
 
@@ -34,12 +33,6 @@ const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 /// Lets dpkg not sync each file: a run that dies is repaired by the next one, so one sync at the end is enough.
 const UNSYNCED: &str = "--force-unsafe-io";
 
-/// Where apt works. In another root nothing waits for the disk until all packages are in: dpkg alone syncs its records some
-/// thirty times for each package, which is half of the time of a bake.
-fn sandbox(host: &Host, transaction: &Transaction) -> Sandbox {
-    transaction.sandbox(host).syncing_at_end()
-}
-
 pub(super) fn lay_out(root: &Root) -> Result<()> {
     // apt still checks the digests in the index; this program has verified the index itself.
     root.write_text(SOURCE_LIST, &format!("deb [trusted=yes] file:{REPOSITORY} ./\n"))?;
@@ -63,7 +56,7 @@ fn own_places() -> [(&'static str, String); 5] {
 /// whose settings files are not noted are unpacked again from their file, and partly removed ones are removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
-    dpkg::finish(host, sandbox(host, transaction))?;
+    dpkg::finish(host, transaction.sandbox(host))?;
     let files = files(&host.root)?;
     let (mut again, mut gone) = (Vec::new(), Vec::new());
     for ((name, arch), entry) in states::read(&host.root)? {
@@ -81,13 +74,13 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
         if transaction.sealed {
             unpack = unpack.arg(UNSYNCED);
         }
-        host.run(&unpack.arg("--unpack").args(again).inside(sandbox(host, transaction)))?;
+        host.run(&unpack.arg("--unpack").args(again).inside(transaction.sandbox(host)))?;
     }
     if !gone.is_empty() {
         let purge = Cmd::new("dpkg").args([dpkg::HALF_TOO, "--purge"]).args(gone);
-        host.run(&purge.inside(sandbox(host, transaction)))?;
+        host.run(&purge.inside(transaction.sandbox(host)))?;
     }
-    dpkg::finish(host, sandbox(host, transaction))?;
+    dpkg::finish(host, transaction.sandbox(host))?;
     // What dpkg alone cannot finish, apt can finish with the local packages; apt 3 does so only if no package is
     // requested. The installation reports what is still wrong afterwards.
     host.run(&cmd(host, transaction, &[])).map(drop)
@@ -147,7 +140,7 @@ pub(super) fn mark_as_dependencies(host: &Host, transaction: &Transaction, names
     }
     let script = format!("mkdir -p {SCRATCH}/cache/archives/partial && exec apt-mark auto \"$@\"");
     let mark = Cmd::shell(&script, "apt-mark").args(names).env("APT_CONFIG", CONFIG);
-    let finished = host.run(&mark.inside(sandbox(host, transaction)))?;
+    let finished = host.run(&mark.inside(transaction.sandbox(host)))?;
     diagnose::require_success(host, finished, Speaker::Apt, "marking dependencies as such").map(drop)
 }
 
@@ -177,7 +170,7 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
     let cmd = Cmd::shell(&script, "apt-get").arg(options).args(packages);
     let cmd = cmd.env("APT_CONFIG", CONFIG).env("PATH", PATH);
     let cmd = if transaction.sealed { cmd } else { cmd.env("TMPDIR", TEMPORARY) };
-    cmd.inside(sandbox(host, transaction))
+    cmd.inside(transaction.sandbox(host))
 }
 
 /// The command for a program whose own calls of apt use only the local repository, through `$APT_CONFIG`, with the
@@ -190,5 +183,5 @@ pub(super) fn around(host: &Host, transaction: &Transaction, program: &[String])
     Cmd::shell(&script, program.first().map_or("apt-get", String::as_str))
         .args(program.iter().cloned())
         .env("APT_CONFIG", CONFIG)
-        .inside(sandbox(host, transaction))
+        .inside(transaction.sandbox(host))
 }
