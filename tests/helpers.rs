@@ -33,7 +33,9 @@ fn a_tree_differs_where_content_mode_or_target_does() {
     std::os::unix::fs::symlink("somewhere", at("etc/link")).unwrap();
     std::fs::write(at("new"), "").unwrap();
     let difference = tree::diff(&before, &Tree::of(folder.path()));
-    assert_eq!(difference.to_string(), "+ new\n- etc/gone\n~ etc/edited\n~ etc/link\n~ etc/opened\n");
+    let wanted = "+ new\n- etc/gone\n~ etc/edited (content, 10 -> 5 bytes)\n~ etc/link (nowhere -> somewhere)\n\
+        ~ etc/opened (mode 644 -> 600)\n";
+    assert_eq!(difference.to_string(), wanted);
     let quiet = |tree: Tree| tree.without(|path| path.starts_with("etc/"));
     assert_eq!(tree::diff(&quiet(before), &quiet(Tree::of(folder.path()))).to_string(), "+ new\n");
 }
