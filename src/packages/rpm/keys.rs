@@ -77,9 +77,7 @@ pub(super) fn signer_of_all(host: &Host, keys: &[u8], files: &[PathBuf]) -> Resu
     if checked.code != 0 {
         return Ok(None);
     }
-    let query = ["--query", "--nosignature", "--queryformat", SIGNATURES, "--package"];
-    let asked = host.run(&Cmd::new("rpm").args(query).args(paths()).captured())?;
-    let said = asked.check(Reason::RepositoryKey, "asking who signed packages")?.stdout;
+    let said = signatures(host, paths())?;
     let known = openpgp::fingerprints(keys);
     let signers: Vec<Option<Signer>> = said.lines().map(|line| signer(line, &known)).collect();
     let one = signers.first().cloned().flatten();
@@ -100,8 +98,13 @@ fn key_id(line: &str) -> Option<String> {
     Some(line.split("Key ID ").nth(1)?.split_whitespace().next()?.to_ascii_uppercase())
 }
 
-/// How rpm is to tell of the signature of a package.
-const SIGNATURES: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
+/// What rpm tells of the signatures of packages, a line for each.
+fn signatures(host: &Host, paths: impl Iterator<Item = String>) -> Result<String> {
+    const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
+    let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
+    let asked = host.run(&Cmd::new("rpm").args(query).args(paths).captured())?;
+    Ok(asked.check(Reason::RepositoryKey, "asking who signed packages")?.stdout)
+}
 
 /// The repositories of the files, each with the keys that made the signatures which [`check`] found good. What lies in the
 /// target itself is named by its path there.
@@ -138,10 +141,7 @@ fn signers(host: &Host, files: &[Arrived]) -> Result<Vec<Option<String>>> {
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let query = ["--query", "--nosignature", "--queryformat", SIGNATURES, "--package"];
-    let asked = Cmd::new("rpm").args(query).args(files.iter().map(|file| file.path.display().to_string()));
-    let said =
-        host.run(&asked.captured())?.check(Reason::RepositoryKey, "asking who signed packages")?.stdout;
+    let said = signatures(host, files.iter().map(|file| file.path.display().to_string()))?;
     let keys: Vec<Option<String>> = said.lines().map(key_id).collect();
     if keys.len() != files.len() {
         let what = format!("rpm named the signers of {} packages, of {} asked", keys.len(), files.len());

@@ -83,10 +83,14 @@ fn read_index(root: &Root, folder: &str) -> Result<(Parts, Vec<Indexed>)> {
     let packed = root.read(&format!("{folder}/{primary}"))?;
     let packed = packed.ok_or_else(|| wrong(format!("it lacks `{primary}`")))?;
     let mut bytes = Vec::new();
-    let mut unpacked = MultiGzDecoder::new(packed.as_slice()).take(LARGEST_INDEX);
+    let mut unpacked = MultiGzDecoder::new(packed.as_slice()).take(LARGEST_INDEX + 1);
     unpacked
         .read_to_end(&mut bytes)
         .with_reason(Reason::WrongPackage, || format!("cannot read `{primary}`"))?;
+    // The manager would read on, and find packages that were not checked.
+    if bytes.len() as u64 > LARGEST_INDEX {
+        return Err(wrong(format!("`{primary}` is larger than any index")));
+    }
     let packages = packages_of(&String::from_utf8_lossy(&bytes));
     match packages.iter().find(|package| !is_plain(&package.file)) {
         Some(outside) => Err(wrong(format!("its index names `{}`, which is not in it", outside.file))),
@@ -199,6 +203,16 @@ mod tests {
         let again = index_of(&root, "/f", &parts).unwrap();
         assert_eq!(parts_of(&again), parts);
         assert!(!again.contains("sqlite"), "{again}");
+    }
+
+    /// A manager reads all of it, and would install what stands behind the part that was checked.
+    #[test]
+    fn an_index_that_is_too_large_to_be_read_whole_is_refused() {
+        let padding = " ".repeat(usize::try_from(LARGEST_INDEX).unwrap());
+        let (_dir, root) = folder(REPOMD, &format!("<location href=\"a.rpm\"/>{padding}"));
+        let error = read_index(&root, "/f").unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::WrongPackage, "{error}");
+        assert!(error.to_string().contains("larger than any index"), "{error}");
     }
 
     #[test]
