@@ -31,14 +31,14 @@ lint: ## Check the form of the code and what the compiler's critic says of it
 # One core alone links the file to ship; the other checks the code and builds the tests meanwhile. The tests wait for package
 # managers and services more than they compute: two halves of them run at a time, by the names of their files, and each runs
 # more tests at a time than there are cores. What the second half writes is shown when both have ended.
-HALF := cargo test --locked --no-fail-fast -- --test-threads $$(($$(nproc) * 3 / 2))
+TESTS = cargo test --locked --no-fail-fast $(1) -- --test-threads $$(($$(nproc) * 3 / 2))
 test: root setup musl ## Check, build and test everything, with real Debian roots (root; some minutes)
 	@$(MAKE) --no-print-directory release & release=$$!; \
 	  $(MAKE) --no-print-directory lint && cargo test --locked --no-run; tests=$$?; \
 	  wait $$release && exit $$tests
 	@target="$${CARGO_TARGET_DIR:-target}"; packaging/tools.sh "$$target/test-packaging-tools" & tools=$$!; \
-	  $(subst --locked,--locked --test '[h-z]*',$(HALF)) >"$$target/tests-h-z.log" 2>&1 & half=$$!; \
-	  $(subst --locked,--locked --lib --bins --test '[!h-z]*',$(HALF)); tests=$$?; \
+	  $(call TESTS,--test '[h-z]*') >"$$target/tests-h-z.log" 2>&1 & half=$$!; \
+	  $(call TESTS,--lib --bins --test '[!h-z]*'); tests=$$?; \
 	  wait $$half || tests=1; cat "$$target/tests-h-z.log"; wait $$tools || tests=1; exit $$tests
 
 dist: musl ## Make all files of a release in dist/ (needs cargo-deb and cargo-generate-rpm; KEY=FILE signs the checksums)
