@@ -11,5 +11,5 @@ flock 9
 for name in $(compgen -e CARGO_); do
 	[ "$name" = CARGO_HOME ] || unset "$name"
 done
-cargo install --locked --debug --quiet --root "$folder" cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
+CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --debug --quiet --root "$folder" cargo-deb@3.8.0 cargo-generate-rpm@0.21.1
 touch "$folder/installed-1"
