@@ -12,6 +12,7 @@ use common::image;
 use common::measured::{Calls, Measured};
 use common::root::{Root, debian_root};
 use ofedctl::cache::Cache;
+use side_by_side::programs::profile;
 use side_by_side::{Budget, Results, ofedctl, time, time_of};
 use std::fs;
 use std::path::Path;
@@ -52,6 +53,8 @@ fn main() -> ExitCode {
         took
     };
     results.compare(BAKE, bake, || time_apt(&cache, &packages));
+    let fresh = debian_root(SUITE);
+    profile("A bake of these packages", args("bake", &fresh, &cache).arg("--offline"));
     let root = baked.unwrap();
     let again = || time(args("bake", &root, &cache).arg("--offline"));
     let python = || time(Command::new("/usr/bin/python3").args(["-c", "pass"]));

@@ -10,6 +10,7 @@ use common::nginx::Nginx;
 use common::root::{Root, debian_root};
 use common::{archive, image, scratch};
 use ofedctl::cache::Cache;
+use side_by_side::programs::profile;
 use side_by_side::{Budget, Results, ofedctl, time, time_of};
 use std::fs;
 use std::path::Path;
@@ -33,12 +34,13 @@ fn main() -> ExitCode {
     let root = debian_root(SUITE);
     copy_archive(&root, &packages, folder.path());
     let _nginx = serve(&root, folder.path());
+    let cache = root.beside("cache");
+    let mut stage_there = ofedctl(["stage", "--vm-size", image::VM_SIZE, "--root"]);
+    stage_there.arg(root.path()).arg("--cache").arg(&cache);
+    profile("Staging from a mirror", &stage_there);
     let stage = || {
-        let cache = root.beside("cache");
-        let mut stage = ofedctl(["stage", "--vm-size", image::VM_SIZE, "--root"]);
-        let took = time(stage.arg(root.path()).arg("--cache").arg(&cache));
         fs::remove_dir_all(&cache).unwrap();
-        took
+        time(&mut stage_there)
     };
     let bare = || {
         time_of(|| {

@@ -13,6 +13,8 @@
     missing_docs
 )]
 
+pub mod programs;
+
 use crate::common::measured::{Measured, Row};
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, ExitCode, Stdio};

@@ -14,6 +14,9 @@ pub struct Measured {
     pub machine: String,
     /// Each budget that was measured.
     pub rows: Vec<Row>,
+    /// Where the time of commands goes.
+    #[serde(default)]
+    pub profiles: Vec<Profile>,
     /// Each cost against a size.
     pub growth: Vec<Growth>,
     /// Each crowd of machines that boot at one moment.
@@ -59,6 +62,14 @@ pub struct Row {
     pub ours_ms: f64,
     pub theirs_ms: f64,
     pub pairs: usize,
+}
+
+/// How much of a command's time a package manager was at work, under strace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Profile {
+    pub what: String,
+    pub whole_ms: f64,
+    pub managers_ms: f64,
 }
 
 /// A cost against a size.
@@ -142,6 +153,13 @@ impl Measured {
         }
     }
 
+    pub fn put_profile(&mut self, profile: Profile) {
+        match self.profiles.iter_mut().find(|it| it.what == profile.what) {
+            Some(old) => *old = profile,
+            None => self.profiles.push(profile),
+        }
+    }
+
     pub fn put_growth(&mut self, growth: Growth) {
         match self.growth.iter_mut().find(|it| it.name == growth.name) {
             Some(old) => *old = growth,
@@ -187,6 +205,16 @@ impl Measured {
                  {more_ms:.0} ms more, by the median of {pairs} pairs, of 150 ms at most.",
                 time(*with_ms),
                 time(*without_ms)
+            );
+        }
+        for Profile { what, whole_ms, managers_ms } in &self.profiles {
+            let _ = writeln!(
+                table,
+                "\n{what} takes {} under strace, and package managers are at work for {} of that: {:.0} % of its time is this \
+                 program's own.",
+                time(*whole_ms),
+                time(*managers_ms),
+                100.0 * (whole_ms - managers_ms) / whole_ms
             );
         }
         table
