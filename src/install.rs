@@ -52,7 +52,9 @@ pub fn install(
     options: InstallOptions,
 ) -> Result<Installed> {
     let blobs = cache.blobs_dir();
-    let builds_by_dkms = drivers::ops(plan.driver).builds_by_dkms(&plan.target);
+    // What the VM agent lacks is installed beside a driver that stays as it is.
+    let is_vendors = drivers::ops(plan.driver).is_vendors() && plan.present.is_none();
+    let builds_by_dkms = is_vendors && drivers::ops(plan.driver).builds_by_dkms(&plan.target);
     let packages = at_hand(host, bundle, plan);
     let transaction = Transaction {
         blobs: &blobs,
@@ -63,15 +65,15 @@ pub fn install(
         // If DKMS builds the modules, this program runs it for each kernel. A package script that sees one kernel would
         // compile modules that the cache may already have.
         kernel: plan.target.kernels.first().map(String::as_str).filter(|_| !builds_by_dkms),
-        holds_dkms: drivers::ops(plan.driver).is_vendors(),
+        holds_dkms: is_vendors,
     };
     begin(host, journal, manager, options)?;
     let now = manager.installed(host)?;
-    let before = journal.note_packages(&now.versions)?;
+    let others_driver = plan.present.is_some() || plan.rebuilds.is_some();
+    let before = journal.note_packages(&now.versions, others_driver)?;
     lay_out(host, manager, cache, bundle)?;
     fault::reached(Point::RepositoryLaidOut);
-    let ops = drivers::ops(plan.driver);
-    if ops.is_vendors() {
+    if is_vendors {
         drivers::hold_back(journal)?;
     }
     let work = Work { host, manager, transaction: &transaction, cache, bundle, plan, options };
@@ -82,17 +84,41 @@ pub fn install(
     fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;
     let Brought { built, trust } = transacted?;
-    if plan.brings_modules() {
+    if plan.brings_modules() && plan.present.is_none() {
         module_check::check(host, plan)?;
     }
+    let installed = compared(host, manager, &before.versions, plan)?;
+    host.root.sync()?;
+    Ok(Installed { built, trust, ..installed })
+}
+
+/// What is installed now, compared with what was before.
+fn compared(
+    host: &Host,
+    manager: Manager,
+    before: &BTreeMap<String, String>,
+    plan: &Plan,
+) -> Result<Installed> {
     let mut packages = manager.installed(host)?.versions;
-    let is_new = |name: &String, version: &String| before.versions.get(name) != Some(version);
+    let is_new = |name: &String, version: &String| before.get(name) != Some(version);
     let changed = packages.iter().filter(|(name, version)| is_new(name, version)).count();
     let is_planned = |name: &String| plan.packages.iter().any(|wanted| packages::answers(name, wanted));
     packages.retain(|name, version| is_new(name, version) || is_planned(name));
-    let added = packages.keys().filter(|name| !before.versions.contains_key(*name)).cloned().collect();
-    host.root.sync()?;
-    Ok(Installed { packages, changed, added, built, trust })
+    let added = packages.keys().filter(|name| !before.contains_key(*name)).cloned().collect();
+    Ok(Installed { packages, changed, added, ..Installed::default() })
+}
+
+/// Takes over the packages that an earlier run began to install before it was killed, where this one installs none itself.
+pub fn take_over(
+    host: &Host,
+    journal: &mut Journal,
+    manager: Manager,
+    plan: &Plan,
+    options: InstallOptions,
+) -> Result<Installed> {
+    let Some(before) = journal.packages_before().cloned() else { return Ok(Installed::default()) };
+    finish(host, journal, manager, options, true)?;
+    compared(host, manager, &before, plan)
 }
 
 /// The packages of the plan, without those for the VM agent that the bundle lacks: the driver works without them.

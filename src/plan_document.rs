@@ -111,7 +111,7 @@ pub struct Plan {
     pub driver: Driver,
     /// Its version; none for the distribution's own.
     pub driver_version: Option<String>,
-    /// The driver that is there already, so that nothing is to be done.
+    /// The driver that is there already, so that none is installed.
     pub present: Option<Present>,
     /// A driver that somebody else installed and that is taken out first, by its own uninstaller.
     #[serde(default)]
@@ -226,6 +226,11 @@ impl Plan {
         }
     }
 
+    /// Whether it installs anything, a driver or what the VM agent lacks.
+    pub const fn installs(&self) -> bool {
+        self.present.is_none() || !self.packages.is_empty()
+    }
+
     /// The packages without which the driver does not work.
     pub fn needed_packages(&self) -> impl Iterator<Item = &String> {
         self.packages.iter().filter(|package| !self.optional.contains(package))
@@ -295,7 +300,7 @@ impl Plan {
                 &format!("its modules, by {} (certificate sha256 {})", signing.subject, signing.sha256),
             );
         }
-        if self.present.is_some() {
+        if !self.installs() {
             line("install", "nothing: it is there already");
         } else if !self.packages.is_empty() {
             line("install", &self.packages.join(" "));

@@ -17,7 +17,7 @@ use crate::packages::Base;
 use crate::pipeline::{self, Job};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::stage::{self, Against, first_use};
+use crate::stage::{self, Against, first_use, for_agent};
 use crate::status::verdict;
 use crate::target::Mode;
 use crate::verify::traffic::{Traffic, With};
@@ -62,7 +62,7 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     host.events.begin(Step::Plan);
     let (_, plan) = pipeline::plan_only(target, &args.target.described(), Mode::Bake, &settings)?;
     host.events.info(format!("{} for {}", plan.driver_name(), plan.target.distro));
-    if plan.present.is_some() {
+    if !plan.installs() {
         return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, plan.why.join("; "))));
     }
     host.events.begin(Step::Stage);
@@ -81,9 +81,16 @@ pub(super) fn stage(call: &Call, args: &StageArgs) -> Result<Answer> {
     refuse_foreign_sources(sources, &plan.target.distro, args)?;
     let is_root = target.is_some() && elsewhere.is_none();
     let against = Against { sources, base, is_root };
-    let staged = stage::fill_for_others(&host, Path::new(&settings.cache), &plan, &against, &settings)?;
-    let Some(staged) = staged else {
-        return Ok(nothing_to_stage(&plan));
+    let staged = match stage::fill_for_others(&host, Path::new(&settings.cache), &plan, &against, &settings) {
+        Ok(Some(staged)) => staged,
+        Ok(None) => return Ok(nothing_to_stage(&plan)),
+        // The driver is there and works without what the sources lack.
+        Err(error) if plan.present.is_some() && for_agent::is_of_a_package(&error) => {
+            let why =
+                format!("{}; {} cannot be staged: {error:#}", plan.why.join("; "), plan.packages.join(", "));
+            return Ok(outcome_alone(Outcome::new(Reason::AlreadyInstalled, why)));
+        }
+        Err(error) => return Err(error),
     };
     let bundle = &staged.bundle;
     let message = format!(

@@ -117,8 +117,12 @@ pub fn is_replaced(earlier: &Plan, plan: &Plan) -> bool {
     ops(earlier.driver).is_vendors() && earlier.present.is_none() && !earlier.has_driver_of(plan)
 }
 
-/// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels.
+/// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels, or leaves it
+/// as it is.
 pub fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
+    if work.plan.present.is_some() {
+        return transact().map(|()| Brought::default());
+    }
     let Some(rebuild) = &work.plan.rebuilds else { return ops(work.plan.driver).install(work, transact) };
     transact()?;
     let Work { host, cache, bundle, plan, options, .. } = *work;

@@ -97,6 +97,11 @@ impl Waagent {
         is_number || (is_word && !self.wants_kernel_names())
     }
 
+    /// Whether a program is missing that some version of it calls or reads from.
+    pub fn lacks_programs(&self) -> bool {
+        !self.has_ifconfig || !self.has_kvp_daemon
+    }
+
     /// The names of interfaces that it looks for.
     pub fn looks_for(&self) -> &'static str {
         if self.wants_kernel_names() { "ib0" } else { "names that begin with ib" }

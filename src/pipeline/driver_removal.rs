@@ -30,9 +30,11 @@ impl DriverRemoval<'_> {
     pub(super) fn require_ours_not_needed(&self, receipt: &Receipt) -> Result<()> {
         let mut goes = receipt.added.clone();
         // The vendor's own uninstaller also removes packages that replaced other versions.
-        if drivers::ops(receipt.plan.driver)
-            .uninstaller()
-            .is_some_and(|program| self.host.root.exists(program))
+        let runs = receipt.plan.present.is_none();
+        if runs
+            && drivers::ops(receipt.plan.driver)
+                .uninstaller()
+                .is_some_and(|program| self.host.root.exists(program))
         {
             goes.extend(receipt.replaced.keys().cloned());
         }

@@ -184,8 +184,10 @@ fn find_bundles(job: &Job, plan: &Plan) -> Result<(Opened, VecDeque<Bundle>)> {
 
 /// Installs a bundle's packages and drivers.
 fn install(job: &Job, journal: &mut Journal, from: (&Cache, &Bundle), plan: &Plan) -> Result<Installed> {
-    for (path, lines) in drivers::ops(plan.driver).adds_lines() {
-        journal.expect_lines(path, lines)?;
+    if plan.present.is_none() {
+        for (path, lines) in drivers::ops(plan.driver).adds_lines() {
+            journal.expect_lines(path, lines)?;
+        }
     }
     let options = InstallOptions::new(job.settings, job.mode);
     install::install(job.host, journal, stage::manager_of(plan)?, from, plan, options)

@@ -2,6 +2,7 @@
 //! line, Packer, cloud-init, VM extension) passes a [`Job`] and gets an [`Outcome`]. All differences between entry
 //! points are data in the job.
 
+mod beside_driver;
 mod driver_removal;
 mod generalize;
 mod install;

@@ -9,6 +9,7 @@ use crate::drivers;
 use crate::edits::{Depth, Edit, due};
 use crate::events::Step;
 use crate::facts::Facts;
+use crate::facts::waagent::Waagent;
 use crate::host::Host;
 use crate::ledger::{self, Check, Receipt};
 use crate::outcome::{Outcome, Reason};
@@ -16,7 +17,7 @@ use crate::packages::Installed;
 use crate::plan::{self, Described};
 use crate::plan_document::Plan;
 use crate::settings::Settings;
-use crate::stage::{self, first_use};
+use crate::stage::{self, first_use, for_agent};
 use crate::target::Mode;
 use crate::verify::{self, traffic::Traffic};
 use anyhow::Result;
@@ -102,6 +103,10 @@ pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome>
         Some(_) => plan.why.join("; "),
         None => format!("{} is in place", plan.driver_name()),
     };
+    let agent = facts.waagent.as_ref();
+    let lack =
+        if agent.is_some_and(Waagent::lacks_programs) { for_agent::lack(job.host, plan)? } else { None };
+    let message = [Some(message), lack].into_iter().flatten().collect::<Vec<_>>().join("; ");
     reboot::outcome(job, plan, loaded, (Reason::AlreadyInstalled, message))
 }
 
@@ -136,13 +141,15 @@ pub(super) fn plan_or_reuse(job: &Job, facts: &Facts, earlier: Option<&Receipt>)
 pub(super) fn is_already_right(job: &Job, plan: &Plan, receipt: Option<&Receipt>) -> Result<bool> {
     let host = job.host;
     if plan.present.is_some() && receipt.is_none() {
-        return nothing_is_due(job, plan, &[], None);
+        // A first run looks for what the VM agent lacks.
+        return Ok(plan.packages.is_empty() && nothing_is_due(job, plan, &[], None)?);
     }
     let same = |receipt: &&Receipt| receipt.plan.does_the_same(plan) && plan.replaces.is_none();
     let Some(receipt) = receipt.filter(same) else { return Ok(false) };
     let installed = stage::manager_of(plan)?.installed(host)?;
     let checks = verify::check_files(host, plan, &installed, Some(receipt))?;
-    if !installed.broken.is_empty() || verify::failures(&checks).is_some() {
+    let is_wrong = !installed.broken.is_empty() || verify::failures(&checks).is_some();
+    if is_wrong || for_agent::is_to_be_had(host, job.settings, plan, &installed) {
         return Ok(false);
     }
     // The initial file system of a kernel that was installed since has not been checked yet.

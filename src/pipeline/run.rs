@@ -3,7 +3,7 @@
 use super::install::install_from_cache;
 use super::query::{self, plan_or_reuse, plan_summary};
 use super::step::{Declared, Steps};
-use super::{Job, previous_run, reboot, with_run_lock, without_infiniband};
+use super::{Job, beside_driver, previous_run, reboot, with_run_lock, without_infiniband};
 use crate::amounts::count;
 use crate::cache::Bundle;
 use crate::configure::{self, Loaded, labels};
@@ -20,7 +20,7 @@ use crate::packages::Manager;
 use crate::plan_document::Plan;
 use crate::remedies::Door;
 use crate::report::Report;
-use crate::stage::{self, first_use};
+use crate::stage::{self, first_use, for_agent};
 use crate::target::Mode;
 use crate::trust::{Trust, VendorFile};
 use crate::verify;
@@ -69,7 +69,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     edits::require_places(&host.root, &plan.edits)?;
     steps.take_over(unfinished);
     let (bundle, installed) = if plan.present.is_some() {
-        (None, Installed::default())
+        beside_driver::install(job, &mut steps, &facts, &plan, earlier.as_ref())?
     } else {
         let (bundle, installed) = install_from_cache(job, &mut steps, &facts, &plan, earlier.as_ref())?;
         (Some(bundle), installed)
@@ -88,6 +88,8 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let vendor_file =
         bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
+    let message = [Some(message), for_agent::lack(host, &plan)?].into_iter().flatten().collect::<Vec<_>>();
+    let message = message.join("; ");
     let carried_out = plan.clone();
     let timeline = steps.timeline();
     let outcome_of =
@@ -104,7 +106,7 @@ fn ending(
     vendor_file: Option<&VendorFile>,
     made: usize,
 ) -> (Reason, String) {
-    let Some(bundle) = bundle else {
+    let Some(bundle) = bundle.filter(|_| plan.present.is_none()) else {
         return (
             Reason::AlreadyInstalled,
             format!("{}; {} made around it", plan.why.join("; "), count(made, "edit")),
@@ -125,10 +127,14 @@ fn detect(job: &Job) -> Result<(Facts, Option<Unfinished>)> {
     // A run that failed wrote no receipt. A half-installed driver that it left belongs to this program all the same,
     // unless somebody else's driver was only built for more kernels.
     let before = unfinished.as_ref().and_then(|unfinished| unfinished.packages_before.as_ref());
-    let is_ours = match (before, facts.os.distro.as_ref().and_then(Manager::for_distro)) {
-        (Some(before), Some(manager)) => !drivers::was_there(before, &manager.installed(job.host)?.versions),
-        _ => false,
-    };
+    let others_driver = unfinished.as_ref().is_some_and(|unfinished| unfinished.others_driver);
+    let is_ours = !others_driver
+        && match (before, facts.os.distro.as_ref().and_then(Manager::for_distro)) {
+            (Some(before), Some(manager)) => {
+                !drivers::was_there(before, &manager.installed(job.host)?.versions)
+            }
+            _ => false,
+        };
     if let Some(ofed) = facts.ofed.as_mut().filter(|_| is_ours) {
         ofed.by_ofedctl = true;
     }

@@ -85,6 +85,19 @@ impl<'r, 'h> Steps<'r, 'h> {
         self.report.publish();
     }
 
+    /// Ends the step that is running although it failed, since the run does not depend on it, and warns why.
+    pub(super) fn go_on(&mut self, about: &str, why: &str) {
+        self.report.done(why);
+        self.warn(about, why);
+    }
+
+    /// Whether this run, or an earlier one that did not end well, began to install packages.
+    pub(super) fn began_to_install(&self) -> bool {
+        let earlier = self.unfinished.as_ref().and_then(|unfinished| unfinished.packages_before.as_ref());
+        let own = self.journal.as_ref().and_then(Journal::packages_before);
+        earlier.or(own).is_some()
+    }
+
     /// The journal, for the commit. Only a run that has changed something has one.
     pub(super) fn into_journal(self) -> Result<Journal<'h>> {
         self.journal.context("a run that changed nothing has no journal to commit")

@@ -17,19 +17,20 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// What a reader has to know where nothing is installed, because the driver is there already.
-    pub(super) fn left_to_the_reader(self) -> Vec<String> {
-        let missing = self.packages.join(", ");
-        let note = format!("nothing is installed where the driver is there already: install {missing}");
-        self.notes.into_iter().chain((!missing.is_empty()).then_some(note)).collect()
-    }
-
     /// The plan with these packages, as such without which the driver works.
     pub(super) fn added_to(self, mut plan: Plan) -> Plan {
         plan.packages.extend(self.packages.iter().cloned());
         plan.optional = self.packages;
         plan
     }
+}
+
+/// The plan of a driver that is there already, where nothing can be installed.
+pub(super) fn left_to_the_reader(mut plan: Plan) -> Plan {
+    plan.optional.clear();
+    let missing = std::mem::take(&mut plan.packages).join(", ");
+    let note = format!("nothing can be installed where /usr is read-only: the image has to bring {missing}");
+    plan.because((!missing.is_empty()).then_some(note))
 }
 
 /// How the agent in the root gives addresses.

@@ -1,6 +1,7 @@
 //! What a reader of a plan has to know of what surrounds the driver in a root: what names and manages interfaces, what
 //! installs new kernels by itself, and what else uses `ib_core`. And the refusal where `/usr` cannot be written to.
 
+use super::agent;
 use super::context::PlanContext;
 use crate::edits::wanted;
 use crate::facts::interface_naming::InterfaceNaming;
@@ -24,9 +25,14 @@ pub(super) fn judged(around: &Surroundings) -> (&InterfaceNaming, &NetworkManage
 /// The plan with what is to be known, or the reason why it cannot be carried out.
 pub(super) fn judge(plan: Plan, context: &PlanContext, is_vendors: bool, by_dkms: bool) -> Result<Plan> {
     let Some(around) = context.facts.map(|facts| &facts.surroundings) else { return Ok(plan) };
-    if plan.present.is_none() {
-        require_writable(&around.updates)?;
-    }
+    let plan = match plan.present {
+        None => {
+            require_writable(&around.updates)?;
+            plan
+        }
+        Some(_) if around.updates.usr_is_read_only => agent::left_to_the_reader(plan),
+        Some(_) => plan,
+    };
     let mut notes = Vec::new();
     if context.settings.ipoib {
         notes.extend(names(&around.naming, context));

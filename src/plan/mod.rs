@@ -82,14 +82,13 @@ pub fn plan(
     let naming = facts.map_or(&[][..], |facts| &facts.naming);
     let agent = agent::needs(&context, &target);
     let of_names = wanted::said_of_names(settings, naming);
-    let notes = of_names.iter().cloned().chain(agent.notes.clone()).collect::<Vec<_>>();
+    let notes = of_names.into_iter().chain(agent.notes.clone()).collect::<Vec<_>>();
     let replaces = match existing_driver::find(&context, &target)? {
         ExistingDriver::Right(found) => {
-            let notes = of_names.into_iter().chain(agent.left_to_the_reader());
             let plan = existing_driver::plan(found, target, modules, &context).because(notes);
             let ofed = facts.and_then(|facts| facts.ofed.as_ref());
             let by_dkms = ofed.is_some_and(|ofed| ofed.dkms_sources.is_some());
-            return around::judge(plan, &context, true, by_dkms);
+            return around::judge(agent.added_to(plan), &context, true, by_dkms);
         }
         ExistingDriver::LacksKernels { found, lacking, why } => {
             let plan = existing_driver::rebuild(found, lacking, why, target, modules, &context);

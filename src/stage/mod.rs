@@ -6,6 +6,7 @@ mod built_artifacts;
 mod cache_source;
 mod fetch;
 pub mod first_use;
+pub mod for_agent;
 mod origins;
 
 pub use built_artifacts::add_built;
@@ -49,7 +50,7 @@ pub fn base_of<'a>(plan: &Plan, root: &'a Root) -> Base<'a> {
     if plan.replaces.is_some() || ours_goes() { Base::Empty } else { Base::Root(root) }
 }
 
-/// Whether an earlier run of this program installed all that the plan needs, for all its kernels.
+/// Whether an earlier run of this program installed all that the plan names, for all its kernels.
 ///
 /// A bundle that is resolved against such a root holds the vendor's file and nothing of what comes with it; a clean
 /// image would find it first.
@@ -62,7 +63,7 @@ pub fn has_all_of(host: &Host, root: &Root, plan: &Plan) -> Result<bool> {
     }
     let installed = manager_of(plan)?.installed(host)?;
     let is_there = |name: &String| installed.version_of(name).is_some();
-    Ok(installed.broken.is_empty() && plan.needed_packages().all(is_there))
+    Ok(installed.broken.is_empty() && plan.packages.iter().all(is_there))
 }
 
 /// The result of staging.
@@ -125,10 +126,11 @@ fn fill_unless(
         use Reason::{DownloadFailed, NameUnknown, ServerBusy, ServerSlow};
         matches!(reason, NameUnknown | DownloadFailed | ServerBusy | ServerSlow)
     };
-    let resolution =
+    let (packages, resolution) = for_agent::resolve(host, plan, |packages| {
         download::again(host, "reading the target's package sources", retries, is_passing, || {
-            manager.resolve(host, &request)
-        })?;
+            manager.resolve(host, &ResolveRequest { packages, ..request })
+        })
+    })?;
     if skip_empty && resolution.downloads.is_empty() && vendors.is_none() {
         return Ok(None);
     }
@@ -160,7 +162,7 @@ fn fill_unless(
     let origins = manager.origins(host, &resolution, &arrived(&cache, &files))?;
     let origins = origins::described(against.sources, origins);
     let unsigned = resolution.unsigned;
-    let config = BundleConfig { unsigned, origins, ..config(plan, manager, vendor_file) };
+    let config = BundleConfig { packages, unsigned, origins, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
     // Modules that were built from these very files before stay in the bundle.
     files.extend(built_artifacts::built_for(&cache, &tag));
@@ -252,7 +254,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
         distro: plan.target.distro.clone(),
         arch: plan.target.arch,
         kernels: plan.target.kernels.clone(),
-        packages: plan.packages.clone(),
+        packages: Vec::new(),
         repository: index.map(|index| Repository { kind: Kind::for_manager(manager).repository, index }),
         vendor_file,
         unsigned: Vec::new(),
@@ -286,12 +288,7 @@ pub fn candidates(
     all.retain(|bundle| opened.offers(bundle));
     let target = &plan.target;
     let lacks = |bundle: &Bundle| {
-        // A bundle made for a target that had all packages holds none.
-        let kinds = [DEB_TYPE, RPM_TYPE, VENDOR_TYPE];
-        let brings = bundle.files.iter().any(|file| kinds.contains(&file.media_type.as_str()));
-        let is_there = |name: &&String| {
-            (brings && bundle.config.packages.contains(name)) || installed.version_of(name).is_some()
-        };
+        let is_there = |name: &&String| brings(bundle, name) || installed.version_of(name).is_some();
         let packages = plan.needed_packages().filter(|name| !is_there(name)).cloned();
         // A package with the distribution's modules is for one kernel; a vendor's modules can be built for any.
         let is_for = |kernel: &&String| !plan.distribution_modules || bundle.config.kernels.contains(kernel);
@@ -315,7 +312,11 @@ pub fn candidates(
     fitting.sort_by(|a, b| b.created.cmp(&a.created));
     let nearest = fitting.first().map(|bundle| (bundle.tag.clone(), lacks(bundle)));
     fitting.retain(|bundle| lacks(bundle).is_empty());
-    if let (true, Some((tag, lacks))) = (fitting.is_empty(), nearest) {
+    for_agent::sort(&mut fitting, plan, installed);
+    if let (true, Some((tag, mut lacks))) = (fitting.is_empty(), nearest) {
+        if plan.present.is_some() {
+            lacks = for_agent::lacking(plan, installed).cloned().collect();
+        }
         return Err(Cause::TargetNotStaged.error(format!(
             "the cache `{}` has a bundle of {} for {} {}, {tag}, but it lacks {}",
             cache.dir().display(),
@@ -337,6 +338,13 @@ pub fn candidates(
         )));
     }
     Ok(fitting)
+}
+
+/// Whether a bundle has this package. One that was made for a target that had all packages holds none.
+fn brings(bundle: &Bundle, name: &String) -> bool {
+    let kinds = [DEB_TYPE, RPM_TYPE, VENDOR_TYPE];
+    bundle.config.packages.contains(name)
+        && bundle.files.iter().any(|file| kinds.contains(&file.media_type.as_str()))
 }
 
 /// Whether a bundle holds the vendor's file that the plan names, if it names one.

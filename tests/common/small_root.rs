@@ -10,6 +10,10 @@ pub const KERNEL: &str = "5.15.0-1074-azure";
 /// The modules that a usable driver has.
 pub const MODULES: [&str; 6] = ["mlx5_core", "mlx5_ib", "ib_uverbs", "ib_umad", "rdma_ucm", "ib_ipoib"];
 
+/// The program by which a driver says which release it is.
+pub const OFED_INFO: &str =
+    "#!/bin/bash\nif [ \"$1\" == \"-s\" ]; then\n\techo \"MLNX_OFED_LINUX-5.8-1.1.2.1:\"\n\texit 0\nfi\n";
+
 pub struct SmallRoot(TempDir);
 
 impl SmallRoot {
@@ -28,8 +32,7 @@ impl SmallRoot {
     pub fn with_vendor_driver(self) -> Self {
         let line = |module: &&str| format!("updates/dkms/{module}.ko: updates/dkms/ib_core.ko\n");
         self.add_modules(&MODULES.iter().map(line).collect::<String>());
-        let release = "#!/bin/bash\nif [ \"$1\" == \"-s\" ]; then\n\techo \"MLNX_OFED_LINUX-5.8-1.1.2.1:\"\n\texit 0\nfi\n";
-        self.put("usr/bin/ofed_info", release);
+        self.put("usr/bin/ofed_info", OFED_INFO);
         self.put("etc/init.d/openibd", "#!/bin/sh\n");
         self
     }

@@ -13,6 +13,7 @@ mod packages;
 mod roots;
 
 mod around;
+mod beside_driver;
 mod broken_state;
 mod expired;
 mod first_boot;

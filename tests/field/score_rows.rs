@@ -184,7 +184,7 @@ pub(crate) const OFED: &[(&str, &[Proof])] = &[
     ("13 a function that is not there", &[
         Machine(without_function, &[], Reason::NoIbDevice, None, "Stop (deallocate) and start the VM")]),
     ("14 an interface without an address", &[
-        Planned(with_an_agent, &["calls ifconfig, which this root lacks", "install net-tools"]),
+        Planned(with_an_agent, &["calls ifconfig, which this root lacks", "\"optional\":[\"net-tools\"]"]),
         Planned(with_a_name_of_ones_own, &["looks for ib0 and gives it no address", "stays in charge"]),
         REAL_AGENT]),
     ("15 a boot that waits", &[
@@ -240,7 +240,7 @@ pub(crate) const FIELD: &[(&str, &[Proof])] = &[
     ("AzureBuildCentOS 92: ConnectX-3 at a domain of any number", &[Mended("../src/verify/live.rs", "connectx_3_in_a_domain_of_any_number_is_judged_by_the_rules_that_name_it", &["225e:00:02.0", "(\"mlx4_ib0\", true)"])]),
     ("azhpc-images 372: the sources of the release lie there", &[Planned(with_sources_for_a_new_kernel, &["has no mlx5_core for the kernel", "\"linux-headers-6.8.0-1027-azure\""])]),
     ("azhpc-images 119: links in weak-updates", &[Planned(with_links_for_a_new_kernel, &["weak-updates", "\"linux-headers-6.8.0-1027-azure\""])]),
-    ("WALinuxAgent 1712: no ifconfig", &[Planned(with_an_agent, &["calls ifconfig, which this root lacks", "install net-tools"])]),
+    ("WALinuxAgent 1712: no ifconfig", &[Planned(with_an_agent, &["calls ifconfig, which this root lacks", "\"optional\":[\"net-tools\"]"])]),
     ("WALinuxAgent 2814: ibP257s0", &[Planned(with_a_name_of_ones_own, &["looks for ib0 and gives it no address", "stays in charge"])]),
     ("WALinuxAgent 841: EnableRDMA", &[Planned(with_an_agent, &["OS.EnableRDMA", "/etc/waagent.conf"])]),
     ("az-hop 394: another rule", &[Planned(with_another_rule, &["/etc/udev/rules.d/60-ib.rules, which stays in charge", "replace_names"])]),

@@ -231,7 +231,7 @@ fn bake_from_cache(
     (plan, settings): (&Plan, &Settings),
     arguments: &[String],
 ) -> Result<Outcome> {
-    if plan.present.is_some() {
+    if !plan.installs() {
         return bake(guest, folder, 0, arguments);
     }
     if let Some(in_place) = without_cache(guest, folder, arguments)? {
@@ -263,16 +263,27 @@ fn bake_from_cache(
                 (incomplete, None)
             }
             Err(error) if Reason::from_error(&error) == Reason::CacheMissing => (None, Some(error)),
+            Err(error) if plan.present.is_some() => (None, Some(error)),
             Err(error) => return Err(error),
         };
         if may_stage {
             may_stage = false;
             host.events.enter(Step::Stage);
-            staging::fill(host, guest, folder, plan, settings)?;
-            continue;
+            match staging::fill(host, guest, folder, plan, settings) {
+                Err(error) if plan.present.is_some() => guest.ui.say(&format!("ofed: {error:#}")),
+                filled => {
+                    filled?;
+                    continue;
+                }
+            }
         }
         return match (incomplete, untried) {
             (Some(baked), _) => Ok(baked),
+            // The driver is there, and what the VM agent lacks is no reason to fail.
+            (None, Some(_)) if plan.present.is_some() => {
+                guest.cancel.check()?;
+                bake(guest, folder, tried.len(), arguments)
+            }
             (None, Some(error)) => Err(error),
             (None, None) => {
                 Err(Reason::CacheMissing.error("no bundle of the cache is complete for this guest"))

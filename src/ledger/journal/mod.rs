@@ -38,7 +38,7 @@ impl<'h> Journal<'h> {
     /// Begins the journal of a run. `unfinished` is what [`recover`] returned of an earlier run.
     pub fn begin(host: &'h Host, unfinished: Option<Unfinished>) -> Result<Self> {
         let is_after_killed = unfinished.is_some();
-        let Unfinished { packages_before, held, accounts_before, leftovers_before } =
+        let Unfinished { packages_before, others_driver, held, accounts_before, leftovers_before } =
             unfinished.unwrap_or_default();
         let record = Record {
             schema_version: FORM,
@@ -47,6 +47,7 @@ impl<'h> Journal<'h> {
             changes: Vec::new(),
             edits: Some(Vec::new()),
             packages_before,
+            others_driver,
             held,
             accounts_before,
             leftovers_before,
@@ -72,12 +73,18 @@ impl<'h> Journal<'h> {
         Ok(self.record.leftovers_before.clone().unwrap_or_default())
     }
 
-    /// Records what is installed before the first package changes, unless an earlier failed run did.
-    pub fn note_packages(&mut self, now: &BTreeMap<String, String>) -> Result<PackagesBefore> {
+    /// Records what is installed before the first package changes, and whether a driver of somebody else is there and
+    /// stays, unless an earlier failed run did.
+    pub fn note_packages(
+        &mut self,
+        now: &BTreeMap<String, String>,
+        others_driver: bool,
+    ) -> Result<PackagesBefore> {
         if let Some(versions) = self.record.packages_before.clone() {
             return Ok(PackagesBefore { versions, noted_earlier: true });
         }
         self.record.packages_before = Some(now.clone());
+        self.record.others_driver = others_driver;
         self.save()?;
         fault::reached(Point::PackagesNoted);
         Ok(PackagesBefore { versions: now.clone(), noted_earlier: false })

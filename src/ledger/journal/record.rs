@@ -30,6 +30,9 @@ pub(super) struct Record {
     /// What was installed before the first package changed. It is kept from run to run until one succeeds, so that the
     /// receipt lists every added package, whichever run installed it.
     pub(super) packages_before: Option<BTreeMap<String, String>>,
+    /// Whether the first of these runs found a driver of somebody else and let it stay.
+    #[serde(default)]
+    pub(super) others_driver: bool,
     /// Packages that were about to be put on hold; kept from run to run in the same way.
     #[serde(default)]
     pub(super) held: BTreeSet<String>,
@@ -46,6 +49,8 @@ pub(super) struct Record {
 pub struct Unfinished {
     /// The versions that were installed before it, if it had begun to install.
     pub packages_before: Option<BTreeMap<String, String>>,
+    /// Whether it found a driver of somebody else and let it stay.
+    pub others_driver: bool,
     /// The packages that it put on hold, or was about to.
     pub held: BTreeSet<String>,
     /// The users and groups before it, if it recorded that.
@@ -85,8 +90,8 @@ pub fn recover(host: &Host) -> Result<Option<Unfinished>> {
     undo(host, record.edits.as_deref(), &record.changes)?;
     record.changes.clear();
     close(&host.root, &record)?;
-    let Record { packages_before, held, accounts_before, leftovers_before, .. } = record;
-    Ok(Some(Unfinished { packages_before, held, accounts_before, leftovers_before }))
+    let Record { packages_before, others_driver, held, accounts_before, leftovers_before, .. } = record;
+    Ok(Some(Unfinished { packages_before, others_driver, held, accounts_before, leftovers_before }))
 }
 
 /// Removes a journal whose changes are undone, unless a package manager was at work: the next run finishes that work.

@@ -69,10 +69,10 @@ fn what_was_installed_before_the_first_of_several_killed_runs_is_remembered() {
     let (_dir, host) = host();
     let versions = |version: &str| BTreeMap::from([("libc6".to_owned(), version.to_owned())]);
     let mut first = Journal::begin(&host, None).unwrap();
-    first.note_packages(&versions("1")).unwrap();
+    first.note_packages(&versions("1"), true).unwrap();
     std::mem::forget(first);
     let mut second = Journal::begin(&host, recover(&host).unwrap()).unwrap();
-    let before = second.note_packages(&versions("2")).unwrap();
+    let before = second.note_packages(&versions("2"), false).unwrap();
     assert_eq!(before, PackagesBefore { versions: versions("1"), noted_earlier: true });
     drop(second);
     let unfinished = recover(&host).unwrap().unwrap();
