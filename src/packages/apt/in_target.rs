@@ -42,7 +42,7 @@ Dir::State::status "SCRATCH/status";
 Dir::Cache "SCRATCH/cache/";
 Dir::Cache::archives "SCRATCH/cache/archives/";
 Dir::Cache::pkgcache "SCRATCH/cache/pkgcache.bin";
-Dir::Cache::srcpkgcache "SCRATCH/cache/srcpkgcache.bin";
+Dir::Cache::srcpkgcache "";
 Dir::Log "SCRATCH/log/";
 APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
@@ -98,6 +98,9 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     let mut resolution = resolve_closure(host, &apt, request, vendor.as_deref(), (&update, trouble))?;
     resolution.local = local_files(host, &apt, request.sources, &resolution.downloads)?;
     resolution.origins = signed::origins(host, &apt, request.sources, &resolution)?;
+    // A hundred megabytes of lists, which nobody needs any more: a sync of the cache beside them would write them all.
+    Root::open(&apt.scratch())?.remove_all("/state")?;
+    Root::open(&apt.scratch())?.remove_all("/cache")?;
     resolution.lent = apt.lent.take();
     Ok(Some(resolution))
 }

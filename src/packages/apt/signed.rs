@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 
 /// The repositories of the downloads that no key signs and that `[trusted=yes]` allows.
 pub(super) fn unsigned(host: &Host, apt: &AptRun, downloads: &[Download]) -> Result<Vec<String>> {
@@ -51,17 +52,14 @@ pub(super) fn origins(
             releases.insert(list.start.clone(), release(host, &kept, &keys, list)?);
         }
         let Some(Some((signer, text))) = releases.get(&list.start) else { continue };
-        let Some(bytes) = kept.read(&format!("/{}", list.file))? else { continue };
-        let digest = hex(&Sha256::digest(&bytes));
-        let is_named =
-            |line: &str| line.split_whitespace().eq([digest.as_str(), &bytes.len().to_string(), &list.key]);
-        if !text.lines().any(is_named) {
-            continue;
+        let Some(found) = Listed::read(&kept, &list.file, &wanted)? else { continue };
+        let size = found.size.to_string();
+        let is_named = |line: &str| {
+            line.split_whitespace().eq([found.digest.as_str(), size.as_str(), list.key.as_str()])
+        };
+        if text.lines().any(is_named) {
+            signers.extend(found.wanted.into_iter().map(|digest| (digest, signer.clone())));
         }
-        // A list has some ten million bytes; lines of a text are found quicker than bytes one by one.
-        let listed = String::from_utf8_lossy(&bytes);
-        let listed = listed.split('\n').filter_map(|line| line.strip_prefix("SHA256: "));
-        signers.extend(listed.filter(|it| wanted.contains(it)).map(|it| (it.to_owned(), signer.clone())));
     }
     let mut origins: BTreeMap<&str, (Origin, bool)> = BTreeMap::new();
     for download in &resolution.downloads {
@@ -87,6 +85,40 @@ pub(super) fn origins(
     Ok(origins.into_values().map(one).collect())
 }
 
+/// A list of packages, read once: fifty megabytes of it are never held together.
+struct Listed {
+    digest: String,
+    size: u64,
+    /// The digests in it that were asked for.
+    wanted: BTreeSet<String>,
+}
+
+impl Listed {
+    /// Longer lines are read in pieces.
+    const LONGEST_LINE: u64 = 1 << 16;
+
+    fn read(kept: &Root, name: &str, wanted: &BTreeSet<&str>) -> Result<Option<Self>> {
+        let Some((file, _)) = kept.open_file(&format!("/{name}"))? else { return Ok(None) };
+        let mut reader = BufReader::with_capacity(1 << 17, file);
+        let (mut hash, mut size, mut found) = (Sha256::new(), 0, BTreeSet::new());
+        let (mut piece, mut is_start) = (Vec::new(), true);
+        loop {
+            piece.clear();
+            let read = reader.by_ref().take(Self::LONGEST_LINE).read_until(b'\n', &mut piece);
+            if read.with_context(|| format!("cannot read `{name}`"))? == 0 {
+                break;
+            }
+            hash.update(&piece);
+            size += piece.len() as u64;
+            let digest = piece.strip_prefix(b"SHA256: ").filter(|_| is_start);
+            let digest = digest.and_then(|it| std::str::from_utf8(it.trim_ascii_end()).ok());
+            found.extend(digest.filter(|it| wanted.contains(it)).map(str::to_owned));
+            is_start = piece.ends_with(b"\n");
+        }
+        Ok(Some(Self { digest: hex(&hash.finalize()), size, wanted: found }))
+    }
+}
+
 /// The key that signs a release, and what it signs.
 fn release(host: &Host, kept: &Root, keys: &[u8], list: &List) -> Result<Option<(String, String)>> {
     let file = |end: &str| kept.read(&format!("/{}{end}", list.start));
@@ -97,4 +129,27 @@ fn release(host: &Host, kept: &Root, keys: &[u8], list: &List) -> Result<Option<
     let (Some(release), Some(signature)) = (file("Release")?, file("Release.gpg")?) else { return Ok(None) };
     let signer = openpgp::signer(host, keys, &signature, &release)?.filter(|signer| !signer.is_weak);
     Ok(signer.map(|signer| (signer.fingerprint, String::from_utf8_lossy(&release).into_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_in_pieces_and_only_a_whole_line_names_a_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "SHA256: inside\n";
+        let text = format!(
+            "SHA256: one\nSize: 1\n{}{long}SHA256: two\r\nSHA256: other\nSHA256: last",
+            "x".repeat(usize::try_from(Listed::LONGEST_LINE).unwrap())
+        );
+        fs::write(dir.path().join("list"), &text).unwrap();
+        let kept = Root::open(dir.path()).unwrap();
+        let wanted = BTreeSet::from(["one", "two", "inside", "last"]);
+        let listed = Listed::read(&kept, "list", &wanted).unwrap().unwrap();
+        assert_eq!(listed.digest, hex(&Sha256::digest(&text)));
+        assert_eq!(listed.size, text.len() as u64);
+        assert_eq!(listed.wanted.iter().map(String::as_str).collect::<Vec<_>>(), ["last", "one", "two"]);
+        assert!(Listed::read(&kept, "no", &wanted).unwrap().is_none());
+    }
 }
