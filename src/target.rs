@@ -54,6 +54,21 @@ impl Arch {
     }
 }
 
+/// What a version is compared by: numbers as numbers, so that 6.1.0-9 comes before 6.1.0-10.
+pub fn natural(text: &str) -> Vec<(u64, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let words = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (word, after) = after.split_at(words);
+        parts.push((number.parse().unwrap_or(u64::MAX), word));
+        rest = after;
+    }
+    parts
+}
+
 /// A kernel release as rpm versions contain it: `uname -r` without the architecture at its end.
 pub fn without_arch(kernel: &str) -> &str {
     let of = |arch: Arch| kernel.strip_suffix(arch.name())?.strip_suffix('.');

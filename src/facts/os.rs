@@ -1,7 +1,7 @@
 //! Which distribution this is, exactly, and which kernels it has.
 
 use crate::host::fs::Root;
-use crate::target::{Arch, Distro, Family};
+use crate::target::{Arch, Distro, Family, natural};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -139,21 +139,6 @@ fn kernels(root: &Root) -> Vec<String> {
     let mut kernels: Vec<String> = root.list("/lib/modules").into_iter().filter(has_modules).collect();
     kernels.sort_by(|a, b| natural(a).cmp(&natural(b)));
     kernels
-}
-
-/// Numbers compare as numbers: 6.1.0-9 comes before 6.1.0-10.
-fn natural(text: &str) -> Vec<(u64, &str)> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let (number, after) = rest.split_at(digits);
-        let words = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-        let (word, after) = after.split_at(words);
-        parts.push((number.parse().unwrap_or(u64::MAX), word));
-        rest = after;
-    }
-    parts
 }
 
 #[cfg(test)]

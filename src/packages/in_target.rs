@@ -16,13 +16,14 @@ use std::time::Duration;
 /// The interval of progress messages while a manager reads package sources.
 const TELL: Duration = Duration::from_secs(5);
 /// The configuration folders that are searched for the ports of servers.
-const CONFIGURATION: [&str; 7] = [
+const CONFIGURATION: [&str; 8] = [
     "/etc/apt",
     "/etc/dnf",
     "/etc/yum",
     "/etc/yum.conf",
     "/etc/yum.repos.d",
     "/etc/distro.repos.d",
+    "/etc/tdnf",
     "/etc/zypp",
 ];
 const DEEPEST: usize = 3;
@@ -111,10 +112,10 @@ pub(super) fn why_not(finished: &Finished) -> Option<&'static str> {
     }
 }
 
-/// Reports that this machine's manager resolves instead, and why.
-pub(super) fn say_stand_in(host: &Host, manager: &str, finished: &Finished, why: &str) {
+/// Reports that another manager resolves instead, and why.
+pub(super) fn say_stand_in(host: &Host, manager: &str, other: &str, finished: &Finished, why: &str) {
     host.events.warn(format!(
-        "the target's own {manager} cannot resolve in the target, because {why}; {manager} of this machine stands in for it ({})",
+        "the target's own {manager} cannot resolve in the target, because {why}; {other} stands in for it ({})",
         finished.tail
     ));
 }

@@ -4,8 +4,7 @@ use crate::bake::stack;
 use crate::common::image;
 use crate::common::still::Still;
 use crate::common::web::Web;
-use crate::packages::{Repository, index};
-use crate::resolve::Key;
+use crate::packages::{Key, Repository, index};
 use crate::roots::{ALMA8, SLES15};
 use nix::mount::{MsFlags, mount};
 

@@ -4,7 +4,7 @@ use crate::common::need::need;
 use crate::common::program::{self, Ran};
 use crate::common::tree::Tree;
 use crate::common::web::Web;
-use crate::packages::{Repository, Rpm, index};
+use crate::packages::{Key, Repository, Rpm, index};
 use ofedctl::events::Events;
 use ofedctl::host::Host;
 use ofedctl::host::cancel::Cancel;
@@ -169,60 +169,6 @@ fn a_repository_that_lacks_a_dependency_is_named_with_it() {
     let error = target.resolve(&|_| Base::Empty, &["rdma-core"]).unwrap_err();
     assert_eq!(Reason::from_error(&error), Reason::ResolveFailed);
     assert!(error.to_string().contains("nowhere-to-be-had"), "{error}");
-}
-
-/// A key pair in a folder of its own.
-pub(crate) struct Key {
-    home: tempfile::TempDir,
-}
-
-impl Key {
-    pub(crate) fn new() -> Self {
-        need(&["gnupg"]);
-        // Not in the build's folder: the path of gpg's socket has at most 108 bytes.
-        let key = Self { home: tempfile::Builder::new().prefix("key-").tempdir_in("/var/tmp").unwrap() };
-        key.gpg(&["--passphrase", "", "--quick-gen-key", "Tests <tests@example.com>", "rsa2048", "sign"]);
-        key
-    }
-
-    fn gpg(&self, args: &[&str]) -> Vec<u8> {
-        let output = Command::new("gpg")
-            .arg("--batch")
-            .args(args)
-            .env("GNUPGHOME", self.home.path())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
-        output.stdout
-    }
-
-    pub(crate) fn public(&self) -> String {
-        String::from_utf8(self.gpg(&["--armor", "--export"])).unwrap()
-    }
-
-    pub(crate) fn sign(&self, folder: &Path) {
-        let mut sign = Command::new("rpmsign");
-        sign.args(["--define", "__gpg /usr/bin/gpg", "--define", "_gpg_name tests@example.com", "--addsign"])
-            .env("GNUPGHOME", self.home.path());
-        let rpms = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let output =
-            sign.args(rpms.filter(|path| path.extension().is_some_and(|it| it == "rpm"))).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-
-    /// Signs the index of a repository, and puts the key beside it, as zypper wants both.
-    pub(crate) fn sign_index(&self, folder: &Path) {
-        let index = folder.join("repodata/repomd.xml");
-        let signature = self.gpg(&["--armor", "--detach-sign", "--output", "-", index.to_str().unwrap()]);
-        std::fs::write(folder.join("repodata/repomd.xml.asc"), signature).unwrap();
-        std::fs::write(folder.join("repodata/repomd.xml.key"), self.public()).unwrap();
-    }
-}
-
-impl Drop for Key {
-    fn drop(&mut self) {
-        let _ = Command::new("gpgconf").args(["--kill", "all"]).env("GNUPGHOME", self.home.path()).status();
-    }
 }
 
 #[test]

@@ -3,8 +3,7 @@
 
 use crate::common::root::Root;
 use crate::common::vendor::modules::{DEPENDENTS, MAIN_OF_RPM, Source, sources};
-use crate::packages::{Rpm, index};
-use crate::resolve::Key;
+use crate::packages::{Key, Rpm, index};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

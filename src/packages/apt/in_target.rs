@@ -106,7 +106,7 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
 }
 
 fn stands_in(host: &Host, finished: &Finished) -> Option<Resolution> {
-    say_stand_in(host, "apt", finished, why_not(finished).unwrap_or("it failed"));
+    say_stand_in(host, "apt", "apt of this machine", finished, why_not(finished).unwrap_or("it failed"));
     None
 }
 

@@ -61,7 +61,7 @@ pub(in super::super) fn resolve(
     let cmd = Cmd::shell(RUN, "dnf").arg(SCRIPT).input(asked.to_string()).captured();
     let finished = run_watched(host, &lent.cmd(cmd), &scratch, "reading the target's package sources")?;
     if let Some(why) = why_not(&finished) {
-        say_stand_in(host, "dnf", &finished, why);
+        say_stand_in(host, "dnf", "dnf of this machine", &finished, why);
         return Ok(None);
     }
     let answer = read(host, request, &finished)?;

@@ -22,8 +22,6 @@ import rpm
 DATABASES = ("/var/lib/rpm", "/usr/lib/sysimage/rpm")
 # Where a distribution keeps its own keys, for repositories that name none.
 OWN_KEYS = ("/etc/pki/rpm-gpg", "/usr/lib/rpm/gnupg/keys")
-# What is a kernel itself: staging for an image brings none beside the one it has.
-KERNELS = ("kernel", "kernel-core", "kernel-hwe", "kernel-uek", "kernel-uek-core", "kernel-azure", "kernel-default")
 # The repository of the packages in the vendor's file.
 VENDOR = "ofedctl-vendor"
 # Beside the first one; lists of mirrors have hundreds.
@@ -209,7 +207,7 @@ def prepare_repositories(base, question):
     asked_for = lambda pattern: any(names(name, pattern) for name in wanted)
     shown = lambda pattern: pattern not in question["ours"] and not asked_for(pattern)
     held = [pattern for pattern in conf.excludepkgs if shown(pattern)]
-    held += KERNELS if question["has_database"] else ()
+    held += question["own_kernels"] if question["has_database"] else []
     conf.excludepkgs = []
     for repo in base.repos.iter_enabled():
         # What the image holds back is the distribution's; the vendor's packages are what is wanted.
@@ -231,7 +229,7 @@ def keep_to_kernels(base, question):
     """Hides packages of modules that are for other kernels: each requires the very version of its own."""
     kernels = question["kernels"]
     for name in question["packages"] if kernels else ():
-        bound = [(p, kernel) for p in base.sack.query().filter(name=name) for kernel in required_kernels(p)]
+        bound = [(p, kernel) for p in base.sack.query().filter(name=name) for kernel in required_kernels(p, question["own_kernels"])]
         there = {kernel for _, kernel in bound}
         for kernel in kernels if bound else ():
             if kernel not in there:
@@ -244,10 +242,10 @@ def keep_to_kernels(base, question):
         base.sack.add_excludes(base.sack.query().filter(pkg=others))
 
 
-def required_kernels(package):
+def required_kernels(package, names):
     """The kernels, as `uname -r` prints them, without which a package cannot be installed."""
     words = [str(requirement).split() for requirement in package.requires]
-    return [word[2] for word in words if len(word) == 3 and word[0] in KERNELS and word[1] == "="]
+    return [word[2] for word in words if len(word) == 3 and word[0] in names and word[1] == "="]
 
 
 def mark(base, question):

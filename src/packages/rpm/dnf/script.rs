@@ -22,6 +22,17 @@ pub(super) const RUN: &str = "dnf=$(command -v dnf) || { echo 'there is no dnf' 
     python=$(sed -n '1s/^#!//p' \"$dnf\" | cut -d' ' -f1); \
     case $python in *python*) ;; *) echo 'this is not dnf 4' >&2; exit 127 ;; esac; exec $python -c \"$1\"";
 
+/// What is a kernel itself: staging for an image brings none beside the one it has.
+pub(in super::super) const OWN_KERNELS: [&str; 7] = [
+    "kernel",
+    "kernel-core",
+    "kernel-hwe",
+    "kernel-uek",
+    "kernel-uek-core",
+    "kernel-azure",
+    "kernel-default",
+];
+
 /// What the script prints.
 #[derive(Debug, Deserialize)]
 pub(in super::super) struct Answer {
@@ -85,7 +96,7 @@ pub(super) fn question(dialect: &Dialect, request: &ResolveRequest) -> serde_jso
         "releasever": releasever(request.distro), "minor": minor(request.distro), "arch": request.arch.name(),
         "packages": packages, "wanted": wanted, "kernels": request.kernels,
         "headers": request.kernel_devel.and_then(headers), "proxy": request.proxy, "ours": RDMA_PACKAGES,
-        "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures,
+        "own_kernels": OWN_KERNELS, "target": request.sources.path(), "distro": request.distro.id, "checks": dialect.sources.checks_signatures,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Reads what zypper prints with `--xmlout`: a stream of elements (zypper's own schema, `xmlout.rnc`), of which only a few
 //! matter here.
 
+use super::super::keys::between;
 use super::super::xml::{Element, Part, child_of, is_in, walk};
 use std::collections::BTreeSet;
 
@@ -109,12 +110,6 @@ pub(super) fn unknown(text: &str) -> BTreeSet<String> {
     text.lines().filter_map(named).map(str::to_owned).collect()
 }
 
-/// Keys as rpm keeps them.
-pub(super) fn keys(text: &str) -> Vec<String> {
-    const ENDS: [&str; 2] = ["-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"];
-    between(text, ENDS[0], ENDS[1]).map(|key| format!("{}{key}{}\n", ENDS[0], ENDS[1])).collect()
-}
-
 /// The name and edition of each package in a repository's `primary.xml`.
 pub(super) fn editions(primary: &str) -> BTreeSet<(String, String)> {
     let (mut all, mut name) = (BTreeSet::new(), String::new());
@@ -146,11 +141,6 @@ pub(super) fn plain(stream: &str) -> String {
         }
     });
     text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-/// Each piece of a text between two others.
-fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
 }
 
 #[cfg(test)]
@@ -219,7 +209,7 @@ mod tests {
         fn no_output_makes_the_reader_panic(
             text in "(<install-summary|</install-summary>|<solvable |<to-remove>|name=\"|alias=\"|\"|>|<|é|[a-z0-9 \n]){0,60}",
         ) {
-            let _ = (chosen(&text), brought(&text), unchecked(&text), plain(&text), editions(&text), keys(&text));
+            let _ = (chosen(&text), brought(&text), unchecked(&text), plain(&text), editions(&text));
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::super::in_target::{InTarget, Lent, run_watched, say_stand_in, 
 use super::super::super::{Base, Resolution, ResolveRequest};
 use super::super::dnf::in_target::resolution;
 use super::super::dnf::script::{Answer, Package};
-use super::super::{DATABASES, Dialect, database_copy, sources, vendor_repo};
+use super::super::{DATABASES, Dialect, database_copy, keys, sources, vendor_repo};
 use super::VENDORS_DKMS;
 use super::answer::{self, Brought, Chosen};
 use crate::amounts::count;
@@ -72,7 +72,7 @@ pub(in super::super) fn resolve(
         .info(format!("asking the target's zypper about {}", count(request.packages.len(), "package")));
     let refreshed = zypper.run(Cmd::new("zypper").args(["--non-interactive", "--xmlout", "refresh"]))?;
     if let Some(why) = why_not(&refreshed) {
-        say_stand_in(host, "zypper", &refreshed, why);
+        say_stand_in(host, "zypper", "dnf of this machine", &refreshed, why);
         return Ok(None);
     }
     let chosen = zypper.choose(&refreshed)?;
@@ -170,7 +170,7 @@ impl Zypper<'_> {
         let written = Root::open(&self.lent.scratch())?;
         let package = |brought: &Brought| package(&written, brought, chosen, &unchecked);
         let packages = brought.iter().map(package).collect::<Result<_>>()?;
-        let imported = answer::keys(&finished.stdout);
+        let imported = keys::in_text(&finished.stdout);
         Ok(Answer { packages, keys: Vec::new(), imported, proxy: None })
     }
 
