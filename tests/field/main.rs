@@ -11,6 +11,9 @@ mod packages;
 #[path = "../rpm/roots.rs"]
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod roots;
+#[path = "../rpm/tdnf_program.rs"]
+#[allow(dead_code, reason = "the tests of rpm use the rest")]
+mod tdnf_program;
 
 mod around;
 mod beside_driver;
@@ -31,6 +34,7 @@ mod source_sets;
 mod sources_apt;
 mod sources_inside;
 mod sources_rpm;
+mod sources_tdnf;
 mod surroundings;
 mod terminal;
 mod updates;

@@ -102,6 +102,9 @@ impl Identity {
         let installed = root.inside(&["rpm", "--install", "--nodeps", "/var/release.rpm"]);
         assert!(installed.status.success(), "{installed:?}");
         std::fs::remove_file(root.path().join("var/release.rpm")).unwrap();
+        if self.id == AZURE3.id {
+            crate::tdnf_program::put(&root);
+        }
         root
     }
 }

@@ -149,7 +149,8 @@ impl Whole {
     }
 }
 
-fn is_repository(name: &str) -> bool {
+/// Whether a file is one of repositories, by its name.
+pub(super) fn is_repository(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|extension| extension == "repo")
 }
 

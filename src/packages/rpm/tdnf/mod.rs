@@ -1,20 +1,26 @@
 //! tdnf, of Azure Linux.
 
+mod answer;
+mod in_target;
+mod index;
+mod settings;
+
 use super::super::HoldPlace;
+use super::install::{self, CONFIG};
 use super::sources::Places;
-use super::{Dialect, dnf, install, vendor_repo};
+use super::{Dialect, vendor_repo};
 use crate::packages::diagnose::Speaker;
 
 /// What tdnf does its own way.
 pub(in super::super) const DIALECT: Dialect = Dialect {
     speaker: Speaker::Tdnf,
     program: "tdnf",
-    command: install::command_by_config,
+    command,
     reinstall: "reinstall",
     // It removes nothing unasked.
     mark_as_dependency: None,
     hints: &[],
-    in_target: dnf::in_target::resolve,
+    in_target: in_target::resolve,
     sources: Places {
         repositories: &["/etc/yum.repos.d"],
         variables: &["/etc/yum/vars", "/etc/dnf/vars", "/etc/tdnf/vars"],
@@ -51,3 +57,9 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
     headers: |kernel| vec![vendor_repo::headers(kernel)],
     wanted_by_installer: vendor_repo::WANTED_BY_INSTALLER,
 };
+
+/// The local repository's address has no variables. Up to 3.5.9 tdnf looks all the same for the release in the package that its
+/// settings name, or else in one of its own distribution's, and ends where that is not installed (`Error(1022)`).
+fn command(program: &str, action: &str) -> String {
+    format!("{program} -y --releasever=0 -c {CONFIG} {action}")
+}
