@@ -14,6 +14,7 @@ pub mod fs;
 pub mod http;
 pub mod lock;
 pub mod owner;
+pub mod private_folder;
 pub mod process;
 pub mod registry;
 mod resolve;

@@ -7,14 +7,19 @@ use super::openpgp::{self, Signer};
 use crate::host::Host;
 use crate::host::fs::Root;
 use crate::host::hex;
+use crate::host::private_folder;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Component, Path};
 
 /// The index of a flat repository.
 const INDEX: &str = "Packages";
+/// What holds the index's digest, and what signs that.
+const RELEASE: &str = "Release";
+const SIGNATURE: &str = "Release.gpg";
 
 /// A signed index holds the names of some hundred packages; whatever is larger is something else.
 const LARGEST_INDEX: u64 = 64 << 20;
@@ -52,6 +57,25 @@ impl SignedFolder {
     }
 }
 
+/// Shows the packages that the index of `folder` names, and that index, in the new folder `into`, which holds nothing else.
+/// apt prefers other forms of an index to the one that is read here, `InRelease` and packed ones (apt-secure(8),
+/// `Acquire::CompressionTypes::Order`), and would install what those name.
+pub fn gather(root: &Root, folder: &str, into: &str) -> Result<()> {
+    private_folder::begin(root, into)?;
+    for name in [INDEX, RELEASE, SIGNATURE] {
+        private_folder::add(root, &format!("{folder}/{name}"), &format!("{into}/{name}"))?;
+    }
+    let index = small(root, &format!("{into}/{INDEX}"))?.unwrap_or_default();
+    let mut files = BTreeSet::new();
+    for stanza in stanzas(&String::from_utf8_lossy(&index)) {
+        files.insert(described(&stanza)?.file);
+    }
+    for file in files {
+        private_folder::add(root, &format!("{folder}/{file}"), &format!("{into}/{file}"))?;
+    }
+    Ok(())
+}
+
 /// Reads the index of `folder`, a path below `root`, and finds out who of those in `keys` signed it.
 ///
 /// An index that is not the one its `Release` means is refused, signed or not.
@@ -61,7 +85,7 @@ pub fn read(host: &Host, root: &Root, folder: &str, keys: &[u8]) -> Result<Signe
     })?;
     let text = String::from_utf8_lossy(&index);
     let packages = stanzas(&text).map(|stanza| described(&stanza)).collect::<Result<Vec<_>>>()?;
-    let Some(release) = small(root, &format!("{folder}/Release"))? else {
+    let Some(release) = small(root, &format!("{folder}/{RELEASE}"))? else {
         return Ok(SignedFolder { signer: None, packages, labels: Vec::new() });
     };
     let said = String::from_utf8_lossy(&release);
@@ -72,7 +96,7 @@ pub fn read(host: &Host, root: &Root, folder: &str, keys: &[u8]) -> Result<Signe
         let what = format!("`{folder}/{INDEX}` has the SHA-256 {found}, and its `Release` names {listed}");
         return Err(Reason::DigestMismatch.error(what));
     }
-    let signature = small(root, &format!("{folder}/Release.gpg"))?;
+    let signature = small(root, &format!("{folder}/{SIGNATURE}"))?;
     let signer = match signature {
         Some(signature) => openpgp::signer(host, keys, &signature, &release)?,
         None => None,
@@ -114,7 +138,8 @@ pub fn check_files<'a>(
     Ok(absent)
 }
 
-fn digest(mut file: impl Read) -> std::io::Result<String> {
+/// The SHA-256 of a file.
+pub(super) fn digest(mut file: impl Read) -> std::io::Result<String> {
     let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
     loop {
         match file.read(&mut buffer)? {
@@ -229,6 +254,18 @@ mod tests {
         assert_eq!(Reason::from_error(&checked(&root).unwrap_err()), Reason::DigestMismatch);
         fs::remove_file(dir.path().join("DEBS/COMMON/a_1-2_all.deb")).unwrap();
         assert_eq!(checked(&root).unwrap(), 1, "one is absent");
+    }
+
+    /// apt asks for `InRelease` first and for packed forms of an index, and would believe what they name.
+    #[test]
+    fn a_folder_is_shown_without_what_was_not_checked() {
+        let (dir, root) = folder();
+        for name in ["InRelease", "Packages.xz", "Packages.gz", "evil_1_all.deb", "Release.gpg"] {
+            fs::write(dir.path().join("DEBS/SET").join(name), "x").unwrap();
+        }
+        gather(&root, "/DEBS/SET", "/shown").unwrap();
+        assert_eq!(root.list("/shown"), ["Packages", "Release", "Release.gpg", "a_1-2_all.deb"]);
+        assert!(root.link_target("/shown/a_1-2_all.deb").is_none());
     }
 
     #[test]

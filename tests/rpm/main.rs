@@ -30,5 +30,6 @@ mod tdnf;
 mod tdnf_program;
 mod vendor;
 mod vendor_failures;
+mod vendor_index;
 mod vendor_packages;
 mod vendor_signed;

@@ -25,12 +25,16 @@ const FLAT: &str = "DEBS";
 const FLAT_RPM: &str = "RPMS";
 /// The key file in an archive.
 const KEY: &str = "RPM-GPG-KEY-Mellanox";
+/// What the name of the folder with checked packages, beside the archive's own, ends in.
+const CHECKED: &str = ".checked";
 
 /// A verified folder of packages.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Its path below the root it was opened in.
+    /// The path, below the root it was opened in, of a folder that shows what was checked of it and nothing else.
     pub(super) path: String,
+    /// Its name in the archive.
+    pub(super) set: String,
     /// The keys that signed it, if the signature is what verifies it.
     pub(super) key: Option<Vec<u8>>,
     /// Packages that its index names and that are missing.
@@ -57,7 +61,7 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
     let version = plan.driver_version.as_deref().unwrap_or_default();
     let format = Manager::for_target(&plan.target).map_or(Format::Deb, |manager| manager.format());
     let set = choose(format, root, top, version, settings.library_set)?;
-    let path = format!("{top}/{set}");
+    let (folder, path) = (format!("{top}/{set}"), format!("{top}{CHECKED}"));
     let key = match &settings.vendor_key {
         Some(file) => {
             std::fs::read(file).with_reason(Reason::BadSettings, || format!("cannot read `{file}`"))?
@@ -65,8 +69,8 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
         None => root.read(&format!("{top}/{KEY}"))?.unwrap_or_default(),
     };
     let said = match format {
-        Format::Deb => debs(host, root, &path, &key)?,
-        Format::Rpm => rpms(host, root, &path, &key)?,
+        Format::Deb => debs(host, root, (&folder, &path), &key)?,
+        Format::Rpm => rpms(host, root, (&folder, &path), &key)?,
     };
     is_of_the_release(&said, plan, version)?;
     let named = Catalog::from_settings(settings)?.vendor_keys;
@@ -92,10 +96,11 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
             format!("`{set}` of MLNX_OFED {version} is {who}, and has to be signed (trust level {least})");
         return Err(Reason::Untrusted.error(what));
     }
-    Ok(Folder { path, key: covered.then_some(key), absent: said.absent, trust, signed: who })
+    Ok(Folder { path, set, key: covered.then_some(key), absent: said.absent, trust, signed: who })
 }
 
-fn debs(host: &Host, root: &Root, path: &str, key: &[u8]) -> Result<Said> {
+fn debs(host: &Host, root: &Root, (folder, path): (&str, &str), key: &[u8]) -> Result<Said> {
+    signed_folder::gather(root, folder, path)?;
     let index = signed_folder::read(host, root, path, key)?;
     let absent = signed_folder::check_files(host, root, path, &index)?;
     let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
@@ -103,9 +108,9 @@ fn debs(host: &Host, root: &Root, path: &str, key: &[u8]) -> Result<Said> {
     Ok(Said { signer: index.signer, packages, labels: index.labels, absent })
 }
 
-fn rpms(host: &Host, root: &Root, path: &str, key: &[u8]) -> Result<Said> {
-    let rpm_folder::RpmFolder { signer, packages, absent } = rpm_folder::read(host, root, path, key)?;
-    Ok(Said { signer, packages, labels: Vec::new(), absent })
+fn rpms(host: &Host, root: &Root, (folder, path): (&str, &str), key: &[u8]) -> Result<Said> {
+    let rpm_folder::RpmFolder { signer, packages } = rpm_folder::gather(host, root, folder, path, key)?;
+    Ok(Said { signer, packages, labels: Vec::new(), absent: Vec::new() })
 }
 
 /// How the packages are verified: by the archive's digest, by the signature, or by first use.

@@ -34,7 +34,7 @@ pub(super) fn vendor_repo(
     let opened = folder::open(host, &root, &format!("/{top}"), plan, settings)?;
     host.events.info(format!(
         "its packages in `{}` are {} (trust level {})",
-        opened.path, opened.signed, opened.trust
+        opened.set, opened.signed, opened.trust
     ));
     if !opened.absent.is_empty() {
         host.events.warn(format!("its index names {}, which it lacks", opened.absent.join(", ")));
@@ -63,7 +63,7 @@ pub(super) fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> 
         let top = installer.unpack_original()?;
         let host = work.host;
         let folder = folder::open(host, &host.root, &top, work.plan, work.options.settings)?;
-        host.events.info(format!("`{}` is {} (trust level {})", folder.path, folder.signed, folder.trust));
+        host.events.info(format!("`{}` is {} (trust level {})", folder.set, folder.signed, folder.trust));
         match work.manager.format() {
             Format::Deb => bring_folder(&host.root, &folder.path, folder.key.as_deref())?,
             Format::Rpm => rpm_folder::add_repository(&host.root, &folder.path)?,

@@ -1,7 +1,7 @@
 //! The signatures of packages, which stand for what apt's signed index stands for: checked once, while staging, with
 //! the keys that the target's repositories name. From then on the digest in the bundle stands for them.
 
-use super::super::openpgp::{self, Signer};
+use super::super::openpgp::{self, Certificate, Signer};
 use super::super::sources_and_keys::LARGEST_KEY;
 use super::super::{Arrived, Resolution};
 use super::dnf::script::Trust;
@@ -72,49 +72,51 @@ pub(super) fn signer_of_all(host: &Host, keys: &[u8], files: &[PathBuf]) -> Resu
     if files.is_empty() || !openpgp::is_here("rpmkeys") {
         return Ok(None);
     }
+    let paths = || files.iter().map(|file| file.display().to_string());
+    let said = signatures(host, paths(), Reason::WrongPackage)?;
+    let ids: BTreeSet<Option<String>> = said.lines().map(key_id).collect();
+    let one = ids.first().cloned().flatten().filter(|_| ids.len() == 1);
+    // What a package says of its signer only tells which key to ask for: rpm then knows no other one.
+    let key = one.and_then(|id| openpgp::certificate(keys, &id));
     let scratch = Folder::small("keys")?;
     let database = format!("--dbpath={}", scratch.path().join("database").display());
-    let key = scratch.path().join("keys");
-    std::fs::write(&key, keys).context("cannot keep a key")?;
-    // A file without a key that rpm knows has no owner either.
-    host.run(&Cmd::new("rpmkeys").args([&database, "--import", &key.display().to_string()]))?;
-    let paths = || files.iter().map(|file| file.display().to_string());
+    if let Some(key) = &key {
+        let path = scratch.path().join("key.asc");
+        std::fs::write(&path, &key.armoured).context("cannot keep a key")?;
+        // A key that rpm does not take has signed nothing.
+        host.run(&Cmd::new("rpmkeys").args([&database, "--import", &path.display().to_string()]))?;
+    }
     let check = Cmd::new("rpmkeys").args([&database, "--define=_pkgverify_level all", "--checksig"]);
     let checked = host.run(&check.args(paths()).captured())?;
     // What is wrong is in capitals (rpmkeys(8)).
     if let Some(line) = checked.stdout.lines().find(|line| line.contains(" DIGESTS ")) {
         return Err(Reason::DigestMismatch.error(line.to_owned()));
     }
-    if checked.code != 0 {
-        return Ok(None);
-    }
-    let said = signatures(host, paths())?;
-    let known = openpgp::fingerprints(keys);
-    let signers: Vec<Option<Signer>> = said.lines().map(|line| signer(line, &known)).collect();
-    let one = signers.first().cloned().flatten();
-    let is_one = signers.len() == files.len() && signers.iter().all(|signer| *signer == one);
-    Ok(one.filter(|_| is_one))
+    let good = checked.stdout.lines().filter(|line| line.ends_with(" OK") && !line.contains("NOT OK"));
+    let is_good = checked.code == 0 && good.count() == files.len();
+    let signer =
+        |key: Certificate| Signer { fingerprint: key.fingerprint, is_weak: said.lines().any(is_weak) };
+    Ok(key.filter(|_| is_good).map(signer))
 }
 
-/// The owner of one of the keys who made a signature, as rpm tells of it: `RSA/SHA256, DATE, Key ID 0123456789abcdef`.
-fn signer(line: &str, known: &[String]) -> Option<Signer> {
-    let id = key_id(line)?;
-    let fingerprint = known.iter().find(|fingerprint| fingerprint.ends_with(&id))?.clone();
+/// Whether one of the signatures that rpm tells of proves little: `DSA/SHA1, DATE, Key ID 0123456789abcdef`.
+fn is_weak(line: &str) -> bool {
     let is_weak =
         |word: &str| word.starts_with("DSA/") || ["/SHA1,", "/MD5,"].iter().any(|end| word.ends_with(end));
-    Some(Signer { fingerprint, is_weak: line.split_whitespace().any(is_weak) })
+    line.split_whitespace().any(is_weak)
 }
 
+/// The end of the fingerprint of the key that a signature says it was made with.
 fn key_id(line: &str) -> Option<String> {
     Some(line.split("Key ID ").nth(1)?.split_whitespace().next()?.to_ascii_uppercase())
 }
 
 /// What rpm tells of the signatures of packages, a line for each.
-fn signatures(host: &Host, paths: impl Iterator<Item = String>) -> Result<String> {
+fn signatures(host: &Host, paths: impl Iterator<Item = String>, reason: Reason) -> Result<String> {
     const FORMAT: &str = "%{SIGPGP:pgpsig} %{RSAHEADER:pgpsig} %{DSAHEADER:pgpsig}\\n";
-    let query = ["--query", "--nosignature", "--queryformat", FORMAT, "--package"];
+    let query = ["--query", "--nosignature", "--nomanifest", "--queryformat", FORMAT, "--package"];
     let asked = host.run(&Cmd::new("rpm").args(query).args(paths).captured())?;
-    Ok(asked.check(Reason::RepositoryKey, "asking who signed packages")?.stdout)
+    Ok(asked.check(reason, "asking who signed packages")?.stdout)
 }
 
 /// The repositories of the files, each with the keys that made the signatures which [`check`] found good. What lies in the
@@ -152,7 +154,8 @@ fn signers(host: &Host, files: &[Arrived]) -> Result<Vec<Option<String>>> {
     if files.is_empty() {
         return Ok(Vec::new());
     }
-    let said = signatures(host, files.iter().map(|file| file.path.display().to_string()))?;
+    let said =
+        signatures(host, files.iter().map(|file| file.path.display().to_string()), Reason::RepositoryKey)?;
     let keys: Vec<Option<String>> = said.lines().map(key_id).collect();
     if keys.len() != files.len() {
         let what = format!("rpm named the signers of {} packages, of {} asked", keys.len(), files.len());
@@ -201,13 +204,12 @@ mod tests {
 
     #[test]
     fn a_signature_is_told_by_its_key_and_is_weak_where_its_digest_is() {
-        let known = ["AAAA0123456789ABCDEF".to_owned()];
-        let of = |line: &str| signer(line, &known).map(|it| it.is_weak);
-        assert_eq!(of("(none) RSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef (none)"), Some(false));
-        assert_eq!(of("DSA/SHA1, Tue 02 Jun 2020, Key ID 0123456789abcdef (none) (none)"), Some(true));
-        assert_eq!(of("RSA/SHA1, Tue 02 Jun 2020, Key ID 0123456789abcdef (none) (none)"), Some(true));
-        assert_eq!(of("(none) EdDSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef"), Some(false));
-        assert_eq!(of("RSA/SHA256, Tue 02 Jun 2020, Key ID 1123456789abcdef"), None);
-        assert_eq!(of("(none) (none) (none)"), None);
+        let strong = "(none) RSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef (none)";
+        assert_eq!(key_id(strong).as_deref(), Some("0123456789ABCDEF"));
+        assert_eq!(key_id("(none) (none) (none)"), None);
+        let strong = [strong, "(none) EdDSA/SHA256, Tue 02 Jun 2020, Key ID 0123456789abcdef"];
+        let weak =
+            ["DSA/SHA1, Tue 02 Jun 2020, Key ID 0 (none)", "RSA/SHA1, Tue 02 Jun 2020, Key ID 0 (none)"];
+        assert!(!strong.into_iter().any(is_weak) && weak.into_iter().all(is_weak));
     }
 }

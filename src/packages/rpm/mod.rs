@@ -11,6 +11,7 @@ mod hold;
 mod index;
 mod install;
 mod keys;
+mod own_index;
 mod sources;
 pub(super) mod tdnf;
 pub mod vendor_folder;
