@@ -134,6 +134,10 @@ impl Situation {
             Cause::KernelWithoutModules => self.with_modules(),
             Cause::NoDigest => self.without_digest(),
             Cause::KernelOutOfRange => self.within_range(),
+            Cause::BundleLacksKernel => format!(
+                "Plan for one kernel, and let the vendor's installer build modules for it with {}; or take DOCA.",
+                self.set("mlnx_ofed_installer", "true")
+            ),
             Cause::ModuleBuiltIn => match self.driver() {
                 DriverChoice::Inbox => format!("Boot {}.", self.kernel_package()),
                 _ => format!("Take the kernel's own driver: {}.", self.set("driver", "inbox")),

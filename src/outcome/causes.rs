@@ -48,6 +48,7 @@ causes! {
     KernelWithoutModules "kernel-without-modules" KernelUnsupported "a kernel's own packages lack the modules for InfiniBand";
     NoDigest "no-digest" ImageUnsupported "nobody published the digest of the driver's package, and the settings ask for one";
     KernelOutOfRange "kernel-out-of-range" KernelUnsupported "no release of the wanted driver is known to build for a kernel";
+    BundleLacksKernel "bundle-lacks-kernel" KernelUnsupported "the packages of the vendor's bundle have neither modules for a kernel nor sources of them";
     ModuleBuiltIn "module-built-in" KernelUnsupported "a kernel has the adapter's module built in, so that no other can take its place";
     OtherDriver "other-driver" DriverPresent "another driver than the one that is asked for is installed";
     DriverLacksKernel "driver-lacks-kernel" DriverPresent "the driver that is installed has neither modules nor sources for a kernel";

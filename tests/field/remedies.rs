@@ -86,6 +86,7 @@ const ELSEWHERE: &[(Cause, &str, &str)] = &[
         "mokutil(1); azure-docs, trusted-launch-secure-boot-custom-uefi",
     ),
     (Cause::OtherDriverWithoutUninstaller, "the way it was installed", "no program is there to be run"),
+    (Cause::BundleLacksKernel, "mlnx_ofed_installer", "done in rpm/vendor_kernels.rs"),
     (Cause::SourcesMissing, "Stage again", "the file is damaged, and only another one helps"),
     (Cause::BuildPlaceNoexec, "remount,exec", "mount(8); done in vendor/failures.rs"),
     (

@@ -19,7 +19,7 @@ const ORACLE79: Identity = Identity { id: "ol", version: "7.9", kernel: "5.4.17-
 const RED_HATS: &str = "3.10.0-1160.119.1.0.3.el7.x86_64";
 
 /// The package of a kernel's headers.
-fn headers(name: &'static str, kernel: &'static str) -> Rpm {
+pub(crate) fn headers(name: &'static str, kernel: &'static str) -> Rpm {
     let (version, release) = kernel.trim_end_matches(".x86_64").split_once('-').unwrap();
     Rpm { release, ..Rpm::plain(name, version, "") }
 }

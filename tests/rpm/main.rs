@@ -31,5 +31,6 @@ mod tdnf_program;
 mod vendor;
 mod vendor_failures;
 mod vendor_index;
+mod vendor_kernels;
 mod vendor_packages;
 mod vendor_signed;

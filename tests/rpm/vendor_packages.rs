@@ -124,8 +124,13 @@ pub(crate) fn host_package_with(
 
 /// `MLNX_OFED_LINUX-<version>-<distro>-x86_64.tgz`; `tag` is what its file `distro` says.
 pub(crate) fn tgz(folder: &Path, version: &str, distro: &str, tag: &str) -> PathBuf {
-    let release = text(version.split('-').next().unwrap().to_owned());
-    let all = Rpm::plain("mlnx-ofed-all-user-only", release, "ofed-scripts, libibverbs = 25");
+    let (release, build) = version.split_once('-').unwrap();
+    let release = text(release.to_owned());
+    let all = Rpm {
+        release: text(format!("{build}.{distro}")),
+        post: names_release(version),
+        ..Rpm::plain("mlnx-ofed-all-user-only", release, "ofed-scripts, libibverbs = 25")
+    };
     tgz_of(
         folder,
         (version, distro, tag),
@@ -134,43 +139,82 @@ pub(crate) fn tgz(folder: &Path, version: &str, distro: &str, tag: &str) -> Path
     )
 }
 
-/// The same of the time when there were two sets of libraries, with modules that are built for one kernel; each package is
-/// signed, and the key lies beside them. The metapackages do what the installer does besides packages.
-pub(crate) fn tgz_with_modules(
+/// The script of a metapackage, which writes the release where `ofed_info` tells it, if that is there by then.
+fn names_release(version: &str) -> &'static str {
+    text(format!(
+        "[ ! -e /usr/bin/ofed_info ] || sed -i 's/OFED-internal-[0-9.-]*/MLNX_OFED_LINUX-{version}/' /usr/bin/ofed_info"
+    ))
+}
+
+/// Where the library sets of a bundle for rpm lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `MLNX_OFED` 4.9 LTS: its own set in `RPMS`, that of rdma-core beside it.
+    Of49,
+    /// `MLNX_OFED` 5.0.
+    Of50,
+    /// Later ones, which have one set.
+    One,
+}
+
+/// What a signed bundle has of kernel modules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Brings<'a> {
+    /// Built ones, for one kernel.
+    Built(&'a [PathBuf], &'a str),
+    /// Their sources.
+    Sources,
+}
+
+/// A bundle whose packages are signed, with the key beside them. The metapackages do what the installer does besides
+/// packages.
+pub(crate) fn signed_tgz(
     folder: &Path,
     (version, distro): (&str, &str),
-    modules: &[PathBuf],
-    kernel: &str,
+    brings: Brings,
+    layout: Layout,
     key: &Key,
 ) -> PathBuf {
     let (release, build) = version.split_once('-').unwrap();
-    let place = text(format!("/usr/lib/modules/{kernel}/extra/mlnx-ofa_kernel"));
-    let kmod = Rpm {
-        copies: modules.iter().map(|module| (module.clone(), place)).collect(),
-        post: text(format!("depmod {kernel}")),
-        ..Rpm::plain("kmod-mlnx-ofa_kernel", text(release.to_owned()), "mlnx-ofa_kernel")
+    let release = text(release.to_owned());
+    let (modules, needed, suffix) = match brings {
+        Brings::Sources => (dkms(MAIN_OF_RPM, release, "dkms, mlnx-ofa_kernel"), "", "-user-only"),
+        Brings::Built(files, kernel) => {
+            let place = text(format!("/usr/lib/modules/{kernel}/extra/mlnx-ofa_kernel"));
+            let kmod = Rpm {
+                copies: files.iter().map(|module| (module.clone(), place)).collect(),
+                post: text(format!("depmod {kernel}")),
+                ..Rpm::plain("kmod-mlnx-ofa_kernel", release, "mlnx-ofa_kernel")
+            };
+            (kmod, ", kmod-mlnx-ofa_kernel", "")
+        }
     };
     let all = |libraries: &str| Rpm {
         release: text(format!("{build}.{distro}")),
-        post: text(format!(
-            "sed -i 's/OFED-internal-[0-9.-]*/MLNX_OFED_LINUX-{version}/' /usr/bin/ofed_info"
-        )),
+        post: names_release(version),
         ..Rpm::plain(
-            "mlnx-ofed-all",
-            text(release.to_owned()),
-            text(format!("ofed-scripts, libibverbs = {libraries}, kmod-mlnx-ofa_kernel")),
+            text(format!("mlnx-ofed-all{suffix}")),
+            release,
+            text(format!("ofed-scripts, mlnx-ofa_kernel, libibverbs = {libraries}{needed}")),
         )
     };
-    tgz_of(folder, (version, distro, distro), &[kmod.clone(), all("25")], &|top| {
-        std::fs::rename(top.join("RPMS"), top.join("RPMS_UPSTREAM_LIBS")).unwrap();
-        let own = top.join("RPMS/MLNX_LIBS");
-        std::fs::create_dir_all(&own).unwrap();
-        let release = text(release.to_owned());
-        let libraries = Rpm::plain("libibverbs", "41mlnx1", "");
-        for rpm in service(release, release).iter().chain(&[kmod.clone(), libraries, all("41mlnx1")]) {
-            rpm.build(&own);
+    tgz_of(folder, (version, distro, distro), &[modules.clone(), all("25")], &|top| {
+        let own = match layout {
+            Layout::One => None,
+            Layout::Of49 => Some(top.join("RPMS")),
+            Layout::Of50 => Some(top.join("RPMS/MLNX_LIBS")),
+        };
+        let mut sets = vec![top.join("RPMS")];
+        if let Some(own) = own {
+            std::fs::rename(top.join("RPMS"), top.join("RPMS_UPSTREAM_LIBS")).unwrap();
+            std::fs::create_dir_all(&own).unwrap();
+            let libraries = Rpm::plain("libibverbs", "41mlnx1", "");
+            for rpm in service(release, release).iter().chain(&[modules.clone(), libraries, all("41mlnx1")]) {
+                rpm.build(&own);
+            }
+            sets = vec![own, top.join("RPMS_UPSTREAM_LIBS")];
         }
-        for set in [own, top.join("RPMS_UPSTREAM_LIBS")] {
+        for set in sets {
             key.sign(&set);
             index(&set);
         }

@@ -9,13 +9,13 @@ use crate::common::vendor::shop::Shop;
 use crate::packages::{Key, Rpm};
 use crate::roots::Identity;
 use crate::vendor::{packages, root, run};
-use crate::vendor_packages::{compiled, tgz_with_modules};
-use std::path::Path;
+use crate::vendor_packages::{Brings, Layout, compiled, signed_tgz};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const VERSION: &str = "5.0-2.1.8.0";
 /// The first kernel of its release, for which bundles have modules.
-const FIRST: Identity = Identity { id: "centos", version: "8.1", kernel: "4.18.0-147.el8.x86_64" };
+pub(crate) const FIRST: Identity = Identity { id: "centos", version: "8.1", kernel: "4.18.0-147.el8.x86_64" };
 
 /// The same archive after a script has changed something in its folder.
 fn changed(tgz: &Path, script: &str) {
@@ -27,36 +27,59 @@ fn changed(tgz: &Path, script: &str) {
     assert!(shell.status().unwrap().success());
 }
 
+/// A shop with one signed bundle, of which nobody published a digest, and what names it and the key to the program.
+pub(crate) struct Signed {
+    pub(crate) shop: Shop,
+    pub(crate) tgz: PathBuf,
+    key: tempfile::TempDir,
+}
+
+impl Signed {
+    pub(crate) fn new(made: impl Fn(&Path, &Key)) -> Self {
+        let key = Key::new();
+        let shop = Shop::of(|folder| made(folder, &key));
+        let catalog = std::fs::read_to_string(shop.catalog()).unwrap();
+        let is_digest = |line: &&str| line.trim_start().starts_with("sha256:");
+        let without: Vec<&str> = catalog.lines().filter(|line| !is_digest(line)).collect();
+        std::fs::write(shop.catalog(), without.join("\n") + "\n").unwrap();
+        let public = crate::common::scratch();
+        std::fs::write(public.path().join("key"), key.public()).unwrap();
+        let tgz = shop.files().remove(0);
+        Self { shop, tgz, key: public }
+    }
+
+    /// The file without the key, and with it.
+    pub(crate) fn args(&self) -> (Vec<String>, Vec<String>) {
+        let base = ["--driver", "mlnx_ofed", "--artifact"].map(str::to_owned);
+        let base = [&base[..], &[self.tgz.display().to_string()]].concat();
+        let key = format!("vendor_key={}", self.key.path().join("key").display());
+        (base.clone(), [base, vec!["--set".to_owned(), key]].concat())
+    }
+
+    /// Runs a command on an image, whose cache is beside it, with the file and the key.
+    pub(crate) fn run(&self, command: &str, image: &Root, more: &[&str]) -> Ran {
+        let (_, by_key) = self.args();
+        let all: Vec<&str> = by_key.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        run(command, image, &self.shop, &image.beside("cache"), &all)
+    }
+}
+
 #[test]
 fn packages_with_modules_for_the_kernel_are_installed_by_their_signatures_and_nothing_unsigned_is() {
-    let key = Key::new();
-    let shop = Shop::of(|folder| {
+    let signed = Signed::new(|folder, key| {
         let maker = FIRST.building_root();
-        let modules = compiled(&maker, FIRST.kernel);
-        tgz_with_modules(folder, (VERSION, "rhel8.1"), &modules, FIRST.kernel, &key);
+        let brings = compiled(&maker, FIRST.kernel);
+        signed_tgz(folder, (VERSION, "rhel8.1"), Brings::Built(&brings, FIRST.kernel), Layout::Of50, key);
     });
-    // Nobody published its digest.
-    let catalog = std::fs::read_to_string(shop.catalog()).unwrap();
-    let is_digest = |line: &&str| line.trim_start().starts_with("sha256:");
-    let without: Vec<&str> = catalog.lines().filter(|line| !is_digest(line)).collect();
-    std::fs::write(shop.catalog(), without.join("\n") + "\n").unwrap();
-    let tgz = shop.files().remove(0);
-    let file = tgz.display().to_string();
     let repository = crate::packages::Repository::of(&packages(FIRST));
-    let public = crate::common::scratch();
-    std::fs::write(public.path().join("key"), key.public()).unwrap();
-    let vendor_key = format!("vendor_key={}", public.path().join("key").display());
-    let base = ["--driver", "mlnx_ofed", "--artifact", &file];
-    let by_key = [&base[..], &["--set", &vendor_key]].concat();
-    let stage =
-        |root: &Root, args: &[&str]| -> Ran { run("stage", root, &shop, &root.beside("cache"), args) };
 
     let image = root(FIRST, &repository);
     // No key of the vendor's is known to have signed rpms as old as this.
-    stage(&image, &base).expect(1, "bad-settings");
-    stage(&image, &by_key).expect(0, "staged");
-    let strictly = [&by_key[..], &["--set", "trust=signed"]].concat();
-    run("bake", &image, &shop, &image.beside("cache"), &strictly).expect(0, "installed");
+    let (base, _) = signed.args();
+    let base: Vec<&str> = base.iter().map(String::as_str).collect();
+    run("stage", &image, &signed.shop, &image.beside("cache"), &base).expect(1, "bad-settings");
+    signed.run("stage", &image, &[]).expect(0, "staged");
+    signed.run("bake", &image, &["--set", "trust=signed"]).expect(0, "installed");
     let receipt = image::receipt(&image);
     assert_eq!(receipt["vendor_file"]["trust"], "signed");
     // 5.0 takes the set that is built from rdma-core by itself, older by its number than the distribution's.
@@ -70,9 +93,9 @@ fn packages_with_modules_for_the_kernel_are_installed_by_their_signatures_and_no
     image::ask("uninstall", &image).expect(0, "uninstalled");
 
     let other = root(FIRST, &repository);
-    let own = [&by_key[..], &["--set", "library_set=mlnx"]].concat();
-    stage(&other, &own).expect(0, "staged");
-    run("bake", &other, &shop, &other.beside("cache"), &own).expect(0, "installed");
+    let own = ["--set", "library_set=mlnx"];
+    signed.run("stage", &other, &own).expect(0, "staged");
+    signed.run("bake", &other, &own).expect(0, "installed");
     assert_eq!(image::receipt(&other)["packages"]["libibverbs"], "41mlnx1-1");
 
     // One package that nobody signed, then one that was changed, then an index that leads elsewhere, which nobody reads.
@@ -82,16 +105,36 @@ fn packages_with_modules_for_the_kernel_are_installed_by_their_signatures_and_no
     // Of its content: rpm leaves room for signatures in front, which nothing covers.
     let byte = "f=RPMS_UPSTREAM_LIBS/libibverbs-25-1.noarch.rpm; printf X | dd of=$f bs=1 seek=$(($(stat -c %s $f) - 40)) conv=notrunc status=none";
     let away = "cd RPMS_UPSTREAM_LIBS/repodata; for f in *primary.xml.gz; do zcat $f | sed 's,href=\"rdma-core,href=\"../rdma-core,' | gzip >p; mv p $f; done; cd ../..";
-    let good = std::fs::read(&tgz).unwrap();
+    let good = std::fs::read(&signed.tgz).unwrap();
     for (script, code, reason, word) in [
         (swap.as_str(), 14, "untrusted", "not signed by any key"),
         (byte, 14, "digest-mismatch", "libibverbs"),
         (away, 0, "staged", "ofedctl bake"),
     ] {
-        std::fs::write(&tgz, &good).unwrap();
-        changed(&tgz, script);
-        let ran = stage(&root(FIRST, &repository), &by_key);
+        std::fs::write(&signed.tgz, &good).unwrap();
+        changed(&signed.tgz, script);
+        let ran = signed.run("stage", &root(FIRST, &repository), &[]);
         ran.expect(code, reason);
         assert!(ran.stdout.contains(word), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn of_a_bundle_laid_out_as_4_9_its_own_libraries_are_installed_by_default_and_the_others_by_setting() {
+    let signed = Signed::new(|folder, key| {
+        let maker = FIRST.building_root();
+        let brings = compiled(&maker, FIRST.kernel);
+        let of = ("4.9-7.1.0.0", "rhel8.1");
+        signed_tgz(folder, of, Brings::Built(&brings, FIRST.kernel), Layout::Of49, key);
+    });
+    let repository = crate::packages::Repository::of(&packages(FIRST));
+    for (more, libraries) in [(&[][..], "41mlnx1-1"), (&["--set", "library_set=upstream"][..], "25-1")] {
+        let image = root(FIRST, &repository);
+        signed.run("stage", &image, more).expect(0, "staged");
+        signed.run("bake", &image, &[more, &["--set", "trust=signed"]].concat()).expect(0, "installed");
+        assert_eq!(image::receipt(&image)["packages"]["libibverbs"], libraries);
+        assert_eq!(image::receipt(&image)["vendor_file"]["trust"], "signed");
+        image::ask("verify", &image).expect(0, "verified");
+        assert!(!image.path().join(BUILDS).exists(), "something was compiled");
     }
 }

@@ -11,7 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::versions::Version;
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithReason};
 use crate::packages::openpgp::Signer;
 use crate::packages::signed_folder::{self, IndexedPackage};
 use crate::packages::{Format, Manager, rpm_folder};
@@ -19,6 +19,7 @@ use crate::plan_document::Plan;
 use crate::settings::{LibrarySet, Settings};
 use crate::trust::Trust;
 use anyhow::Result;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 const FLAT: &str = "DEBS";
@@ -53,6 +54,8 @@ struct Said {
     /// Which release its index says it is of.
     labels: Vec<String>,
     absent: Vec<String>,
+    /// The kernels that its packages have built modules for, where that counts.
+    kernels: Option<BTreeSet<String>>,
 }
 
 /// Opens the folder of the planned library set of an unpacked bundle, `top` below `root`, and checks every file of it.
@@ -72,6 +75,7 @@ pub(super) fn open(host: &Host, root: &Root, top: &str, plan: &Plan, settings: &
         Format::Deb => debs(host, root, (&folder, &path), &key)?,
         Format::Rpm => rpms(host, root, (&folder, &path), &key)?,
     };
+    serves_kernels(&said, plan, version)?;
     is_of_the_release(&said, plan, version)?;
     let named = Catalog::from_settings(settings)?.vendor_keys;
     let by_user = settings.vendor_key.is_some();
@@ -105,12 +109,13 @@ fn debs(host: &Host, root: &Root, (folder, path): (&str, &str), key: &[u8]) -> R
     let absent = signed_folder::check_files(host, root, path, &index)?;
     let absent = absent.into_iter().map(|package: &IndexedPackage| package.name.clone()).collect();
     let packages = index.packages.into_iter().map(|package| (package.name, package.version)).collect();
-    Ok(Said { signer: index.signer, packages, labels: index.labels, absent })
+    Ok(Said { signer: index.signer, packages, labels: index.labels, absent, kernels: None })
 }
 
 fn rpms(host: &Host, root: &Root, (folder, path): (&str, &str), key: &[u8]) -> Result<Said> {
-    let rpm_folder::RpmFolder { signer, packages } = rpm_folder::gather(host, root, folder, path, key)?;
-    Ok(Said { signer, packages, labels: Vec::new(), absent: Vec::new() })
+    let found = rpm_folder::gather(host, root, folder, path, key)?;
+    let (signer, packages, kernels) = (found.signer, found.packages, Some(found.kernels));
+    Ok(Said { signer, packages, labels: Vec::new(), absent: Vec::new(), kernels })
 }
 
 /// How the packages are verified: by the archive's digest, by the signature, or by first use.
@@ -131,8 +136,11 @@ fn choose(
     version: &str,
     wanted: Option<LibrarySet>,
 ) -> Result<String> {
-    let index = if format == Format::Deb { "Packages" } else { "repodata/repomd.xml" };
-    let has = |folder: &String| root.exists(&format!("{top}/{folder}/{index}"));
+    let is_rpm = |name: &String| Path::new(name).extension().is_some_and(|end| end == "rpm");
+    let has = |folder: &String| match format {
+        Format::Deb => root.exists(&format!("{top}/{folder}/Packages")),
+        Format::Rpm => root.list(&format!("{top}/{folder}")).iter().any(is_rpm),
+    };
     let has_two = has(&format!("{FLAT_RPM}_{}", LibrarySet::Upstream.folder()));
     let place = |set: LibrarySet| places(format, set, has_two).into_iter().find(has);
     let default = default_set(version);
@@ -150,7 +158,12 @@ fn choose(
             Err(Reason::BadSettings.error(what))
         }
         (None, None) => {
-            let what = format!("`{flat}` of MLNX_OFED {version} has no index, so it is no repository");
+            let what = match format {
+                Format::Deb => {
+                    format!("`{flat}` of MLNX_OFED {version} has no index, so it is no repository")
+                }
+                Format::Rpm => format!("`{flat}` of MLNX_OFED {version} has no packages"),
+            };
             Err(Reason::WrongPackage.error(what))
         }
     }
@@ -217,6 +230,36 @@ fn is_of_the_release(said: &Said, plan: &Plan, version: &str) -> Result<()> {
     Err(Reason::WrongPackage.error(format!("the folder's {name} is of {found}, and not of {version}")))
 }
 
+/// Whether its packages have what the planned kernels need: built modules for the one, or sources.
+fn serves_kernels(said: &Said, plan: &Plan, version: &str) -> Result<()> {
+    let Some(kernels) = &said.kernels else { return Ok(()) };
+    let planned = &plan.target.kernels;
+    let lacks = |what: String| {
+        let there: Vec<&str> = kernels.iter().map(String::as_str).collect();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        Cause::BundleLacksKernel
+            .error(format!("MLNX_OFED {version} has {what}; its built modules are for {there}"))
+    };
+    if has_modules(plan, Format::Rpm) {
+        let missing = planned.iter().find(|kernel| !kernels.contains(*kernel));
+        return missing.map_or(Ok(()), |kernel| Err(lacks(format!("no modules for {kernel}"))));
+    }
+    if said.packages.iter().any(|(name, _)| name == super::SOURCES) {
+        return Ok(());
+    }
+    Err(lacks(format!("no package {} for {}", super::SOURCES, planned.join(" and "))))
+}
+
+/// Whether its packages are planned, and its installer is not run.
+pub(super) fn is_installed_from(plan: &Plan) -> bool {
+    metapackage(plan).is_some() || plan.packages.iter().any(|name| name == super::SOURCES)
+}
+
+/// Whether the planned packages have built modules.
+pub(super) fn has_modules(plan: &Plan, format: Format) -> bool {
+    format == Format::Rpm && !plan.packages.iter().any(|name| name == super::SOURCES)
+}
+
 /// The planned package that needs the others of the bundle; none where the vendor's installer is to choose them.
 pub(super) fn metapackage(plan: &Plan) -> Option<&str> {
     plan.packages.iter().map(String::as_str).find(|name| name.starts_with(super::METAPACKAGE))
@@ -271,9 +314,9 @@ mod tests {
         let chosen = |folders: &[&str], version: &str, wanted| {
             let dir = tempfile::tempdir().unwrap();
             for folder in folders {
-                let index = dir.path().join("top").join(folder).join("repodata");
-                std::fs::create_dir_all(&index).unwrap();
-                std::fs::write(index.join("repomd.xml"), "").unwrap();
+                let folder = dir.path().join("top").join(folder);
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(folder.join("a.rpm"), "").unwrap();
             }
             choose(Format::Rpm, &Root::open(dir.path()).unwrap(), "/top", version, wanted)
         };

@@ -1,5 +1,6 @@
 //! The vendor's `MLNX_OFED`: an archive of packages with its own installer. Its packages are installed where it has modules
-//! for the kernel, or sources that DKMS builds; else its installer builds packages of modules for one kernel.
+//! for the kernel, or sources that DKMS builds; else its installer builds packages of modules for one kernel. Links that
+//! `weak-modules` makes for later kernels of a release count for nothing: `openibd` refuses them (Azure/azhpc-images 119).
 
 mod first_kernels;
 mod folder;
@@ -19,13 +20,16 @@ use crate::host::unpack::unpack;
 use crate::ledger::Check;
 use crate::packages::{Format, Manager, VendorRepo};
 use crate::plan_document::Plan;
-use crate::settings::Settings;
+use crate::settings::{OfedProfile, Settings};
 use crate::target::{Family, Target};
 use anyhow::Result;
 use std::path::Path;
 
 /// The name prefix of the metapackages that depend on the other packages of an archive.
 const METAPACKAGE: &str = "mlnx-ofed-";
+/// The rpm package with the sources of the main modules, for DKMS (`install.pl` of `MLNX_OFED_SRC`, `--build-dkms`).
+const SOURCES: &str = "mlnx-ofa_kernel-dkms";
+const KERNEL_ONLY: &str = OfedProfile::KernelOnly.package();
 /// A file of a package that `mlnxofedinstall` writes its release into.
 const OFED_INFO: &str = "/usr/bin/ofed_info";
 /// The file to which `mlnxofedinstall` always appends limits on locked memory. This program undoes that, because the
@@ -40,23 +44,30 @@ pub(super) struct MlnxOfed;
 impl DriverOps for MlnxOfed {
     fn packages(&self, manager: Manager, target: &Target, settings: &Settings) -> Vec<String> {
         let format = manager.format();
-        if !is_by_packages(format, target, settings) {
-            return built_with(manager, &target.kernels, tools(format, &target.kernels));
-        }
-        let own = settings.mlnx_ofed_profile.package().to_owned();
-        match format {
-            Format::Deb => {
-                [built_with(manager, &target.kernels, tools(format, &target.kernels)), vec![own]].concat()
+        let own = settings.mlnx_ofed_profile.package();
+        let built = built_with(manager, &target.kernels, tools(format, &target.kernels));
+        match way(format, target, settings) {
+            Way::Installer => built,
+            // They name what they need.
+            Way::Modules => vec![own.to_owned()],
+            Way::Sources if format == Format::Deb => [built, vec![own.to_owned()]].concat(),
+            Way::Sources => {
+                // The metapackages themselves need the packages of built modules.
+                let libraries = (own != KERNEL_ONLY).then(|| format!("{own}-user-only"));
+                [built, libraries.into_iter().collect(), vec![SOURCES.to_owned()]].concat()
             }
-            // Its modules are built, and its packages name what they need.
-            Format::Rpm => vec![own],
         }
     }
 
     fn is_signed(&self, target: &Target, version: &str, settings: &Settings, keys: &[VendorKey]) -> bool {
         let Some(format) = Manager::for_target(target).map(|manager| manager.format()) else { return false };
         let is_key = settings.vendor_key.is_some() || keys::signs(format, version, keys);
-        is_key && is_by_packages(format, target, settings)
+        match way(format, target, settings) {
+            Way::Installer => false,
+            Way::Modules => is_key,
+            // Whether a bundle for rpm has sources, only a look into it tells: so `auto` does not count on that.
+            Way::Sources => is_key && (format == Format::Deb || settings.vendor_key.is_some()),
+        }
     }
 
     fn edits(&self, subject: &Subject) -> Vec<Edit> {
@@ -77,7 +88,7 @@ impl DriverOps for MlnxOfed {
         file: &Path,
         into: &Path,
     ) -> Result<VendorRepo> {
-        if folder::metapackage(plan).is_some() {
+        if folder::is_installed_from(plan) {
             return packages::vendor_repo(host, (plan, settings), file, into);
         }
         unpack(&host.cancel, file, into)?;
@@ -94,7 +105,7 @@ impl DriverOps for MlnxOfed {
     }
 
     fn install(&self, work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<Brought> {
-        if folder::metapackage(work.plan).is_some() {
+        if folder::is_installed_from(work.plan) {
             return packages::install(work, transact);
         }
         let before = work.manager.installed(work.host)?;
@@ -117,14 +128,28 @@ impl DriverOps for MlnxOfed {
     }
 }
 
-/// Whether its packages are installed, and its installer is not run. Packages for rpm have modules for one kernel, and no
-/// sources that DKMS could build.
-fn is_by_packages(format: Format, target: &Target, settings: &Settings) -> bool {
-    let can_be = match format {
-        Format::Deb => true,
-        Format::Rpm => first_kernels::has_modules_for(target),
-    };
-    can_be && !settings.mlnx_ofed_installer
+/// How its modules come into a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Its installer builds packages of them, or runs DKMS.
+    Installer,
+    /// Its packages have them.
+    Modules,
+    /// Its packages have their sources, which DKMS builds.
+    Sources,
+}
+
+/// Packages of built modules have the same names for every kernel, so only those for one kernel can be installed. For
+/// several the sources are needed anyhow, which the installer would hand to DKMS too. For one kernel that the bundle was not
+/// made for, the installer builds packages, and needs no package of sources for that.
+fn way(format: Format, target: &Target, settings: &Settings) -> Way {
+    match format {
+        _ if settings.mlnx_ofed_installer => Way::Installer,
+        Format::Deb => Way::Sources,
+        Format::Rpm if target.kernels.len() > 1 => Way::Sources,
+        Format::Rpm if first_kernels::has_modules_for(target) => Way::Modules,
+        Format::Rpm => Way::Installer,
+    }
 }
 
 /// The distribution's packages that its packages and its installer need to build modules (`dist_req_inst` of its kernel

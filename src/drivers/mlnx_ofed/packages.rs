@@ -70,13 +70,11 @@ pub(super) fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> 
         }
         transact().map(|()| folder.trust)
     })?;
-    let built = match work.manager.format() {
-        Format::Deb => work.build_by_dkms()?,
-        Format::Rpm => {
-            // Its packages brought the modules.
-            signing::sign_installed(work, &before)?;
-            Vec::new()
-        }
+    let built = if folder::has_modules(work.plan, work.manager.format()) {
+        signing::sign_installed(work, &before)?;
+        Vec::new()
+    } else {
+        work.build_by_dkms()?
     };
     Ok(Brought { built, trust: Some(trust) })
 }

@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use quick_xml::escape::escape;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 
@@ -42,6 +43,8 @@ pub(super) struct Described {
     pub(super) name: String,
     pub(super) version: String,
     pub(super) release: String,
+    /// The kernels that it has modules for.
+    pub(super) kernels: BTreeSet<String>,
     /// Its element in the index, up to what only the file tells.
     head: String,
     format: String,
@@ -80,11 +83,13 @@ fn package(printed: &str) -> Result<Option<Described>> {
             let _ = write!(format, "<rpm:{kind}>{entries}</rpm:{kind}>");
         }
     }
+    let mut kernels = BTreeSet::new();
     for line in &rest {
         if let ["file", path] = line[..]
             && path != NONE
         {
             let _ = write!(format, "<file>{}</file>", escape(path));
+            kernels.extend(kernel_of(path).map(str::to_owned));
         }
     }
     let head = format!(
@@ -99,7 +104,15 @@ fn package(printed: &str) -> Result<Option<Described>> {
     );
     let size = size.parse().map_err(|_| strange())?;
     let [name, version, release] = [name, version, release].map(str::to_owned);
-    Ok(Some(Described { name, version, release, head, format, size }))
+    Ok(Some(Described { name, version, release, kernels, head, format, size }))
+}
+
+/// The kernel that a file is a module for.
+fn kernel_of(path: &str) -> Option<&str> {
+    let (kernel, below) =
+        path.strip_prefix("/usr").unwrap_or(path).strip_prefix("/lib/modules/")?.split_once('/')?;
+    let name = below.rsplit('/').next().unwrap_or_default();
+    [".ko", ".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|end| name.ends_with(end)).then_some(kernel)
 }
 
 /// The entry of what a package provides, needs, conflicts with or replaces. What it needs of rpm itself, rpm checks.
@@ -214,6 +227,21 @@ mod tests {
         assert_eq!(package.format, wanted);
         let error = described("\u{1d}a\u{1f}0").unwrap_err();
         assert_eq!(Reason::from_error(&error), Reason::WrongPackage);
+    }
+
+    #[test]
+    fn the_kernel_of_a_module_is_told_by_its_folder() {
+        for (path, kernel) in [
+            (
+                "/lib/modules/5.14.0-1.el9.x86_64/extra/mlnx-ofa_kernel/a/mlx5_core.ko",
+                Some("5.14.0-1.el9.x86_64"),
+            ),
+            ("/usr/lib/modules/6.4.0-1-default/updates/a.ko.zst", Some("6.4.0-1-default")),
+            ("/lib/modules/6.4.0-1-default/modules.dep", None),
+            ("/usr/src/a.ko", None),
+        ] {
+            assert_eq!(kernel_of(path), kernel, "{path}");
+        }
     }
 
     proptest::proptest! {

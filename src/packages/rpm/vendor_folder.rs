@@ -14,7 +14,8 @@ use crate::outcome::{Reason, WithReason};
 use crate::packages::openpgp::{self, Signer};
 use crate::packages::rpm::install::REPOSITORIES;
 use anyhow::Result;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Folders with packages are no deeper than this below the vendor's own.
 const DEEPEST: usize = 4;
@@ -26,6 +27,8 @@ pub struct RpmFolder {
     pub signer: Option<Signer>,
     /// Name and edition of each package.
     pub packages: Vec<(String, String)>,
+    /// The kernels that they have built modules for.
+    pub kernels: BTreeSet<String>,
 }
 
 /// Shows every package below `folder`, wherever links lead to it, in the new folder `into`, checks each with `keys`, and
@@ -42,8 +45,10 @@ pub fn gather(host: &Host, root: &Root, folder: &str, into: &str, keys: &[u8]) -
     let all: Vec<(String, Described)> =
         names.into_iter().zip(described).filter_map(|(name, it)| Some((name, it?))).collect();
     own_index::write(root, into, &all)?;
+    let kernels = all.iter().flat_map(|(_, package)| package.kernels.iter().cloned()).collect();
     let packages = all.into_iter().map(|(_, package)| (package.edition(), package.name));
-    Ok(RpmFolder { signer, packages: packages.map(|(edition, name)| (name, edition)).collect() })
+    let packages = packages.map(|(edition, name)| (name, edition)).collect();
+    Ok(RpmFolder { signer, packages, kernels })
 }
 
 /// Shows the target's manager a folder of the root as a repository, for its next transaction.
@@ -58,7 +63,7 @@ fn show(root: &Root, folder: &str, into: &str, depth: usize, names: &mut Vec<Str
         // A link to a folder is not followed: it may lead to the folder that it is in.
         if depth > 0 && root.link_target(&path).is_none() && root.is_dir(&path) {
             show(root, &path, into, depth - 1, names)?;
-        } else if name.ends_with(".rpm") {
+        } else if Path::new(&name).extension().is_some_and(|end| end == "rpm") {
             if !is_plain(&name) {
                 let what = format!("`{folder}` has a package of the name `{name}`");
                 return Err(Reason::WrongPackage.error(what));
