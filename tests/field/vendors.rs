@@ -35,6 +35,37 @@ fn what_the_vendors_packages_end_with_is_told_by_its_cause() {
             "Public key for kmod-mlnx-ofa_kernel-24.10-OFED.24.10.5.1.6.1.rhel9u5.x86_64.rpm is not installed",
             Reason::RepositoryKey,
         ),
+        // NVIDIA/cuda-quantum 5456: packages of DOCA that were signed anew in January 2026, and the old key in the image.
+        (
+            Doing::Resolving(Speaker::Dnf),
+            "Importing GPG key 0xE6D6A281:\nImport of key(s) didn't help, wrong key(s)?\nError: GPG check FAILED",
+            Reason::RepositoryKey,
+        ),
+        // Azure/AgentBaker 9256 and 9394, Mellanox/bfb-build 81: the same for apt.
+        (
+            Doing::Resolving(Speaker::Apt),
+            "W: GPG error: https://linux.mellanox.com/public/repo/doca/latest/ubuntu24.04/arm64-sbsa ./ InRelease: The \
+             following signatures couldn't be verified because the public key is not available: NO_PUBKEY \
+             DC726C5E41B9CC50\nE: The repository 'https://linux.mellanox.com/public/repo/doca/latest/ubuntu24.04/arm64-sbsa \
+             ./ InRelease' is not signed.",
+            Reason::RepositoryKey,
+        ),
+        // NVIDIA/cuda-repo-management 39: sqv takes no key that vouches for itself with SHA-1 since February 2026.
+        (
+            Doing::Resolving(Speaker::Apt),
+            "W: OpenPGP signature verification failed: https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/x86_64 \
+             InRelease: Sub-process /usr/bin/sqv returned an error code (1), error message is: Signing key on \
+             EB693B3035CD5710E231E123A4B469963BF863CC is not bound: No binding signature because: SHA1 is not considered \
+             secure since 2026-02-01T00:00:00Z",
+            Reason::RepositoryKey,
+        ),
+        // xcat2/xcat-dep 51: Enterprise Linux 9 takes no signature with SHA-1, whatever `gpgcheck` says.
+        (
+            Doing::Installing(Speaker::Dnf),
+            "Error: Transaction test error:\n  package mlnx-ofa_kernel-5.4-OFED.5.4.1.0.3.1.rhel8u4.x86_64 does not verify: Header \
+             V4 DSA/SHA1 Signature, key ID 6224c050: BAD",
+            Reason::RepositoryKey,
+        ),
         // openucx/ucx 6662: a package of somebody's that is built against another release of the vendor's libraries.
         (
             Doing::Resolving(Speaker::Dnf),

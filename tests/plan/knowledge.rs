@@ -26,6 +26,10 @@ fn a_release_is_not_planned_for_kernels_that_it_is_known_not_to_build_for() {
         // Here 3.2.2 is planned with what makes it compile, because somebody published its digest.
         ("almalinux9.8", "5.14.0-687.5.1.el9_8.x86_64", "doca 3.2.2"),
         ("rocky9.7", "5.14.0-611.5.1.el9_7.x86_64", "doca 3.2.2"),
+        // stackhpc-kayobe-config, pull requests 2404, 2418 and 2430, and ansible-slurm-appliance, 999: 3.2.2 ends with
+        // 687.12.1, and 3.2.3 builds for 687.25.1.
+        ("rocky9.8", "5.14.0-687.12.1.el9_8.x86_64", "doca 3.2.2"),
+        ("rocky9.8", "5.14.0-687.25.1.el9_8.x86_64", "doca 3.2.3"),
     ] {
         assert_eq!(for_kernel(distro, kernel, &auto).unwrap().driver_name(), taken, "{distro} {kernel}");
     }

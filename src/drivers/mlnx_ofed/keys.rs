@@ -23,11 +23,18 @@ struct Pinned {
 /// v3: RSA 2048, SHA-256, of January 2018, without an end. 4.3 is the first release after that. Rpms were still signed by v2
 /// in July 2021, with 5.4-1.0.3.0; that those of DOCA's time are signed by v3 follows from the name of its key file,
 /// `RPM-GPG-KEY-Mellanox-SHA256`. Where that is not so, a package is refused that only a signature could vouch for.
-const PINNED: [Pinned; 1] = [Pinned {
-    fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281",
-    debs_from: "4.3",
-    rpms_from: "23.10",
-}];
+///
+/// "NVIDIA DOCA Host": RSA 4096, of January 2026. Since then the vendor signs its repositories with it, older releases of
+/// them too, from that of OFED 24.10 on (Azure/AgentBaker, pull requests 9256 and 9394; NVIDIA/cuda-quantum, 5456). Of
+/// `MLNX_OFED`, 24.10 is the one line that still gets releases.
+const PINNED: [Pinned; 2] = [
+    Pinned { fingerprint: "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281", debs_from: "4.3", rpms_from: "23.10" },
+    Pinned {
+        fingerprint: "70454E6BF5D9C2D3B78709E8DC726C5E41B9CC50",
+        debs_from: "24.10",
+        rpms_from: "24.10",
+    },
+];
 
 /// The fingerprints of the keys that sign a release: those pinned here, and those that the catalogue names.
 fn keys_of<'a>(format: Format, release: &str, named: &'a [VendorKey]) -> impl Iterator<Item = &'a str> {
@@ -66,7 +73,10 @@ mod tests {
     fn only_a_strong_pinned_key_of_the_release_or_the_users_own_counts() {
         const V2: &str = "0DAED433E148394D18F3BA51C5ED83E26224C050";
         const V3: &str = "CAE649B3B3929F8470D4D33BA024F6F0E6D6A281";
+        const SINCE_2026: &str = "70454E6BF5D9C2D3B78709E8DC726C5E41B9CC50";
         let table = [
+            (SINCE_2026, false, "24.10-4.1.4.0", false, true),
+            (SINCE_2026, false, "23.10-3.2.2.0", false, false),
             (V3, false, "5.0-2.1.8.0", false, true),
             (V3, false, "4.9-7.1.0.0", false, true),
             (V3, false, "24.10-3.2.5.0", false, true),
