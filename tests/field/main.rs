@@ -28,6 +28,7 @@ mod remedies;
 mod removal;
 mod renderers;
 mod score;
+mod score_doca;
 mod score_rows;
 mod sizes;
 mod source_sets;

@@ -6,6 +6,7 @@
 use crate::common::program;
 use crate::common::small_root::{KERNEL, SmallRoot};
 use crate::common::{need::need_root, scratch};
+use crate::score_doca::DOCA;
 use crate::score_rows::{AGENT, FIELD, OFED};
 use ofedctl::outcome::{Cause, Reason};
 use ofedctl::packages::diagnose::{Doing, reason_of};
@@ -39,9 +40,9 @@ use Proof::{Described, Ends, Machine, Mended, Planned, Refused, Said};
 #[test]
 fn every_row_has_its_reason_its_cause_and_a_remedy_that_fits() {
     need_root();
-    assert_eq!((OFED.len(), AGENT.len(), FIELD.len()), (15, 12, 21));
+    assert_eq!((OFED.len(), AGENT.len(), FIELD.len(), DOCA.len()), (15, 12, 21, 12));
     let mut broken: Vec<&str> = Vec::new();
-    for (row, proofs) in OFED.iter().chain(AGENT).chain(FIELD) {
+    for (row, proofs) in OFED.iter().chain(AGENT).chain(FIELD).chain(DOCA) {
         assert!(!proofs.is_empty(), "{row}");
         let fails = |proof: &&Proof| std::panic::catch_unwind(|| holds(row, proof)).is_err();
         broken.extend(proofs.iter().find(fails).map(|_| *row));

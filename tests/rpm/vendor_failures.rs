@@ -9,6 +9,7 @@ use crate::packages::{Repository, Rpm};
 use crate::roots::ALMA8;
 use crate::vendor::{packages, root, run};
 use crate::vendor_packages;
+use ofedctl::cache::Cache;
 use std::path::PathBuf;
 
 const VERSION: &str = "24.10-3.2.5.0";
@@ -131,6 +132,22 @@ fn a_kernel_that_a_vendors_package_needs_never_comes_into_an_image_unasked() {
     // Where it is there already, nothing has to come.
     give(&root, &kernel);
     run("stage", &root, &shop, &cache, &["--driver", "doca"]).expect(0, "staged");
+}
+
+#[test]
+fn sources_that_were_made_for_one_kernel_do_not_take_the_place_of_the_vendors_own() {
+    // Azure/azhpc-images, pull request 567: `doca-kernel-support` leaves a repository in the image whose packages have the
+    // kernel in their versions, and the exact dependencies of the vendor's own are broken by them.
+    let shop = Shop::of(|folder| drop(vendor_packages::host_package(folder, "3.2.1", "25.10", "rhel8")));
+    let left = Rpm::plain("mlnx-ofa_kernel", "25.10.OFED.25.10.1.7.1.1.1.4.18.0.553.16.1.el8.10.x86.64", "");
+    let repository = Repository::of(&[&packages(ALMA8)[..], &[left]].concat());
+    let image = root(ALMA8, &repository);
+    let cache = image.beside("cache");
+    run("stage", &image, &shop, &cache, &["--driver", "doca"]).expect(0, "staged");
+    let bundles = Cache::open(&cache).unwrap().bundles().unwrap();
+    let titles: Vec<&str> = bundles[0].files.iter().map(|file| file.title.as_str()).collect();
+    assert!(titles.iter().any(|title| title.starts_with("doca-host-")), "{titles:?}");
+    assert!(!titles.iter().any(|title| title.starts_with("mlnx-ofa_kernel")), "{titles:?}");
 }
 
 #[test]
