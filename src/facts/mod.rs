@@ -26,6 +26,7 @@ pub mod vm_size;
 pub mod vm_size_table;
 pub mod vmbus;
 pub mod waagent;
+pub mod waagent_start;
 
 use crate::target::Arch;
 use serde::{Deserialize, Serialize};

@@ -4,15 +4,13 @@
 //! between versions, and distributions patch it (SUSE replaces `ifconfig`, Azure/WALinuxAgent pull request 2705), so
 //! its own source is read. The versions below are those of the tags of Azure/WALinuxAgent whose source was compared.
 
+use super::waagent_start::{Daemon, NoStart};
 use crate::host::Host;
 use serde::{Deserialize, Serialize};
 
 const CONF: &str = "/etc/waagent.conf";
 /// The folder with the versions of itself that the agent has downloaded.
 const DOWNLOADED: &str = "/var/lib/waagent";
-/// The agent's unit: Debian's and Ubuntu's name, and everybody else's.
-const UNITS: [&str; 2] = ["walinuxagent.service", "waagent.service"];
-const UNIT_FOLDERS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Folders of programs; an image may keep `/sbin` apart from `/usr/sbin`.
 const PROGRAMS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
 
@@ -71,6 +69,9 @@ pub struct Waagent {
     /// Its systemd unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
+    /// Why its daemon cannot start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_start: Option<NoStart>,
     /// How it gives addresses; none where its code is not found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addressing: Option<Addressing>,
@@ -86,6 +87,11 @@ impl Waagent {
     /// Its name with its version, for messages.
     pub fn name(&self) -> String {
         self.version.as_ref().map_or_else(|| "the VM agent".to_owned(), |it| format!("the VM agent {it}"))
+    }
+
+    /// Its unit, for messages.
+    pub fn unit(&self) -> &str {
+        self.unit.as_deref().unwrap_or("the VM agent")
     }
 
     /// Whether it gives an address to an interface of this name.
@@ -115,25 +121,35 @@ impl Waagent {
 /// Looks for the agent; none when the image has none.
 pub fn read(host: &Host, kernels: &[String]) -> Option<Waagent> {
     let conf = host.root.read_text(CONF).ok().flatten();
-    let installed = installed(host);
-    let addressing = installed.as_ref().and_then(|(_, folder)| addressing_of(host, folder));
-    let version = installed.map(|(version, _)| version).or_else(|| {
+    let daemon = Daemon::read(host);
+    let installed = installed(host, &daemon);
+    let addressing = installed.as_ref().and_then(|it| addressing_of(host, &it.code));
+    let cannot_find = installed.as_ref().and_then(|it| daemon.cannot_find(&it.python));
+    let version = installed.map(|it| it.version).or_else(|| {
         newest(host.root.list(DOWNLOADED).iter().filter_map(|name| name.strip_prefix("WALinuxAgent-")))
     });
-    let is_unit =
-        |unit: &&&str| UNIT_FOLDERS.iter().any(|folder| host.root.exists(&format!("{folder}/{unit}")));
     (conf.is_some() || version.is_some()).then(|| Waagent {
         version,
         enable_rdma: conf.as_deref().map(enable_rdma),
-        unit: UNITS.iter().find(is_unit).map(|unit| (*unit).to_owned()),
+        unit: daemon.unit,
+        no_start: daemon.no_start.or(cannot_find),
         addressing,
         has_ifconfig: has_program(host, "ifconfig"),
         has_kvp_daemon: has_kvp_daemon(host, kernels),
     })
 }
 
-/// The newest installed version, and the folder of its code.
-fn installed(host: &Host) -> Option<(String, String)> {
+/// An installed agent.
+struct InstalledAgent {
+    version: String,
+    /// The folder of its code.
+    code: String,
+    /// The folder of the Python that finds it, such as `python3.6`.
+    python: String,
+}
+
+/// The newest that the daemon's Python finds; else the newest.
+fn installed(host: &Host, daemon: &Daemon) -> Option<InstalledAgent> {
     let list = |folder: &str| host.root.list(folder).into_iter();
     let mut found = Vec::new();
     for lib in ["/usr/lib", "/usr/lib64", "/usr/local/lib"] {
@@ -147,12 +163,13 @@ fn installed(host: &Host) -> Option<(String, String)> {
                     let code = format!("{place}/azurelinuxagent");
                     let text = host.root.read_text(&format!("{code}/common/version.py")).ok()??;
                     let version = agent_version(&text)?;
-                    Some((numbers(&version)?, version, code))
+                    let order = (daemon.finds(&python), numbers(&version)?);
+                    Some((order, InstalledAgent { version, code, python: python.clone() }))
                 }));
             }
         }
     }
-    found.into_iter().max().map(|(_, version, code)| (version, code))
+    found.into_iter().max_by(|(one, _), (other, _)| one.cmp(other)).map(|(_, agent)| agent)
 }
 
 fn addressing_of(host: &Host, code: &str) -> Option<Addressing> {

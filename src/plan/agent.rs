@@ -3,6 +3,7 @@
 use super::context::PlanContext;
 use crate::facts::Facts;
 use crate::facts::waagent::{Addressing, Fault, Waagent};
+use crate::facts::waagent_start::NoStart;
 use crate::packages::Manager;
 use crate::plan_document::Plan;
 use crate::target::Target;
@@ -39,8 +40,8 @@ pub(super) fn addressing<'a>(context: &PlanContext<'a>) -> Option<&'a Addressing
 }
 
 /// The facts about the agent that a plan depends on.
-pub(super) fn judged(facts: &Facts) -> Option<(&Option<Addressing>, &Option<String>)> {
-    facts.waagent.as_ref().map(|agent| (&agent.addressing, &agent.version))
+pub(super) fn judged(facts: &Facts) -> Option<(&Option<Addressing>, &Option<String>, &Option<NoStart>)> {
+    facts.waagent.as_ref().map(|agent| (&agent.addressing, &agent.version, &agent.no_start))
 }
 
 /// Finds out what the agent needs. Nothing is known of it where there is no root, and nothing is needed where no `IPoIB`
@@ -51,12 +52,20 @@ pub(super) fn needs(context: &PlanContext, target: &Target) -> Needs {
         let note = "no Azure VM agent is in this root: nothing gives IPoIB interfaces their addresses";
         return Needs { notes: vec![note.to_owned()], ..Needs::default() };
     };
-    let Some(addressing) = agent.addressing else { return Needs::default() };
+    let no_start = agent.no_start.as_ref().map(|no_start| {
+        format!(
+            "{} does not start, so IPoIB interfaces get no address: {}",
+            agent.name(),
+            no_start.why(agent.unit())
+        )
+    });
+    let mut needs = Needs { notes: no_start.into_iter().collect(), ..Needs::default() };
+    let Some(addressing) = agent.addressing else { return needs };
     if let Some(fault) = addressing.fault {
-        return Needs { notes: vec![never(agent, fault)], ..Needs::default() };
+        needs.notes.push(never(agent, fault));
+        return needs;
     }
     let manager = Manager::for_target(target);
-    let mut needs = Needs::default();
     if addressing.calls_ifconfig && !agent.has_ifconfig {
         let package = manager.map(|manager| manager.ifconfig_package().to_owned());
         needs.notes.push(format!("{} calls ifconfig, which this root lacks", agent.name()));

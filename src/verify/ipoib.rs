@@ -77,7 +77,10 @@ fn check_name(host: &Host, name: &str, agent: &Waagent) -> Check {
 /// Why an interface has no address, as far as the files of the machine tell.
 fn why_none(agent: Option<&Waagent>) -> String {
     let Some(agent) = agent else { return "no VM agent is here to give one".to_owned() };
-    let (name, unit) = (agent.name(), agent.unit.as_deref().unwrap_or("the VM agent"));
+    let (name, unit) = (agent.name(), agent.unit());
+    if let Some(no_start) = &agent.no_start {
+        return format!("{name} does not start: {}", no_start.why(unit));
+    }
     if let Some(EnableRdma::Off | EnableRdma::Commented | EnableRdma::Missing) = agent.enable_rdma {
         return "OS.EnableRDMA is not `y` in /etc/waagent.conf".to_owned();
     }
@@ -119,10 +122,13 @@ pub fn restart_due(host: &Host, plan: &Plan) -> Option<String> {
         .map(|it| it.name)
         .collect();
     let agent = waagent::read(host, &plan.target.kernels)?;
-    if bare.is_empty() || agent.addressing.is_none_or(|addressing| addressing.fault.is_some()) {
+    if bare.is_empty()
+        || agent.no_start.is_some()
+        || agent.addressing.is_none_or(|addressing| addressing.fault.is_some())
+    {
         return None;
     }
-    let unit = agent.unit.as_deref().unwrap_or("the VM agent");
+    let unit = agent.unit();
     Some(format!("{} has no address yet: a restart of {unit}, or a reboot, is due", bare.join(", ")))
 }
 

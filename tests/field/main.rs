@@ -15,6 +15,7 @@ mod roots;
 #[allow(dead_code, reason = "the tests of rpm use the rest")]
 mod tdnf_program;
 
+mod agents;
 mod around;
 mod beside_driver;
 mod broken_state;
