@@ -9,9 +9,8 @@ use common::need::need;
 use common::program::{self, Ran};
 use common::root::{self, Root, debian_root};
 use common::tree::Tree;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const SUITE: &str = "trixie";
 
@@ -100,15 +99,10 @@ fn a_package_that_fetches_during_its_installation_fails_offline_and_only_there()
 
 #[test]
 fn a_package_manager_at_work_is_waited_for_and_then_named() {
-    need(&["python3"]);
     let root = debian_root(SUITE);
     root.write("etc/ofedctl/config.yaml", "lock_timeout: 1\n");
     let before = Tree::of(root.path());
-    let script = "import fcntl, sys, time\nlock = open(sys.argv[1], 'r+')\nfcntl.lockf(lock, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(600)";
-    let mut python = Command::new("python3");
-    python.args(["-c", script]).arg(root.path().join("var/lib/dpkg/lock-frontend")).stdout(Stdio::piped());
-    let mut holder = python.spawn().unwrap();
-    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    let mut holder = program::hold_lock(root.path());
 
     fails(&root, &image::staged(SUITE), "lock-timeout");
     let status = image::status(&root);

@@ -8,6 +8,7 @@ pub mod bundles;
 pub mod counts;
 pub mod deb;
 pub mod documents;
+pub mod endings;
 pub mod hosts;
 pub mod image;
 pub mod layers;

@@ -5,6 +5,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use ofedctl::host::fault::VARIABLE;
 use serde_json::Value;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -117,6 +118,17 @@ fn pid(child: &Child) -> Pid {
 /// Starts a command whose end the test decides.
 pub fn start(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// A program that holds dpkg's lock in a root until it is killed.
+pub fn hold_lock(root: &Path) -> Child {
+    super::need::need(&["python3"]);
+    let script = "import fcntl, sys, time\nlock = open(sys.argv[1], 'r+')\nfcntl.lockf(lock, fcntl.LOCK_EX)\nprint('held', flush=True)\ntime.sleep(600)";
+    let mut python = Command::new("python3");
+    python.args(["-c", script]).arg(root.join("var/lib/dpkg/lock-frontend")).stdout(Stdio::piped());
+    let mut holder = python.spawn().unwrap();
+    holder.stdout.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    holder
 }
 
 /// Gives a command arguments and a clean environment.

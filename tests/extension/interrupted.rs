@@ -1,6 +1,7 @@
 //! A worker that dies at the worst moment: the next start of the agent repairs the state, and the status is never wrong
 //! meanwhile.
 
+use crate::common::endings;
 use crate::common::image;
 use crate::common::need::need;
 use crate::common::status;
@@ -59,7 +60,12 @@ fn a_worker_asked_to_stop_says_so_and_the_next_start_goes_on() {
     let ran = crate::common::program::Ran::from(agent.wait_with_output().unwrap());
     assert_eq!(ran.code, 0, "{ran:?}");
     let reported = crate::vm::Reported(serde_json::from_str(ran.stdout.trim()).unwrap());
-    assert_eq!(reported.ending(), ("error", 14, "interrupted"), "{:#}", reported.0["status"]);
+    assert_eq!(
+        reported.ending(),
+        ("error", 14, endings::STOPPED.reason.token()),
+        "{:#}",
+        reported.0["status"]
+    );
 
     let reported = vm.run(&[goal]);
     assert_eq!(reported[0].ending(), ("success", 0, "reboot-required"), "{:#}", reported[0].0["status"]);

@@ -30,6 +30,7 @@ mod removal;
 mod renderers;
 mod score;
 mod score_doca;
+mod score_provoked;
 mod score_rows;
 mod sizes;
 mod source_sets;

@@ -150,13 +150,17 @@ fn a_copied_machine_is_planned_for_as_the_machine_itself() {
 #[test]
 fn without_proc_a_run_says_so() {
     need_root();
+    let ran = without_proc();
+    ran.expect(1, "tool-missing");
+    assert!(ran.stdout.contains("no-proc") && ran.stdout.contains("mount -t proc"), "{}", ran.stdout);
+}
+
+pub(crate) fn without_proc() -> Ran {
     // `chroot IMAGE ofedctl ...`, as image builders run it.
     let mut bare = std::process::Command::new("unshare");
     bare.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc; exec \"$0\" detect --json"]);
     bare.arg(env!("CARGO_BIN_EXE_ofedctl")).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    let ran = program::finish(bare);
-    ran.expect(1, "tool-missing");
-    assert!(ran.stdout.contains("no-proc") && ran.stdout.contains("mount -t proc"), "{}", ran.stdout);
+    program::finish(bare)
 }
 
 #[test]

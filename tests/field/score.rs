@@ -1,16 +1,20 @@
 //! The score of diagnosis: the failures that users of `MLNX_OFED` on Azure meet, those that users of VM extensions meet, and
 //! the situations of public reports, in a row each (`score_rows.rs`). What a program prints is read here, and what a machine or
-//! a root is, is planned for here. What needs a package manager or a boot is provoked by the test that a row names, and what
-//! that test asserts is looked up in its text: a reason, its cause, and a remedy, or what is told and then mended.
+//! a root is, is planned for or run here. What needs an image or a boot is provoked by the test that a row names, which asserts
+//! the same ending by its name; and what is mended by itself, by the words that its test asserts.
 
-use crate::common::program;
+use crate::common::endings::{self, Ending};
+use crate::common::program::{self, Ran};
 use crate::common::small_root::{KERNEL, SmallRoot};
 use crate::common::{need::need_root, scratch};
 use crate::score_doca::DOCA;
+use crate::score_provoked::an_empty_cache;
 use crate::score_rows::{AGENT, FIELD, OFED};
+use ofedctl::ledger::Check;
 use ofedctl::outcome::{Cause, Reason};
 use ofedctl::packages::diagnose::{Doing, reason_of};
 use ofedctl::remedies::Situation;
+use ofedctl::verify;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -30,12 +34,14 @@ pub(crate) enum Proof {
     Described(&'static [&'static str], &'static [&'static str]),
     /// A plan for a root of files does so.
     Planned(fn() -> SmallRoot, &'static [&'static str]),
-    /// A test provokes the reason and its cause; the remedy has these words.
-    Ends(&'static str, &'static str, Reason, Option<Cause>, &'static str),
+    /// A run is made to fail here: it ends with this reason and cause, and a remedy with these words.
+    Provoked(fn() -> Ran, Reason, Option<Cause>, &'static str),
+    /// A test of this file provokes this ending, and asserts reason, cause and remedy by it.
+    Ends(&'static str, &'static str, &'static Ending),
     /// A test provokes what this program mends by itself, and asserts these words or names.
     Mended(&'static str, &'static str, &'static [&'static str]),
 }
-use Proof::{Described, Ends, Machine, Mended, Planned, Refused, Said};
+use Proof::{Described, Ends, Machine, Mended, Planned, Provoked, Refused, Said};
 
 #[test]
 fn every_row_has_its_reason_its_cause_and_a_remedy_that_fits() {
@@ -50,7 +56,7 @@ fn every_row_has_its_reason_its_cause_and_a_remedy_that_fits() {
     assert!(broken.is_empty(), "these rows do not hold: {broken:#?}");
 }
 
-fn holds(row: &str, proof: &Proof) {
+fn holds(row: &'static str, proof: &Proof) {
     match proof {
         Said(doing, printed, reason, advised) => {
             let around = format!("some words before\n{printed}\nmake: *** [all] Error 2\n");
@@ -72,18 +78,12 @@ fn holds(row: &str, proof: &Proof) {
             has_all(row, &ran.stdout, words);
         }
         Planned(root, words) => has_all(row, &root().plan(&[]).to_string(), words),
-        Ends(file, name, reason, cause, advised) => {
-            let asserted = asserted_by(row, file, name);
-            let has = |token: &str, variant: &str| {
-                asserted.contains(&format!("\"{token}\"")) || asserted.contains(variant)
-            };
-            // A cause has one reason.
-            let is_asked = cause.map_or_else(
-                || has(reason.token(), &format!("Reason::{reason:?}")),
-                |cause| cause.reason() == *reason && has(cause.token(), &format!("Cause::{cause:?}")),
-            );
-            assert!(is_asked, "{row}: {name} asks for no {reason} ({:?})", cause.map(Cause::token));
-            advises(row, *reason, *cause, advised);
+        Provoked(run, reason, cause, advised) => {
+            run().ends(&Ending { name: row, reason: *reason, cause: *cause, advised });
+        }
+        Ends(file, name, ending) => {
+            has_all(row, &asserted_by(row, file, name), &[&format!("endings::{}", ending.name)]);
+            advises(row, ending.reason, ending.cause, ending.advised);
         }
         Mended(file, name, words) => {
             assert!(words.len() > 1, "{row}: what is told, and what is done");
@@ -139,21 +139,27 @@ fn function<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 #[test]
 fn a_row_whose_test_asserts_something_else_does_not_hold() {
-    let test = "what_failed_first_is_told_in_one_line_and_without_a_second_try";
     let fails = |proof: Proof| std::panic::catch_unwind(move || holds("a row", &proof)).is_err();
-    let ends = |name, reason, cause, advised| Ends("field/sources_apt.rs", name, reason, cause, advised);
-    holds("a row", &ends(test, Reason::NameUnknown, None, "DNS"));
-    assert!(fails(ends(test, Reason::NoSpace, None, "Free")));
-    assert!(fails(ends(test, Reason::NameUnknown, Some(Cause::NoProc), "DNS")));
-    assert!(fails(ends(test, Reason::NameUnknown, None, "Free")));
-    assert!(fails(ends("no_such_test", Reason::NameUnknown, None, "DNS")));
-    assert!(fails(Mended("field/sources_apt.rs", test, &["archive.invalid", "no such words"])));
+    let (file, test) =
+        ("field/interrupted.rs", "an_image_that_was_captured_while_dpkg_worked_is_healed_by_a_bake");
+    holds("a row", &Ends(file, test, &endings::HALF_INSTALLED));
+    assert!(fails(Ends(file, test, &endings::STOPPED)));
+    assert!(fails(Ends(file, "no_such_test", &endings::HALF_INSTALLED)));
+    assert!(fails(Mended(file, test, &["dpkg --configure -a", "no such words"])));
+    holds("a row", &Provoked(an_empty_cache, Reason::CacheMissing, Some(Cause::CacheEmpty), "ofedctl stage"));
+    assert!(fails(Provoked(an_empty_cache, Reason::NoSpace, None, "ofedctl stage")));
+    assert!(fails(Provoked(an_empty_cache, Reason::CacheMissing, None, "ofedctl stage")));
+    assert!(fails(Provoked(an_empty_cache, Reason::CacheMissing, Some(Cause::CacheEmpty), "Free space")));
 }
 
 #[test]
 fn a_service_that_hangs_at_boot_has_its_reason_and_remedy() {
-    // The signatures of mode 15 are judged on a running VM by `verify` (src/verify/services.rs); what it hands over is told so.
-    let remedy = Situation::default().remedy(Reason::ServiceFailed, None);
+    // The signatures of mode 15 are judged on a running VM by `verify` (src/verify/services.rs), and any of them is the reason.
+    let others = Check::new("module mlx5_core", false, "missing");
+    let hangs = Check::new("service openibd", false, "timed out").of_service();
+    let reason = verify::reason(&[others, hangs]);
+    assert_eq!(reason, endings::SERVICE_HANGS.reason);
+    let remedy = Situation::default().remedy(reason, endings::SERVICE_HANGS.cause);
     for word in ["journalctl", "ib_iser", "wait-online"] {
         assert!(remedy.contains(word), "{remedy}");
     }

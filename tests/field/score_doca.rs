@@ -1,6 +1,7 @@
 //! The rows of the score about DOCA: each failure of its packages that is publicly known, and what this program does about
 //! it. Where a row has several proofs, the first is what is planned, and the others what is told when it happens anyhow.
 
+use crate::common::endings;
 use crate::score::Proof::{self, Described, Ends, Mended, Refused, Said};
 use ofedctl::outcome::{Cause, Reason};
 use ofedctl::packages::diagnose::Doing;
@@ -74,7 +75,7 @@ pub(crate) const DOCA: &[(&str, &[Proof])] = &[
         Said(Doing::Resolving(Apt), "The following packages have unmet dependencies:\n mlnx-ofed-kernel-modules : Depends: linux-modules-extra-5.15.0-106-generic but it is not installable\nE: Unable to correct problems, you have held broken packages.", Reason::ResolveFailed, "package sources")]),
     ("azhpc-images 550 and 567: 3.2 does not compile on EL 9.8 (struct dpll_ffo_param)", &[
         Described(ROCKY98, &["\"3.2.2\"", "struct dpll_ffo_param", "mlnx-ofa_kernel"]),
-        Ends("vendor/failures.rs", "modules_that_do_not_build_are_named_with_the_compilers_words", Reason::DkmsBuild, None, "a newer release of the driver")]),
+        Ends("vendor/failures.rs", "modules_that_do_not_build_are_named_with_the_compilers_words", &endings::MODULES_DO_NOT_BUILD)]),
     ("stackhpc-kayobe-config 2404, 2418 and 2430, ansible-slurm-appliance 999: 3.2.2 on later kernels of EL 9.8", &[
         Described(ROCKY98_LATER, &["\"3.2.3\"", "687.12.1"])]),
     ("3.2.1 on 6.17 and on 6.12.68: the TLS interface changed", &[
@@ -89,14 +90,14 @@ pub(crate) const DOCA: &[(&str, &[Proof])] = &[
         Refused(ERRATA, Reason::ImageUnsupported, None, "`ofedctl catalog list`")]),
     ("3.1 for 9.6 on 9.7: brings kernel-core of 9.6 into the image", &[
         Refused(OF_96, Reason::ImageUnsupported, None, "`ofedctl catalog list`"),
-        Ends("rpm/vendor_failures.rs", "a_kernel_that_a_vendors_package_needs_never_comes_into_an_image_unasked", Reason::KernelUnsupported, None, "kernel")]),
+        Ends("rpm/vendor_failures.rs", "a_kernel_that_a_vendors_package_needs_never_comes_into_an_image_unasked", &endings::KERNEL_UNASKED)]),
     ("azhpc-images 567: sources named with a kernel, by doca-kernel-support, break the exact dependency of the -dkms package", &[
         Mended("rpm/vendor_failures.rs", "sources_that_were_made_for_one_kernel_do_not_take_the_place_of_the_vendors_own", &["mlnx-ofa_kernel", "staged"])]),
     ("azhpc-images 546: the distribution's newer libibverbs comes with an update on 9.8", &[
         Mended("rpm/vendor.rs", "doca_is_baked_from_its_own_repository_and_a_second_time_without_compiling", &["libibverbs-25-1", "upgraded", "excludepkgs"])]),
     ("stackhpc: /tmp is noexec, and the build script cannot run", &[
         Mended("field/broken_state.rs", "a_package_that_runs_a_program_from_its_temporary_folder_is_installed_where_tmp_runs_none", &["-o noexec", "reboot-required"]),
-        Ends("vendor/failures.rs", "where_no_program_runs_from_var_nothing_is_changed_and_when_it_does_the_driver_is_built", Reason::DkmsBuild, Some(Cause::BuildPlaceNoexec), "remount,exec")]),
+        Ends("vendor/failures.rs", "where_no_program_runs_from_var_nothing_is_changed_and_when_it_does_the_driver_is_built", &endings::NOTHING_RUNS_IN_VAR)]),
     ("azhpc-images 572: 3.3 on Azure Linux asks for knem, which is gone", &[
         Described(AZURE3, &["\"inbox\"", "mlnx-ofa_kernel-modules"])]),
 ];

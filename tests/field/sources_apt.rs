@@ -118,12 +118,16 @@ fn the_next_mirror_of_a_list_is_asked_where_one_fails() {
     assert_eq!(packages(whole), 1);
 }
 
-#[test]
-fn what_failed_first_is_told_in_one_line_and_without_a_second_try() {
+pub(crate) fn without_network() -> Ran {
     // UserLAnd 665: apt ends well where no name can be resolved, and then knows no package.
     let unresolved =
         Given::new(&[("etc/apt/sources.list", "deb http://archive.invalid/debian bookworm main\n")]);
-    let ran = program::finish(program::program_without_network(&unresolved.arguments("debian12")));
+    program::finish(program::program_without_network(&unresolved.arguments("debian12")))
+}
+
+#[test]
+fn what_failed_first_is_told_in_one_line_and_without_a_second_try() {
+    let ran = without_network();
     ran.expect(14, "name-unknown");
     assert!(
         ran.stdout.contains("archive.invalid") && !ran.stdout.contains("Unable to locate"),

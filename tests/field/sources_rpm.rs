@@ -270,13 +270,17 @@ fn a_busy_server_sources_that_are_not_there_and_an_old_database_are_told_in_one_
 
 #[test]
 fn a_mirror_that_is_gone_is_told_with_the_vault() {
-    // apache/arrow 43122 and sig-cloud-instance-images 202; the address is one that answers with nothing.
-    let empty = Web::serve(scratch().path());
-    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/centos/7/os/x86_64/\n", empty.address());
-    let ran = Given::new(&[("etc/yum.repos.d/CentOS-Base.repo", &file)]).stage("centos7.9", &[]);
+    let ran = from_a_mirror_that_is_gone();
     ran.expect(14, "not-on-server");
     assert!(ran.stdout.contains("vault.centos.org") && ran.stdout.contains("--sources"), "{}", ran.stdout);
     assert!(!ran.stdout.contains("missing packages"), "{}", ran.stdout);
+}
+
+pub(crate) fn from_a_mirror_that_is_gone() -> Ran {
+    // apache/arrow 43122 and sig-cloud-instance-images 202; the address is one that answers with nothing.
+    let empty = Web::serve(scratch().path());
+    let file = format!("[base]\nname=base\ngpgcheck=0\nbaseurl={}/centos/7/os/x86_64/\n", empty.address());
+    Given::new(&[("etc/yum.repos.d/CentOS-Base.repo", &file)]).stage("centos7.9", &[])
 }
 
 #[test]

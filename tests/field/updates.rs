@@ -20,6 +20,12 @@ fn ask(root: &SmallRoot, command: &str, wanted: &str) -> Ran {
     root.run(command, &["--arch", "x86_64", "--set", &wanted])
 }
 
+/// The same where the driver is to be built for a later kernel, and nothing would do so.
+pub(crate) fn nothing_rebuilds() -> Ran {
+    need_root();
+    ask(&upgraded_unattended(), "bake", "rebuild")
+}
+
 #[test]
 fn a_new_kernel_is_kept_away_or_built_for_or_left_alone_as_the_setting_says() {
     need_root();

@@ -1,6 +1,7 @@
 //! What goes wrong with a vendor's driver in an rpm root ends in a reason of its own, with the words that tell why.
 
 use crate::bake::{give, known, prepared, stack};
+use crate::common::endings;
 use crate::common::image;
 use crate::common::program::{self, Ran};
 use crate::common::root::Root;
@@ -89,7 +90,7 @@ fn a_file_of_the_vendors_that_another_package_has_is_named_with_both() {
     give(&root, &Rpm { files, ..Rpm::plain("site-rdma", "1", "") });
     for driver in ["doca", "mlnx_ofed"] {
         let ran = run("bake", &root, &shop, &cache, &["--driver", driver]);
-        ran.expect(14, "package-conflict");
+        ran.ends(&endings::FILE_OF_ANOTHER);
         for words in ["/etc/rdma/mlx4.conf", "rdma-core-25-1", "site-rdma-1-1"] {
             assert!(message(&ran).contains(words), "{driver}: no `{words}` in: {}", message(&ran));
         }
@@ -126,7 +127,7 @@ fn a_kernel_that_a_vendors_package_needs_never_comes_into_an_image_unasked() {
     let ran = program::run(
         &[&["stage", "--json", "--catalog", &catalog, "--cache", &path(cache.clone())], &of[..]].concat(),
     );
-    ran.expect(12, "kernel-unsupported");
+    ran.ends(&endings::KERNEL_UNASKED);
     assert!(message(&ran).contains("would bring it in: kernel-core-4.18.0-1"), "{}", message(&ran));
 
     // Where it is there already, nothing has to come.
