@@ -30,6 +30,12 @@ pub enum Fault {
     LoginPage,
     /// The whole file, whatever part was asked for.
     NoRanges,
+    /// A part that is asked for without its end is refused, as go-containerregistry's own registry does.
+    ClosedRanges,
+    /// A part begins so many bytes before what was asked for, as that of a cache of whole blocks does.
+    EarlierBy(u64),
+    /// A part comes under the status of the whole file.
+    PartAsWhole,
 }
 
 /// A folder, served until the test ends.
@@ -134,8 +140,10 @@ impl State {
         let fault = self.next_fault(&path);
         let request = Request { path: path.clone(), head };
         self.requests.lock().unwrap().push(request.clone());
-        let range = request.header("range").and_then(|it| it.strip_prefix("bytes=")?.split('-').next());
-        let from = range.and_then(|from| from.parse::<u64>().ok()).filter(|_| fault != Some(Fault::NoRanges));
+        let range = request.header("range").and_then(|it| it.strip_prefix("bytes=")?.split_once('-'));
+        let from = range.and_then(|(from, _)| from.parse::<u64>().ok());
+        let from = from.filter(|_| fault != Some(Fault::NoRanges));
+        let is_open = range.is_some_and(|(_, to)| to.is_empty());
         match (fault, self.open(&path)) {
             (Some(Fault::Status(status)), _) => send_head(stream, status, 0, ""),
             (Some(Fault::StatusWith(status, more)), _) => send_head(stream, status, 0, &more),
@@ -145,6 +153,7 @@ impl State {
                 (&*stream).write_all(page.as_bytes())
             }
             (_, None) => send_head(stream, 404, 0, ""),
+            (Some(Fault::ClosedRanges), _) if is_open => send_head(stream, 416, 0, ""),
             (fault, Some(file)) => self.send(stream, file, from, &request, fault.as_ref()),
         }
     }
@@ -165,14 +174,16 @@ impl State {
         Read::take(&mut file, 64 << 10).read_to_end(&mut whole)?;
         let tag = format!("\"{}-{size}\"", &super::sha256(&whole)[..12]);
         let same = request.header("if-range").is_none_or(|wanted| wanted == tag);
-        let from = from.filter(|_| same);
+        let before = if let Some(Fault::EarlierBy(bytes)) = fault { *bytes } else { 0 };
+        let from = from.filter(|_| same).map(|from| from - before);
         let start = from.unwrap_or(0).min(size);
         file.seek(SeekFrom::Start(start))?;
         let parts = if fault == Some(&Fault::NoRanges) { "" } else { "Accept-Ranges: bytes\r\n" };
         let tag = format!("ETag: {tag}\r\n{parts}");
         if from.is_some() {
             let range = format!("{tag}Content-Range: bytes {start}-{}/{size}\r\n", size.max(1) - 1);
-            send_head(stream, 206, size - start, &range)?;
+            let status = if fault == Some(&Fault::PartAsWhole) { 200 } else { 206 };
+            send_head(stream, status, size - start, &range)?;
         } else {
             send_head(stream, 200, size, &tag)?;
         }

@@ -22,7 +22,7 @@ fn the_next_run_fetches_only_the_rest_of_the_same_version() {
     lab.assert_whole();
     let asked = lab.web.asked();
     let last = asked.last().unwrap();
-    assert_eq!(last.header("range"), Some("bytes=1000000-"));
+    assert_eq!(last.header("range"), Some("bytes=1000000-1599999"));
     assert!(last.header("if-range").is_some_and(|tag| tag.starts_with('"')), "{last:?}");
     assert_eq!(lab.web.sent() - before, 600_000);
 }
@@ -83,4 +83,19 @@ fn a_server_without_ranges_is_read_past_what_is_there() {
     lab.web.fail("driver", Fault::NoRanges, usize::MAX);
     lab.fetch().unwrap();
     lab.assert_whole();
+}
+
+#[test]
+fn the_rest_comes_from_servers_that_give_parts_in_their_own_ways() {
+    // anchore/stereoscope pull request 695, xroche/httrack pull request 428, modelscope/modelscope_hub issue 50.
+    for (fault, more) in [(Fault::ClosedRanges, 0), (Fault::EarlierBy(4096), 4096), (Fault::PartAsWhole, 0)] {
+        let lab = Lab::new();
+        lab.web.fail("driver", Fault::CutAfter(1_000_000), 1);
+        lab.web.fail("driver", fault.clone(), 1);
+        lab.fetch().unwrap_or_else(|error| panic!("{fault:?}: {error:?}"));
+        lab.assert_whole();
+        let asked = lab.web.asked();
+        assert_eq!(asked.last().unwrap().header("range"), Some("bytes=1000000-1599999"), "{fault:?}");
+        assert_eq!((asked.len(), lab.web.sent()), (2, 1_600_000 + more), "{fault:?}");
+    }
 }

@@ -83,10 +83,8 @@ fn what_is_not_there_is_said() {
     lab.push(&registry.place("UPPER:v1"), &[]).expect(1, "bad-settings");
 }
 
-#[test]
-fn a_busy_registry_is_waited_for_and_a_broken_one_given_up_on() {
-    // A registry's protocol for reading is files: manifests and blobs under their names.
-    let lab = Lab::new();
+/// Lays the bundle out as files: that is all of a registry's protocol for reading, manifests and blobs under their names.
+fn lay_out(lab: &Lab) {
     let www = lab.path("www/v2/ib");
     std::fs::create_dir_all(www.join("manifests")).unwrap();
     std::fs::create_dir_all(www.join("blobs")).unwrap();
@@ -100,6 +98,44 @@ fn a_busy_registry_is_waited_for_and_a_broken_one_given_up_on() {
         };
         std::fs::copy(&path, www.join(kind)).unwrap();
     }
+}
+
+#[test]
+fn a_mirror_that_is_down_keeps_nobody_from_the_registry() {
+    // containerd issues 4531, 9552 and 7321, cri-o issue 5450, siderolabs/talos issue 12972.
+    let (lab, registry) = (Lab::new(), Registry::open());
+    lab.push(&registry.place("ib:bundle"), &[]).json();
+    lay_out(&lab);
+    let rule = |host: &str| format!("mirrors=['oci://{}/=oci://{host}/']", registry.host());
+    for (nth, (part, fault)) in [
+        ("/v2/", Fault::Status(503)),
+        ("/v2/", Fault::StatusWith(401, "WWW-Authenticate: Bearer realm=\"http://127.0.0.1:1/\"\r\n".into())),
+        ("/manifests/", Fault::Status(500)),
+        ("/blobs/", Fault::CutAfter(0)),
+        ("/blobs/", Fault::Status(403)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mirror = Web::serve(&lab.path("www"));
+        mirror.fail(part, fault.clone(), usize::MAX);
+        let (copy, host) = (lab.path(&format!("copy-{nth}")), mirror.address().replace("http://", ""));
+        let ran = lab.pull(&registry.place("ib:bundle"), &copy, &["--set", &rule(&host)]);
+        assert_eq!(ran.code, 0, "{part} {fault:?}: {ran:?}");
+        assert_eq!(files(&copy), files(&lab.cache()), "{part} {fault:?}");
+        let asked = mirror.requests();
+        let most = asked.iter().map(|path| asked.iter().filter(|it| *it == path).count()).max();
+        assert!(most.is_some_and(|most| most <= 2), "{part} {fault:?}: {asked:?}");
+    }
+    let copy = lab.path("copy");
+    lab.pull(&registry.place("ib:bundle"), &copy, &["--set", &rule("mirror.invalid")]).json();
+    assert_eq!(files(&copy), files(&lab.cache()));
+}
+
+#[test]
+fn a_busy_registry_is_waited_for_and_a_broken_one_given_up_on() {
+    let lab = Lab::new();
+    lay_out(&lab);
     let pull = |faults: &[(&str, Fault, usize)]| {
         let web = Web::serve(&lab.path("www"));
         for (part, fault, times) in faults {

@@ -50,8 +50,10 @@ impl Writer<'_> {
         pull: impl Fn(&mut Self, &Registry) -> Result<T>,
     ) -> Result<T> {
         let mut failed = Vec::new();
-        for place in alternatives(&settings.mirrors, address)? {
-            let registry = Registry::at(&place, Access::Pull, settings)?;
+        let places = alternatives(&settings.mirrors, address)?;
+        for (nth, place) in places.iter().enumerate() {
+            let registry = Registry::at(place, Access::Pull, settings)?;
+            let registry = if nth + 1 < places.len() { registry.one_of_several() } else { registry };
             match pull(self, &registry) {
                 Ok(pulled) => return Ok(pulled),
                 Err(error) => {

@@ -139,20 +139,28 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(text).ok()?.duration_since(now).ok()
 }
 
-/// Checks that a part begins where the last one ended. Returns the size of the whole file, if the server says it.
+/// Whether an answer is a part of the file. Some servers send one under the status of the whole
+/// (`modelscope/modelscope_hub` issue 50).
+pub(super) fn is_part(status: StatusCode, headers: &HeaderMap, from: u64) -> bool {
+    let is_named = from > 0 && status.is_success() && headers.contains_key(header::CONTENT_RANGE);
+    status == StatusCode::PARTIAL_CONTENT || is_named
+}
+
+/// Checks that a part begins where the last one ended, or before: caches send whole blocks (RFC 9110, 15.3.7; xroche/httrack
+/// pull request 428). Returns where it begins, and the size of the whole file, if the server says it.
 pub(super) fn check_range(
     source: usize,
     headers: &HeaderMap,
     from: u64,
-) -> Result<Option<u64>, DownloadError> {
+) -> Result<(u64, Option<u64>), DownloadError> {
     let text = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let parts = text.strip_prefix("bytes ").and_then(|rest| rest.split_once('/'));
     let begins = parts.and_then(|(range, _)| range.split_once('-')?.0.parse::<u64>().ok());
-    if begins != Some(from) {
+    let Some(begins) = begins.filter(|begins| *begins <= from) else {
         let message = format!("the server sent the part `{text}` where one from byte {from} was asked for");
         return Err(lasting(source, Reason::DownloadFailed.error(message)));
-    }
-    Ok(parts.and_then(|(_, size)| size.parse().ok()))
+    };
+    Ok((begins, parts.and_then(|(_, size)| size.parse().ok())))
 }
 
 pub(super) fn length_of(headers: &HeaderMap) -> Option<u64> {

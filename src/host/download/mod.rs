@@ -296,12 +296,12 @@ impl<'a> Stream<'a> {
         if answer.status().is_success() {
             error::check_kind(source, answer.headers())?;
         }
+        let from = self.window.unwrap_or(0) + self.at;
         let skip = match answer.status() {
-            StatusCode::PARTIAL_CONTENT => {
-                let from = self.window.unwrap_or(0) + self.at;
-                let total = error::check_range(source, answer.headers(), from)?;
+            status if error::is_part(status, answer.headers(), from) => {
+                let (begins, total) = error::check_range(source, answer.headers(), from)?;
                 self.agree(source, total)?;
-                0
+                from - begins
             }
             StatusCode::RANGE_NOT_SATISFIABLE if self.at > 0 => return Err(DownloadError::Changed),
             status if status.is_success() => {
@@ -310,7 +310,7 @@ impl<'a> Stream<'a> {
                 if self.at > 0 && self.origin.is_some() && same != self.origin && self.is_same_place(source) {
                     return Err(DownloadError::Changed);
                 }
-                self.window.unwrap_or(0) + self.at
+                from
             }
             _ => return Err(error::refused(source, &answer)),
         };
@@ -332,8 +332,10 @@ impl<'a> Stream<'a> {
     fn ask(&self, source: usize, renewed: bool) -> Result<Response, DownloadError> {
         let mut request = self.client.http.get(&self.sources[source].url);
         let from = self.window.unwrap_or(0) + self.at;
-        let to = self.window.and_then(|begin| Some(begin + self.total?.saturating_sub(1)));
-        if from > 0 || to.is_some() {
+        // Up to the end, where that is known: go-containerregistry's own registry refuses an open range with 416
+        // (anchore/stereoscope pull request 695).
+        let to = self.total.map(|total| self.window.unwrap_or(0) + total.saturating_sub(1));
+        if from > 0 || (self.window.is_some() && to.is_some()) {
             let to = to.map(|to| to.to_string()).unwrap_or_default();
             request = request.header(header::RANGE, format!("bytes={from}-{to}"));
             if let Some(origin) = self.origin.as_ref().filter(|_| self.at > 0 && self.is_same_place(source)) {

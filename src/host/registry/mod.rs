@@ -75,6 +75,14 @@ impl<'s> Registry<'s> {
         Ok(Self { reference, way, is_plain, credentials, access, pass: Mutex::default() })
     }
 
+    /// The same, asked once more at most: where another place has what it lacks, one that is down keeps nobody waiting
+    /// (containerd issue 4531, cri-o issue 5450).
+    #[must_use]
+    pub fn one_of_several(mut self) -> Self {
+        self.way.retries = self.way.retries.min(1);
+        self
+    }
+
     /// The address, as users write it.
     pub fn address(&self) -> String {
         format!("{SCHEME}{}", self.reference)
