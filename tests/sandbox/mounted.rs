@@ -62,7 +62,8 @@ fn what_a_builder_has_mounted_for_its_own_chroot_is_covered() {
 
 #[test]
 fn a_hidden_file_is_seen_by_no_program_of_this_machine() {
-    let scratch = crate::common::scratch();
+    // Programs have a /tmp of their own, which is where somebody's checkout may be.
+    let scratch = tempfile::tempdir_in("/opt").unwrap();
     let key = scratch.path().join("key.pem");
     std::fs::write(&key, "a secret").unwrap();
     let seen = |root: &fs::Root| {
