@@ -98,7 +98,7 @@ impl Rig {
                 let (place, clients, mirrors) = (&place, &clients, &mirrors);
                 let (done, failed, times) = (&done, &failed, &times);
                 scope.spawn(move || {
-                    wait_turn(number, spread);
+                    wait_turn(number, spread, place);
                     if !pull(place, &clients.join(number.to_string()), mirrors.as_deref()) {
                         failed.fetch_add(1, Ordering::Relaxed);
                     }
@@ -149,9 +149,9 @@ impl Rig {
 }
 
 /// A client's own moment within the spread, as an unattended run finds it.
-fn wait_turn(number: u64, spread: u64) {
+fn wait_turn(number: u64, spread: u64, place: &str) {
     let host = Host::open(Path::new("/"), Events::silent(), Cancel::never()).unwrap();
-    let settings = Settings { pull_spread: spread, ..Settings::default() };
+    let settings = Settings { pull_spread: spread, cache: place.to_owned(), ..Settings::default() };
     ofedctl::stage::wait_turn(&host, &settings, &format!("vm-{number}")).unwrap();
 }
 

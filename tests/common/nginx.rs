@@ -30,7 +30,7 @@ impl Nginx {
             .map(|name| format!("{name}_temp_path {dir_text}/{name};"))
             .concat();
         let config = format!(
-            "daemon off; master_process off; {user} pid {dir_text}/nginx.pid; events {{}}
+            "daemon off; master_process off; {user} pid {dir_text}/nginx.pid; worker_rlimit_nofile 16384; events {{ worker_connections 8192; }}
              http {{ access_log off; {temporary} {http} server {{ listen 127.0.0.1:{port} {options}; {server} }} }}"
         );
         std::fs::write(dir.join("nginx.conf"), config).unwrap();
