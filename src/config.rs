@@ -2,6 +2,7 @@
 //! cloud-init, VM extension) was given.
 
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::host::http;
 use crate::host::owner::Owners;
 use crate::outcome::Reason;
@@ -10,7 +11,6 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
 
 /// The largest part of a file that is read. Real settings files are smaller; a longer one is refused by the parser.
 const MAX_BYTES: u64 = 2 << 20;
@@ -136,7 +136,7 @@ fn files(root: &Root) -> impl Iterator<Item = String> {
 }
 
 fn drop_ins(root: &Root, folder: &'static str) -> impl Iterator<Item = String> {
-    let is_yaml = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "yaml");
+    let is_yaml = |name: &String| has_extension(name, "yaml");
     root.list(folder).into_iter().filter(is_yaml).map(move |name| format!("{folder}/{name}"))
 }
 
@@ -145,6 +145,7 @@ mod tests {
     use super::*;
     use crate::host::cancel::Cancel;
     use crate::host::testing::on_an_empty_root;
+    use std::path::Path;
 
     #[test]
     fn a_login_and_a_signature_are_not_shown() {

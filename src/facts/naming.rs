@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// rdma-core's own rules outside `/etc`: the distribution's, which every root has.
 const DISTRIBUTIONS: &str = "60-rdma-persistent-naming.rules";
-/// The folders of units.
-const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Where systemd looks for units, the first wins (systemd.unit(5)).
+pub(super) const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// The services that name devices after boot, and the one that monitors the names.
 const SERVICES: [&str; 2] =
     ["azure_persistent_rdma_naming.service", "azure_persistent_rdma_naming_monitor.service"];

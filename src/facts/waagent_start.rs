@@ -1,13 +1,12 @@
 //! Whether the VM agent's daemon can start at all: its unit names a program, which may be missing, or be a Python for which
 //! the agent's code was not installed.
 
+use super::naming::UNITS as UNIT_FOLDERS;
 use crate::host::Host;
+use crate::host::has_extension;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
 
-/// Where systemd looks for units, the first wins (systemd.unit(5)).
-const FOLDERS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// The agent's unit: Debian's and Ubuntu's name, and everybody else's.
 const UNITS: [&str; 2] = ["walinuxagent.service", "waagent.service"];
 /// Where a service finds programs (systemd.exec(5), `$PATH`).
@@ -66,11 +65,11 @@ impl Daemon {
     pub(super) fn read(host: &Host) -> Self {
         let path = |folder: &&str, unit: &str| format!("{folder}/{unit}");
         let is_masked = |unit: &str| {
-            FOLDERS.iter().any(|folder| {
+            UNIT_FOLDERS.iter().any(|folder| {
                 host.root.link_target(&path(folder, unit)).is_some_and(|to| to.as_os_str() == "/dev/null")
             })
         };
-        let is_there = |unit: &str| FOLDERS.iter().any(|folder| host.root.exists(&path(folder, unit)));
+        let is_there = |unit: &str| UNIT_FOLDERS.iter().any(|folder| host.root.exists(&path(folder, unit)));
         let Some(unit) = UNITS.into_iter().find(|unit| is_masked(unit) || is_there(unit)) else {
             return Self::default();
         };
@@ -104,10 +103,10 @@ impl Daemon {
 /// The command of the unit, with what its drop-ins change: an empty one takes back those before it (systemd.service(5)).
 /// None where the code may lie in a folder that the unit names.
 fn command(host: &Host, unit: &str) -> Option<String> {
-    let own = FOLDERS.iter().find_map(|folder| host.root.read_text(&format!("{folder}/{unit}")).ok()?);
+    let own = UNIT_FOLDERS.iter().find_map(|folder| host.root.read_text(&format!("{folder}/{unit}")).ok()?);
     let mut drop_ins = BTreeMap::new();
-    for folder in FOLDERS.iter().rev().map(|folder| format!("{folder}/{unit}.d")) {
-        let names = host.root.list(&folder).into_iter().filter(|name| is_conf(name));
+    for folder in UNIT_FOLDERS.iter().rev().map(|folder| format!("{folder}/{unit}.d")) {
+        let names = host.root.list(&folder).into_iter().filter(|name| has_extension(name, "conf"));
         drop_ins.extend(names.map(|name| (name.clone(), format!("{folder}/{name}"))));
     }
     let more = drop_ins.values().filter_map(|path| host.root.read_text(path).ok()?);
@@ -118,10 +117,6 @@ fn command(host: &Host, unit: &str) -> Option<String> {
     let mut commands =
         text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart")?.trim_start().strip_prefix('='));
     commands.next_back().map(|command| command.trim().to_owned()).filter(|command| !command.is_empty())
-}
-
-fn is_conf(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "conf")
 }
 
 /// The Python that a command runs, and its version, where both can be told; else the program that is missing.

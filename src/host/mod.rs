@@ -64,6 +64,11 @@ pub fn this_program() -> Result<(Vec<u8>, PathBuf)> {
     Ok((bytes, path))
 }
 
+/// Whether a file's name ends in a dot and this, with something before them.
+pub fn has_extension(name: &str, extension: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == extension)
+}
+
 /// Bytes as lower-case hex, the form digests are written in.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;

@@ -9,11 +9,11 @@ use crate::facts::rule_findings;
 use crate::facts::vm_size::{SizeVerdict, verdict};
 use crate::facts::{compute, pci, rdma};
 use crate::host::Host;
+use crate::host::has_extension;
 use crate::host::run::Cmd;
 use crate::ledger::Check;
 use crate::plan_document::Plan;
 use anyhow::Result;
-use std::path::Path;
 
 /// The file with the running kernel's release.
 const RELEASE: &str = "/proc/sys/kernel/osrelease";
@@ -171,7 +171,7 @@ fn memlock(host: &Host, plan: &Plan) -> Result<Option<Check>> {
         return Ok(None);
     }
     let mut text = host.root.read_text(LIMITS)?.unwrap_or_default();
-    let is_read = |name: &&String| Path::new(name).extension().is_some_and(|extension| extension == "conf");
+    let is_read = |name: &&String| has_extension(name, "conf");
     for name in host.root.list(LIMITS_DIR).iter().filter(is_read) {
         text += "\n";
         text += &host.root.read_text(&format!("{LIMITS_DIR}/{name}"))?.unwrap_or_default();

@@ -6,9 +6,9 @@
 
 use super::cloud_config::{self, Text};
 use crate::host::Host;
+use crate::host::has_extension;
 use anyhow::Result;
 use serde_yaml::Value;
-use std::path::Path;
 
 /// The stage after the network is up and before the user's own scripts.
 pub(super) const KEY: &str = "cloud_config_modules";
@@ -41,7 +41,7 @@ pub(super) fn with_ours(host: &Host, ours: &str) -> Result<Vec<Value>> {
 
 /// cloud-init's files in the order they lie over each other.
 pub(super) fn files(host: &Host) -> impl Iterator<Item = String> {
-    let is_read = |name: &String| Path::new(name).extension().is_some_and(|extension| extension == "cfg");
+    let is_read = |name: &String| has_extension(name, "cfg");
     let drop_ins = host.root.list(DROP_INS).into_iter().filter(is_read);
     std::iter::once(CLOUD_CFG.to_owned()).chain(drop_ins.map(|name| format!("{DROP_INS}/{name}")))
 }

@@ -11,6 +11,7 @@ use crate::catalog::Catalog;
 use crate::catalog::versions::Version;
 use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::outcome::{Cause, Reason, WithReason};
 use crate::packages::openpgp::Signer;
 use crate::packages::signed_folder::{self, IndexedPackage};
@@ -136,7 +137,7 @@ fn choose(
     version: &str,
     wanted: Option<LibrarySet>,
 ) -> Result<String> {
-    let is_rpm = |name: &String| Path::new(name).extension().is_some_and(|end| end == "rpm");
+    let is_rpm = |name: &String| has_extension(name, "rpm");
     let has = |folder: &String| match format {
         Format::Deb => root.exists(&format!("{top}/{folder}/Packages")),
         Format::Rpm => root.list(&format!("{top}/{folder}")).iter().any(is_rpm),

@@ -7,6 +7,7 @@ use super::prerequisites;
 use crate::amounts::size;
 use crate::cache::{Built, BundleFile};
 use crate::catalog::package_names::tag_of;
+use crate::host::has_extension;
 use crate::host::run::Finished;
 use crate::host::unpack::unpack;
 use crate::outcome::Reason;
@@ -264,7 +265,7 @@ impl Installer<'_> {
         let root = &self.work.host.root;
         let general = || {
             let folders = root.list(&format!("{FOLDER}/tmp"));
-            let folder = folders.into_iter().rfind(|name| is_log(name, "logs"))?;
+            let folder = folders.into_iter().rfind(|name| has_extension(name, "logs"))?;
             Some(format!("{FOLDER}/tmp/{folder}/general.log"))
         };
         let mut seen: Vec<String> = Vec::new();
@@ -292,12 +293,8 @@ fn named_log(text: &str, seen: &[String]) -> Option<String> {
     let words = text.split(|c: char| c.is_whitespace() || "\u{1b}\"'`,;".contains(c));
     let words = words.map(|word| word.trim_start_matches('[').trim_end_matches(['.', '!', ')']));
     let logs = words.filter_map(|word| word.find(FOLDER).map(|at| &word[at..]));
-    let is_new = |log: &&str| is_log(log, "log") && !seen.iter().any(|it| it == log);
+    let is_new = |log: &&str| has_extension(log, "log") && !seen.iter().any(|it| it == log);
     { logs }.rfind(is_new).map(str::to_owned)
-}
-
-fn is_log(name: &str, ending: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == ending)
 }
 
 #[cfg(test)]

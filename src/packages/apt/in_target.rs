@@ -12,6 +12,7 @@ use super::vendor_repo::source_and_preferences;
 use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::host::run::{Cmd, Finished};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
@@ -273,10 +274,7 @@ fn local_files(
 
 /// Whether apt reaches servers in a way that only apt supports.
 fn has_own_ways(host: &Host, apt: &AptRun, target: &Root) -> Result<bool> {
-    let has_logins = target
-        .list("/etc/apt/auth.conf.d")
-        .iter()
-        .any(|name| Path::new(name).extension().is_some_and(|it| it == "conf"))
+    let has_logins = target.list("/etc/apt/auth.conf.d").iter().any(|name| has_extension(name, "conf"))
         || target.exists("/etc/apt/auth.conf");
     if has_logins {
         return Ok(true);

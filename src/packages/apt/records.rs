@@ -3,10 +3,10 @@
 
 use super::states::STATUS;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::outcome::Cause;
 use anyhow::{Context, Result};
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 
 /// The folder with each package's list of files.
 const LISTS: &str = "/var/lib/dpkg/info";
@@ -23,7 +23,7 @@ pub(super) fn require_sound(root: &Root) -> Result<()> {
     let lists: Vec<String> = root
         .list(LISTS)
         .into_iter()
-        .filter(|name| Path::new(name).extension().is_some_and(|end| end == "list"))
+        .filter(|name| has_extension(name, "list"))
         .map(|name| format!("{LISTS}/{name}"))
         .collect();
     let status = root.read(STATUS)?.unwrap_or_default();

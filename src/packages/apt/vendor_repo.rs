@@ -6,6 +6,7 @@ use super::INDEX;
 use super::install::{PREFERENCES, SOURCE_LIST};
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
+use crate::host::has_extension;
 use crate::host::hex;
 use crate::host::run::Cmd;
 use crate::outcome::Reason;
@@ -86,7 +87,7 @@ fn index_of_host_package(host: &Host, file: &Path, folder: &Path) -> Result<Path
 /// Writes an index of all packages below a folder. Returns whether the metapackage that depends on all others is among
 /// them.
 fn index_of_folder(host: &Host, folder: &Path) -> Result<bool> {
-    let debs = find(folder, &|name| Path::new(name).extension().is_some_and(|end| end == "deb"))?;
+    let debs = find(folder, &|name| has_extension(name, "deb"))?;
     let mut index = String::new();
     for deb in debs {
         let below = deb.strip_prefix(folder).unwrap_or(&deb).display().to_string();

@@ -3,6 +3,7 @@
 
 use super::database_copy::copy_file;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
@@ -151,7 +152,7 @@ impl Whole {
 
 /// Whether a file is one of repositories, by its name.
 pub(super) fn is_repository(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|extension| extension == "repo")
+    has_extension(name, "repo")
 }
 
 /// An empty variable is a value, too: stock Rocky 9 has one.

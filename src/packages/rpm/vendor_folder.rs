@@ -7,6 +7,7 @@ use super::own_index::{self, Described};
 use super::vendor_repo;
 use crate::host::Host;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::host::private_folder;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
@@ -15,7 +16,7 @@ use crate::packages::openpgp::{self, Signer};
 use crate::packages::rpm::install::REPOSITORIES;
 use anyhow::Result;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Folders with packages are no deeper than this below the vendor's own.
 const DEEPEST: usize = 4;
@@ -63,7 +64,7 @@ fn show(root: &Root, folder: &str, into: &str, depth: usize, names: &mut Vec<Str
         // A link to a folder is not followed: it may lead to the folder that it is in.
         if depth > 0 && root.link_target(&path).is_none() && root.is_dir(&path) {
             show(root, &path, into, depth - 1, names)?;
-        } else if Path::new(&name).extension().is_some_and(|end| end == "rpm") {
+        } else if has_extension(&name, "rpm") {
             if !is_plain(&name) {
                 let what = format!("`{folder}` has a package of the name `{name}`");
                 return Err(Reason::WrongPackage.error(what));

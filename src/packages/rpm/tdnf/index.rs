@@ -4,13 +4,13 @@ use super::super::dnf::script::OWN_KERNELS;
 use super::super::xml::{Element, Part, child_of, is_in, walk};
 use super::answer::Chosen;
 use crate::host::fs::Root;
+use crate::host::has_extension;
 use crate::outcome::{Reason, WithReason};
 use crate::target::natural;
 use anyhow::Result;
 use flate2::read::MultiGzDecoder;
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::path::Path;
 
 /// Where they lie in the scratch folder.
 const CACHE: &str = "/cache/tdnf";
@@ -64,7 +64,7 @@ pub(super) fn index_of(written: &Root, id: &str) -> Result<Option<Vec<Offered>>>
     let wrong =
         |what: &str| Reason::ResolveFailed.error(format!("the index of `{id}` cannot be read: {what}"));
     let path = primary_in(&repomd).ok_or_else(|| wrong("it names no list of packages"))?;
-    if Path::new(&path).extension().is_none_or(|extension| extension != "gz") {
+    if !has_extension(&path, "gz") {
         return Ok(None);
     }
     let packed = written.read(&format!("{folder}/{path}"))?.ok_or_else(|| wrong("its list is not there"))?;
