@@ -100,8 +100,8 @@ pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> R
     resolution.local = local_files(host, &apt, request.sources, &resolution.downloads)?;
     resolution.origins = signed::origins(host, &apt, request.sources, &resolution)?;
     // A hundred megabytes of lists, which nobody needs any more: a sync of the cache beside them would write them all.
-    Root::open(&apt.scratch())?.remove_all("/state")?;
-    Root::open(&apt.scratch())?.remove_all("/cache")?;
+    let scratch = Root::open(&apt.scratch())?;
+    ["/state", "/cache"].into_iter().try_for_each(|folder| scratch.remove_all(folder))?;
     resolution.lent = apt.lent.take();
     Ok(Some(resolution))
 }

@@ -1,6 +1,7 @@
 //! A root's rpm database: where it is, and a private copy of it, because rpm locks and repairs even a
-//! database that it only reads.
+//! database that it only reads; and where managers that run in a root write that, and everything else.
 
+use super::super::in_target::Lent;
 use super::DATABASES;
 use crate::host::fs::Root;
 use crate::host::run::Cmd;
@@ -10,6 +11,30 @@ use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
+
+/// The folder of a copy, in the scratch folder of a manager.
+pub(super) const DATABASE: &str = "database";
+
+/// Leads what a manager of a root writes into its scratch folder: each path of `written` into the folder of this name there,
+/// and all of rpm's databases into that of [`DATABASE`]. All of them start empty, `more` ones for this program too.
+pub(super) fn lend_folders(
+    lent: &mut Lent,
+    manager: &str,
+    written: &[(&str, &str)],
+    more: &[&str],
+) -> Result<()> {
+    let databases = DATABASES.iter().map(|path| (DATABASE, *path));
+    let scratch = lent.scratch();
+    let names = written.iter().map(|(name, _)| *name).chain([DATABASE]).chain(more.iter().copied());
+    for name in names {
+        fs::create_dir_all(scratch.join(name))
+            .with_context(|| format!("cannot make folders for the target's {manager}"))?;
+    }
+    for (name, path) in written.iter().copied().chain(databases) {
+        lent.cover(name, path);
+    }
+    Ok(())
+}
 
 /// The folder of a root's database; none when it has none.
 pub(super) fn folder(root: &Root) -> Option<&'static str> {
@@ -33,7 +58,6 @@ pub(super) fn copy_database(root: &Root, to: &Path) -> Result<()> {
 /// A command in a root that it can read and cannot change. rpm locks and repairs its database even to read it; so it sees
 /// a copy, which lies in the folder that is returned, too.
 pub(super) fn reading(root: &Root, cmd: Cmd) -> Result<(Folder, Cmd)> {
-    const DATABASE: &str = "database";
     let private = Folder::small("rpm")?;
     let scratch = private.path().join("scratch");
     let copy = scratch.join(DATABASE);

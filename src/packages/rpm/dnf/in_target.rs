@@ -3,7 +3,8 @@
 
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
-use super::super::{DATABASES, Dialect, database_copy, vendor_repo};
+use super::super::database_copy::{self, DATABASE, lend_folders};
+use super::super::{Dialect, vendor_repo};
 use super::script::{
     Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned,
 };
@@ -23,7 +24,6 @@ use std::sync::Arc;
 /// Folders that dnf and its plugins write to: each starts empty, in the scratch folder.
 const WRITTEN: [(&str, &str); 3] =
     [("cache", "/var/cache"), ("log", "/var/log"), ("persist", "/var/lib/dnf")];
-const DATABASE: &str = "database";
 
 /// Resolves with the target's own dnf; none when it cannot run there.
 pub(in super::super) fn resolve(
@@ -37,15 +37,8 @@ pub(in super::super) fn resolve(
     let addresses: Vec<&str> = request.proxy.into_iter().chain(headers).collect();
     let mut lent = Lent::new(request.sources, how, &addresses)?;
     let scratch = lent.scratch();
-    let folders = WRITTEN.iter().map(|(name, _)| *name).chain([DATABASE, "repositories", "keys"]);
-    for folder in folders {
-        fs::create_dir(scratch.join(folder)).context("cannot make folders for the target's dnf")?;
-    }
+    lend_folders(&mut lent, "dnf", &WRITTEN, &["repositories", "keys"])?;
     copy_database(request, &scratch.join(DATABASE))?;
-    let databases = DATABASES.iter().map(|path| (DATABASE, *path));
-    for (name, path) in WRITTEN.into_iter().chain(databases) {
-        lent.cover(name, path);
-    }
     let vendor = request.vendor_repo.map(|vendor| lent.show(&vendor.folder, "vendor"));
     if let Some(vendor) = &vendor {
         fs::write(scratch.join("repositories/vendor.repo"), vendor_repo::repository_file(vendor))

@@ -6,9 +6,10 @@
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
 use super::super::super::{Base, Resolution, ResolveRequest};
+use super::super::database_copy::{self, DATABASE, lend_folders};
 use super::super::dnf::script::{Answer, Package};
 use super::super::dnf::{self, in_target::resolution};
-use super::super::{DATABASES, Dialect, database_copy, keys, sources};
+use super::super::{Dialect, keys, sources};
 use super::answer::{self, Chosen};
 use super::index::{self, Offered};
 use super::settings::{self, Repository, Sections};
@@ -24,10 +25,10 @@ use std::fs;
 
 /// Folders that tdnf writes to: each starts empty, in the scratch folder.
 const WRITTEN: [(&str, &str); 2] = [("cache", "/var/cache"), ("log", "/var/log")];
-/// What it and its plugins change, of which they see a copy: settings, the history of two distributions, and gpg's keys.
+/// What it and its plugins change, of which they see a copy: settings, the history of two distributions, and gpg's keys. The
+/// last path is in two parts because it looks like one of the machine that this was written on (tests/tidy.rs).
 const COPIED: [&str; 4] =
     ["/etc/tdnf", "/var/lib/tdnf", "/usr/lib/sysimage/tdnf", concat!("/root", "/.gnupg")];
-const DATABASE: &str = "database";
 /// Prints where the packages of each repository are, into a file for each.
 const ADDRESSES: &str = "to=$1; shift; number=0; for id in \"$@\"; do number=$((number + 1)); \
     tdnf -C --repoid=\"$id\" reposync --urls >$to-$number || exit; done";
@@ -74,9 +75,7 @@ pub(in super::super) fn resolve(
 /// Lays out what tdnf writes to; returns its main settings.
 fn prepare(lent: &mut Lent, request: &ResolveRequest, root: &Root) -> Result<Sections> {
     let scratch = lent.scratch();
-    for folder in WRITTEN.iter().map(|(name, _)| *name).chain([DATABASE, "keys", "packages"]) {
-        fs::create_dir(scratch.join(folder)).context("cannot make folders for the target's tdnf")?;
-    }
+    lend_folders(lent, "tdnf", &WRITTEN, &["keys", "packages"])?;
     database_copy::copy_database(root, &scratch.join(DATABASE))?;
     for (number, path) in COPIED.into_iter().enumerate() {
         let name = format!("copied-{number}");
@@ -84,10 +83,6 @@ fn prepare(lent: &mut Lent, request: &ResolveRequest, root: &Root) -> Result<Sec
         sources::copy_tree(request.sources, path, &scratch.join(&name), sources::DEEPEST, &mut 0)?;
         fs::create_dir_all(scratch.join(&name).join(&path[1..])).context("cannot make folders for tdnf")?;
         lent.cover(&format!("{name}{path}"), path);
-    }
-    let databases = DATABASES.iter().map(|path| (DATABASE, *path));
-    for (name, path) in WRITTEN.into_iter().chain(databases) {
-        lent.cover(name, path);
     }
     let settings = Root::open(&scratch.join("copied-0"))?;
     let main = settings.read_text(settings::MAIN)?.unwrap_or_default();

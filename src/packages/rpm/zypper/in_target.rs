@@ -4,10 +4,12 @@
 
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::in_target::{InTarget, Lent, run_watched, say_stand_in, why_not};
+use super::super::super::signed_folder::digest;
 use super::super::super::{Base, Resolution, ResolveRequest};
+use super::super::database_copy::{self, DATABASE, lend_folders};
 use super::super::dnf::in_target::resolution;
 use super::super::dnf::script::{Answer, Package};
-use super::super::{DATABASES, Dialect, database_copy, keys, sources, vendor_repo};
+use super::super::{Dialect, keys, sources, vendor_repo};
 use super::VENDORS_DKMS;
 use super::answer::{self, Brought, Chosen};
 use crate::amounts::count;
@@ -18,7 +20,6 @@ use crate::host::sandbox::SCRATCH;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use flate2::read::MultiGzDecoder;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
@@ -26,7 +27,6 @@ use std::path::Path;
 
 /// Folders that zypper writes to: each starts empty, in the scratch folder.
 const WRITTEN: [(&str, &str); 3] = [("cache", "/var/cache"), ("log", "/var/log"), ("state", "/var/lib/zypp")];
-const DATABASE: &str = "database";
 /// Its settings, of which it sees a copy: services write their repositories there.
 const SETTINGS: &str = "/etc/zypp";
 const LOCKS: &str = "/etc/zypp/locks";
@@ -88,18 +88,13 @@ pub(in super::super) fn resolve(
 
 fn prepare(lent: &mut Lent, request: &ResolveRequest, root: &Root) -> Result<()> {
     let scratch = lent.scratch();
-    for folder in WRITTEN.iter().map(|(name, _)| *name).chain([DATABASE, "keys", "etc/zypp/repos.d"]) {
-        fs::create_dir_all(scratch.join(folder)).context("cannot make folders for the target's zypper")?;
-    }
+    lend_folders(lent, "zypper", &WRITTEN, &["keys", "etc/zypp/repos.d"])?;
     database_copy::copy_database(root, &scratch.join(DATABASE))?;
     sources::copy_tree(request.sources, SETTINGS, &scratch, sources::DEEPEST, &mut 0)?;
     let locks = request.sources.read_text(LOCKS)?.unwrap_or_default();
     fs::write(scratch.join(&LOCKS[1..]), locks_beside(&locks, request.packages))
         .context("cannot keep what zypper is to leave alone")?;
-    let databases = DATABASES.iter().map(|path| (DATABASE, *path));
-    for (name, path) in WRITTEN.into_iter().chain(databases).chain([(&SETTINGS[1..], SETTINGS)]) {
-        lent.cover(name, path);
-    }
+    lent.cover(&SETTINGS[1..], SETTINGS);
     Ok(())
 }
 
@@ -206,14 +201,8 @@ fn package(
         || Reason::ResolveFailed.error(format!("{WHO} named `{}`, which is not there", brought.path));
     let path = brought.path.strip_prefix(WRITTEN[0].1).ok_or_else(nowhere)?;
     let path = format!("/{}{path}", WRITTEN[0].0);
-    let (mut file, metadata) = written.open_file(&path)?.ok_or_else(nowhere)?;
-    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; 256 << 10]);
-    loop {
-        match file.read(&mut buffer).with_context(|| format!("cannot read `{path}`"))? {
-            0 => break,
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    let (file, metadata) = written.open_file(&path)?.ok_or_else(nowhere)?;
+    let digest = digest(file).with_context(|| format!("cannot read `{path}`"))?;
     let file = path.rsplit('/').next().unwrap_or_default().to_owned();
     let of = chosen.iter().find(|it| it.file() == file);
     let name = of.map_or_else(|| file.trim_end_matches(".rpm").to_owned(), Chosen::full_name);
@@ -223,7 +212,7 @@ fn package(
         others: Vec::new(),
         size: metadata.len(),
         digest_kind: "sha256".to_owned(),
-        digest: crate::host::hex(&hasher.finalize()),
+        digest,
         signed: !unchecked.contains(&brought.repository),
         repository: brought.repository.clone(),
         file,
