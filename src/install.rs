@@ -52,8 +52,7 @@ pub fn install(
     options: InstallOptions,
 ) -> Result<Installed> {
     let blobs = cache.blobs_dir();
-    // What the VM agent lacks is installed beside a driver that stays as it is.
-    let is_vendors = drivers::ops(plan.driver).is_vendors() && plan.present.is_none();
+    let is_vendors = drivers::installs_vendors(plan);
     let builds_by_dkms = is_vendors && drivers::ops(plan.driver).builds_by_dkms(&plan.target);
     let packages = at_hand(host, bundle, plan);
     let transaction = Transaction {
@@ -84,7 +83,7 @@ pub fn install(
     fault::reached(Point::PackagesInstalled);
     host.root.remove_all(REPOSITORY)?;
     let Brought { built, trust } = transacted?;
-    if plan.brings_modules() && plan.present.is_none() {
+    if plan.brings_modules() {
         module_check::check(host, plan)?;
     }
     let installed = compared(host, manager, &before.versions, plan)?;

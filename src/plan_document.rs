@@ -169,9 +169,10 @@ impl Artifact {
 }
 
 impl Plan {
-    /// Whether the kernels are to load modules that came with the driver, and not those that they came with.
+    /// Whether the kernels are to load modules that come with the driver, and not those that they came with. Nothing is known
+    /// of those of a driver that is there already.
     pub fn brings_modules(&self) -> bool {
-        self.driver != Driver::Inbox || self.distribution_modules
+        self.present.is_none() && (self.driver != Driver::Inbox || self.distribution_modules)
     }
 
     /// The same with more reasons.

@@ -14,9 +14,7 @@ use anyhow::Result;
 
 /// Whether a module belongs to the driver and not to the kernel's own package.
 pub fn is_own(plan: &Plan, module: &Module) -> bool {
-    !plan.brings_modules()
-        || plan.present.is_some()
-        || matches!(Place::from(module), Place::Added | Place::Linked)
+    !plan.brings_modules() || matches!(Place::from(module), Place::Added | Place::Linked)
 }
 
 /// Checks that the release that the driver states is the planned one.
@@ -34,7 +32,7 @@ pub(super) fn release(host: &Host, plan: &Plan) -> Check {
 /// Checks the state of its modules in DKMS, and the kernel version inside the module files.
 pub fn built(host: &Host, plan: &Plan) -> Result<Vec<Check>> {
     // A driver that somebody else installed need not have been built by DKMS.
-    if !plan.brings_modules() || plan.present.is_some() {
+    if !plan.brings_modules() {
         return Ok(Vec::new());
     }
     let sources = if plan.distribution_modules { Vec::new() } else { dkms::sources(&host.root) };

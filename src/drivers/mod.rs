@@ -114,7 +114,13 @@ impl From<Vec<Built>> for Brought {
 
 /// Whether the vendor's driver that an `earlier` plan of this program installed has to go before `plan` is carried out.
 pub fn is_replaced(earlier: &Plan, plan: &Plan) -> bool {
-    ops(earlier.driver).is_vendors() && earlier.present.is_none() && !earlier.has_driver_of(plan)
+    installs_vendors(earlier) && !earlier.has_driver_of(plan)
+}
+
+/// Whether a plan installs a vendor's driver. Where one is there already it stays as it is, and only what the VM agent lacks is
+/// installed beside it.
+pub fn installs_vendors(plan: &Plan) -> bool {
+    ops(plan.driver).is_vendors() && plan.present.is_none()
 }
 
 /// Carries out the installing part of a plan: installs a driver, or builds an installed one for more kernels, or leaves it
@@ -136,7 +142,7 @@ pub fn install(work: &Work, transact: &mut dyn FnMut() -> Result<()>) -> Result<
 /// anything is changed.
 pub fn require_build_place(host: &Host, plan: &Plan) -> Result<()> {
     const PLACES: [&str; 2] = ["/var/lib/dkms", "/var/lib/ofedctl"];
-    if !ops(plan.driver).is_vendors() || plan.present.is_some() {
+    if !installs_vendors(plan) {
         return Ok(());
     }
     for place in PLACES {

@@ -103,10 +103,12 @@ pub(super) fn in_place(job: &Job, facts: &Facts, plan: &Plan) -> Result<Outcome>
         Some(_) => plan.why.join("; "),
         None => format!("{} is in place", plan.driver_name()),
     };
-    let agent = facts.waagent.as_ref();
-    let lack =
-        if agent.is_some_and(Waagent::lacks_programs) { for_agent::lack(job.host, plan)? } else { None };
-    let message = [Some(message), lack].into_iter().flatten().collect::<Vec<_>>().join("; ");
+    // Else nothing can be missing, and the packages need not be asked for.
+    let message = if facts.waagent.as_ref().is_some_and(Waagent::lacks_programs) {
+        for_agent::with_lack(message, job.host, plan)?
+    } else {
+        message
+    };
     reboot::outcome(job, plan, loaded, (Reason::AlreadyInstalled, message))
 }
 

@@ -88,8 +88,7 @@ fn steps<'h>(job: &Job<'h>, report: &mut Report<'h>) -> Result<Outcome> {
     let vendor_file =
         bundle.as_ref().and_then(|bundle| first_use::vendor_file(&plan, bundle, installed.trust));
     let (reason, message) = ending(&plan, bundle.as_ref(), vendor_file.as_ref(), made);
-    let message = [Some(message), for_agent::lack(host, &plan)?].into_iter().flatten().collect::<Vec<_>>();
-    let message = message.join("; ");
+    let message = for_agent::with_lack(message, host, &plan)?;
     let carried_out = plan.clone();
     let timeline = steps.timeline();
     let outcome_of =

@@ -16,6 +16,14 @@ pub fn lacking<'a>(plan: &'a Plan, installed: &'a Installed) -> impl Iterator<It
     plan.optional.iter().filter(|name| installed.version_of(name).is_none())
 }
 
+/// A message, and behind it what has to be said where the root still lacks one.
+pub fn with_lack(message: String, host: &Host, plan: &Plan) -> Result<String> {
+    Ok(match lack(host, plan)? {
+        Some(lack) => format!("{message}; {lack}"),
+        None => message,
+    })
+}
+
 /// What has to be said where the root still lacks one.
 pub fn lack(host: &Host, plan: &Plan) -> Result<Option<String>> {
     if plan.optional.is_empty() {

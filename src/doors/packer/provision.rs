@@ -262,19 +262,18 @@ fn bake_from_cache(
                 }
                 (incomplete, None)
             }
-            Err(error) if Reason::from_error(&error) == Reason::CacheMissing => (None, Some(error)),
-            Err(error) if plan.present.is_some() => (None, Some(error)),
+            Err(error) if plan.present.is_some() || Reason::from_error(&error) == Reason::CacheMissing => {
+                (None, Some(error))
+            }
             Err(error) => return Err(error),
         };
         if may_stage {
             may_stage = false;
             host.events.enter(Step::Stage);
             match staging::fill(host, guest, folder, plan, settings) {
+                Ok(()) => continue,
                 Err(error) if plan.present.is_some() => guest.ui.say(&format!("ofed: {error:#}")),
-                filled => {
-                    filled?;
-                    continue;
-                }
+                Err(error) => return Err(error),
             }
         }
         return match (incomplete, untried) {

@@ -253,12 +253,17 @@ fn serves_kernels(said: &Said, plan: &Plan, version: &str) -> Result<()> {
 
 /// Whether its packages are planned, and its installer is not run.
 pub(super) fn is_installed_from(plan: &Plan) -> bool {
-    metapackage(plan).is_some() || plan.packages.iter().any(|name| name == super::SOURCES)
+    metapackage(plan).is_some() || has_sources(plan)
 }
 
 /// Whether the planned packages have built modules.
 pub(super) fn has_modules(plan: &Plan, format: Format) -> bool {
-    format == Format::Rpm && !plan.packages.iter().any(|name| name == super::SOURCES)
+    format == Format::Rpm && !has_sources(plan)
+}
+
+/// Whether the planned packages are those of an rpm bundle's sources.
+fn has_sources(plan: &Plan) -> bool {
+    plan.packages.iter().any(|name| name == super::SOURCES)
 }
 
 /// The planned package that needs the others of the bundle; none where the vendor's installer is to choose them.
