@@ -55,17 +55,6 @@ pub(super) fn check(host: &Host, trust: &Trust, arrived: &[Arrived], way: Networ
     Err(Reason::RepositoryKey.error(format!("{}; the repositories name {keys}", wrong.join("; "))))
 }
 
-/// The keys in a text, as rpm prints those that it knows.
-pub(super) fn in_text(text: &str) -> Vec<String> {
-    const ENDS: [&str; 2] = ["-----BEGIN PGP PUBLIC KEY BLOCK-----", "-----END PGP PUBLIC KEY BLOCK-----"];
-    between(text, ENDS[0], ENDS[1]).map(|key| format!("{}{key}{}\n", ENDS[0], ENDS[1])).collect()
-}
-
-/// Each piece of a text between two others.
-pub(super) fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
-    text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
-}
-
 /// Who signed all of these packages: one owner of `keys`. None where one of the packages is signed by nobody of those, or
 /// by somebody else than the others, and where this machine cannot tell. A package that is not whole is an error.
 pub(super) fn signer_of_all(host: &Host, keys: &[u8], files: &[PathBuf]) -> Result<Option<Signer>> {

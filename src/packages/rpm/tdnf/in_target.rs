@@ -5,11 +5,11 @@
 
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
-use super::super::super::{Base, Resolution, ResolveRequest};
+use super::super::super::{Base, Resolution, ResolveRequest, openpgp};
 use super::super::database_copy::{self, DATABASE, lend_folders};
 use super::super::dnf::script::{Answer, Package};
 use super::super::dnf::{self, in_target::resolution};
-use super::super::{Dialect, keys, sources};
+use super::super::{Dialect, sources};
 use super::answer::{self, Chosen};
 use super::index::{self, Offered};
 use super::settings::{self, Repository, Sections};
@@ -163,7 +163,7 @@ impl Tdnf<'_> {
         Ok(Answer {
             packages,
             keys: named.collect::<BTreeSet<String>>().into_iter().collect(),
-            imported: keys::in_text(&imported.stdout),
+            imported: openpgp::in_text(&imported.stdout),
             proxy: settings::proxy(&self.main),
         })
     }

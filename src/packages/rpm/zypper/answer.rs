@@ -1,7 +1,6 @@
 //! Reads what zypper prints with `--xmlout`: a stream of elements (zypper's own schema, `xmlout.rnc`), of which only a few
 //! matter here.
 
-use super::super::keys::between;
 use super::super::xml::{Element, Part, child_of, is_in, walk};
 use std::collections::BTreeSet;
 
@@ -141,6 +140,11 @@ pub(super) fn plain(stream: &str) -> String {
         }
     });
     text.lines().filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Each piece of a text between two others.
+fn between<'a>(text: &'a str, begin: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(begin).skip(1).filter_map(move |rest| Some(rest.split_once(end)?.0))
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@
 use super::super::super::diagnose::{self, Doing, Speaker};
 use super::super::super::in_target::{InTarget, Lent, run_watched, say_stand_in, why_not};
 use super::super::super::signed_folder::digest;
-use super::super::super::{Base, Resolution, ResolveRequest};
+use super::super::super::{Base, Resolution, ResolveRequest, openpgp};
 use super::super::database_copy::{self, DATABASE, lend_folders};
 use super::super::dnf::in_target::resolution;
 use super::super::dnf::script::{Answer, Package};
-use super::super::{Dialect, keys, sources, vendor_repo};
+use super::super::{Dialect, sources, vendor_repo};
 use super::VENDORS_DKMS;
 use super::answer::{self, Brought, Chosen};
 use crate::amounts::count;
@@ -165,7 +165,7 @@ impl Zypper<'_> {
         let written = Root::open(&self.lent.scratch())?;
         let package = |brought: &Brought| package(&written, brought, chosen, &unchecked);
         let packages = brought.iter().map(package).collect::<Result<_>>()?;
-        let imported = keys::in_text(&finished.stdout);
+        let imported = openpgp::in_text(&finished.stdout);
         Ok(Answer { packages, keys: Vec::new(), imported, proxy: None })
     }
 
