@@ -147,31 +147,19 @@ impl Measured {
     }
 
     pub fn put_row(&mut self, row: Row) {
-        match self.rows.iter_mut().find(|it| it.what == row.what) {
-            Some(old) => *old = row,
-            None => self.rows.push(row),
-        }
+        put(&mut self.rows, row, |row| &row.what);
     }
 
     pub fn put_profile(&mut self, profile: Profile) {
-        match self.profiles.iter_mut().find(|it| it.what == profile.what) {
-            Some(old) => *old = profile,
-            None => self.profiles.push(profile),
-        }
+        put(&mut self.profiles, profile, |profile| &profile.what);
     }
 
     pub fn put_growth(&mut self, growth: Growth) {
-        match self.growth.iter_mut().find(|it| it.name == growth.name) {
-            Some(old) => *old = growth,
-            None => self.growth.push(growth),
-        }
+        put(&mut self.growth, growth, |growth| &growth.name);
     }
 
     pub fn put_crowd(&mut self, crowd: Crowd) {
-        match self.fleet.iter_mut().find(|it| it.what == crowd.what) {
-            Some(old) => *old = crowd,
-            None => self.fleet.push(crowd),
-        }
+        put(&mut self.fleet, crowd, |crowd| &crowd.what);
     }
 
     /// The table of budgets.
@@ -271,6 +259,14 @@ impl Measured {
             );
         }
         table
+    }
+}
+
+/// Puts what was measured in the place of what was measured of the same name before.
+fn put<T>(list: &mut Vec<T>, new: T, name: fn(&T) -> &str) {
+    match list.iter_mut().find(|it| name(it) == name(&new)) {
+        Some(old) => *old = new,
+        None => list.push(new),
     }
 }
 

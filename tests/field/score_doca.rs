@@ -7,66 +7,24 @@ use ofedctl::outcome::{Cause, Reason};
 use ofedctl::packages::diagnose::Doing;
 use ofedctl::packages::diagnose::Speaker::Apt;
 
-const JAMMY: &[&str] =
-    &["--distro", "ubuntu22.04", "--nic", "cx7", "--arch", "x86_64", "--kernel", "5.15.0-1064-azure"];
-const ROCKY98: &[&str] =
-    &["--distro", "rocky9.8", "--nic", "cx7", "--arch", "x86_64", "--kernel", "5.14.0-687.5.1.el9_8.x86_64"];
-const ROCKY98_LATER: &[&str] =
-    &["--distro", "rocky9.8", "--nic", "cx7", "--arch", "x86_64", "--kernel", "5.14.0-687.25.1.el9_8.x86_64"];
-const NOBLE617: &[&str] = &[
-    "--distro",
-    "ubuntu24.04",
-    "--nic",
-    "cx7",
-    "--arch",
-    "x86_64",
-    "--kernel",
-    "6.17.0-1008-azure",
-    "--driver",
-    "doca",
-    "--driver-version",
-    "3.2.1",
-];
-const NOBLE612: &[&str] = &[
-    "--distro",
-    "ubuntu24.04",
-    "--nic",
-    "cx7",
-    "--arch",
-    "x86_64",
-    "--kernel",
-    "6.12.68-061268-generic",
-    "--driver",
-    "doca",
-    "--driver-version",
-    "3.2.1",
-];
-const ERRATA: &[&str] = &[
-    "--distro",
-    "almalinux8.10",
-    "--nic",
-    "cx7",
-    "--arch",
-    "x86_64",
-    "--kernel",
-    "4.18.0-553.89.1.el8_10.x86_64",
-    "--driver-version",
-    "2.10.0",
-];
-const OF_96: &[&str] = &[
-    "--distro",
-    "rhel9.7",
-    "--nic",
-    "cx7",
-    "--arch",
-    "x86_64",
-    "--kernel",
-    "5.14.0-611.5.1.el9_7.x86_64",
-    "--driver-version",
-    "3.1.0",
-];
-const AZURE3: &[&str] =
-    &["--distro", "azurelinux3.0", "--nic", "cx7", "--arch", "x86_64", "--kernel", "6.6.96.1-1.azl3"];
+/// What is asked of a plan for one kernel of a machine with a ConnectX-7.
+macro_rules! asked {
+    ($distro:literal, $kernel:literal $(, $more:literal)*) => {
+        &["--distro", $distro, "--nic", "cx7", "--arch", "x86_64", "--kernel", $kernel $(, $more)*]
+    };
+}
+
+const JAMMY: &[&str] = asked!("ubuntu22.04", "5.15.0-1064-azure");
+const ROCKY98: &[&str] = asked!("rocky9.8", "5.14.0-687.5.1.el9_8.x86_64");
+const ROCKY98_LATER: &[&str] = asked!("rocky9.8", "5.14.0-687.25.1.el9_8.x86_64");
+const NOBLE617: &[&str] =
+    asked!("ubuntu24.04", "6.17.0-1008-azure", "--driver", "doca", "--driver-version", "3.2.1");
+const NOBLE612: &[&str] =
+    asked!("ubuntu24.04", "6.12.68-061268-generic", "--driver", "doca", "--driver-version", "3.2.1");
+const ERRATA: &[&str] =
+    asked!("almalinux8.10", "4.18.0-553.89.1.el8_10.x86_64", "--driver-version", "2.10.0");
+const OF_96: &[&str] = asked!("rhel9.7", "5.14.0-611.5.1.el9_7.x86_64", "--driver-version", "3.1.0");
+const AZURE3: &[&str] = asked!("azurelinux3.0", "6.6.96.1-1.azl3");
 
 #[rustfmt::skip]
 pub(crate) const DOCA: &[(&str, &[Proof])] = &[
