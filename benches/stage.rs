@@ -1,5 +1,5 @@
 //! Staging a Debian 12 root, against `apt-get update` and `apt-get --download-only` of the same packages inside it, both from
-//! one mirror on this machine: a copy of the archive's own index, and of the packages. Needs root, and the archive once.
+//! one mirror on this machine: a copy of the archive's own indexes, and of the packages. Needs root, and the archive once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[path = "../tests/common/mod.rs"]
@@ -67,11 +67,13 @@ fn copy_archive(root: &Root, packages: &[String], folder: &Path) {
     };
     let dists = format!("dists/{SUITE}");
     fetch(&format!("{dists}/InRelease"));
-    let index = fetch(&format!("{dists}/main/binary-amd64/Packages.xz"));
-    let digest = common::sha256(&fs::read(&index).unwrap());
-    let by_hash = index.with_file_name("by-hash").join("SHA256");
-    fs::create_dir_all(&by_hash).unwrap();
-    fs::hard_link(&index, by_hash.join(digest)).unwrap();
+    for packed in ["Packages.xz", "Packages.gz"] {
+        let index = fetch(&format!("{dists}/main/binary-amd64/{packed}"));
+        let digest = common::sha256(&fs::read(&index).unwrap());
+        let by_hash = index.with_file_name("by-hash").join("SHA256");
+        fs::create_dir_all(&by_hash).unwrap();
+        fs::hard_link(&index, by_hash.join(digest)).unwrap();
+    }
     let nginx = serve(root, folder);
     let script = "apt-get -qq -o Acquire::Languages=none update &&
         apt-get --print-uris --yes --no-install-recommends --download-only install \"$@\"";

@@ -35,19 +35,28 @@ impl Key {
 
     /// Builds packages into a folder, with an index that this key signs.
     pub(crate) fn publish(&self, debs: &[Deb], folder: &Path) {
+        self.publish_packed(debs, folder, &[]);
+    }
+
+    /// The same, with the index packed too, by programs that name their files as given.
+    pub(crate) fn publish_packed(&self, debs: &[Deb], folder: &Path, packers: &[(&str, &str)]) {
         for deb in debs {
             deb.build(folder);
         }
         let mut scan = Command::new("dpkg-scanpackages");
         let index = scan.args(["--multiversion", "."]).current_dir(folder).output().unwrap().stdout;
         let date = Command::new("date").args(["-u", "-R"]).env("LC_ALL", "C").output().unwrap().stdout;
-        let release = format!(
-            "Suite: test\nDate: {}SHA256:\n {} {} Packages\n",
-            String::from_utf8(date).unwrap().replace("+0000", "UTC"),
-            crate::common::sha256(&index),
-            index.len()
-        );
+        let date = String::from_utf8(date).unwrap().replace("+0000", "UTC");
+        let line =
+            |name: &str, bytes: &[u8]| format!(" {} {} {name}\n", crate::common::sha256(bytes), bytes.len());
+        let mut release = format!("Suite: test\nDate: {date}SHA256:\n{}", line("Packages", &index));
         std::fs::write(folder.join("Packages"), index).unwrap();
+        for (packer, name) in packers {
+            let packed = Command::new(packer).args(["-c", "Packages"]).current_dir(folder).output().unwrap();
+            assert!(packed.status.success(), "{packed:?}");
+            release += &line(name, &packed.stdout);
+            std::fs::write(folder.join(name), packed.stdout).unwrap();
+        }
         std::fs::write(folder.join("Release"), release).unwrap();
         let path = |name: &str| folder.join(name).display().to_string();
         self.gpg(&["--clearsign", "--output", &path("InRelease"), &path("Release")]);

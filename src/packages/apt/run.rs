@@ -41,7 +41,7 @@ pub(super) struct List {
 
 impl List {
     /// What apt is asked of each of its package lists.
-    const ASKED: &str = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
+    pub(super) const ASKED: &str = "$(CREATED_BY)\t$(REPO_URI)\t$(METAKEY)\t$(FILENAME)";
 
     fn parse(line: &str) -> Option<Self> {
         let [kind, repository, key, file] = line.split('\t').collect::<Vec<_>>().try_into().ok()?;
@@ -114,7 +114,12 @@ impl AptRun {
         }
         let asked = self.cmd("apt-get").args(["indextargets", "--format", List::ASKED]).captured();
         let listed = host.run(&asked)?.check(Reason::ResolveFailed, "asking apt for its package lists")?;
-        Ok(self.lists.get_or_init(|| listed.stdout.lines().filter_map(List::parse).collect()))
+        Ok(self.keep_lists(&listed.stdout))
+    }
+
+    /// Takes note of its package lists, where another command printed them as [`List::ASKED`] says.
+    pub(super) fn keep_lists(&self, printed: &str) -> &[List] {
+        self.lists.get_or_init(|| printed.lines().filter_map(List::parse).collect())
     }
 
     /// The target's proxy for apt, because a repository that apt reaches may not be reachable without it.
