@@ -4,9 +4,10 @@ use crate::common::image;
 use crate::common::tree::{Tree, diff};
 use crate::common::vendor::shop::Shop;
 use crate::packages::{Repository, Rpm};
-use crate::roots::SLES15;
+use crate::roots::{Identity, SLES15};
 use crate::scene::{Scene, tools};
-use crate::vendor_packages;
+use crate::vendor_packages::{self, Brings, Layout, compiled, signed_tgz};
+use crate::vendor_signed::Signed;
 
 const VERSION: &str = "5.7-1.0.2.0";
 
@@ -95,10 +96,40 @@ fn made(path: &str) -> bool {
 #[test]
 fn a_kernel_of_sles_whose_headers_are_gone_is_named() {
     let shop = Shop::of(|folder| drop(vendor_packages::tgz(folder, VERSION, "sles15sp4", "sles15sp4")));
-    let identity = crate::roots::Identity { kernel: "5.14.21-150400.14.99-azure", ..SLES15 };
+    let identity = Identity { kernel: "5.14.21-150400.14.99-azure", ..SLES15 };
     let refused = Scene::new(identity, &shop, &distribution()).stage(&[]);
     refused.expect(14, "headers-missing");
     assert!(refused.stdout.contains("kernel-azure-devel = 5.14.21-150400.14.99"), "{}", refused.stdout);
+}
+
+/// The first kernel of a service pack, for which bundles have modules. zypper is shown the packages by an index of ours.
+#[test]
+fn packages_with_modules_for_the_kernel_of_sles_are_installed_by_their_signatures() {
+    let first = Identity { kernel: "5.14.21-150400.22-default", ..SLES15 };
+    let signed = Signed::new(|folder, key| {
+        let maker = first.building_root();
+        let brings = compiled(&maker, first.kernel);
+        signed_tgz(folder, (VERSION, "sles15sp4"), Brings::Built(&brings, first.kernel), Layout::One, key);
+    });
+    let repository = distribution();
+    let scene = Scene::new(first, &signed.shop, &repository);
+    let before = scene.packages();
+    let (_, by_key) = signed.args();
+    let by_key: Vec<&str> = by_key.iter().map(String::as_str).collect();
+    let strict = [&by_key[..], &["--set", "trust=signed"]].concat();
+    // Nobody signs the packages of the test's distribution.
+    scene.stage(&by_key).expect(0, "staged");
+    let asked = repository.web.requests().len();
+    scene.bake(&strict).expect(0, "installed");
+    assert_eq!(repository.web.requests().len(), asked);
+    assert_eq!(image::receipt(&scene.root)["vendor_file"]["trust"], "signed");
+    assert_eq!(scene.found("release by ofed_info"), format!("MLNX_OFED_LINUX-{VERSION}"));
+    let place = scene.found(&format!("module mlx5_core for {}", first.kernel));
+    assert!(place.starts_with("extra/mlnx-ofa_kernel/"), "{place}");
+    assert_eq!(scene.builds(), Vec::<String>::new(), "something was compiled");
+    scene.bake(&strict).expect(0, "already-installed");
+    image::ask("uninstall", &scene.root).expect(0, "uninstalled");
+    assert_eq!(scene.packages(), before);
 }
 
 #[test]
