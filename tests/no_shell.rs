@@ -4,36 +4,25 @@
 
 mod common;
 
+use common::hostile_text::{self, assert_no_shell_was_here, text};
 use common::image::{self, VM_SIZE};
 use common::program::{self, Ran};
-use common::root::{Root, debian_root};
-use common::tree::Tree;
+use common::root::debian_root;
 use nix::mount::{MsFlags, mount};
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
 const SUITE: &str = "bookworm";
-/// The file that a shell would make which took the text for words of its own.
-const MARK: &str = "a-shell-was-here";
-
-/// Text that makes [`MARK`] in each way in which a shell may be led to run a command.
-fn text() -> String {
-    format!("$(touch {MARK})`touch {MARK}`;touch {MARK};\ntouch {MARK}\n'\"\\;touch {MARK}&|touch {MARK}")
-}
-
-#[track_caller]
-fn assert_no_shell_was_here(what: &str, root: &Root, folder: &Path) {
-    let is_mark = |path: &&String| path.rsplit('/').next() == Some(MARK);
-    let (inside, outside) = (Tree::of(&root.upper()), Tree::of(folder));
-    let marks: Vec<&String> = inside.0.keys().chain(outside.0.keys()).filter(is_mark).collect();
-    assert!(marks.is_empty(), "{what}: {marks:?}");
-}
-
 fn started_in(folder: &Path, args: &[String]) -> Ran {
     let mut command = program::program(args);
     command.current_dir(folder);
     program::finish(command)
+}
+
+#[test]
+fn a_shell_that_reads_the_hostile_text_is_seen() {
+    hostile_text::assert_a_shell_would_be_seen();
 }
 
 #[test]
@@ -57,7 +46,7 @@ fn a_root_a_cache_and_a_folder_for_temporary_files_may_be_called_anything() {
     bake.current_dir(folder.path()).env("TMPDIR", odd.join("tmp"));
     let ran = program::finish(bake);
     assert_ne!(ran.reason(), "internal", "{ran:?}");
-    assert_no_shell_was_here("the bake", &root, folder.path());
+    assert_no_shell_was_here("the bake", &[&root.upper(), folder.path()]);
 
     std::fs::remove_dir_all(root.path().join("lib/modules").join(text())).unwrap();
     let mut bake = program::program(&args);
@@ -67,7 +56,7 @@ fn a_root_a_cache_and_a_folder_for_temporary_files_may_be_called_anything() {
     let mut uninstall = program::program(&["uninstall", "--json", "--root", &place]);
     uninstall.current_dir(folder.path()).env("TMPDIR", odd.join("tmp"));
     program::finish(uninstall).expect(0, "uninstalled");
-    assert_no_shell_was_here("all of it", &root, folder.path());
+    assert_no_shell_was_here("all of it", &[&root.upper(), folder.path()]);
     nix::mount::umount2(&odd.join("root"), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
@@ -86,7 +75,7 @@ fn no_setting_of_any_door_reaches_a_shell() {
     let mut all = serde_json::Map::new();
     let file = "etc/ofedctl/config.d/odd.yaml";
     for key in ofedctl::settings::keys() {
-        for value in [json!(text()), json!([text()])] {
+        for value in [json!(text()), json!([text()]), json!(hostile_text::option())] {
             // On the command line, and in a file of the image.
             let set = ["--set".to_owned(), format!("{key}={value}")];
             let ran = started_in(
@@ -101,7 +90,7 @@ fn no_setting_of_any_door_reaches_a_shell() {
         }
         all.insert(key, json!(text()));
     }
-    assert_no_shell_was_here("the shell and the files", &root, folder.path());
+    assert_no_shell_was_here("the shell and the files", &[&root.upper(), folder.path()]);
 
     // What cloud-init and the VM agent hand over, for each setting that is a text.
     for (key, value) in &all {
@@ -119,5 +108,5 @@ fn no_setting_of_any_door_reaches_a_shell() {
         let ran = Ran::from(root.booted(&run));
         assert_ne!(ran.reason(), "internal", "{key}: {ran:?}");
     }
-    assert_no_shell_was_here("cloud-init", &root, folder.path());
+    assert_no_shell_was_here("cloud-init", &[&root.upper(), folder.path()]);
 }

@@ -139,11 +139,20 @@ fn check_words(tag: &str, image: &Image, files: &[BundleFile]) -> Result<()> {
         let word = word.escape_default();
         return Err(Reason::CacheUnreadable.error(format!("`{word}` has control characters")));
     }
+    if let Some(name) = config.kernels.iter().chain(&config.packages).find(|name| !is_name(name)) {
+        return Err(Reason::CacheUnreadable.error(format!("`{name}` is no name of a package or a kernel")));
+    }
     if humantime::parse_rfc3339(&image.created).is_err() {
         let created = image.created.escape_default();
         return Err(Reason::CacheUnreadable.error(format!("`{created}` is no time")));
     }
     Ok(())
+}
+
+/// Whether package managers take a text for a name: with a hyphen before it, it is an option; with one behind it, apt
+/// removes what it names.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphanumeric()) && !text.ends_with('-')
 }
 
 /// The newest schema version of a bundle's document that this program understands.

@@ -8,6 +8,7 @@ mod common;
 mod adapter;
 mod examples;
 mod machine;
+mod no_shell;
 mod run;
 mod setup;
 mod systemd;

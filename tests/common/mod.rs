@@ -9,6 +9,7 @@ pub mod counts;
 pub mod deb;
 pub mod documents;
 pub mod endings;
+pub mod hostile_text;
 pub mod hosts;
 pub mod image;
 pub mod layers;

@@ -8,6 +8,7 @@ mod azure;
 mod interrupted;
 mod ipoib;
 mod life;
+mod no_shell;
 mod package;
 mod refusals;
 mod settings;

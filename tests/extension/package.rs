@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Unpacks a package as the agent does: Python's zipfile keeps neither modes nor links.
-fn unpack(package: &Path, into: &Path) {
+pub(crate) fn unpack(package: &Path, into: &Path) {
     let script = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
     let unpacked = Command::new("python3").args(["-c", script]).arg(package).arg(into).status();
     assert!(unpacked.unwrap().success());
@@ -98,7 +98,7 @@ fn command(handler: &Path, name: &str, before: &str) -> Ran {
     common::program::finish(unshare)
 }
 
-fn unpacked() -> (tempfile::TempDir, std::path::PathBuf) {
+pub(crate) fn unpacked() -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = common::scratch();
     let zip = folder.path().join("h.zip");
     package(&zip, &["--version", "1.2.3.4"]).expect(0, "packaged");

@@ -163,6 +163,13 @@ const LIES: &[Lie] = &[
     ("a config of a later form", |_, _, config| config["ofedctl"]["schema_version"] = 99.into()),
     ("a config for no distribution", |_, _, config| config["ofedctl"]["distro"] = "\u{1b}[2J".into()),
     ("a config with packages that are no list", |_, _, config| config["ofedctl"]["packages"] = json!({})),
+    ("a config with a package that is an option", |_, _, config| {
+        config["ofedctl"]["packages"] = json!(["-oDPkg::Pre-Invoke::=touch /tmp/a-shell-was-here"]);
+    }),
+    ("a config with a package to remove", |_, _, config| config["ofedctl"]["packages"] = json!(["dpkg-"])),
+    ("a config with a kernel that is an option", |_, _, config| {
+        config["ofedctl"]["kernels"] = json!(["--all"]);
+    }),
     ("a config with an index that is not there", |_, _, config| {
         config["ofedctl"]["repository"]["index"] = "../Packages".into();
     }),

@@ -11,4 +11,5 @@ mod chroot_host;
 mod guest;
 mod host;
 mod install;
+mod no_shell;
 mod templates;

@@ -164,12 +164,13 @@ fn kernels(guest: &Guest, machine: &Machine, folder: &Folder) -> Result<Vec<Stri
     Ok(vec![newest.clone()])
 }
 
-/// What `plan` and `bake` are told on the guest, except the VM size where there are several.
+/// What `plan` and `bake` are told on the guest, except the VM size where there are several. A value is in one word with
+/// its option: by itself, one with a hyphen before it would be an option.
 fn arguments(guest: &Guest, folder: &Folder, settings: &Settings, kernels: &[String]) -> Result<Vec<String>> {
     let set = |key: &str, value: &Value| words(&["--set", &format!("{key}={value}")]);
     let given = guest.wanted.settings.iter().filter(|(key, _)| !NOT_FOR_THE_GUEST.contains(&key.as_str()));
     let mut arguments: Vec<String> = given.flat_map(|(key, value)| set(key, value)).collect();
-    arguments.extend(kernels.iter().flat_map(|kernel| words(&["--kernel", kernel])));
+    arguments.extend(kernels.iter().map(|kernel| format!("--kernel={kernel}")));
     if settings.catalog.is_some() {
         arguments.extend(set("catalog", &json!(folder.at("catalog.yaml"))));
         // The login user owns the folder of this run, and this very program in it.
@@ -185,7 +186,7 @@ fn plan(guest: &Guest, folder: &Folder, asked: &[String]) -> Result<(Plan, Vec<S
         let arguments = [words(&["plan", "--root", "/", "--json"]), asked.to_vec(), size.to_vec()].concat();
         query_guest(guest, folder, &arguments)
     };
-    let named = |size: &String| words(&["--vm-size", size]);
+    let named = |size: &String| vec![format!("--vm-size={size}")];
     let Some((first, others)) = guest.wanted.vm_sizes.split_first() else {
         return Ok((for_size(&[])?, vec![]));
     };

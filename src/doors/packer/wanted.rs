@@ -6,6 +6,7 @@ use super::elf;
 use super::execute_command::ExecuteCommand;
 use crate::cache::remote::unknown_place;
 use crate::facts::vm_size;
+use crate::outcome::shown;
 use crate::settings::Layer;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -235,10 +236,10 @@ fn is_uninterpolated(value: &Value) -> bool {
     }
 }
 
-/// Several errors as Packer's own provisioners say them.
+/// Several errors as Packer's own provisioners say them, each in one line whatever value it names.
 fn listed(wrong: &[String]) -> String {
-    let count = wrong.len();
-    format!("{count} error(s) occurred:\n\n* {}", wrong.join("\n* "))
+    let lines: Vec<String> = wrong.iter().map(|what| shown::line(what)).collect();
+    format!("{} error(s) occurred:\n\n* {}", wrong.len(), lines.join("\n* "))
 }
 
 #[cfg(test)]
@@ -282,6 +283,16 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
+    }
+
+    #[test]
+    fn a_value_forges_no_line_and_its_secrets_are_not_said() {
+        let error = given(json!({
+            "vm_size": "Standard_\n* all is well\u{1b}[2J", "cache": "ftp://me:secret@mirror/cache?sig=secret"
+        }))
+        .unwrap_err();
+        assert_eq!(error.lines().filter(|line| line.starts_with("* ")).count(), 2, "{error}");
+        assert!(!error.contains('\u{1b}') && !error.contains("secret"), "{error}");
     }
 
     #[test]
