@@ -84,6 +84,9 @@ impl<'h> Report<'h> {
 
     fn write_end(&mut self, outcome: &Outcome) {
         self.ended = true;
+        if let Some(why) = self.host.log_trouble() {
+            self.warn("log", &format!("`{LOG_FILE}` and the logs beside it are not whole: {why}"));
+        }
         if outcome.is_success() {
             self.enter(Step::Report);
             self.done(&verdict(outcome));

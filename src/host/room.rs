@@ -68,6 +68,15 @@ pub fn without_programs<'a>(root: &Root, place: &'a str) -> Option<&'a str> {
     statvfs(&pinned).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC)).then_some(there)
 }
 
+/// Fails where the file system of a folder in a root has less free space than is wanted for what is no need.
+pub fn require_little(root: &Root, place: &str, bytes: u64) -> Result<()> {
+    let (_handle, pinned) = root.pin(existing(root, place))?;
+    if free(&pinned)? < bytes {
+        anyhow::bail!("the file system of `{place}` is almost full");
+    }
+    Ok(())
+}
+
 /// Fails where a folder of this machine has less free space than is needed there.
 pub fn require(folder: &Path, bytes: u64) -> Result<()> {
     let free = free(folder).with_context(|| format!("cannot ask for the room at `{}`", folder.display()))?;

@@ -2,7 +2,7 @@
 //! log.
 
 use super::sandbox::{self, Sandbox};
-use super::{CHILD_LOG_DIR, Host, process};
+use super::{CHILD_LOG_DIR, Host, process, room};
 use crate::outcome::Reason;
 use crate::outcome::shown::without_colours;
 use anyhow::{Context, Result};
@@ -28,6 +28,10 @@ const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 64 << 10;
 /// The longest line of a working child that people are told.
 const LAST_BYTES: usize = 512;
+
+/// Where less than this is free, a child's output is not kept: more than any but a build prints.
+const LITTLE_ROOM: u64 = 4 << 20;
+const MAKING_LOG: &str = "cannot make a log for a child program";
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -192,7 +196,10 @@ impl Cmd {
 impl Finished {
     /// Fails with the program's last output, unless it ended with 0.
     pub fn check(self, reason: Reason, doing: &str) -> Result<Self> {
-        if self.code == 0 { Ok(self) } else { Err(self.error(reason, doing)) }
+        if self.code == 0 {
+            return Ok(self);
+        }
+        Err(self.error(trouble_of_disk(&self.output).unwrap_or(reason), doing))
     }
 
     /// An error with the program's last output.
@@ -256,20 +263,43 @@ impl Host {
         }
     }
 
-    /// The file for a child's output: in the root's log folder if this run has a log there, else a temporary file.
+    /// The file for a child's output: in the root's log folder if this run has a log there, else a temporary file. What is
+    /// written to a full disk fails the child that writes it, and its output is no reason to leave a machine without its
+    /// driver: so it is also a temporary one where the disk of the log has little room.
     fn child_output(&self, name: &str) -> Result<(File, Option<String>)> {
-        let doing = "cannot make a log for a child program";
-        if !self.logged.load(Ordering::Relaxed) {
-            return Ok((tempfile::tempfile().context(doing)?, None));
+        if self.logged.load(Ordering::Relaxed) {
+            match self.child_log(name) {
+                Ok((file, log)) => return Ok((file, Some(log))),
+                Err(error) => self.note_log_trouble(&format!("{error:#}")),
+            }
         }
+        Ok((tempfile::tempfile().context(MAKING_LOG)?, None))
+    }
+
+    fn child_log(&self, name: &str) -> Result<(File, String)> {
+        room::require_little(&self.root, CHILD_LOG_DIR, LITTLE_ROOM)?;
         let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
         let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
         self.root.append(&log, 0o600)?;
         // The child appends to the file, and this program reads it afterwards.
         let (_folder, pinned) = self.root.pin(&log)?;
-        let file = File::options().read(true).append(true).open(pinned).context(doing)?;
-        Ok((file, Some(log)))
+        let file = File::options().read(true).append(true).open(pinned).context(MAKING_LOG)?;
+        Ok((file, log))
     }
+}
+
+/// What programs end a line with when the disk failed them, in the C library's words, whatever they were doing.
+fn trouble_of_disk(output: &str) -> Option<Reason> {
+    const WORDS: [(&str, Reason); 4] = [
+        ("No space left on device", Reason::NoSpace),
+        ("Disk quota exceeded", Reason::NoSpace),
+        ("Read-only file system", Reason::ReadOnly),
+        ("Input/output error", Reason::DiskError),
+    ];
+    let end = |line: &str| line.trim_end_matches([' ', '.', ')', '\r']).to_owned();
+    let lines: Vec<String> = output.lines().map(end).collect();
+    let said = |words: &str| lines.iter().any(|line| line.ends_with(words));
+    WORDS.into_iter().find_map(|(words, reason)| said(words).then_some(reason))
 }
 
 /// Asks a child to end, kills it when it does not end in time, and returns when all processes that it started are gone.
@@ -332,6 +362,22 @@ fn tail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_program_says_of_the_disk_counts_more_than_what_it_was_doing() {
+        for (line, reason) in [
+            ("zstd: error 70 : Write error : cannot write block : No space left on device ", Reason::NoSpace),
+            ("cp: cannot create 'a': Read-only file system", Reason::ReadOnly),
+            ("sh: 1: cannot create /x: I/O error (Input/output error).", Reason::DiskError),
+        ] {
+            assert_eq!(
+                trouble_of_disk(&format!("first\n{line}\nE: it failed with 1.\n")),
+                Some(reason),
+                "{line}"
+            );
+        }
+        assert_eq!(trouble_of_disk("No space left on device is what others would say\n"), None);
+    }
     use crate::events::{Events, What};
     use crate::host::cancel::Cancel;
     use std::path::Path;

@@ -215,6 +215,11 @@ impl Reason {
     pub fn from_token(token: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.token() == token)
     }
+
+    /// Whether the disk is to blame: full, read-only or broken.
+    pub const fn is_of_disk(self) -> bool {
+        matches!(self, Self::NoSpace | Self::ReadOnly | Self::DiskError)
+    }
 }
 
 impl fmt::Display for Reason {

@@ -15,6 +15,10 @@ use crate::packages::Manager;
 use crate::plan_document::Plan;
 use anyhow::Result;
 
+/// Says that another driver is being taken out, or is out, and that kernels may not have their own modules again yet: what
+/// a run that failed or died there leaves to the next one, which finds no other driver any more.
+const UNFINISHED: &str = "/var/lib/ofedctl/other-driver-removal";
+
 /// What a removal needs to know of the run it belongs to.
 #[derive(Debug)]
 pub(super) struct DriverRemoval<'a> {
@@ -70,8 +74,9 @@ impl DriverRemoval<'_> {
         self.require_not_needed(&first)?;
         self.keep_services(journal)?;
         install::remove(host, journal, *manager, &first, *options)?;
+        host.root.write_text(UNFINISHED, &format!("{release}\n"))?;
         self.run_uninstaller(journal, UNINSTALLER)?;
-        self.restore_kernel_modules()?;
+        self.finish_others()?;
         match ofed::read(host).filter(|left| left.release.is_some() || left.openibd) {
             Some(left) => {
                 let what = format!("{UNINSTALLER} ended well and left {}", left.release.unwrap_or_default());
@@ -79,6 +84,15 @@ impl DriverRemoval<'_> {
             }
             None => Ok(()),
         }
+    }
+
+    /// Finishes the removal of a driver that somebody else installed, where one is unfinished.
+    pub(super) fn finish_others(&self) -> Result<()> {
+        if !self.host.root.exists(UNFINISHED) {
+            return Ok(());
+        }
+        self.restore_kernel_modules()?;
+        self.host.root.remove_file(UNFINISHED)
     }
 
     /// Removes the driver that this program installed. `packages` are those of its packages that are still installed.
@@ -134,7 +148,7 @@ impl DriverRemoval<'_> {
         for kernel in self.kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}")))
         {
             let finished = host.run(&self.inside(Cmd::new("depmod").args(["-a", kernel])))?;
-            finished.check(Reason::Internal, &format!("indexing the modules of {kernel}"))?;
+            finished.check(Reason::VerifyFailed, &format!("indexing the modules of {kernel}"))?;
             for found in modules::find(&host.root, kernel, &cores) {
                 if let Module::File(file) = found
                     && !file.starts_with("kernel/")

@@ -79,7 +79,7 @@ fn with_run_lock<'h>(
     let ready = host.require_superuser().and_then(|()| {
         host.require_distribution()?;
         let lock = host.lock_run(Duration::from_secs(settings.lock_timeout))?;
-        host.open_log()?;
+        host.open_log_if_possible()?;
         Ok(lock)
     });
     let distro = facts::os::read_distro(&host.root);

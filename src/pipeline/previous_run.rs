@@ -29,6 +29,7 @@ pub(super) fn remove_other_driver(
     if let Some(release) = &plan.replaces {
         return removal.remove_others(journal, release);
     }
+    removal.finish_others()?;
     match earlier.filter(|earlier| drivers::is_replaced(&earlier.plan, plan)) {
         Some(earlier) => {
             job.host.events.info(format!("taking out {}", earlier.plan.driver_name()));

@@ -17,6 +17,7 @@ pub mod measured;
 pub mod module_key;
 pub mod need;
 pub mod nginx;
+pub mod other_driver;
 pub mod program;
 pub mod registry;
 pub mod relay;

@@ -154,6 +154,8 @@ fn cmd(host: &Host, transaction: &Transaction, packages: &[String]) -> Cmd {
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),
         "Dpkg::Use-Pty=0".to_owned(),
+        // A dump of what apt's planner was asked; where /var/log is full, apt would fail for it.
+        "Dir::Log::Planner=/dev/null".to_owned(),
         format!("DPkg::Path={PATH}"),
         format!("DPkg::Lock::Timeout={}", transaction.patience.as_secs()),
     ]);
