@@ -235,6 +235,19 @@ mod tests {
         assert_eq!(found[0].srcversion.as_deref(), Some("0123456789ABCDEF0123456"));
     }
 
+    #[test]
+    fn partition_keys_keep_their_indices_and_what_is_no_key_is_left_out() {
+        let base = "sys/class/infiniband/mlx5_ib0/ports/1/pkeys";
+        let files =
+            [("0", "0x7fff\n"), ("10", "0x8002\n"), ("2", "0x8001\n"), ("3", "0x0000\n"), ("4", "8003\n")];
+        let files = files.into_iter().chain([("5", "0x18004\n"), ("many", "0x8005\n")]);
+        let files: Vec<(String, &str)> = files.map(|(name, key)| (format!("{base}/{name}"), key)).collect();
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, key)| (path.as_str(), *key)).collect();
+        let (_dir, host) = host_with(&files);
+        assert_eq!(partition_keys(&host, "mlx5_ib0", 1), [(0, 0x7fff), (2, 0x8001), (10, 0x8002)]);
+        assert_eq!(partition_keys(&host, "mlx5_ib0", 2), []);
+    }
+
     proptest! {
         #[test]
         fn any_text_can_be_read(text in "\\PC*", module in "[a-z_]{0,8}") {

@@ -318,4 +318,41 @@ mod tests {
         assert_eq!(memlock_of_all(text), ("unlimited".to_owned(), "unlimited".to_owned()));
         assert_eq!(memlock_of_all(&format!("{text}\n* hard memlock 64")).1, "64");
     }
+
+    #[test]
+    fn the_limit_of_a_plan_is_judged_with_every_file_that_a_login_reads() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        let path = format!("{LIMITS_DIR}/90-ofedctl.conf");
+        let wanted = |content: &str| {
+            let edit =
+                Edit::WriteFile { path: path.clone(), content: content.to_owned(), why: String::new() };
+            memlock(&host, &Plan { edits: vec![edit], ..plan() }).unwrap()
+        };
+        assert_eq!(wanted("* - nofile 9\n"), None);
+        let found = |check: Option<Check>| check.map(|check| (check.ok, check.found)).unwrap();
+        let limits = "* - memlock unlimited\n";
+        assert_eq!(found(wanted(limits)), (false, "soft unset, hard unset for new sessions".to_owned()));
+        host.root.write_text(&path, limits).unwrap();
+        host.root.write_text(LIMITS, "* hard memlock 64\n").unwrap();
+        host.root.write_text(&format!("{LIMITS_DIR}/99-notes.txt"), "* - memlock 1\n").unwrap();
+        assert_eq!(
+            found(wanted(limits)),
+            (true, "soft unlimited, hard unlimited for new sessions".to_owned())
+        );
+        host.root.write_text(&format!("{LIMITS_DIR}/99-site.conf"), "* hard memlock 64\n").unwrap();
+        assert_eq!(found(wanted(limits)), (false, "soft unlimited, hard 64 for new sessions".to_owned()));
+    }
+
+    #[test]
+    fn a_module_that_is_built_in_needs_no_loading() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        host.root.write_text(RELEASE, "9.9.9-test\n").unwrap();
+        let builtin = "kernel/drivers/infiniband/core/ib_core.ko\n";
+        host.root.write_text("/lib/modules/9.9.9-test/modules.builtin", builtin).unwrap();
+        let plan = Plan { modules: vec!["ib_core".to_owned(), "mlx5_ib".to_owned()], ..plan() };
+        let found = loaded(&host, &plan).unwrap();
+        let said: Vec<_> =
+            found.iter().map(|check| (check.ok, check.name.as_str(), check.found.as_str())).collect();
+        assert_eq!(said, [(true, "loaded ib_core", "built in"), (false, "loaded mlx5_ib", "not loaded")]);
+    }
 }

@@ -125,3 +125,7 @@ fn ping_pong_over(
     let device = devices.iter().find(is_it).with_context(|| format!("{} has gone", port.device))?;
     run(&PingPong { device, port: port.number, key, tcp_port })
 }
+
+#[cfg(test)]
+#[path = "peer/tests.rs"]
+mod tests;

@@ -22,7 +22,12 @@ pub(super) fn check_services(host: &Host) -> Result<Vec<Check>> {
     }
     let show = Cmd::new("systemctl").args(["show", "--property=Id,LoadState,ActiveState,Result"]);
     let shown = host.run(&show.args(SERVICES).captured())?;
-    Ok(shown.stdout.split("\n\n").filter_map(service).collect())
+    Ok(services(&shown.stdout))
+}
+
+/// What `systemctl show` printed of several.
+fn services(shown: &str) -> Vec<Check> {
+    shown.split("\n\n").filter_map(service).collect()
 }
 
 /// One block of `systemctl show`; none for a service that is not there or was never asked to start.
@@ -53,7 +58,7 @@ mod tests {
             Result=success\nId=systemd-modules-load.service\nLoadState=loaded\nActiveState=active\n\n\
             Id=systemd-networkd-wait-online.service\nLoadState=loaded\nActiveState=activating\nResult=success\n\n\
             Id=NetworkManager-wait-online.service\nLoadState=not-found\nActiveState=inactive\nResult=success\n";
-        let checks: Vec<Check> = shown.split("\n\n").filter_map(service).collect();
+        let checks = services(shown);
         let said = |check: &Check| format!("{} {} {}", check.ok, check.name, check.found);
         assert_eq!(
             checks.iter().map(said).collect::<Vec<_>>(),

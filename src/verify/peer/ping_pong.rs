@@ -106,6 +106,9 @@ pub(in crate::verify) fn typical_ns(printed: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::rdma;
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
 
     #[test]
     fn the_median_stands_in_the_last_row_of_numbers() {
@@ -115,5 +118,35 @@ mod tests {
         assert_eq!(typical_ns("2 1000 1 2 nan\n"), None);
         assert_eq!(typical_ns("2 1000 1 2 -3\n"), None);
         assert_eq!(typical_ns("Failed status 12\n"), None);
+    }
+
+    /// A ping-pong over a port of InfiniBand whose program ended so, and how it was called.
+    fn played(key: u32, code: i32, stdout: &str, tail: &str) -> (PingPongResult, String) {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        host.root.write_text("/sys/class/infiniband/mlx5_ib0/ports/1/link_layer", "InfiniBand").unwrap();
+        let devices = rdma::devices(&host);
+        let ping_pong = PingPong { device: &devices[0], port: 1, key, tcp_port: 18_515 };
+        let mut called = String::new();
+        let result = ping_pong.run(&host, |cmd| {
+            called = format!("{cmd:?}");
+            let [stdout, tail] = [stdout, tail].map(str::to_owned);
+            let (command, name, output) = (String::new(), String::new(), String::new());
+            Ok(Finished { command, name, code, stdout, output, tail, log: None })
+        });
+        (result.unwrap(), called)
+    }
+
+    #[test]
+    fn a_ping_pong_asks_for_its_key_and_tells_the_time_or_the_last_words() {
+        let (result, called) = played(3, 0, "2 1000 1.07 4.22 1.12 1.13\n", "");
+        assert!(result.ok() && result.said.is_empty());
+        assert_eq!(result.ns, Some(1120));
+        for words in [r#""-d", "mlx5_ib0""#, r#""-i", "1", "-p", "18515""#, r#""--pkey_index=3""#] {
+            assert!(called.contains(words), "{called}");
+        }
+        let (result, called) = played(0, 127, "", "timeout: no such program");
+        assert!(result.lacks_the_program() && !result.ok());
+        assert_eq!((result.ns, result.said.as_str()), (None, "timeout: no such program"));
+        assert!(!called.contains("pkey"), "an older release does not know the option: {called}");
     }
 }
