@@ -61,3 +61,42 @@ pub(super) fn reason(errno: Errno) -> Option<(Reason, bool)> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// What an error that a library made by itself says of its reason.
+    fn reason_of(kind: io::ErrorKind) -> Option<Reason> {
+        let error = io::Error::new(kind, "of a library");
+        Some(reason(number(&error)?)?.0)
+    }
+
+    #[test]
+    fn an_error_without_a_number_means_what_its_kind_does() {
+        use io::ErrorKind as Kind;
+        for (kind, wanted) in [
+            (Kind::StorageFull, Some(Reason::NoSpace)),
+            (Kind::QuotaExceeded, Some(Reason::NoSpace)),
+            (Kind::ReadOnlyFilesystem, Some(Reason::ReadOnly)),
+            (Kind::OutOfMemory, Some(Reason::NoMemory)),
+            (Kind::PermissionDenied, Some(Reason::NotPermitted)),
+            (Kind::NotFound, Some(Reason::UnexpectedFile)),
+            (Kind::AlreadyExists, Some(Reason::UnexpectedFile)),
+            (Kind::NotADirectory, Some(Reason::UnexpectedFile)),
+            (Kind::IsADirectory, Some(Reason::UnexpectedFile)),
+            (Kind::InvalidData, None),
+        ] {
+            assert_eq!(reason_of(kind), wanted, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_says_nothing_of_the_machine_has_no_reason() {
+        assert!(reason(Errno::ECONNREFUSED).is_none() && reason(Errno::EINVAL).is_none());
+        assert_eq!(number(&io::Error::from_raw_os_error(28)), Some(Errno::ENOSPC));
+        assert_eq!(number(&Errno::EIO), Some(Errno::EIO));
+        assert_eq!(number(&std::fmt::Error), None);
+    }
+}

@@ -170,4 +170,17 @@ mod tests {
         let torn = b"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n%%%\n";
         assert_eq!(Reason::from_error(&signer(&host, torn, BY_STRONG, TEXT).unwrap_err()), Reason::Untrusted);
     }
+
+    #[test]
+    fn sqv_is_believed_only_where_it_ended_well_and_named_a_key() {
+        let ended = |code: i32, said: &str| {
+            let [command, name, output, tail] = ["", "sqv", "", ""].map(str::to_owned);
+            Finished { command, name, code, stdout: said.to_owned(), output, tail, log: None }
+        };
+        let [strong, ..] = FINGERPRINTS;
+        let found = by_sqv(&ended(0, &format!("{}\n", strong.to_ascii_lowercase())));
+        assert_eq!(found, Some(Signer { fingerprint: strong.to_owned(), is_weak: false }));
+        assert_eq!(by_sqv(&ended(1, &format!("{strong}\n"))), None);
+        assert_eq!(by_sqv(&ended(0, "")), None);
+    }
 }

@@ -213,4 +213,44 @@ mod tests {
             ]
         );
     }
+
+    #[test]
+    fn what_a_helper_says_instead_of_a_login_is_told_by_its_kind() {
+        use CredentialRetrievalError as E;
+        let failed = |stdout: &str, stderr: &str| {
+            let [helper, stdout, stderr] = ["docker-credential-x", stdout, stderr].map(str::to_owned);
+            E::HelperFailure { helper, stdout, stderr }
+        };
+        let told = |error| not_found(error, Path::new("/h/config.json"), "registry.example");
+        // The words are those of docker's own helpers, which print them on either stream.
+        for unknown in [
+            failed("credentials not found in native keychain\n", ""),
+            failed("", "credentials not found in native keychain\n"),
+            E::NoCredentialConfigured,
+            E::ConfigNotFound,
+        ] {
+            told(unknown).unwrap();
+        }
+        for (error, reason, words) in [
+            (
+                failed("", "locked\u{1b}[2J\n"),
+                Reason::AccessDenied,
+                r"`docker-credential-x` for `registry.example`: locked\u{1b}[2J",
+            ),
+            (E::HelperCommunicationError, Reason::ToolMissing, "cannot be run"),
+            (E::MalformedHelperResponse, Reason::AccessDenied, "printed no credentials"),
+            (E::CredentialMismatchError, Reason::BadSettings, "`/h/config.json` has no usable credentials"),
+        ] {
+            let error = told(error).unwrap_err();
+            assert_eq!(Reason::from_error(&error), reason, "{error:#}");
+            assert!(format!("{error:#}").contains(words), "{error:#}");
+        }
+    }
+
+    #[test]
+    fn credentials_shown_for_debugging_keep_their_secrets() {
+        let shown =
+            format!("{:?} {:?} {:?}", Credentials::Anonymous, basic(), Credentials::Identity("long".into()));
+        assert_eq!(shown, "Anonymous Basic(…) Identity(…)");
+    }
 }

@@ -190,6 +190,9 @@ fn named(line: &str, arrived: &[Arrived]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::cancel::Cancel;
+    use crate::host::testing::on_an_empty_root;
+    use crate::settings::Settings;
 
     #[test]
     fn a_signature_is_told_by_its_key_and_is_weak_where_its_digest_is() {
@@ -200,5 +203,40 @@ mod tests {
         let weak =
             ["DSA/SHA1, Tue 02 Jun 2020, Key ID 0 (none)", "RSA/SHA1, Tue 02 Jun 2020, Key ID 0 (none)"];
         assert!(!strong.into_iter().any(is_weak) && weak.into_iter().all(is_weak));
+    }
+
+    #[test]
+    fn a_key_comes_from_this_machine_or_over_tls_and_no_other_way() {
+        let (dir, host) = on_an_empty_root(Cancel::never());
+        let settings = Settings::default();
+        let fetch = |key: &str| {
+            fetch_key(&host, key, &dir.path().join("key"), NetworkOptions::from_settings(&settings))
+        };
+        assert_eq!(fetch("file:///etc/pki/rpm-gpg/KEY").unwrap(), "/etc/pki/rpm-gpg/KEY");
+        for key in ["http://me:secret@keys.example/KEY", "ftp://keys.example/KEY", "keys.example/KEY"] {
+            let error = fetch(key).unwrap_err();
+            assert_eq!(Reason::from_error(&error), Reason::RepositoryKey, "{error:#}");
+            let said = format!("{error:#}");
+            assert!(said.contains("a line that anybody can change") && !said.contains("secret"), "{said}");
+        }
+        assert!(!dir.path().join("key").exists());
+    }
+
+    #[test]
+    fn rpm_s_word_on_a_file_names_the_package_and_keeps_what_it_said() {
+        let arrived = [Arrived { file: "a-1.rpm".to_owned(), path: "/cache/blobs/1f".into() }];
+        assert_eq!(
+            named("/cache/blobs/1f: digests SIGNATURES NOT OK", &arrived),
+            "a-1.rpm: digests SIGNATURES NOT OK"
+        );
+        assert_eq!(named("/elsewhere: NOT OK", &arrived), "/elsewhere: NOT OK");
+        assert_eq!(named("no file at all", &arrived), "no file at all: ");
+    }
+
+    #[test]
+    fn no_packages_are_signed_by_nobody() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        assert_eq!(signer_of_all(&host, b"", &[]).unwrap(), None);
+        assert_eq!(signers(&host, &[]).unwrap(), Vec::<Option<String>>::new());
     }
 }
