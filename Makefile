@@ -73,8 +73,8 @@ fleet: root setup release ## Let 200 machines pull one bundle at one moment, wit
 torture: root setup release ## Kill the program to ship at 1040 instants of all that changes a root (root; hours)
 	OFEDCTL_TORTURE=1040 OFEDCTL_PROGRAM="$(CURDIR)/$(SHIP)" cargo test --locked --test killed --test hostile --test disk -- --nocapture
 
-power-loss: root setup ## Cut the power at 20 moments of a bake and an install, on a disk with a volatile cache (root; some minutes)
-	OFEDCTL_POWER_CUTS=20 cargo test --locked --test power_loss -- --nocapture
+power-loss: root setup ## Cut the power at 20 moments of a bake and an install, of this machine and in a virtual one (root; many minutes)
+	OFEDCTL_POWER_CUTS=20 OFEDCTL_POWER_CUTS_GUEST=20 cargo test --locked --test power_loss -- --nocapture
 
 packer-newest: root setup release ## Run the tests of the Packer door against a newer Packer, built with Go from the sources in SRC
 	@tests/packer_newest.sh "$(SRC)"

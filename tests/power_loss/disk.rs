@@ -54,11 +54,6 @@ impl Disk {
         self.folder.path().join("disk")
     }
 
-    /// How many requests came so far.
-    pub(crate) fn count(&self) -> usize {
-        self.requests.lock().unwrap().len()
-    }
-
     /// All that came.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
