@@ -19,6 +19,7 @@ pub mod need;
 pub mod nginx;
 pub mod other_driver;
 pub mod program;
+pub mod qemu;
 pub mod registry;
 pub mod relay;
 pub mod root;

@@ -1,7 +1,7 @@
 //! A virtual machine: a disk made of a root, and a boot of it to its end.
 
 use crate::azure::{Azure, CHASSIS, MAC, run};
-use crate::common::{self, need, root::Root, wait};
+use crate::common::{self, need, qemu, root::Root, wait};
 use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -147,18 +147,11 @@ impl Vm {
         let [serial, result] = self.files(name);
         let _ = std::fs::remove_file(&serial);
         std::fs::File::create(&result).unwrap().set_len(RESULT_BYTES).unwrap();
+        let words = format!("root=LABEL=rootfs net.ifnames=0 {words}");
+        let mut qemu = qemu::machine(image, initrd, memory, &words, &serial);
         // What a machine that loses its power would lose, nobody asks here.
-        let drive = |file: &Path, more: &str| format!("file={},if=virtio,format=raw{more}", file.display());
-        let mut qemu = Command::new("qemu-system-x86_64");
-        // /dev/kvm may be there and hang every kernel, where this is a VM itself: never used. One processor of an old kind
-        // boots with three fifths of the work that two with all that can be emulated take, and other tests run meanwhile.
-        qemu.args(["-accel", "tcg", "-cpu", "Nehalem", "-m", memory, "-smp", "1", "-nodefaults"]);
-        qemu.args(["-display", "none", "-no-reboot", "-append"]);
-        qemu.arg(format!("root=LABEL=rootfs rw console=ttyS0 quiet mitigations=off net.ifnames=0 {words}"))
-            .arg("-serial");
-        qemu.arg(format!("file:{}", serial.display())).arg("-kernel").arg(image).arg("-initrd").arg(initrd);
-        qemu.args(["-drive", &drive(&self.folder.path().join("disk"), disk)]);
-        qemu.args(["-drive", &drive(&result, ",cache=unsafe")]);
+        qemu.args(qemu::drive(&self.folder.path().join("disk"), disk));
+        qemu.args(qemu::drive(&result, ",cache=unsafe"));
         qemu
     }
 

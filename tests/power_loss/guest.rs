@@ -1,10 +1,10 @@
 //! A virtual machine whose disk has a volatile cache: the kernel of the root itself, with its own journal, scheduler of
 //! requests and idea of when to flush, does the run. What it writes and flushes comes to [`Disk`].
 
-use crate::common::{need, wait};
+use crate::common::{need, qemu, wait};
 use crate::disk::Disk;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 /// A run takes some minutes without hardware acceleration; a machine that is busy may take far longer.
@@ -50,31 +50,11 @@ impl Guest {
     /// Boots a disk, lets it do a run, and returns when the machine is off.
     pub(crate) fn run(&self, disk: &Disk, folder: &Path, words: &str) {
         let serial = folder.join("serial");
-        let mut qemu = Command::new("qemu-system-x86_64");
-        // /dev/kvm may be there and hang every kernel, where this is a VM itself: never used.
-        qemu.args([
-            "-accel",
-            "tcg",
-            "-cpu",
-            "Nehalem",
-            "-m",
-            "1024",
-            "-smp",
-            "1",
-            "-nodefaults",
-            "-no-reboot",
-        ]);
-        qemu.args(["-display", "none", "-append"]);
         // What is behind the two hyphens, the kernel hands to the first program.
-        let line = "root=/dev/vda rw console=ttyS0 quiet mitigations=off panic=-1 init=/srv/init --";
-        qemu.arg(format!("{line} {words}"));
-        qemu.arg("-serial").arg(format!("file:{}", serial.display()));
-        qemu.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(&self.initrd);
+        let words = format!("root=/dev/vda panic=-1 init=/srv/init -- {words}");
+        let mut qemu = qemu::machine(&self.kernel, &self.initrd, "1024", &words, &serial);
         // The guest is told of a cache, and a flush is what makes it put down what it holds.
-        qemu.args([
-            "-drive",
-            &format!("file={},if=virtio,format=raw,cache=writeback", disk.path().display()),
-        ]);
+        qemu.args(qemu::drive(&disk.path(), ",cache=writeback"));
         let mut machine = Machine(qemu.stdin(Stdio::null()).spawn().unwrap());
         let is_off = wait::within(PATIENCE, || machine.0.try_wait().unwrap().is_some());
         let said = String::from_utf8_lossy(&std::fs::read(&serial).unwrap_or_default()).into_owned();

@@ -169,9 +169,7 @@ fn after_a_power_cut_of_a_virtual_machine_the_next_run_ends_as_if_there_had_been
         guest.run(&disk, folder.path(), &words);
         let requests = disk.requests();
         drop(disk);
-        let calm = root::root_on_an_image(&shaken);
-        let in_guest = left(&calm);
-        drop(calm);
+        let in_guest = left(&root::root_on_an_image(&shaken));
         // What the same run leaves on this machine, which nobody disturbed either.
         copy(&clean, &shaken);
         let calm = root::root_on_an_image(&shaken);
