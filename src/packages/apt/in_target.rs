@@ -3,8 +3,9 @@
 
 use super::super::diagnose;
 use super::super::in_target::{InTarget, Lent, inside, run_watched, say_stand_in, why_not};
-use super::super::{Download, LocalFile, Resolution, ResolveRequest, VendorRepo};
-use super::resolve::{HEARD, READING, file_package, installed_set, resolve_closure};
+use super::super::{Resolution, ResolveRequest, VendorRepo};
+use super::local_files::local_files;
+use super::resolve::{HEARD, READING, installed_set, resolve_closure};
 use super::run::{AptRun, List, proxy_lines, write_private};
 use super::signed::SignedLists;
 use super::sources::without_brought;
@@ -12,16 +13,13 @@ use super::vendor_repo::source_and_preferences;
 use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::Root;
-use crate::host::has_extension;
 use crate::host::run::{Cmd, Finished};
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
 
 /// Settings that direct every write to the scratch folder, remove hooks that would run commands chosen by the image
 /// (`apt.conf(5)`), and forbid unsigned packages. An index packed by gzip is a third longer than one packed by xz, and
@@ -63,19 +61,6 @@ const UPDATE: &str = "to=$1 format=$2; shift 2; apt-get \"$@\" update; code=$?
     apt-get \"$@\" indextargets --format \"$format\" >\"$to\" || rm \"$to\"; exit $code";
 const LISTS: &str = "lists";
 const FOLDERS: [&str; 4] = ["state/lists/partial", "cache/archives/partial", "log", "brought"];
-/// Settings with which only apt itself can reach a server: its own certificates, or a program that finds the proxy
-/// (`apt-transport-https(1)`, `apt-transport-http(1)`). The names are those of apt's configuration, in lower case.
-const OWN_WAYS: [&str; 9] = [
-    "::sslcert ",
-    "::sslkey ",
-    "::cainfo ",
-    "::capath ",
-    "::verify-peer ",
-    "::verify-host ",
-    "proxy-auto-detect ",
-    "proxyautodetect ",
-    "acquire::http::proxy::",
-];
 
 /// Resolves with the target's own apt; none when it cannot run there.
 pub(super) fn resolve(host: &Host, request: &ResolveRequest, how: InTarget) -> Result<Option<Resolution>> {
@@ -243,63 +228,4 @@ fn lend_key(apt: &AptRun, key: &Path) -> Result<String> {
         if key.extension().is_some_and(|it| it == "asc") { "vendor-key.asc" } else { "vendor-key.gpg" };
     fs::copy(key, apt.scratch().join(name)).with_context(|| format!("cannot copy `{}`", key.display()))?;
     Ok(inside(name))
-}
-
-/// The files that this program does not download itself, by file name: files of the target, and those that only apt can
-/// fetch.
-fn local_files(
-    host: &Host,
-    apt: &AptRun,
-    target: &Root,
-    downloads: &[Download],
-) -> Result<HashMap<String, LocalFile>> {
-    let mut local = HashMap::new();
-    let by_apt = has_own_ways(host, apt, target)?;
-    let root = Arc::new(Root::open(target.path())?);
-    let mut left = Vec::new();
-    for download in downloads {
-        if let Some(path) = download.url.strip_prefix("file:") {
-            let path = format!("/{}", path.trim_start_matches('/'));
-            local.insert(
-                download.file.clone(),
-                LocalFile { root: Arc::clone(&root), path, is_of_target: true },
-            );
-        } else if by_apt || !["http://", "https://"].iter().any(|it| download.url.starts_with(it)) {
-            left.push(download);
-        }
-    }
-    if left.is_empty() {
-        return Ok(local);
-    }
-    host.events.info(format!("the target's apt fetches {} itself", count(left.len(), "package")));
-    let script = "cd \"$1\" && shift && exec apt-get \"$@\"";
-    let fetch = Cmd::shell(script, "apt-get").arg(inside("brought")).args(apt.options.iter().cloned());
-    let fetch = fetch.arg("download").args(left.iter().map(|download| download.name.clone()));
-    let fetch = apt.place(fetch);
-    let fetched = run_watched(host, &fetch, &apt.scratch().join("brought"), "fetching packages")?;
-    fetched.check(Reason::DownloadFailed, "fetching packages with the target's apt")?;
-    let scratch = Arc::new(Root::open(&apt.scratch())?);
-    for name in scratch.list("/brought") {
-        let is_it = |download: &&&Download| file_package(&name).as_deref() == Some(download.name.as_str());
-        if let Some(download) = left.iter().find(is_it) {
-            let path = format!("/brought/{name}");
-            local.insert(
-                download.file.clone(),
-                LocalFile { root: Arc::clone(&scratch), path, is_of_target: false },
-            );
-        }
-    }
-    Ok(local)
-}
-
-/// Whether apt reaches servers in a way that only apt supports.
-fn has_own_ways(host: &Host, apt: &AptRun, target: &Root) -> Result<bool> {
-    let has_logins = target.list("/etc/apt/auth.conf.d").iter().any(|name| has_extension(name, "conf"))
-        || target.exists("/etc/apt/auth.conf");
-    if has_logins {
-        return Ok(true);
-    }
-    let dump = apt.configuration(host)?.to_lowercase();
-    let is_own = |line: &str| OWN_WAYS.iter().any(|way| line.contains(way)) && !line.ends_with(" \"\";");
-    Ok(dump.lines().filter(|line| line.starts_with("acquire::")).any(is_own))
 }

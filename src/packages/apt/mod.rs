@@ -4,6 +4,7 @@ mod dpkg;
 mod hold;
 mod in_target;
 mod install;
+mod local_files;
 mod mirrors;
 mod records;
 mod resolve;
