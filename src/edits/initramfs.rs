@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
+use crate::packages::diagnose::{self, Doing};
 use anyhow::Result;
 use std::collections::BTreeMap;
 
@@ -79,7 +80,8 @@ impl Initramfs {
             Tool::Dracut => Cmd::new("dracut").args(["--force", &self.path, &self.kernel]),
         };
         let finished = host.run(&cmd.inside(sandbox(host, sealed)))?;
-        finished.check(Reason::InitramfsFailed, &format!("making `{}` again", self.path)).map(drop)
+        let reason = diagnose::reason_of(&finished.output, Doing::Writing, Reason::InitramfsFailed);
+        finished.check(reason, &format!("making `{}` again", self.path)).map(drop)
     }
 
     /// Files that a killed tool may leave beside it.

@@ -196,10 +196,7 @@ impl Cmd {
 impl Finished {
     /// Fails with the program's last output, unless it ended with 0.
     pub fn check(self, reason: Reason, doing: &str) -> Result<Self> {
-        if self.code == 0 {
-            return Ok(self);
-        }
-        Err(self.error(trouble_of_disk(&self.output).unwrap_or(reason), doing))
+        if self.code == 0 { Ok(self) } else { Err(self.error(reason, doing)) }
     }
 
     /// An error with the program's last output.
@@ -288,20 +285,6 @@ impl Host {
     }
 }
 
-/// What programs end a line with when the disk failed them, in the C library's words, whatever they were doing.
-fn trouble_of_disk(output: &str) -> Option<Reason> {
-    const WORDS: [(&str, Reason); 4] = [
-        ("No space left on device", Reason::NoSpace),
-        ("Disk quota exceeded", Reason::NoSpace),
-        ("Read-only file system", Reason::ReadOnly),
-        ("Input/output error", Reason::DiskError),
-    ];
-    let end = |line: &str| line.trim_end_matches([' ', '.', ')', '\r']).to_owned();
-    let lines: Vec<String> = output.lines().map(end).collect();
-    let said = |words: &str| lines.iter().any(|line| line.ends_with(words));
-    WORDS.into_iter().find_map(|(words, reason)| said(words).then_some(reason))
-}
-
 /// Asks a child to end, kills it when it does not end in time, and returns when all processes that it started are gone.
 fn stop(handle: &duct::Handle, is_inside: bool) -> Result<()> {
     let pids: Vec<i32> = handle.pids().into_iter().map(u32::cast_signed).collect();
@@ -362,22 +345,6 @@ fn tail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_program_says_of_the_disk_counts_more_than_what_it_was_doing() {
-        for (line, reason) in [
-            ("zstd: error 70 : Write error : cannot write block : No space left on device ", Reason::NoSpace),
-            ("cp: cannot create 'a': Read-only file system", Reason::ReadOnly),
-            ("sh: 1: cannot create /x: I/O error (Input/output error).", Reason::DiskError),
-        ] {
-            assert_eq!(
-                trouble_of_disk(&format!("first\n{line}\nE: it failed with 1.\n")),
-                Some(reason),
-                "{line}"
-            );
-        }
-        assert_eq!(trouble_of_disk("No space left on device is what others would say\n"), None);
-    }
     use crate::events::{Events, What};
     use crate::host::cancel::Cancel;
     use std::path::Path;

@@ -12,6 +12,7 @@ use crate::install;
 use crate::ledger::{Journal, Receipt};
 use crate::outcome::{Cause, Reason};
 use crate::packages::Manager;
+use crate::packages::diagnose::{self, Doing};
 use crate::plan_document::Plan;
 use anyhow::Result;
 
@@ -135,7 +136,9 @@ impl DriverRemoval<'_> {
     fn run_uninstaller(&self, journal: &mut Journal, program: &str) -> Result<()> {
         self.keep_services(journal)?;
         let finished = self.host.run(&self.inside(Cmd::new(program).arg("--force")))?;
-        let finished = finished.check(Reason::PackageManager, "taking out the vendor's driver")?;
+        let reason =
+            diagnose::reason_on(self.host, &finished.output, Doing::Vendors, Reason::PackageManager)?;
+        let finished = finished.check(reason, "taking out the vendor's driver")?;
         self.host.events.info(format!("`{}` ended well", finished.command));
         self.host.root.sync()
     }
@@ -148,7 +151,8 @@ impl DriverRemoval<'_> {
         for kernel in self.kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}")))
         {
             let finished = host.run(&self.inside(Cmd::new("depmod").args(["-a", kernel])))?;
-            finished.check(Reason::VerifyFailed, &format!("indexing the modules of {kernel}"))?;
+            let reason = diagnose::reason_of(&finished.output, Doing::Writing, Reason::VerifyFailed);
+            finished.check(reason, &format!("indexing the modules of {kernel}"))?;
             for found in modules::find(&host.root, kernel, &cores) {
                 if let Module::File(file) = found
                     && !file.starts_with("kernel/")

@@ -39,6 +39,9 @@ pub enum Speaker {
     Builder,
     /// Any program that reports a system error: its name, a colon, and the C library's message.
     System,
+    /// The same, of a disk that is read-only or broken: heard only of a tool that itself writes to the root, because scripts
+    /// of packages run where much is read-only on purpose, and often say so.
+    Disk,
 }
 
 /// The program that printed an output, and its task.
@@ -50,13 +53,16 @@ pub enum Doing {
     Installing(Speaker),
     /// Running the vendor's installer, or building its modules.
     Vendors,
+    /// Running a tool that writes to the root's own disks, and knows nothing of packages.
+    Writing,
 }
 
 impl Doing {
     fn hears(self, speaker: Speaker) -> bool {
-        use Speaker::{Apt, Dnf, Dpkg, Rpm, System, Tdnf, Yum};
+        use Speaker::{Apt, Disk, Dnf, Dpkg, Rpm, System, Tdnf, Yum};
         match self {
-            Self::Vendors => true,
+            Self::Vendors => speaker != Disk,
+            Self::Writing => [System, Disk].contains(&speaker),
             Self::Resolving(manager) | Self::Installing(manager) => {
                 let below = if manager == Apt { Dpkg } else { Rpm };
                 // `yum` is a link to dnf in Enterprise Linux 8, and to tdnf in Azure Linux, which has dnf as well.
@@ -75,8 +81,8 @@ impl Doing {
             }
             (Meaning::NoHeaders, _) => Reason::HeadersMissing,
             (Meaning::NoPackage | Meaning::Unmet, Self::Resolving(_)) => Reason::ResolveFailed,
-            (Meaning::NoPackage, Self::Vendors) => Reason::PrerequisitesMissing,
-            (Meaning::Unmet, Self::Vendors) => Reason::PackageConflict,
+            (Meaning::NoPackage, Self::Vendors | Self::Writing) => Reason::PrerequisitesMissing,
+            (Meaning::Unmet, Self::Vendors | Self::Writing) => Reason::PackageConflict,
         }
     }
 }
@@ -220,7 +226,7 @@ fn begins(line: &str, pattern: &str) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: [Speaker; 10] = [
+    const ALL: [Speaker; 11] = [
         Speaker::Apt,
         Speaker::Dpkg,
         Speaker::Dnf,
@@ -231,12 +237,14 @@ mod tests {
         Speaker::Installer,
         Speaker::Builder,
         Speaker::System,
+        Speaker::Disk,
     ];
 
     #[test]
     fn every_row_is_found_by_the_line_it_was_taken_from() {
         for row in ROWS {
-            let found = diagnose(row.line, Doing::Vendors);
+            let doing = if row.from == Speaker::Disk { Doing::Writing } else { Doing::Vendors };
+            let found = diagnose(row.line, doing);
             let wanted = Doing::Vendors.reason(row.means);
             assert_eq!(found.map(|found| found.reason), Some(wanted), "{}", row.line);
         }
@@ -263,6 +271,27 @@ mod tests {
         assert_eq!(diagnose(tail, Doing::Installing(Speaker::Dnf)), None);
         // Another manager's words are no better.
         assert_eq!(diagnose("E: Unable to locate package x", Doing::Installing(Speaker::Dnf)), None);
+    }
+
+    #[test]
+    fn what_a_tool_says_of_the_disk_counts_more_than_what_it_was_doing_and_a_script_is_not_asked() {
+        let of = |said: &str, doing| {
+            reason_of(&format!("first\n{said}\nE: it failed with 1.\n"), doing, Reason::Internal)
+        };
+        for (line, reason) in [
+            ("zstd: error 70 : Write error : cannot write block : No space left on device ", Reason::NoSpace),
+            ("cp: error writing '/boot/x': Disk quota exceeded", Reason::NoSpace),
+            ("cp: cannot create 'a': Read-only file system", Reason::ReadOnly),
+            ("sh: 1: cannot create /x: I/O error (Input/output error).", Reason::DiskError),
+        ] {
+            assert_eq!(of(line, Doing::Writing), reason, "{line}");
+        }
+        assert_eq!(of("No space left on device is what others would say", Doing::Writing), Reason::Internal);
+        // A package's script in the sandbox, where the kernel's settings are read-only.
+        let script = "sysctl: setting key \"kernel.pid_max\", ignoring: Read-only file system";
+        for doing in [Doing::Vendors, Doing::Installing(Speaker::Apt), Doing::Resolving(Speaker::Dnf)] {
+            assert_eq!(of(script, doing), Reason::Internal, "{doing:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! dnf 4, yum 3.4, tdnf, zypper, rpm, DKMS, kmod, gcc), `mlnxofedinstall` and `mlnx_add_kernel_support.sh`, and the
 //! public reports that each group names.
 
-use super::Speaker::{self, Apt, Builder, Dnf, Dpkg, Installer, Rpm, System, Tdnf, Yum, Zypper};
+use super::Speaker::{self, Apt, Builder, Disk, Dnf, Dpkg, Installer, Rpm, System, Tdnf, Yum, Zypper};
 use crate::outcome::Reason;
 use Meaning::{Is, NoHeaders, NoPackage, Unmet};
 
@@ -41,9 +41,9 @@ const fn row(from: Speaker, means: Meaning, begins: &'static [&'static str], lin
 /// One phrase in each row: its program and meaning, the beginnings of its line, and a line from which it was taken.
 #[rustfmt::skip]
 pub(super) const ROWS: &[Row] = &[
-    // A full disk.
+    // A disk that is full, read-only or broken.
     row(System, Is(Reason::NoSpace),
-        &["@: *No space left on device"],
+        &["@: *No space left on device", "@: *Disk quota exceeded"],
         "dpkg: error: unable to write: No space left on device"),
     row(Dpkg, Is(Reason::NoSpace),
         &["cannot copy extracted data for *No space left on device", "dpkg-deb *No space left on device"],
@@ -57,6 +57,10 @@ pub(super) const ROWS: &[Row] = &[
     row(Installer, Is(Reason::NoSpace),
         &["Not enough free space", "Error: Not enough free space", "ERROR: Not enough disk space in the "],
         "Not enough free space. Required 1048576KB"),
+    row(Disk, Is(Reason::ReadOnly), &["@: *Read-only file system"],
+        "cp: cannot create regular file '/boot/initrd.img-6.1.0-50-amd64.new': Read-only file system"),
+    row(Disk, Is(Reason::DiskError), &["@: *Input/output error"],
+        "cp: error writing '/boot/initrd.img-6.1.0-50-amd64.new': Input/output error"),
     // Another package manager at work.
     row(Apt, Is(Reason::LockTimeout),
         &["E: Could not get lock ", "E: Unable to acquire the dpkg frontend lock"],
