@@ -13,6 +13,7 @@ pub mod fault;
 pub mod fs;
 pub mod http;
 pub mod lock;
+mod log;
 pub mod owner;
 pub mod private_folder;
 pub mod process;
@@ -29,10 +30,8 @@ use crate::outcome::{Cause, Reason, WithCause};
 use anyhow::{Context, Result};
 use cancel::Cancel;
 use fs::Root;
-use std::io::Write;
+use log::Log;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// The folder of this program's state, inside the root.
@@ -100,22 +99,13 @@ pub struct Host {
     pub events: Events,
     /// When the run must end.
     pub cancel: Cancel,
-    /// Whether this run writes its log inside the root.
-    logged: AtomicBool,
-    /// Why the log is not whole, where it is not.
-    log_trouble: Arc<OnceLock<String>>,
+    log: Log,
 }
 
 impl Host {
     /// Opens a root. `path` must be a folder that exists.
     pub fn open(path: &Path, events: Events, cancel: Cancel) -> Result<Self> {
-        Ok(Self {
-            root: Root::open(path)?,
-            events,
-            cancel,
-            logged: AtomicBool::new(false),
-            log_trouble: Arc::default(),
-        })
+        Ok(Self { root: Root::open(path)?, events, cancel, log: Log::default() })
     }
 
     /// Whether this is the running system and not an image's root.
@@ -149,48 +139,6 @@ impl Host {
     pub fn within(mut self, limit: Duration) -> Self {
         self.cancel = self.cancel.within(limit);
         self
-    }
-
-    /// Starts the log of the run inside the root: every message, and the output of child programs. A second call does
-    /// nothing.
-    pub fn open_log(&self) -> Result<()> {
-        if self.logged.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.root.make_dirs(CHILD_LOG_DIR, 0o755)?;
-        let mut file = self.root.append(LOG_FILE, 0o644)?;
-        let trouble = Arc::clone(&self.log_trouble);
-        self.events.attach(Box::new(move |event| {
-            // A full disk must not end the run here: it could still undo its work.
-            if let Some(line) = event.log_line()
-                && let Err(error) = writeln!(file, "{line}")
-            {
-                trouble.get_or_init(|| error.to_string());
-            }
-        }));
-        self.logged.store(true, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// The same; a disk that takes no log is told at the end, and is no reason to leave a machine without its driver.
-    pub fn open_log_if_possible(&self) -> Result<()> {
-        match self.open_log() {
-            Err(error) if Reason::from_error(&error).is_of_disk() => {
-                self.note_log_trouble(&format!("{error:#}"));
-                Ok(())
-            }
-            opened => opened,
-        }
-    }
-
-    /// Remembers why the log is not whole; the first reason counts.
-    fn note_log_trouble(&self, why: &str) {
-        self.log_trouble.get_or_init(|| why.to_owned());
-    }
-
-    /// Why the log of this run is not whole, where something of it could not be written.
-    pub fn log_trouble(&self) -> Option<&str> {
-        self.log_trouble.get().map(String::as_str)
     }
 }
 

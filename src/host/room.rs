@@ -68,13 +68,10 @@ pub fn without_programs<'a>(root: &Root, place: &'a str) -> Option<&'a str> {
     statvfs(&pinned).is_ok_and(|found| found.flags().contains(FsFlags::ST_NOEXEC)).then_some(there)
 }
 
-/// Fails where the file system of a folder in a root has less free space than is wanted for what is no need.
-pub fn require_little(root: &Root, place: &str, bytes: u64) -> Result<()> {
+/// The free space of the file system on which a folder of a root is, or will be, in bytes.
+pub fn free_for(root: &Root, place: &str) -> Result<u64> {
     let (_handle, pinned) = root.pin(existing(root, place))?;
-    if free(&pinned)? < bytes {
-        anyhow::bail!("the file system of `{place}` is almost full");
-    }
-    Ok(())
+    free(&pinned)
 }
 
 /// Fails where a folder of this machine has less free space than is needed there.

@@ -2,7 +2,7 @@
 //! log.
 
 use super::sandbox::{self, Sandbox};
-use super::{CHILD_LOG_DIR, Host, process, room};
+use super::{Host, process};
 use crate::outcome::Reason;
 use crate::outcome::shown::without_colours;
 use anyhow::{Context, Result};
@@ -10,8 +10,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How long a child may continue after SIGTERM, so that dpkg can finish the current package.
 const GRACE: Duration = Duration::from_secs(20);
@@ -28,10 +27,6 @@ const TAIL_LINES: usize = 12;
 const TAIL_BYTES: u64 = 64 << 10;
 /// The longest line of a working child that people are told.
 const LAST_BYTES: usize = 512;
-
-/// Where less than this is free, a child's output is not kept: more than any but a build prints.
-const LITTLE_ROOM: u64 = 4 << 20;
-const MAKING_LOG: &str = "cannot make a log for a child program";
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -258,30 +253,6 @@ impl Host {
                 return Err(cancel.context(format!("`{command}` was stopped")));
             }
         }
-    }
-
-    /// The file for a child's output: in the root's log folder if this run has a log there, else a temporary file. What is
-    /// written to a full disk fails the child that writes it, and its output is no reason to leave a machine without its
-    /// driver: so it is also a temporary one where the disk of the log has little room.
-    fn child_output(&self, name: &str) -> Result<(File, Option<String>)> {
-        if self.logged.load(Ordering::Relaxed) {
-            match self.child_log(name) {
-                Ok((file, log)) => return Ok((file, Some(log))),
-                Err(error) => self.note_log_trouble(&format!("{error:#}")),
-            }
-        }
-        Ok((tempfile::tempfile().context(MAKING_LOG)?, None))
-    }
-
-    fn child_log(&self, name: &str) -> Result<(File, String)> {
-        room::require_little(&self.root, CHILD_LOG_DIR, LITTLE_ROOM)?;
-        let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string().replace([':', '.'], "");
-        let log = format!("{CHILD_LOG_DIR}/{time}-{}-{name}.log", self.events.step().name());
-        self.root.append(&log, 0o600)?;
-        // The child appends to the file, and this program reads it afterwards.
-        let (_folder, pinned) = self.root.pin(&log)?;
-        let file = File::options().read(true).append(true).open(pinned).context(MAKING_LOG)?;
-        Ok((file, log))
     }
 }
 
