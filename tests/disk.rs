@@ -6,13 +6,14 @@
 
 mod common;
 
+use common::disk::{leave, mounted, moved_to_a_disk, remounted};
 use common::image;
 use common::need::need;
 use common::other_driver::{UNINSTALLER, in_initramfs, make_initramfs, with_another_driver};
 use common::program::{self, Ran};
 use common::root::{self, Root};
 use common::tree::{self, Tree};
-use nix::mount::{MsFlags, mount};
+use nix::mount::MsFlags;
 use std::path::Path;
 use std::process::Command;
 
@@ -23,18 +24,6 @@ fn bakes_well(root: &Root) {
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(root.dpkg_verify(), "");
     image::ask("verify", root).expect(0, "verified");
-}
-
-/// Mounts a file system of its own at a place in a root.
-fn mounted(root: &Root, place: &str, flags: MsFlags, options: &str) {
-    let place = root.path().join(place);
-    std::fs::create_dir_all(&place).unwrap();
-    mount(Some("tmpfs"), &place, Some("tmpfs"), flags, Some(options)).unwrap();
-}
-
-fn remounted(root: &Root, place: &str, flags: MsFlags, options: Option<&str>) {
-    let none = None::<&str>;
-    mount(none, &root.path().join(place), none, flags | MsFlags::MS_REMOUNT, options).unwrap();
 }
 
 /// Stops a run behind the check of the room, lets the disk shrink to so many KiB of free space, and lets it go on.
@@ -96,25 +85,6 @@ fn a_cache_on_a_disk_of_its_own_that_is_full_is_named_and_goes_on_where_it_was()
     remounted(&root, "srv/cache", MsFlags::empty(), Some("size=1g"));
     image::stage(&root, &cache).expect(0, "staged");
     image::bake(&root, &cache).expect(0, "installed");
-}
-
-/// Moves a folder of a root to a disk of its own, which has a GiB of room.
-fn moved_to_a_disk(root: &Root, place: &str) {
-    let kept = root.beside("kept");
-    let copy = |from: &Path, to: &Path| {
-        assert!(Command::new("cp").args(["-a", "-T"]).args([from, to]).status().unwrap().success());
-    };
-    copy(&root.path().join(place), &kept);
-    mounted(root, place, MsFlags::empty(), "size=1g,mode=755");
-    copy(&kept, &root.path().join(place));
-}
-
-/// Leaves so many KiB of a disk that is mounted in a root; or room for whatever comes.
-fn leave(root: &Root, place: &str, kib: Option<u64>) {
-    let disk = nix::sys::statvfs::statvfs(&root.path().join(place)).unwrap();
-    let used = (disk.blocks() - disk.blocks_free()) * disk.fragment_size() / 1024;
-    let size = kib.map_or_else(|| "size=1g".to_owned(), |kib| format!("size={}k", (used + kib).max(4)));
-    remounted(root, place, MsFlags::empty(), Some(&size));
 }
 
 /// What is free on a disk of its own in turn, in KiB: from nothing on, in steps; two of them without `OFEDCTL_TORTURE`.

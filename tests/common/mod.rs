@@ -7,6 +7,7 @@ pub mod archive;
 pub mod bundles;
 pub mod counts;
 pub mod deb;
+pub mod disk;
 pub mod documents;
 pub mod endings;
 pub mod hostile_text;
