@@ -6,6 +6,7 @@
 
 use crate::facts::modules;
 use crate::host::Host;
+use crate::host::room;
 use crate::host::run::Cmd;
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
@@ -79,8 +80,12 @@ impl Initramfs {
             Tool::InitramfsTools => Cmd::new("update-initramfs").args(["-u", "-k", &self.kernel]),
             Tool::Dracut => Cmd::new("dracut").args(["--force", &self.path, &self.kernel]),
         };
+        let old = host.root.metadata(&self.path).map_or(0, |old| old.len());
         let finished = host.run(&cmd.inside(sandbox(host, sealed)))?;
-        let reason = diagnose::reason_of(&finished.output, Doing::Writing, Reason::InitramfsFailed);
+        // Not every packer says why it could not write: lz4 says only that it could not.
+        let is_full = room::free_for(&host.root, &self.path)? < old;
+        let otherwise = if is_full { Reason::NoSpace } else { Reason::InitramfsFailed };
+        let reason = diagnose::reason_of(&finished.output, Doing::Writing, otherwise);
         finished.check(reason, &format!("making `{}` again", self.path)).map(drop)
     }
 

@@ -102,3 +102,18 @@ fn protected_settings_are_used_and_said_nowhere() {
         }
     }
 }
+
+/// A command line lost its quotes in another shell, and the settings came as one text instead of an object
+/// (Azure/azure-cli 13471). The handler of another extension died of it and said nothing that helped.
+#[test]
+fn settings_that_a_shell_made_a_text_of_are_named_as_such() {
+    let vm = Vm::with_cache();
+    vm.publish("1.0.0.0");
+    let goals =
+        [json!("{driver:inbox,cache:/srv/cache}"), json!("{\"driver\": \"inbox\"}"), json!(["inbox"])];
+    let goals = goals.iter().zip(0..).map(|(public, seq)| crate::vm::enabled("1.0.0.0", seq, public));
+    for reported in vm.run(&goals.collect::<Vec<_>>()) {
+        assert_eq!(reported.ending(), ("error", 1, "bad-settings"), "{:#}", reported.0["status"]);
+        assert!(reported.0["status"].to_string().contains("publicSettings are not a JSON object"));
+    }
+}

@@ -21,6 +21,7 @@ mod beside_driver;
 mod broken_state;
 mod expired;
 mod first_boot;
+mod full_disks;
 mod interrupted;
 mod killed;
 mod managers;
