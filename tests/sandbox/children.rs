@@ -9,9 +9,11 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// A package manager that starts others: one in a session of its own that does not listen, as daemons do.
-const FAMILY: &str = "cd \"$0\"; setsid sh -c 'trap \"\" TERM HUP; echo up; while :; do sleep 0.05; done' & \
-    trap 'echo asked > asked; exit 0' TERM; while :; do sleep 0.05; done";
+/// A package manager that starts others: one in a session of its own that does not listen, as daemons do. Both hear of
+/// signals before the word is out that they are up.
+const FAMILY: &str = "cd \"$0\"; trap 'echo asked > asked; exit 0' TERM; \
+    setsid sh -c 'trap \"\" TERM HUP; echo up; while :; do sleep 0.05; done' & \
+    while :; do sleep 0.05; done";
 
 fn start(sealed: bool, folder: &Path) -> Child {
     let here = fs::Root::open(Path::new("/")).unwrap();
