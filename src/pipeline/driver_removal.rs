@@ -92,7 +92,7 @@ impl DriverRemoval<'_> {
         if !self.host.root.exists(UNFINISHED) {
             return Ok(());
         }
-        self.restore_kernel_modules()?;
+        self.restore_kernel_modules(&self.host.root.list("/lib/modules"))?;
         self.host.root.remove_file(UNFINISHED)
     }
 
@@ -120,7 +120,7 @@ impl DriverRemoval<'_> {
         let left: Vec<String> = packages.iter().filter(|name| installed.has_any_of(name)).cloned().collect();
         install::remove(host, journal, *manager, &left, *options)?;
         if ops.is_vendors() && !stays {
-            self.restore_kernel_modules()?;
+            self.restore_kernel_modules(self.kernels)?;
         }
         Ok(())
     }
@@ -143,13 +143,12 @@ impl DriverRemoval<'_> {
         self.host.root.sync()
     }
 
-    /// Runs depmod for each kernel, and rebuilds the initramfs images that hold the vendor's modules. Fails where a
+    /// Runs depmod for each of these kernels, and rebuilds the initramfs images that hold the vendor's modules. Fails where a
     /// vendor's adapter module is left, because the kernel would still load it.
-    fn restore_kernel_modules(&self) -> Result<()> {
+    fn restore_kernel_modules(&self, kernels: &[String]) -> Result<()> {
         let host = self.host;
         let cores = ["mlx5_core".to_owned(), "mlx4_core".to_owned()];
-        for kernel in self.kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}")))
-        {
+        for kernel in kernels.iter().filter(|kernel| host.root.is_dir(&format!("/lib/modules/{kernel}"))) {
             let finished = host.run(&self.inside(Cmd::new("depmod").args(["-a", kernel])))?;
             let reason = diagnose::reason_of(&finished.output, Doing::Writing, Reason::VerifyFailed);
             finished.check(reason, &format!("indexing the modules of {kernel}"))?;

@@ -154,6 +154,8 @@ impl Removal<'_> {
         let removal = DriverRemoval { host, manager, options, kernels };
         removal.require_ours_not_needed(receipt)?;
         removal.remove_ours(journal, &receipt.plan, self.packages)?;
+        // A bake that failed where it took another driver out leaves this to whoever comes next.
+        removal.finish_others()?;
         fault::reached(Point::PackagesRemoved);
         if is_torn()? {
             // This also runs triggers that an earlier removal left pending.

@@ -1,6 +1,7 @@
 //! A vendor's driver that somebody else installed: real packages with the vendor's files, and its own uninstaller.
 
 use crate::common::deb::{Deb, Repository};
+use crate::common::disk::{leave, moved_to_a_disk};
 use crate::common::image;
 use crate::common::other_driver::{
     RELEASE, UNINSTALLER, in_initramfs, kernel, make_initramfs, own_module, with_another_driver,
@@ -93,6 +94,22 @@ fn a_bake_killed_while_it_takes_a_driver_out_is_finished_by_the_next() {
     bake(&root).expect(0, "installed");
     assert!(root.installed("ofed-scripts").is_none());
     image::ask("verify", &root).expect(0, "verified");
+}
+
+#[test]
+fn an_uninstall_finishes_what_a_failed_bake_left_of_a_driver_that_it_took_out() {
+    let root = with_another_driver(UNINSTALLER);
+    make_initramfs(&root);
+    bake(&root).expect(0, "already-installed");
+    inbox(&root, "replace");
+    moved_to_a_disk(&root, "boot");
+    leave(&root, "boot", Some(0));
+    bake(&root).expect(14, "no-space");
+    leave(&root, "boot", None);
+    assert!(in_initramfs(&root)[0].starts_with("updates/"), "{:?}", in_initramfs(&root));
+    image::ask("uninstall", &root).expect(0, "uninstalled");
+    assert_eq!(in_initramfs(&root), [own_module(&root)]);
+    assert!(!root.path().join("var/lib/ofedctl/other-driver-removal").exists());
 }
 
 #[test]
