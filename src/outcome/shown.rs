@@ -68,9 +68,12 @@ fn escaped(text: &str, stays: impl Fn(char) -> bool) -> String {
 }
 
 /// Control characters (C0, DEL and C1), line ends that only some programs know, and what turns the direction of writing
-/// (Unicode's technical report 36 on security: a name that reads otherwise than it is).
+/// (Unicode's technical report 36 on security, and its annex 9, "Directional formatting characters": a name that reads
+/// otherwise than it is).
 fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let turns =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn without_secrets_of_addresses(text: &str) -> String {
@@ -106,6 +109,7 @@ mod tests {
         let shown = line(hostile);
         assert!(shown.starts_with("tag 2026") && !shown.chars().any(is_unsafe), "{shown}");
         assert_eq!(lines("a\n\u{1b}b"), "a\n\\u001bb");
+        assert_eq!(line("a\u{200f}b\u{202e}c\u{61c}"), "a\\u200fb\\u202ec\\u061c");
         let document = serde_json::to_string(&serde_json::json!({"a": "\u{9b}x"})).unwrap();
         let read: serde_json::Value = serde_json::from_str(&json(&document)).unwrap();
         assert_eq!(read["a"], "\u{9b}x");
