@@ -168,6 +168,11 @@ impl Situation {
                 "Stage again: the vendor's file or the bundle is not whole. Nothing has to be compiled by hand."
                     .to_owned()
             }
+            Cause::PackageNotWhole => {
+                "In the target, install the named package again from where it came (`apt-get install --reinstall`, or `dpkg \
+                 --install` with its file), or take it out with `dpkg --remove --force-remove-reinstreq`. Then run this again."
+                    .to_owned()
+            }
             Cause::RecordsDamaged => {
                 "Nothing was changed. Copy a sound file over `/var/lib/dpkg/status` (`/var/lib/dpkg/status-old`, or one of \
                  `/var/backups/dpkg.status.*`); remove a file of `/var/lib/dpkg/info` that is named, and install its package \

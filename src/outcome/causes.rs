@@ -60,6 +60,7 @@ causes! {
     BundleUnknown "bundle-unknown" CacheMissing "the cache holds no bundle of the name that was given";
     TargetNotStaged "target-not-staged" CacheMissing "no bundle of the cache serves this target whole";
     SourcesMissing "sources-missing" DkmsBuild "the driver's packages brought no sources of kernel modules";
+    PackageNotWhole "package-not-whole" PackageManager "a package that the target has must be unpacked again, and its file is nowhere at hand";
     RecordsDamaged "records-damaged" PackageManager "the package manager's own records are damaged";
     OlderCatalog "older-catalog" Untrusted "a catalogue of drivers was issued before the one in force";
     CatalogUnsigned "catalog-unsigned" Untrusted "there is no key that a catalogue of drivers could be checked with";

@@ -1,5 +1,6 @@
 //! Images that were captured, or machines that went down, while a package manager worked.
 
+use crate::common::deb::Deb;
 use crate::common::endings;
 use crate::common::image;
 use crate::common::root::debian_root;
@@ -26,4 +27,33 @@ fn an_image_that_was_captured_while_dpkg_worked_is_healed_by_a_bake() {
     let record = status.split("\n\n").find(|record| record.contains("Package: base-files\n")).unwrap();
     assert!(record.contains("\nStatus: install ok installed\n"), "{record}");
     assert_eq!(root.dpkg_verify(), "");
+}
+
+/// A monitoring agent's package was left half installed in an image, and apt refused every later change in words that do
+/// not say how to go on (microsoft/lisa pull 4327; likewise after a power cut, Botspot/pi-apps 791).
+#[test]
+fn a_package_of_somebody_else_that_is_half_installed_is_named_with_the_way_out() {
+    let root = debian_root("bookworm");
+    let (folder, name) = (root.beside("debs"), "azsec-bpftrace");
+    std::fs::create_dir_all(&folder).unwrap();
+    let deb = Deb { name, version: "0.14", ..Deb::default() }.build(&folder);
+    std::fs::copy(&deb, root.path().join("srv/it.deb")).unwrap();
+    assert!(root.inside(&["dpkg", "--install", "/srv/it.deb"]).status.success());
+    let record = |state: &str| format!("Package: {name}\nStatus: install {state}\n");
+    let status = root.read("var/lib/dpkg/status");
+    let torn = status.replace(&record("ok installed"), &record("reinstreq half-installed"));
+    assert_ne!(torn, status);
+    root.write("var/lib/dpkg/status", &torn);
+    let cache = image::staged("bookworm");
+    for refused in [image::stage(&root, &root.beside("cache")), image::bake(&root, &cache)] {
+        refused.expect(14, "package-manager");
+        let told = refused.json();
+        assert_eq!(told["cause"], "package-not-whole", "{told}");
+        assert!(told["message"].as_str().unwrap().contains(name), "{told}");
+        assert!(told["remedy"].as_str().unwrap().contains("--force-remove-reinstreq"), "{told}");
+    }
+    assert_eq!(root.read("var/lib/dpkg/status"), torn);
+    assert!(root.inside(&["dpkg", "--remove", "--force-remove-reinstreq", name]).status.success());
+    image::stage(&root, &root.beside("cache")).expect(0, "staged");
+    image::bake(&root, &cache).expect(0, "installed");
 }

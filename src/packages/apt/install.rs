@@ -4,12 +4,12 @@
 use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
 use super::dpkg;
-use super::states::{self, Needs};
+use super::states::{self, Entries, Entry, Needs};
 use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
 use crate::host::run::Cmd;
-use crate::outcome::Reason;
+use crate::outcome::{Cause, Reason};
 use anyhow::Result;
 
 /// The folder for apt's lists and caches during the installation, inside the root's private `/run`.
@@ -56,8 +56,9 @@ fn own_places() -> [(&'static str, String); 5] {
 /// whose settings files are not noted are unpacked again from their file, and partly removed ones are removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
-    dpkg::finish(host, transaction.sandbox(host))?;
     let files = files(&host.root)?;
+    require_files(&states::read(&host.root)?, &files)?;
+    dpkg::finish(host, transaction.sandbox(host))?;
     let (mut again, mut gone) = (Vec::new(), Vec::new());
     for ((name, arch), entry) in states::read(&host.root)? {
         let file = files.iter().find(|file| file.is_of(&name, &arch));
@@ -84,6 +85,18 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     // What dpkg alone cannot finish, apt can finish with the local packages; apt 3 does so only if no package is
     // requested. The installation reports what is still wrong afterwards.
     host.run(&cmd(host, transaction, &[])).map(drop)
+}
+
+/// Fails where a package must be unpacked again whose file is not there: dpkg and apt refuse every change until then.
+fn require_files(entries: &Entries, files: &[File]) -> Result<()> {
+    let lacks = |((name, arch), entry): &(&(String, String), &Entry)| {
+        entry.needs() == Needs::Unpacking && !files.iter().any(|file| file.is_of(name, arch))
+    };
+    let lacking: Vec<&str> = entries.iter().filter(lacks).map(|((name, _), _)| name.as_str()).collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Cause::PackageNotWhole.error(format!("the bundle has no file of {}", lacking.join(", "))))
 }
 
 /// The names and sizes in an index; `Installed-Size` counts blocks of 1024 bytes (deb-control(5)).

@@ -6,7 +6,7 @@ use super::run::AptRun;
 use super::{signed, states};
 use crate::host::Host;
 use crate::host::run::Finished;
-use crate::outcome::{Reason, WithReason};
+use crate::outcome::{Cause, Reason, WithReason};
 use anyhow::Result;
 use std::collections::HashMap;
 use std::fs;
@@ -38,6 +38,9 @@ pub(super) fn resolve_closure(
         let what = "apt read no package source: none is in force in what was given";
         return Err(Reason::ResolveFailed.error(format!("{doing}: {what}")));
     }
+    if let Some(line) = printed.output.lines().find(|line| is_not_whole(line)) {
+        return Err(Cause::PackageNotWhole.error(format!("{doing}: apt-get said: {line}")));
+    }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
     if let Some((vendor_repo, vendor)) = request.vendor_repo.zip(vendor) {
@@ -59,6 +62,12 @@ pub(super) fn resolve_closure(
     let described = index(host, apt, &downloads)?;
     let unsigned = signed::unsigned(host, apt, &downloads)?;
     Ok(Resolution { downloads, described, unsigned, proxy: apt.proxy(host), ..Resolution::default() })
+}
+
+/// Whether apt says that a package of the target is half installed and no source has it, as apt 2.6 does.
+fn is_not_whole(line: &str) -> bool {
+    line.starts_with("E: The package ")
+        && line.ends_with(" needs to be reinstalled, but I can't find an archive for it.")
 }
 
 /// Whether `apt-get update` asked any source.
