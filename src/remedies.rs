@@ -2,54 +2,14 @@
 //! No remedy advises a setting that is already in force, another distribution's name for a package, or an option that
 //! the entry point lacks.
 
+mod door;
+
 use crate::outcome::{Cause, Outcome, Reason};
 use crate::settings::{DriverChoice, ReplaceDriver, Settings, UnsupportedKernel};
 use crate::target::{Distro, Family};
 use crate::trust::Trust;
 
-/// An entry point, by the form in which its users write settings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Door {
-    /// A command line.
-    #[default]
-    Shell,
-    /// A block of a Packer template.
-    Packer,
-    /// cloud-init's user data or an image's settings files.
-    CloudInit,
-    /// The settings of the VM extension.
-    Extension,
-}
-
-impl Door {
-    /// Every entry point.
-    pub const ALL: [Self; 4] = [Self::Shell, Self::Packer, Self::CloudInit, Self::Extension];
-
-    /// The entry point with this name in receipts.
-    pub fn named(name: &str) -> Self {
-        Self::ALL.into_iter().find(|door| door.name() == name).unwrap_or_default()
-    }
-
-    /// Its name in receipts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Shell => "shell",
-            Self::Packer => "packer",
-            Self::CloudInit => "cloud-init",
-            Self::Extension => "extension",
-        }
-    }
-
-    /// The form of a setting at this entry point.
-    fn setting(self, key: &str, value: &str) -> String {
-        match self {
-            Self::Shell => format!("`--set {key}={value}`"),
-            Self::Packer => format!("`{key} = \"{value}\"`"),
-            Self::CloudInit => format!("`{key}: {value}` in a file of /etc/ofedctl/config.d"),
-            Self::Extension => format!("`\"{key}\": \"{value}\"` in the extension's settings"),
-        }
-    }
-}
+pub use door::Door;
 
 /// The circumstances of a run on which a remedy depends.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
