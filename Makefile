@@ -114,9 +114,9 @@ fuzz: ## Fuzz the parsers of outside text (needs a nightly toolchain and cargo-f
 	  mkdir -p target/fuzz-corpus/$$target && \
 	  cargo +nightly fuzz run --release $$target target/fuzz-corpus/$$target fuzz/corpus/$$target -- -max_total_time=$(SECONDS) -rss_limit_mb=2048 -timeout=10 || exit 1; done
 
-# SUITES="--lib --test hostile" measures some of them.
-SUITES := --lib --bins --tests
-coverage: root setup ## Measure how much of the program the tests run, by file (x86_64; needs cargo-llvm-cov and rustup's llvm-tools; root)
+# SUITES="--lib --test hostile" measures some of them, and passes no judgement.
+SUITES :=
+coverage: root setup ## Measure how much of the program the tests run, by file; what reads from outside needs 85 % (x86_64; needs cargo-llvm-cov and rustup's llvm-tools; root)
 	@cargo llvm-cov --version >/dev/null 2>&1 || { echo "cargo-llvm-cov is missing: cargo install --locked cargo-llvm-cov"; exit 1; }
 	@packaging/coverage.sh $(SUITES)
 

@@ -1,8 +1,14 @@
 #!/usr/bin/env bash
-# Runs suites of tests, and shows which lines of the program ran, in what they start too: packaging/coverage.sh SUITE...
+# Runs suites of tests, and shows which lines of the program ran, in what they start too: packaging/coverage.sh [SUITE...]
+# Without a suite it runs all of them, and fails if too little ran of what handles input from outside.
 # The program clears environments, changes its root and is killed: so where to note is linked into every program that is
 # built here, not said in a variable; it lies in the devices, which a root sees too; and it is noted line by line (`%c`).
 set -euo pipefail
+judge=()
+if [ $# = 0 ]; then
+	judge=(--least 85)
+	set -- --lib --bins --tests
+fi
 notes=/dev/ofedctl-coverage
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")/coverage
 rm -rf "$notes"
@@ -34,5 +40,5 @@ rm -f "$target"/*.profraw
 # The small ones are of programs that only help to build.
 find "$notes" -name '*.profraw' -size +20k -exec cp {} "$target/" \;
 cargo llvm-cov report --lcov --output-path "$target/lcov"
-packaging/coverage.py "$target/lcov"
+packaging/coverage.py "${judge[@]}" "$target/lcov"
 exit "$ended"
