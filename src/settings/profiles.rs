@@ -89,3 +89,33 @@ impl LibrarySet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a setting's text stands for.
+    fn named<T: serde::de::DeserializeOwned>(text: &str) -> T {
+        serde_json::from_value(text.into()).unwrap()
+    }
+
+    /// DOCA-Host's repository has these metapackages, and `create_mlnx_ofed_installers.pl` of 5.0 makes those.
+    #[test]
+    fn a_profile_is_installed_by_the_metapackage_that_the_vendor_calls_the_same() {
+        for name in ["doca-ofed", "doca-networking", "doca-all"] {
+            assert_eq!(named::<DocaProfile>(name).package(), name);
+        }
+        for name in ["all", "basic", "hpc", "guest", "kernel-only"] {
+            assert_eq!(named::<OfedProfile>(name).package(), format!("mlnx-ofed-{name}"));
+        }
+    }
+
+    /// `DEBS/UPSTREAM_LIBS` and `DEBS/MLNX_LIBS` of 4.9 and 5.0.
+    #[test]
+    fn a_set_of_libraries_lies_in_the_folder_that_has_its_name() {
+        for set in LibrarySet::ALL {
+            assert_eq!(named::<LibrarySet>(set.name()), set);
+            assert_eq!(set.folder(), format!("{}_LIBS", set.name().to_uppercase()));
+        }
+    }
+}
