@@ -91,11 +91,8 @@ pub fn missing<'s>(host: &Host, sources: &'s [Source], kernel: &str) -> Result<V
     let mut missing: Vec<&Source> =
         sources.iter().filter(|source| !is_installed(root, source, kernel)).collect();
     if !missing.is_empty() && !root.list(&format!("/lib/modules/{kernel}/weak-updates")).is_empty() {
-        let status = status(host)?;
-        let is_it = |state: &State, source: &Source| {
-            state.source == *source && state.kernel.as_deref() == Some(kernel) && state.installed
-        };
-        missing.retain(|source| !status.iter().any(|state| is_it(state, source)));
+        let told = status(host)?;
+        missing.retain(|source| !is_told_of(source, kernel, &told));
     }
     Ok(missing)
 }
@@ -112,14 +109,21 @@ fn is_installed(root: &Root, source: &Source, kernel: &str) -> bool {
     })
 }
 
+/// Whether `dkms status` tells that the modules of a source are installed for a kernel, be they another kernel's:
+/// `installed-weak from 3.10.0-123.el7.x86_64`.
+fn is_told_of(source: &Source, kernel: &str, told: &str) -> bool {
+    let mut states = told.lines().filter_map(parse);
+    states.any(|state| state.source == *source && state.kernel.as_deref() == Some(kernel) && state.installed)
+}
+
 /// The output of `dkms status`; nothing if there is no DKMS.
-fn status(host: &Host) -> Result<Vec<State>> {
+fn status(host: &Host) -> Result<String> {
     if !host.root.exists("/usr/sbin/dkms") && !host.root.exists("/sbin/dkms") {
-        return Ok(Vec::new());
+        return Ok(String::new());
     }
     let sandbox = Sandbox::offline(&host.root, false);
     let asked = host.run(&Cmd::new("dkms").arg("status").captured().inside(sandbox))?;
-    Ok(asked.check(Reason::DkmsBuild, "asking DKMS")?.stdout.lines().filter_map(parse).collect())
+    Ok(asked.check(Reason::DkmsBuild, "asking DKMS")?.stdout)
 }
 
 /// A line of `dkms status`: `iser/25.10, 6.1.0-25-amd64, x86_64: installed` or, before DKMS 3, `iser, 25.10, …`.
@@ -220,6 +224,30 @@ mod tests {
         assert_eq!(missing("6"), ["25.10", "5.8"]);
         std::fs::remove_file(modules.join("ib_iser.ko")).unwrap();
         assert_eq!(missing("6.1"), ["25.10", "5.8"], "nothing to load");
+    }
+
+    /// As DKMS 2.8 of EL 8 says it, where kernels load modules of others that are alike.
+    #[test]
+    fn modules_of_another_kernel_count_where_dkms_tells_that_this_one_loads_them() {
+        let told = "iser, 25.10, 4.18.0-477.10.1.el8_8.x86_64, x86_64: installed\n\
+            iser, 25.10, 4.18.0-477.13.1.el8_8.x86_64, x86_64: installed-weak from 4.18.0-477.10.1.el8_8.x86_64\n\
+            srp, 25.10, 4.18.0-477.13.1.el8_8.x86_64, x86_64: built\n";
+        let is_told = |name: &str, version: &str, kernel: &str| {
+            let source = Source { name: name.to_owned(), version: version.to_owned() };
+            is_told_of(&source, &format!("4.18.0-{kernel}.el8_8.x86_64"), told)
+        };
+        assert!(is_told("iser", "25.10", "477.13.1"));
+        assert!(!is_told("iser", "24.04", "477.13.1"), "another release");
+        assert!(!is_told("iser", "25.10", "477.15.1"), "another kernel");
+        assert!(!is_told("srp", "25.10", "477.13.1"), "only built");
+    }
+
+    #[test]
+    fn links_to_modules_of_another_kernel_prove_nothing_where_there_is_no_dkms() {
+        let (_dir, host) = on_an_empty_root(Cancel::never());
+        host.root.write_text("/lib/modules/6.1/weak-updates/ib_iser.ko", "").unwrap();
+        let sources = [Source { name: "iser".to_owned(), version: "25.10".to_owned() }];
+        assert_eq!(missing(&host, &sources, "6.1").unwrap(), [&sources[0]]);
     }
 
     proptest::proptest! {
