@@ -3,7 +3,7 @@
 use super::super::diagnose::{self, Speaker};
 use super::super::removal;
 use crate::host::Host;
-use crate::host::run::Cmd;
+use crate::host::run::{Cmd, Finished};
 use crate::host::sandbox::Sandbox;
 use crate::outcome::Reason;
 use anyhow::Result;
@@ -23,12 +23,19 @@ pub(super) fn verify(host: &Host, packages: &[String]) -> Result<Vec<String>> {
     if !host.is_running_system() {
         cmd = cmd.inside(Sandbox::offline(&host.root, true));
     }
-    let finished = host.run(&cmd)?;
-    // dpkg ends with 1 when it lists differences; only silence is an error then.
-    if finished.code != 0 && finished.stdout.trim().is_empty() {
+    damage(&host.run(&cmd)?)
+}
+
+/// What `dpkg --verify` found. It ends with 1 when it lists differences, and with 2 when it had to stop. Of a package
+/// whose list of files is lost it only warns, and compares nothing.
+fn damage(finished: &Finished) -> Result<Vec<String>> {
+    if finished.code > 1 || finished.code != 0 && finished.stdout.trim().is_empty() {
         return Err(finished.error(Reason::PackageManager, "verifying the installed packages"));
     }
-    Ok(finished.stdout.lines().filter(|line| is_damage(line)).map(|line| line.trim().to_owned()).collect())
+    let differs = finished.stdout.lines().filter(|line| is_damage(line)).map(str::trim);
+    let warned = finished.output.lines().filter_map(|line| line.strip_prefix("dpkg: warning: "));
+    let unlisted = warned.filter(|line| line.starts_with("files list file for package "));
+    Ok(differs.chain(unlisted).map(str::to_owned).collect())
 }
 
 /// `dpkg --listfiles`.
@@ -137,6 +144,35 @@ mod tests {
             ["perftest depends on libpci3", "libpci3:amd64 depends on pci.ids", "site depends on perftest"];
         let goes = ["perftest", "libpci3"].map(str::to_owned);
         assert_eq!(of_others(found.map(str::to_owned).to_vec(), &goes), ["site depends on perftest"]);
+    }
+
+    fn verified(code: i32, stdout: &str, stderr: &str) -> Result<Vec<String>> {
+        let [command, name] = ["dpkg --verify", "dpkg"].map(str::to_owned);
+        let [stdout, output, tail] = [stdout, stderr, stderr.trim()].map(str::to_owned);
+        damage(&Finished { command, name, code, stdout, output, tail, log: None })
+    }
+
+    /// As dpkg 1.21 says it and ends.
+    #[test]
+    fn what_dpkg_could_not_compare_is_not_taken_for_whole() {
+        let changed = "??5??????   /usr/bin/ibstat\n??5?????? c /etc/rdma/modules/rdma.conf\n";
+        assert_eq!(verified(0, "", "").unwrap(), [""; 0]);
+        assert_eq!(verified(1, changed, "").unwrap(), ["??5??????   /usr/bin/ibstat"]);
+        let warning = "dpkg: warning: files list file for package 'rdma-core' missing; assuming package has no \
+            files currently installed\n";
+        let found = verified(0, "", warning).unwrap();
+        assert!(
+            found.len() == 1 && found[0].starts_with("files list file for package 'rdma-core'"),
+            "{found:?}"
+        );
+        let stopped =
+            "dpkg: error: control file 'md5sums' for package 'rdma-core' is missing final newline\n";
+        let absent = "dpkg: package 'rdma-core' is not installed\n";
+        for (code, stdout, stderr) in [(2, "", stopped), (2, changed, stopped), (1, "", absent)] {
+            let error = verified(code, stdout, stderr).unwrap_err();
+            assert_eq!(Reason::from_error(&error), Reason::PackageManager);
+            assert!(error.to_string().contains("'rdma-core' is "), "{error}");
+        }
     }
 
     #[test]
