@@ -74,7 +74,7 @@ pub(super) fn program(guest: &Guest, folder: &Folder, arch: &str) -> Result<()> 
     };
     let doing = || format!("cannot read `{}`", path.display());
     let mut file = File::open(&path).with_reason(Reason::BadSettings, doing)?;
-    let built_for = architecture(&mut file).with_context(doing)?;
+    let built_for = architecture(&mut file).with_reason(Reason::BadSettings, doing)?;
     if built_for.is_none_or(|built_for| built_for != arch) {
         let built_for = built_for.unwrap_or("no known architecture");
         return Err(Reason::BadSettings.error(format!(
@@ -200,4 +200,154 @@ fn blobs_there(guest: &Guest, folder: &Folder, bundle: &Bundle) -> Result<BTreeS
 /// A folder on the build host.
 pub(super) fn scratch() -> Result<crate::host::temp::Folder> {
     crate::host::temp::Folder::large("packer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::testing::{Mood, guest};
+    use super::super::ui::Ui;
+    use super::super::wanted::{self, Wanted};
+    use super::*;
+    use crate::host::cancel::Cancel;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    /// Programs of a guest whose user is root, and whose disk is as `df -Pk` of coreutils 9.1 says it.
+    const ID: &str = "#!/bin/sh\necho 0\n";
+    const EMPTY: &str = "Filesystem     1024-blocks    Used Available Capacity Mounted on\n\
+        /dev/root         30298176 2096184  28185608       7% /\n";
+    const FULL: &str = "Filesystem     1024-blocks    Used Available Capacity Mounted on\n\
+        tmpfs                 1024       0      1024       0% /srv/tiny\n";
+
+    fn put(path: &Path, text: impl AsRef<[u8]>) {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// Meets a guest whose disk is so, and does something with it.
+    fn with_guest<T>(
+        df: &str,
+        change: impl FnOnce(&mut Wanted, &Path),
+        mood: impl Fn(&str) -> Mood + Send + Sync + 'static,
+        work: impl FnOnce(&Guest, &Path) -> Result<T>,
+    ) -> Result<T> {
+        let folder = tempfile::tempdir().unwrap();
+        put(&folder.path().join("id"), ID);
+        put(&folder.path().join("df"), format!("#!/bin/sh\ncat <<'.'\n{df}.\n"));
+        let mut wanted = wanted::read(serde_json::Map::new()).unwrap();
+        wanted.remote_folder = folder.path().display().to_string();
+        change(&mut wanted, folder.path());
+        let (caller, broker) = guest(folder.path().to_owned(), mood);
+        let caller = Arc::new(caller);
+        let ui = Ui::new(Arc::clone(&caller));
+        let (guest, machine) = Guest::meet(&caller, &broker, Cancel::never(), &ui, &wanted).unwrap();
+        assert!(!machine.kernel.is_empty());
+        work(&guest, folder.path())
+    }
+
+    fn well(_: &str) -> Mood {
+        Mood::Well
+    }
+
+    #[track_caller]
+    fn refused<T>(result: Result<T>, reason: Reason, parts: &[&str]) {
+        let error = result.err().unwrap();
+        let said = format!("{error:#}");
+        assert_eq!(Reason::from_error(&error), reason, "{said}");
+        assert!(parts.iter().all(|part| said.contains(part)), "{said}");
+    }
+
+    /// Sends a program, which a guest of this machine's architecture is given.
+    fn send(df: &str, file: impl AsRef<[u8]>, arch: &str) -> Result<()> {
+        let binary = |wanted: &mut Wanted, folder: &Path| {
+            put(&folder.join("binary"), file);
+            wanted.binary = Some(folder.join("binary"));
+        };
+        with_guest(df, binary, well, |guest, _| program(guest, &Folder::make(guest)?, arch))
+    }
+
+    fn this() -> &'static str {
+        crate::target::Arch::of_this_program().name()
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_in_the_guest_is_refused_with_the_setting_that_names_another() {
+        let whole = std::fs::read("/bin/true").unwrap();
+        let other = send(EMPTY, &whole, "riscv64");
+        let parts = ["the guest is riscv64", &format!("is built for {}", this()), "`ofedctl_binary`"];
+        refused(other, Reason::BadSettings, &parts);
+        let script = send(EMPTY, "#!/bin/sh\necho it is a script\n", this());
+        refused(script, Reason::BadSettings, &["is built for no known architecture"]);
+        refused(send(EMPTY, "short", this()), Reason::BadSettings, &["cannot read"]);
+        // What the kernel refuses, and what is another program.
+        let torn = send(EMPTY, &whole[..64], this());
+        refused(torn, Reason::BadSettings, &["does not run in the guest", "static build", "noexec"]);
+        let version = concat!("as ofedctl ", env!("CARGO_PKG_VERSION"));
+        refused(
+            send(EMPTY, &whole, this()),
+            Reason::BadSettings,
+            &[version, "it said `true (GNU coreutils)"],
+        );
+    }
+
+    #[test]
+    fn a_guest_without_room_is_named_before_anything_goes_there() {
+        let whole = std::fs::read("/bin/true").unwrap();
+        let parts = ["the guest has 1 MiB free in `/", "and needs 65 MiB", "`remote_folder`"];
+        refused(send(FULL, &whole, this()), Reason::NoSpace, &parts);
+        // Whoever says it in another way is believed to have room.
+        refused(send("df: out of order\n", &whole, this()), Reason::BadSettings, &["does not run"]);
+    }
+
+    /// Sends three bytes; returns what arrived.
+    fn send_text(patience: Duration, mood: impl Fn(&str) -> Mood + Send + Sync + 'static) -> Result<String> {
+        let patient = |wanted: &mut Wanted, _: &Path| wanted.reconnect_timeout = patience;
+        with_guest(EMPTY, patient, mood, |guest, folder| {
+            let path = folder.join("text");
+            text(guest, "abc", path.to_str().unwrap())?;
+            Ok(std::fs::read_to_string(path).unwrap())
+        })
+    }
+
+    /// As OpenSSH's sftp server and shell 9.2 say it (`scp` has `No space left on device`; a quota, `Disk quota exceeded`).
+    #[test]
+    fn a_file_that_the_guest_does_not_take_is_not_sent_again() {
+        for (why, reason) in [
+            ("scp: /var/tmp/x: No space left on device", Reason::NoSpace),
+            ("cp: error writing '/var/tmp/x': Disk quota exceeded", Reason::NoSpace),
+            ("sftp: \"Permission denied\" (SSH_FX_PERMISSION_DENIED)", Reason::GuestFailed),
+        ] {
+            let sent = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&sent);
+            let mood = move |method: &str| {
+                let is_upload = method == "Communicator.Upload";
+                counted.fetch_add(is_upload.into(), Ordering::Relaxed);
+                if is_upload { Mood::Refuses(why) } else { Mood::Well }
+            };
+            refused(send_text(Duration::from_secs(60), mood), reason, &["uploading `/", why]);
+            assert_eq!(sent.load(Ordering::Relaxed), 1);
+        }
+    }
+
+    #[test]
+    fn a_file_is_sent_again_from_its_begin_when_the_guest_was_away_and_not_for_ever() {
+        // Away at the first upload, and at the question that follows it.
+        let away = |times: usize| {
+            let calls = AtomicUsize::new(0);
+            let began = AtomicUsize::new(0);
+            move |method: &str| {
+                let is_upload = method == "Communicator.Upload";
+                began.fetch_add(is_upload.into(), Ordering::Relaxed);
+                let is_away =
+                    began.load(Ordering::Relaxed) > 0 && calls.fetch_add(1, Ordering::Relaxed) < times;
+                if is_away { Mood::Away } else { Mood::Well }
+            }
+        };
+        assert_eq!(send_text(Duration::from_secs(60), away(2)).unwrap(), "abc");
+        let gone = send_text(Duration::ZERO, away(usize::MAX));
+        refused(gone, Reason::GuestUnreachable, &["not reached again within 0 s"]);
+    }
 }

@@ -15,6 +15,8 @@ mod rpc;
 mod session;
 mod spec;
 mod stream;
+#[cfg(test)]
+pub(super) mod testing;
 mod transfer;
 
 pub(super) use broker::Broker;

@@ -251,23 +251,14 @@ fn receive(
 
 #[cfg(test)]
 mod tests {
-    use super::super::session::{Role, Session};
-    use super::super::{message, rpc};
+    use super::super::{message, testing};
     use super::*;
     use rmpv::Value;
-    use std::os::unix::net::UnixStream;
 
     /// A test host that answers calls for one command and one file.
     fn connected() -> (Caller, Arc<Broker>) {
-        let (host, plugin) = UnixStream::pair().unwrap();
-        let (host, _) = Broker::start(Session::start(host, Role::Host).unwrap()).unwrap();
-        let (plugin, main) = Broker::start(Session::start(plugin, Role::Plugin).unwrap()).unwrap();
-        let theirs = Arc::clone(&host);
-        let answer = Arc::new(move |method: &str, argument: &Value| {
-            let dial = |name: &str| {
-                let id = message::field(argument, name).as_u64().unwrap();
-                theirs.dial(u32::try_from(id).unwrap()).map_err(|error| error.to_string())
-            };
+        testing::connected(|host, method, argument| {
+            let dial = |name| testing::dial(host, argument, name);
             let text = |name: &str| message::field(argument, name).as_str().unwrap_or_default().to_owned();
             match (method, text("Command").as_str(), text("Path").as_str()) {
                 ("Communicator.Start", "refused", _) => return Err("no shell".to_owned()),
@@ -313,18 +304,7 @@ mod tests {
                 _ => return Err("unknown".to_owned()),
             }
             Ok(Value::Nil)
-        });
-        std::thread::spawn(move || {
-            rpc::serve(
-                main.wait_for_stream().unwrap(),
-                &(Arc::new(|_: &str, _: &Value| Ok(Value::Nil)) as rpc::Handler),
-            )
-        });
-        // The stream the plugin dials, as at the begin of `Provision`.
-        let meeting = host.expect();
-        let id = meeting.id;
-        std::thread::spawn(move || rpc::serve(meeting.wait_for_stream().unwrap(), &(answer as rpc::Handler)));
-        (Caller::new(plugin.dial(id).unwrap()).unwrap(), plugin)
+        })
     }
 
     #[test]
