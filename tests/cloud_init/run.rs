@@ -191,3 +191,25 @@ fn a_run_that_hangs_ends_by_its_own_deadline() {
     let error = status.expect_error();
     assert!(error.contains("ofedctl ended with 14 (deadline-exceeded): "), "{error}");
 }
+
+/// The stand-in for systemctl prints what that of systemd 252 does.
+#[test]
+fn a_verification_names_the_service_that_hangs_and_says_so_where_none_could_be_asked() {
+    let vm = Machine::with_cache("bookworm");
+    vm.boot().expect_clean();
+    let verify = || text(&vm.shell("mkdir -p /run/systemd/system; /usr/local/bin/ofedctl verify"));
+    // The image's own finds no systemd that runs.
+    let said = verify();
+    assert!(said.contains("the services around the driver could not be checked: "), "{said}");
+    assert!(said.contains("verify-failed"), "{said}");
+
+    let shown = "Result=success\nId=systemd-modules-load.service\nLoadState=loaded\nActiveState=active\n\n\
+        Result=success\nId=systemd-networkd-wait-online.service\nLoadState=loaded\nActiveState=activating\n";
+    vm.root.write("usr/local/sbin/systemctl", &format!("#!/bin/sh\ncat <<'.'\n{shown}.\n"));
+    let program = vm.root.path().join("usr/local/sbin/systemctl");
+    std::fs::set_permissions(program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let said = verify();
+    assert!(said.contains("service-failed"), "{said}");
+    assert!(said.contains("service systemd-networkd-wait-online: activating"), "{said}");
+    assert!(!said.contains("could not be checked"), "{said}");
+}
