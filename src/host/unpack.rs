@@ -10,11 +10,12 @@ use super::cancel::Cancel;
 use super::hex;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// The size of a piece that threads pass on, and the number of pieces that may wait.
@@ -38,13 +39,16 @@ pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked
     let file = File::open(archive).with_context(doing)?;
     // A pinned folder is named by a link in `/proc`, which is followed only with `/.` appended.
     let root = pathrs::Root::open(folder.join(".")).with_context(doing)?;
+    let given_up = &AtomicBool::new(false);
     std::thread::scope(|scope| {
         let (raw_sender, raw) = sync_channel(WAITING);
         let (tar_sender, tar) = sync_channel(WAITING);
-        let hashing = scope.spawn(move || hash(file, &raw_sender));
+        let hashing = scope.spawn(move || hash(file, &raw_sender, cancel, given_up));
         let inflating = scope.spawn(move || inflate(raw, &tar_sender));
         let written = members::write(cancel, Pieces::new(tar), &root);
-        // The thread that fails first closes its channel, which ends the others.
+        // The thread that fails first closes its channel, which ends the others. The digest of what is not unpacked is
+        // of no use, and an archive may be longer than anybody wants to wait for.
+        given_up.store(written.is_err(), Ordering::Relaxed);
         let hashed = hashing.join().map_err(|_| Reason::Internal.error("the hashing thread panicked"))?;
         let inflated =
             inflating.join().map_err(|_| Reason::Internal.error("the inflating thread panicked"))?;
@@ -59,10 +63,14 @@ pub fn unpack(cancel: &Cancel, archive: &Path, folder: &Path) -> Result<Unpacked
     })
 }
 
-fn hash(mut file: File, to: &SyncSender<Vec<u8>>) -> io::Result<String> {
+fn hash(mut file: File, to: &SyncSender<Vec<u8>>, cancel: &Cancel, given_up: &AtomicBool) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut listening = true;
     loop {
+        cancel.check()?;
+        if given_up.load(Ordering::Relaxed) {
+            return Ok(String::new());
+        }
         let mut piece = vec![0; PIECE];
         let read = file.read(&mut piece)?;
         if read == 0 {
@@ -76,7 +84,7 @@ fn hash(mut file: File, to: &SyncSender<Vec<u8>>) -> io::Result<String> {
 }
 
 fn inflate(from: Receiver<Vec<u8>>, to: &SyncSender<Vec<u8>>) -> io::Result<()> {
-    let mut tar = GzDecoder::new(BufReader::with_capacity(PIECE, Pieces::new(from)));
+    let mut tar = MultiGzDecoder::new(BufReader::with_capacity(PIECE, Pieces::new(from)));
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         // Reads until the piece is full, because the decoder alone returns only the output of one input buffer.

@@ -49,7 +49,7 @@ pub(super) fn fetch_vendor_file(
         fetch_from_anywhere(host, writer, artifact, digest, way)?
     } else if let Some(path) = here {
         // Its signature is checked once it is unpacked.
-        fetch_from_anywhere(host, writer, artifact, &digest_of(Path::new(path))?, way)?
+        fetch_from_anywhere(host, writer, artifact, &digest_of(host, Path::new(path))?, way)?
     } else {
         let blob = first_use::download(host, writer, artifact, way)?;
         (blob.digest, (1, blob.size))
@@ -81,11 +81,12 @@ fn licence(root: &Root) -> Result<Option<Vec<u8>>> {
 }
 
 /// The SHA-256 of a file of this machine.
-fn digest_of(path: &Path) -> Result<String> {
+fn digest_of(host: &Host, path: &Path) -> Result<String> {
     let reading = || format!("cannot read `{}`", path.display());
     let mut file = std::fs::File::open(path).with_reason(Reason::BadSettings, reading)?;
     let (mut hasher, mut buffer) = (Hasher::default(), vec![0; 256 << 10]);
     loop {
+        host.cancel.check()?;
         match file.read(&mut buffer).with_context(reading)? {
             0 => return Ok(hasher.finish().0.hex()),
             read => hasher.update(&buffer[..read]),

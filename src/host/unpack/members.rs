@@ -18,13 +18,16 @@ use tar::EntryType;
 
 /// The largest `MLNX_OFED` archive unpacks to about 1.2 GB (396 MB packed); ten times that is an attack.
 const MAX_UNPACKED_BYTES: u64 = 12 << 30;
-const MAX_MEMBERS: usize = 200_000;
+/// The same for members: the vendor's archives hold packages, and some thousands of members at most.
+const MAX_MEMBERS: usize = 50_000;
 /// The longest path Linux takes.
 const MAX_NAME_BYTES: u64 = 4096;
 /// The largest extended header: it holds two names and some numbers.
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
 /// The deepest nesting of folders; the kernel's source tree is 12 deep.
 const MAX_DEPTH: usize = 64;
+/// The most zeros behind the end: tapes are written in blocks, of 10 KiB by default.
+const MAX_PADDING: u64 = 1 << 20;
 const PIECE: usize = 256 << 10;
 
 /// Writes all members below `root`. Returns how many there were.
@@ -50,7 +53,19 @@ pub(super) fn write(cancel: &Cancel, tar: impl Read, root: &pathrs::Root) -> Res
         }
     }
     writer.links.stay_inside(cancel)?;
+    end(cancel, archive.into_inner())?;
     Ok(members)
+}
+
+/// Reads what is behind the end. Other programs read on there, or stop elsewhere, so an archive with more than padding is
+/// not the same for all.
+fn end(cancel: &Cancel, rest: impl Read) -> Result<()> {
+    let padding = || refused("the archive", "goes on behind its end");
+    let mut piece = Vec::new();
+    let mut rest = rest.take(MAX_PADDING + 1);
+    let read = rest.read_to_end(&mut piece).with_reason(Reason::DigestMismatch, cut_short)?;
+    cancel.check()?;
+    if read as u64 > MAX_PADDING || piece.iter().any(|byte| *byte != 0) { Err(padding()) } else { Ok(()) }
 }
 
 /// The content of extended headers about the member that follows them.
@@ -83,7 +98,10 @@ impl Extended {
             match record.key().map_err(|_| wrong())? {
                 "path" => self.path = Some(value.to_vec()),
                 "linkpath" => self.link = Some(value.to_vec()),
-                "size" => self.size = record.value().ok().and_then(|value| value.parse().ok()),
+                "size" => {
+                    let size = record.value().ok().and_then(|value| value.parse().ok());
+                    self.size = Some(size.ok_or_else(wrong)?);
+                }
                 key if key.starts_with("GNU.sparse") => {
                     return Err(refused("an extended header", "makes a sparse file"));
                 }
@@ -128,6 +146,10 @@ impl Writer<'_> {
         }
         let header = entry.header();
         let (kind, mode) = (header.entry_type(), header.mode().with_reason(Reason::DigestMismatch, shown)?);
+        // Some programs skip the content of a folder or a link, and some read it as the next member.
+        if size > 0 && matches!(kind, EntryType::Directory | EntryType::Symlink | EntryType::Link) {
+            return Err(refused(&self::shown(&raw), "is no file and has content"));
+        }
         let link = extended.link.or_else(|| entry.link_name_bytes().map(std::borrow::Cow::into_owned));
         match kind {
             EntryType::Directory => make_dir(self.root, &path)?,
