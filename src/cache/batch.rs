@@ -17,6 +17,8 @@ use tempfile::TempPath;
 
 /// The bytes after which blobs that were written whole are settled at once: a run that is killed loses no more.
 const ENOUGH: u64 = 128 << 20;
+/// The same for their number: each takes a name and memory until then.
+const MANY: usize = 5000;
 
 /// Blobs that wait for their names. Dropped without [`Batch::settle`], it names none.
 #[derive(Debug, Default)]
@@ -49,8 +51,14 @@ impl Batch {
     pub(super) fn take(&self, writer: BlobWriter) -> Result<Blob> {
         let cache = writer.cache();
         let (blob, file, path) = writer.verify()?;
-        self.waiting()?.push(Waiting::Whole(file, path));
-        if self.bytes.fetch_add(blob.size, Ordering::Relaxed).saturating_add(blob.size) >= ENOUGH {
+        let waiting = {
+            let mut waiting = self.waiting()?;
+            waiting.push(Waiting::Whole(file, path));
+            waiting.len()
+        };
+        if waiting >= MANY
+            || self.bytes.fetch_add(blob.size, Ordering::Relaxed).saturating_add(blob.size) >= ENOUGH
+        {
             self.settle(cache)?;
         }
         Ok(blob)

@@ -144,11 +144,6 @@ impl Bundle {
         documents.into_iter().chain(self.files.iter().map(|file| (file.digest, file.size))).collect()
     }
 
-    /// The size of the bundle's two documents, its manifest and its config.
-    pub(super) const fn bytes_of_documents(&self) -> u64 {
-        self.manifest_size.saturating_add(self.config_blob.size)
-    }
-
     /// A file by its name.
     pub fn file(&self, title: &str) -> Option<&BundleFile> {
         self.files.iter().find(|file| file.title == title)

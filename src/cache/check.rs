@@ -6,7 +6,7 @@ use super::digest::Digest;
 use super::hash::{Job, Problem};
 use super::layout;
 use super::read::Found;
-use super::refs::{References, Referred};
+use super::refs::{Budget, References, Referred};
 use crate::host::Host;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
@@ -82,9 +82,10 @@ impl Cache {
             }
             malformed =
                 references.unread.iter().filter_map(|unread| layout::digest_of(&unread.entry).ok()).collect();
+            let mut budget = Budget::default();
             for entry in index.manifests() {
                 host.cancel.check()?;
-                if matches!(self.find(entry), Err(_) | Ok(Found::Strange(_))) {
+                if matches!(self.find(entry, &mut budget), Err(_) | Ok(Found::Strange(_))) {
                     malformed.extend(layout::digest_of(entry));
                 }
             }

@@ -7,14 +7,14 @@ use super::bundle::Bundle;
 use super::digest::Digest;
 use super::layout;
 use super::progress_io::Pass;
-use super::refs::References;
-use super::signature::is_about;
+use super::refs::{Budget, References};
+use super::signature::about_what;
 use crate::host::Host;
 use crate::outcome::{Cause, Reason};
 use anyhow::{Context, Result};
-use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use oci_spec::image::{ImageIndex, MediaType};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 use tar::{EntryType, Header};
@@ -92,14 +92,19 @@ impl Cache {
     fn index_of(&self, bundles: &[Bundle]) -> Result<ImageIndex> {
         let mut index = layout::read_index(&self.dir)?;
         index.set_media_type(Some(MediaType::ImageIndex));
-        let wanted = |entry: &Descriptor| {
-            let tag = layout::tag_of(entry);
-            bundles.iter().any(|it| it.tag == tag || is_about(self, entry, &it.digest))
-        };
-        layout::edit(&mut index, |entries| {
-            entries.retain(wanted);
-            entries.sort_by_key(layout::tag_of);
-        });
+        let tags: HashSet<&str> = bundles.iter().map(|bundle| bundle.tag.as_str()).collect();
+        let digests: HashSet<Digest> = bundles.iter().map(|bundle| bundle.digest).collect();
+        let mut budget = Budget::default();
+        let mut wanted = Vec::new();
+        for entry in index.manifests() {
+            if tags.contains(layout::tag_of(entry).as_str())
+                || about_what(self, entry, &mut budget)?.iter().any(|it| digests.contains(it))
+            {
+                wanted.push(entry.clone());
+            }
+        }
+        wanted.sort_by_key(layout::tag_of);
+        index.set_manifests(wanted);
         Ok(index)
     }
 

@@ -4,8 +4,8 @@ use super::digest::Digest;
 use super::hash::Problem;
 use super::layout;
 use super::partial::{NOTE, PARTIAL};
-use super::refs::{References, is_declared_bundle};
-use super::signature::is_about;
+use super::refs::{Budget, References, is_declared_bundle};
+use super::signature::about_what;
 use super::write::Writer;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
@@ -33,6 +33,7 @@ impl Writer<'_> {
             let before = index.manifests().len();
             let named = |entry: &&Descriptor| layout::tag_of(entry) == *tag;
             let gone = index.manifests().iter().find(named).and_then(|it| layout::digest_of(it).ok());
+            let mut budget = Budget::default();
             layout::edit(&mut index, |entries| {
                 entries.retain(|entry| layout::tag_of(entry) != *tag);
                 // Signatures of removed bundles are removed too, unless the bundle still has another tag.
@@ -40,9 +41,13 @@ impl Writer<'_> {
                     !entries.iter().any(|entry| layout::digest_of(entry).is_ok_and(|it| it == *digest))
                 };
                 if let Some(gone) = gone.filter(is_gone) {
-                    entries.retain(|entry| !is_about(&self.cache, entry, &gone));
+                    let about = |entry: &Descriptor| about_what(&self.cache, entry, &mut budget);
+                    let about = entries.iter().map(about).collect::<Result<Vec<_>>>()?;
+                    let mut about = about.iter();
+                    entries.retain(|_| about.next().is_none_or(|about| !about.contains(&gone)));
                 }
-            });
+                anyhow::Ok(())
+            })?;
             if index.manifests().len() == before {
                 let dir = self.cache.dir.display();
                 let message =
@@ -91,9 +96,10 @@ impl Writer<'_> {
     fn give_up_broken_bundles(&mut self) -> Result<Vec<String>> {
         let mut index = layout::read_index(&self.cache.dir)?;
         let mut given_up = Vec::new();
+        let mut budget = Budget::default();
         layout::edit(&mut index, |entries| {
             entries.retain(|entry| {
-                let broken = is_declared_bundle(entry) && self.has_damaged_documents(entry);
+                let broken = is_declared_bundle(entry) && self.has_damaged_documents(entry, &mut budget);
                 if broken {
                     given_up.push(layout::tag_of(entry));
                 }
@@ -106,9 +112,9 @@ impl Writer<'_> {
         Ok(given_up)
     }
 
-    fn has_damaged_documents(&self, entry: &Descriptor) -> bool {
+    fn has_damaged_documents(&self, entry: &Descriptor, budget: &mut Budget) -> bool {
         let damaged = [Reason::DigestMismatch, Reason::CacheMissing];
-        self.cache.find(entry).is_err_and(|error| damaged.contains(&Reason::from_error(&error)))
+        self.cache.find(entry, budget).is_err_and(|error| damaged.contains(&Reason::from_error(&error)))
     }
 
     /// Removes unfinished files. No other writer works, because this one holds the lock, and this one writes no blob,

@@ -9,20 +9,26 @@ use super::digest::{Digest, Hasher};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
 use super::progress_io::Pass;
 use super::read::Found;
-use super::refs::{MAX_BYTES_OF_DOCUMENTS, References, Referred, too_many};
-use super::signature::{is_about, may_be_signature};
+use super::refs::{Budget, References};
+use super::signature::about_what;
 use super::write::Writer;
 use crate::host::owner::Owners;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
-use oci_spec::image::ImageIndex;
+use oci_spec::image::{Descriptor, ImageIndex};
 use serde::Serialize;
+use std::collections::{BTreeSet, HashSet};
 use std::io::{Read, Write};
 use std::path::Path;
 use tar::EntryType;
 
 /// The largest extended header. Those of other writers hold one or two time stamps.
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
+
+/// The most members: a bundle has some hundreds of files, and bundles share most of them.
+const MAX_MEMBERS: usize = 50_000;
+/// The most zeros behind the end of an archive: tapes are written in blocks, of 10 KiB by default.
+const MAX_PADDING: u64 = 1 << 20;
 
 /// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,7 +77,7 @@ impl Writer<'_> {
             let mut member = member.with_reason(Reason::CacheUnreadable, broken)?;
             self.take_member(&mut member, pass, incoming)?;
         }
-        Ok(())
+        require_end(tar.into_inner())
     }
 
     pub(super) fn take_member<R: Read>(
@@ -81,6 +87,10 @@ impl Writer<'_> {
         incoming: &mut Incoming,
     ) -> Result<()> {
         self.host.cancel.check()?;
+        incoming.members += 1;
+        if incoming.members > MAX_MEMBERS {
+            return Err(Reason::CacheUnreadable.error("it has more members than any cache"));
+        }
         let raw = member.path_bytes().into_owned();
         let shown = raw.escape_ascii().to_string();
         let refused = |why: &str| Err(Reason::CacheUnreadable.error(format!("the member `{shown}` {why}")));
@@ -94,7 +104,7 @@ impl Writer<'_> {
             EntryType::Directory
                 if matches!(name.trim_end_matches('/'), "" | "." | "blobs" | "blobs/sha256") =>
             {
-                return Ok(());
+                return if size == 0 { Ok(()) } else { refused("is a folder and has content") };
             }
             EntryType::XHeader | EntryType::XGlobalHeader => {
                 let bytes = small(member, size, MAX_EXTENDED_BYTES)?;
@@ -109,6 +119,9 @@ impl Writer<'_> {
             _ => {
                 let digest = name.strip_prefix("blobs/sha256/").map(Digest::from_hex);
                 let Some(Ok(digest)) = digest else { return refused("is not part of an OCI image layout") };
+                if !incoming.seen.insert(digest) {
+                    return refused("stands twice");
+                }
                 let is_later =
                     incoming.leaves_for_later(&self.cache, &digest, size, member.raw_file_position());
                 if !is_later {
@@ -175,14 +188,15 @@ impl Writer<'_> {
         let mut bundles = Vec::new();
         let mut entries = Vec::new();
         let mut signatures = Vec::new();
-        let mut bytes = 0_u64;
+        let mut budget = Budget::default();
         for entry in index.manifests() {
             self.host.cancel.check()?;
-            let bundle = match self.cache.find(entry)? {
+            let bundle = match self.cache.find(entry, &mut budget)? {
                 Found::Bundle(bundle) => *bundle,
                 Found::Strange(error) => return Err(error),
                 Found::Foreign => {
-                    signatures.extend(may_be_signature(&self.cache, entry).then(|| entry.clone()));
+                    let about = about_what(&self.cache, entry, &mut budget)?;
+                    signatures.extend((!about.is_empty()).then(|| (entry.clone(), about)));
                     continue;
                 }
             };
@@ -192,10 +206,6 @@ impl Writer<'_> {
                 let message = format!("the bundle `{}` comes without its file `{}`", bundle.tag, file.title);
                 return Err(Reason::CacheMissing.error(message));
             }
-            bytes = bytes.saturating_add(bundle.bytes_of_documents());
-            if bytes > MAX_BYTES_OF_DOCUMENTS {
-                return Err(too_many());
-            }
             entries.push(entry.clone());
             bundles.push(bundle);
         }
@@ -203,16 +213,21 @@ impl Writer<'_> {
             return Err(Reason::CacheMissing.error("it holds no bundle"));
         }
         // Signatures of the imported bundles are kept if their own blobs are present.
-        signatures.retain(|entry| bundles.iter().any(|bundle| is_about(&self.cache, entry, &bundle.digest)));
-        for entry in signatures {
-            let whole = References::follow(&self.cache, &self.host.cancel, std::slice::from_ref(&entry))?;
-            let there = |(digest, blob): (&Digest, &Referred)| self.cache.size_of(digest) == Some(blob.size);
-            if whole.unread.is_empty() && whole.blobs.iter().all(there) {
-                entries.push(entry);
-            }
-        }
+        let digests: HashSet<Digest> = bundles.iter().map(|bundle| bundle.digest).collect();
+        signatures.retain(|(_, about)| about.iter().any(|it| digests.contains(it)));
+        entries.extend(self.whole(signatures.into_iter().map(|(entry, _)| entry).collect())?);
         self.merge(entries)?;
         Ok(Imported { bundles, new_blobs: incoming.new_blobs })
+    }
+
+    /// The entries to which nothing is missing. All are followed in one walk, which reads each document once.
+    fn whole(&self, entries: Vec<Descriptor>) -> Result<Vec<Descriptor>> {
+        let found = References::follow(&self.cache, &self.host.cancel, &entries)?;
+        let missing = found.blobs.iter().filter(|(digest, it)| self.cache.size_of(digest) != Some(it.size));
+        let mut broken: BTreeSet<String> =
+            missing.flat_map(|(_, it)| it.tags.iter().map(ToString::to_string)).collect();
+        broken.extend(found.unread.iter().map(|unread| layout::tag_of(&unread.entry)));
+        Ok(entries.into_iter().filter(|entry| !broken.contains(&layout::tag_of(entry))).collect())
     }
 }
 
@@ -222,6 +237,8 @@ pub(super) struct Incoming {
     batch: Batch,
     layout: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
+    members: usize,
+    seen: HashSet<Digest>,
     pub(super) new_blobs: usize,
     /// For an archive with random access: the blobs that are skipped now and read later.
     pub(super) later: Option<Vec<Later>>,
@@ -252,6 +269,17 @@ impl Incoming {
         }
         is_there || size > WORTH_A_REQUEST
     }
+}
+
+/// Refuses an archive that goes on behind its end, such as two in one file, of which only the first would be taken in.
+fn require_end(rest: impl Read) -> Result<()> {
+    let broken = || "cannot read behind its end".to_owned();
+    let mut padding = Vec::new();
+    rest.take(MAX_PADDING + 1).read_to_end(&mut padding).with_reason(Reason::CacheUnreadable, broken)?;
+    if padding.len() as u64 > MAX_PADDING || padding.iter().any(|byte| *byte != 0) {
+        return Err(Reason::CacheUnreadable.error("it goes on behind its end"));
+    }
+    Ok(())
 }
 
 fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {

@@ -6,7 +6,7 @@ use super::bundle::{BUNDLE_TYPE, Bundle};
 use super::digest::Digest;
 use super::document::{self, Image};
 use super::layout::{self, MAX_DOCUMENT_BYTES};
-use super::refs::{MAX_BYTES_OF_DOCUMENTS, too_many};
+use super::refs::Budget;
 use crate::outcome::Reason;
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -30,13 +30,9 @@ impl Cache {
     /// Damage is an error.
     pub fn bundles(&self) -> Result<Vec<Bundle>> {
         let mut bundles = Vec::new();
-        let mut bytes = 0_u64;
+        let mut budget = Budget::default();
         for entry in layout::read_index_of(&self.dir, self.owners)?.manifests() {
-            if let Found::Bundle(bundle) = self.find(entry)? {
-                bytes = bytes.saturating_add(bundle.bytes_of_documents());
-                if bytes > MAX_BYTES_OF_DOCUMENTS {
-                    return Err(too_many());
-                }
+            if let Found::Bundle(bundle) = self.find(entry, &mut budget)? {
                 bundles.push(*bundle);
             }
         }
@@ -49,7 +45,7 @@ impl Cache {
         let Some(entry) = index.manifests().iter().find(|entry| layout::tag_of(entry) == tag) else {
             return Ok(None);
         };
-        match self.find(entry)? {
+        match self.find(entry, &mut Budget::default())? {
             Found::Bundle(bundle) => Ok(Some(*bundle)),
             Found::Strange(error) => Err(error),
             Found::Foreign => Ok(None),
@@ -63,7 +59,13 @@ impl Cache {
 
     /// A blob that is a document, read whole and verified.
     pub(super) fn document(&self, digest: &Digest) -> Result<Vec<u8>> {
+        self.document_within(digest, &mut Budget::default())
+    }
+
+    /// The same, as far as what may be read allows it.
+    pub(super) fn document_within(&self, digest: &Digest, budget: &mut Budget) -> Result<Vec<u8>> {
         let mut blob = self.blob(digest)?;
+        budget.take(blob.size().min(MAX_DOCUMENT_BYTES))?;
         if blob.size() > MAX_DOCUMENT_BYTES {
             return Err(Reason::CacheUnreadable.error(format!("the document `{digest}` is too large")));
         }
@@ -74,9 +76,9 @@ impl Cache {
     }
 
     /// The document that a descriptor names, which must have the size that is said there.
-    fn described(&self, descriptor: &Descriptor) -> Result<(Digest, Vec<u8>)> {
+    fn described(&self, descriptor: &Descriptor, budget: &mut Budget) -> Result<(Digest, Vec<u8>)> {
         let digest = layout::digest_of(descriptor)?;
-        let bytes = self.document(&digest)?;
+        let bytes = self.document_within(&digest, budget)?;
         if bytes.len() as u64 == descriptor.size() {
             return Ok((digest, bytes));
         }
@@ -84,32 +86,32 @@ impl Cache {
         Err(Reason::CacheUnreadable.error(what))
     }
 
-    /// Follows an index entry.
-    pub(super) fn find(&self, entry: &Descriptor) -> Result<Found> {
+    /// Follows an index entry. What is read counts whatever it turns out to be.
+    pub(super) fn find(&self, entry: &Descriptor, budget: &mut Budget) -> Result<Found> {
         let declared = entry.artifact_type().as_ref().map(ToString::to_string);
         let may_be_ours = declared.is_none_or(|kind| kind == BUNDLE_TYPE);
         if *entry.media_type() != MediaType::ImageManifest || !may_be_ours {
             return Ok(Found::Foreign);
         }
         let tag = layout::tag_of(entry);
-        self.read_manifest(&tag, entry)
+        self.read_manifest(&tag, entry, budget)
             .with_context(|| format!("cannot read `{}` in the cache", tag.escape_default()))
     }
 
-    fn read_manifest(&self, tag: &str, entry: &Descriptor) -> Result<Found> {
+    fn read_manifest(&self, tag: &str, entry: &Descriptor, budget: &mut Budget) -> Result<Found> {
         /// The artifact type is read from the manifest, because tools that copy manifests drop it from the index.
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Kind {
             artifact_type: Option<String>,
         }
-        let (digest, bytes) = self.described(entry)?;
+        let (digest, bytes) = self.described(entry, budget)?;
         let name = digest.to_string();
         if layout::parse::<Kind>(&bytes, &name)?.artifact_type.as_deref() != Some(BUNDLE_TYPE) {
             return Ok(Found::Foreign);
         }
         let manifest: ImageManifest = layout::parse(&bytes, &name)?;
-        let (config, bytes_of_config) = self.described(manifest.config())?;
+        let (config, bytes_of_config) = self.described(manifest.config(), budget)?;
         let parsed = layout::parse(&bytes_of_config, &config.to_string());
         let image: Image = match parsed.and_then(|image: Image| image.check_version().map(|()| image)) {
             Ok(image) => image,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// The deepest nesting of image indexes.
 const MAX_DEPTH: u32 = 4;
 /// The total size of all documents of one walk. A bundle of 300 files has a manifest of about 100 KB.
-pub(super) const MAX_BYTES_OF_DOCUMENTS: u64 = 128 << 20;
+const MAX_BYTES_OF_DOCUMENTS: u64 = 128 << 20;
 /// The most references that one walk follows. An index that is built to explode, level by level, has more.
 const MAX_REFERENCES: usize = 400_000;
 
@@ -67,7 +67,7 @@ impl References {
             cache,
             cancel,
             read: HashMap::new(),
-            bytes: 0,
+            budget: Budget::default(),
             references: 0,
             max_references,
             found: Self::default(),
@@ -99,7 +99,7 @@ struct Walk<'c> {
     cache: &'c Cache,
     cancel: &'c Cancel,
     read: HashMap<Digest, Rc<Document>>,
-    bytes: u64,
+    budget: Budget,
     references: usize,
     max_references: usize,
     found: References,
@@ -145,11 +145,8 @@ impl Walk<'_> {
                 Reason::CacheUnreadable.error(format!("`{name}` has the unknown media type `{kind}`"))
             );
         }
-        let bytes = self.cache.document(digest)?;
-        self.bytes += bytes.len() as u64;
-        if self.bytes > MAX_BYTES_OF_DOCUMENTS {
-            return Err(too_many());
-        }
+        // Also what turns out to be no document counts: it is read again for each entry that names it.
+        let bytes = self.cache.document_within(digest, &mut self.budget)?;
         let document = if is_manifest {
             let manifest: ImageManifest = layout::parse(&bytes, &name)?;
             let config = std::iter::once(manifest.config());
@@ -190,8 +187,27 @@ impl Walk<'_> {
     }
 }
 
+/// The bytes of documents that one command may still read for the entries of an index: an index of 4 MiB has room to name
+/// one document of 4 MiB thirty thousand times.
+#[derive(Debug)]
+pub(super) struct Budget(u64);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(MAX_BYTES_OF_DOCUMENTS)
+    }
+}
+
+impl Budget {
+    /// Takes what is about to be read.
+    pub(super) fn take(&mut self, bytes: u64) -> Result<()> {
+        self.0 = self.0.checked_sub(bytes).ok_or_else(too_many)?;
+        Ok(())
+    }
+}
+
 /// The error for an index beyond the limits; no real cache comes near them.
-pub(super) fn too_many() -> anyhow::Error {
+fn too_many() -> anyhow::Error {
     Reason::CacheUnreadable.error("the index leads to more documents than any cache needs")
 }
 

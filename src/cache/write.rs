@@ -10,6 +10,7 @@ use super::document::{self, Documents};
 use super::layout;
 use super::partial::Partial;
 use super::read::Found;
+use super::refs::Budget;
 use super::unnamed;
 use crate::host::Host;
 use crate::host::lock::FileLock;
@@ -114,7 +115,7 @@ impl Writer<'_> {
         entry.set_artifact_type(Some(MediaType::from(BUNDLE_TYPE)));
         entry.set_annotations(Some(HashMap::from([(layout::TAG.to_owned(), tag.to_owned())])));
         self.merge(vec![entry.clone()])?;
-        match self.cache.find(&entry)? {
+        match self.cache.find(&entry, &mut Budget::default())? {
             Found::Bundle(bundle) => Ok(*bundle),
             Found::Strange(error) => Err(error),
             Found::Foreign => Err(Reason::Internal.error(format!("`{tag}` was not stored as a bundle"))),

@@ -8,6 +8,7 @@ use crate::cache::document;
 use crate::cache::download::{Source, Wanted};
 use crate::cache::layout;
 use crate::cache::read::Found;
+use crate::cache::refs::Budget;
 use crate::cache::signature::{Key, MAX_REFERRERS, may_sign, signature_tag};
 use crate::cache::write::Writer;
 use crate::host::download::alternatives;
@@ -103,7 +104,7 @@ impl Writer<'_> {
             None => self.tag_of(&digest)?.unwrap_or_else(|| digest.hex()[..12].to_owned()),
         };
         let entry = entry(&blob, Some(&tag), Some(BUNDLE_TYPE))?;
-        let bundle = match self.cache.find(&entry)? {
+        let bundle = match self.cache.find(&entry, &mut Budget::default())? {
             Found::Bundle(bundle) => *bundle,
             Found::Strange(error) => return Err(error),
             Found::Foreign => return Err(no_bundle(&digest)),

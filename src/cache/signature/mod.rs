@@ -9,7 +9,7 @@ mod places;
 mod sign;
 
 pub(super) use forms::may_sign;
-pub(super) use places::{MAX_REFERRERS, is_about, may_be_signature, signature_tag};
+pub(super) use places::{MAX_REFERRERS, about_what, signature_tag};
 pub use sign::{PrivateKey, Signed};
 
 use super::{Cache, Digest};

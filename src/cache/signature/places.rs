@@ -2,6 +2,8 @@
 //! to version 2), or in manifests whose `subject` it is (OCI image specification 1.1 and `cosign` 3).
 
 use super::forms;
+use crate::cache::layout::MAX_DOCUMENT_BYTES;
+use crate::cache::refs::Budget;
 use crate::cache::{BUNDLE_TYPE, Cache, Digest, layout};
 use anyhow::Result;
 use oci_spec::image::{Descriptor, ImageManifest, MediaType};
@@ -22,36 +24,47 @@ pub(in crate::cache) fn signature_tag(manifest: &Digest) -> String {
     format!("sha256-{}.sig", manifest.hex())
 }
 
-/// Whether an index entry may be a signature of something.
-pub(in crate::cache) fn may_be_signature(cache: &Cache, entry: &Descriptor) -> bool {
+/// The manifests of which an index entry is a signature: the one that its tag names, and its `subject`. Fails only when the
+/// index leads to more than may be read.
+pub(in crate::cache) fn about_what(
+    cache: &Cache,
+    entry: &Descriptor,
+    budget: &mut Budget,
+) -> Result<Vec<Digest>> {
     let tag = layout::tag_of(entry);
-    let by_tag = tag.strip_prefix("sha256-").is_some_and(|rest| rest.strip_suffix(".sig").is_some());
-    by_tag || subject_of(cache, entry).is_some()
-}
-
-/// Whether an index entry is a signature of this manifest, or has it as `subject`.
-pub(in crate::cache) fn is_about(cache: &Cache, entry: &Descriptor, manifest: &Digest) -> bool {
-    layout::tag_of(entry) == signature_tag(manifest)
-        || subject_of(cache, entry).is_some_and(|subject| subject == *manifest)
+    let named = tag.strip_prefix("sha256-").and_then(|rest| rest.strip_suffix(".sig"));
+    let named = named.and_then(|hex| Digest::from_hex(hex).ok());
+    Ok(named.into_iter().chain(subject_of(cache, entry, budget)?).collect())
 }
 
 /// The `subject` of a manifest in the index; none if it cannot be read.
-fn subject_of(cache: &Cache, entry: &Descriptor) -> Option<Digest> {
+fn subject_of(cache: &Cache, entry: &Descriptor, budget: &mut Budget) -> Result<Option<Digest>> {
     let is_bundle = entry.artifact_type().as_ref().is_some_and(|kind| kind.to_string() == BUNDLE_TYPE);
     if is_bundle || *entry.media_type() != MediaType::ImageManifest {
-        return None;
+        return Ok(None);
     }
-    let bytes = cache.document(&layout::digest_of(entry).ok()?).ok()?;
-    let manifest: ImageManifest = serde_json::from_slice(&bytes).ok()?;
-    layout::digest_of(manifest.subject().as_ref()?).ok()
+    let Ok(digest) = layout::digest_of(entry) else { return Ok(None) };
+    budget.take(cache.size_of(&digest).unwrap_or_default().min(MAX_DOCUMENT_BYTES))?;
+    let manifest = cache.document(&digest).and_then(|bytes| layout::parse::<ImageManifest>(&bytes, ""));
+    let subject = manifest.ok().and_then(|manifest| manifest.subject().clone());
+    Ok(subject.and_then(|subject| layout::digest_of(&subject).ok()))
 }
 
 impl Cache {
     /// The index entries that refer to a manifest.
     pub(in crate::cache) fn about(&self, manifest: &Digest) -> Result<Vec<Descriptor>> {
         let index = layout::read_index(&self.dir)?;
-        let about = index.manifests().iter().filter(|entry| is_about(self, entry, manifest));
-        Ok(about.take(MAX_REFERRERS).cloned().collect())
+        let mut budget = Budget::default();
+        let mut found = Vec::new();
+        for entry in index.manifests() {
+            if about_what(self, entry, &mut budget)?.contains(manifest) {
+                found.push(entry.clone());
+            }
+            if found.len() == MAX_REFERRERS {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Every layer that may hold a signature of a manifest. Damaged or missing documents are skipped.
