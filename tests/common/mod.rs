@@ -5,6 +5,7 @@
 
 pub mod archive;
 pub mod bundles;
+pub mod cost;
 pub mod counts;
 pub mod deb;
 pub mod disk;

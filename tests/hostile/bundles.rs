@@ -2,118 +2,11 @@
 //! nothing outside the cache changes.
 
 use crate::common::program::{self, Ran};
-use crate::tar::{Kind, header, member, pax};
-use crate::{Outside, assert_told, places};
-use ofedctl::cache::{BundleFile, Cache, DEB_TYPE, Digest};
-use ofedctl::events::Events;
-use ofedctl::host::Host;
-use ofedctl::host::cancel::Cancel;
+use crate::layouts::{archive, imported, lay_out, lying, parsed, put, sound};
+use crate::tar::{Kind, member, pax};
+use crate::{Outside, places};
 use ofedctl::outcome::Reason;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-/// The files of a layout, by name.
-type Layout = BTreeMap<String, Vec<u8>>;
-
-fn host(folder: &Path) -> Host {
-    Host::open(folder, Events::silent(), Cancel::never()).unwrap()
-}
-
-/// A sound layout with one bundle of two files.
-fn sound() -> Layout {
-    let folder = crate::common::scratch();
-    let host = host(folder.path());
-    let cache = Cache::open_or_create(&folder.path().join("cache")).unwrap();
-    let mut writer = cache.writer(&host, Duration::ZERO).unwrap();
-    let files = [("Packages", b"Package: a\n".as_slice()), ("a_1_all.deb", b"a package")];
-    let files = files.map(|(title, bytes)| {
-        let blob = writer.put(bytes).unwrap();
-        BundleFile { title: title.into(), media_type: DEB_TYPE.into(), digest: blob.digest, size: blob.size }
-    });
-    writer.publish("it", &crate::common::bundle_config(), SystemTime::UNIX_EPOCH, files.into()).unwrap();
-    let mut layout = Layout::new();
-    for name in ["oci-layout", "index.json"] {
-        layout.insert(name.to_owned(), std::fs::read(cache.dir().join(name)).unwrap());
-    }
-    for blob in std::fs::read_dir(cache.blobs_dir()).unwrap() {
-        let path = blob.unwrap().path();
-        let name = format!("blobs/sha256/{}", path.file_name().unwrap().to_str().unwrap());
-        layout.insert(name, std::fs::read(path).unwrap());
-    }
-    layout
-}
-
-fn parsed(bytes: &[u8]) -> Value {
-    serde_json::from_slice(bytes).unwrap()
-}
-
-/// Adds a blob, and returns its digest and size.
-fn put(layout: &mut Layout, bytes: Vec<u8>) -> (String, usize) {
-    let (digest, size) = (Digest::of_bytes(&bytes), bytes.len());
-    layout.insert(format!("blobs/sha256/{}", digest.hex()), bytes);
-    (digest.to_string(), size)
-}
-
-fn blob<'l>(layout: &'l Layout, descriptor: &Value) -> &'l [u8] {
-    let digest = descriptor["digest"].as_str().unwrap().strip_prefix("sha256:").unwrap();
-    &layout[&format!("blobs/sha256/{digest}")]
-}
-
-/// A layout in which index, manifest and config were changed, each with its true digest unless the change says
-/// otherwise.
-fn lying(change: impl Fn(&mut Value, &mut Value, &mut Value)) -> Layout {
-    let mut layout = sound();
-    let mut index = parsed(&layout["index.json"]);
-    let mut manifest = parsed(blob(&layout, &index["manifests"][0]));
-    let mut config = parsed(blob(&layout, &manifest["config"]));
-    // Once for the manifest and the config, and once more for the index, which names the changed ones.
-    let before = (manifest.clone(), config.clone());
-    change(&mut index, &mut manifest, &mut config);
-    if config != before.1 {
-        let (digest, size) = put(&mut layout, config.to_string().into_bytes());
-        manifest["config"]["digest"] = digest.into();
-        manifest["config"]["size"] = size.into();
-    }
-    if manifest != before.0 {
-        let (digest, size) = put(&mut layout, manifest.to_string().into_bytes());
-        index["manifests"][0]["digest"] = digest.into();
-        index["manifests"][0]["size"] = size.into();
-        let mut again = index.clone();
-        change(&mut again, &mut manifest.clone(), &mut config.clone());
-        index = again;
-    }
-    layout.insert("index.json".to_owned(), index.to_string().into_bytes());
-    layout
-}
-
-fn archive(layout: &Layout) -> Vec<u8> {
-    let members = layout.iter().map(|(name, bytes)| {
-        let mut member = header(Kind::Regular, name.as_bytes(), b"", bytes.len() as u64, 0o644);
-        member.extend(bytes);
-        member.resize(member.len().next_multiple_of(512), 0);
-        member
-    });
-    [members.collect::<Vec<_>>().concat(), vec![0; 1024]].concat()
-}
-
-/// Imports into an empty cache, and looks at what must not change.
-#[track_caller]
-fn imported(what: &str, archive: &[u8]) -> anyhow::Result<usize> {
-    let outside = Outside::new();
-    let file = outside.folder.path().join("archive.tar");
-    std::fs::write(&file, archive).unwrap();
-    let host = host(outside.folder.path());
-    let cache = Cache::open_or_create(&outside.private()).unwrap();
-    let imported = cache.writer(&host, Duration::ZERO).unwrap().import(&file);
-    outside.assert_untouched(what);
-    if let Err(error) = &imported {
-        assert_told(what, error);
-        assert!(cache.bundles().unwrap().is_empty(), "{what}");
-    }
-    imported.map(|imported| imported.bundles.len())
-}
 
 /// What lies, and how it changes index, manifest and config.
 type Lie = (&'static str, fn(&mut Value, &mut Value, &mut Value));
@@ -192,11 +85,7 @@ fn a_sound_layout_is_taken_and_one_that_lies_is_refused() {
 fn no_command_on_a_folder_that_lies_fails_as_if_it_were_at_fault_itself() {
     for (what, lie) in LIES {
         let outside = Outside::new();
-        for (name, bytes) in lying(lie) {
-            let path = outside.private().join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, bytes).unwrap();
-        }
+        lay_out(&lying(lie), &outside.private());
         let (cache, out) =
             (outside.private().display().to_string(), outside.folder.path().join("archive.out"));
         for words in [&["list"][..], &["verify"], &["export", "--out", out.to_str().unwrap()], &["gc"]] {
@@ -233,16 +122,14 @@ fn an_archive_of_a_cache_cut_anywhere_or_with_a_flipped_bit_is_refused_or_whole(
 }
 
 #[test]
-fn an_archive_of_a_cache_with_a_million_folders_or_a_member_that_is_renamed_is_no_trouble() {
-    let folders = header(Kind::Directory, b"blobs/", b"", 0, 0o755).repeat(1_000_000);
-    let error = imported("a million folders", &folders).unwrap_err();
-    assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{error:#}");
+fn an_archive_of_a_cache_with_a_member_that_is_renamed_is_refused() {
     for (what, first) in [
         ("renamed", pax("path", b"../../out")),
         ("resized", pax("size", b"1")),
         ("sparse", pax("GNU.sparse.major", b"1")),
         ("linked", pax("linkpath", b"/etc/passwd")),
         ("no record", member(Kind::XHeader, b"pax", b"nothing")),
+        ("a folder with content", member(Kind::Directory, b"blobs/", b"content")),
     ] {
         let error = imported(what, &[first, archive(&sound())].concat()).expect_err(what);
         assert_eq!(Reason::from_error(&error), Reason::CacheUnreadable, "{what}: {error:#}");

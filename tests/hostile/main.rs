@@ -5,8 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod amounts;
 mod archives;
 mod bundles;
+mod layouts;
+mod stage;
+mod stopped;
 mod tar;
 
 use common::tree::Tree;
@@ -65,11 +69,4 @@ impl Outside {
     fn assert_untouched(&self, what: &str) {
         assert_eq!(Self::tree(self.folder.path()), self.before, "{what}");
     }
-}
-
-/// The most memory this process has had, in MiB. Tests of one program run side by side: it bounds all of them.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
 }
