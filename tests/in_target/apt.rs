@@ -334,3 +334,31 @@ fn a_plain_user_stages_in_a_namespace_of_their_own_or_is_told_what_stands_in() {
     assert_eq!(staged.stderr.contains("stands in for it"), !may, "{staged:?}");
     before.assert_same(root.path());
 }
+
+/// The images of others: without apt's helper, without apt, and for another machine.
+#[test]
+fn an_image_whose_apt_cannot_run_is_resolved_by_the_apt_of_this_machine_which_is_said_with_the_reason() {
+    let none = "the target has none that can be asked";
+    for (file, text, why) in [
+        ("usr/bin/apt-config", None, none),
+        ("usr/bin/apt-get", None, none),
+        ("usr/bin/dash", Some("\x7fELF\x02\x01\x01 for no machine"), "it is for another architecture"),
+    ] {
+        let (root, web, key, _folder) = scene();
+        put(&root, "etc/apt/keyrings/k.gpg", &key.public());
+        root.write("etc/apt/sources.list", &source(&web, "/etc/apt/keyrings/k.gpg"));
+        match text {
+            None => std::fs::remove_file(root.path().join(file)).unwrap(),
+            Some(text) => std::fs::write(root.path().join(file), text).unwrap(),
+        }
+        let staged = image::stage(&root, &root.beside("cache"));
+        staged.expect(0, "staged");
+        let said = format!(
+            "the target's own apt cannot resolve in the target, because {why}; apt of this machine stands in for it"
+        );
+        assert!(staged.stderr.contains(&said), "{file}: {staged:?}");
+        let titles = versions(&staged);
+        let is_there = |name: &&str| titles.iter().any(|title| title.starts_with(&format!("{name}_1_")));
+        assert!(WANTED.iter().all(is_there), "{file}: {staged:?}");
+    }
+}
