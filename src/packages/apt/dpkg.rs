@@ -175,6 +175,14 @@ mod tests {
         }
     }
 
+    /// dpkg itself takes no name for all packages.
+    #[test]
+    fn about_no_package_dpkg_is_not_asked() {
+        let (_folder, host) = crate::host::testing::on_an_empty_root(crate::host::cancel::Cancel::never());
+        assert_eq!(verify(&host, &[]).unwrap(), [""; 0]);
+        assert_eq!(files(&host, &[]).unwrap(), [""; 0]);
+    }
+
     #[test]
     fn a_changed_configuration_file_is_no_damage() {
         assert!(is_damage("??5??????   /usr/bin/ibstat"));
