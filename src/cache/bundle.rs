@@ -57,6 +57,9 @@ pub struct BundleConfig {
     /// The record of the vendor's file in the bundle, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vendor_file: Option<VendorFile>,
+    /// The room that the vendor's file takes in a root, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_room: Option<VendorRoom>,
     /// Repositories whose packages are in the bundle although no key verified them. This is only a record; no decision
     /// uses it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -67,6 +70,16 @@ pub struct BundleConfig {
     /// The program that wrote it, e.g. `ofedctl 0.1.0`.
     #[serde(default)]
     pub made_by: String,
+}
+
+/// The room that a vendor's file takes in a root, in bytes: counted while it is staged, because only a look into it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct VendorRoom {
+    /// What the file unpacks to.
+    pub unpacked: u64,
+    /// What those of its packages take that are installed.
+    pub packages: u64,
 }
 
 /// The package repository that a bundle's files form.

@@ -31,7 +31,7 @@ mod write;
 pub use blob::{Blob, BlobReader, BlobWriter};
 pub use bundle::{
     APT_INDEX_TYPE, BUILT_TYPE, BUNDLE_TYPE, Built, Bundle, BundleConfig, BundleFile, DEB_TYPE, LICENCE_TYPE,
-    RPM_INDEX_TYPE, RPM_TYPE, Repository, RepositoryKind, VENDOR_TYPE,
+    RPM_INDEX_TYPE, RPM_TYPE, Repository, RepositoryKind, VENDOR_TYPE, VendorRoom,
 };
 pub use check::{Damage, Report};
 pub use digest::{Digest, Hasher};

@@ -28,6 +28,7 @@ pub(super) fn config() -> BundleConfig {
         packages: vec!["rdma-core".into()],
         repository: None,
         vendor_file: None,
+        vendor_room: None,
         unsigned: Vec::new(),
         origins: Vec::new(),
         made_by: "ofedctl 0.1.0".into(),

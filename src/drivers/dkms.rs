@@ -273,6 +273,7 @@ mod tests {
             packages: Vec::new(),
             repository: None,
             vendor_file: None,
+            vendor_room: None,
             unsigned: Vec::new(),
             origins: Vec::new(),
             made_by: String::new(),

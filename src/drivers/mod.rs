@@ -67,6 +67,11 @@ pub trait DriverOps: Sync {
         false
     }
 
+    /// The folder of a root in which its file is unpacked.
+    fn unpacks_into(&self) -> &'static str {
+        "/var/lib/ofedctl"
+    }
+
     /// Install: files of the root to which its installer adds lines, with those lines, which are removed afterwards.
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])];
 

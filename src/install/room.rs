@@ -1,6 +1,6 @@
 //! Checks the free space that a bundle's packages need in a root, before anything there is changed.
 
-use crate::cache::{Bundle, Cache};
+use crate::cache::{Bundle, Cache, VendorRoom};
 use crate::drivers;
 use crate::host::Host;
 use crate::host::room::Needs;
@@ -24,11 +24,16 @@ pub fn require(host: &Host, manager: Manager, (cache, bundle): (&Cache, &Bundle)
     }
     let mut needs = Needs::default();
     let packages = packages(manager, cache, bundle, &installed)?;
-    if packages > 0 {
+    let vendors = vendors(bundle, plan, &installed);
+    if packages > 0 || vendors.is_some() {
         needs.add("/usr", packages);
         needs.add("/var", RECORDS);
     }
-    if packages > 0 && drivers::ops(plan.driver).is_vendors() {
+    if let Some(VendorRoom { unpacked, packages }) = vendors {
+        needs.add(drivers::ops(plan.driver).unpacks_into(), unpacked);
+        needs.add("/usr", packages);
+    }
+    if (packages > 0 || vendors.is_some()) && drivers::ops(plan.driver).is_vendors() {
         needs.add("/boot", largest_initramfs(host, &plan.target.kernels));
     }
     needs.require(&host.root)
@@ -53,6 +58,14 @@ fn packages(manager: Manager, cache: &Cache, bundle: &Bundle, installed: &Instal
     }
     // A package that is installed in this version stays as it is and needs no room.
     Ok(if new == 0 { 0 } else { new.saturating_add(largest) })
+}
+
+/// What the vendor's file takes, where its packages are to come. A release of it that is there is taken out first, and
+/// leaves about as much.
+fn vendors(bundle: &Bundle, plan: &Plan, installed: &Installed) -> Option<VendorRoom> {
+    let comes = drivers::installs_vendors(plan) && plan.rebuilds.is_none();
+    let versions = &installed.versions;
+    bundle.config.vendor_room.filter(|_| comes && !drivers::was_there(versions, versions))
 }
 
 /// A new initial file system is written beside the old one before it replaces it.

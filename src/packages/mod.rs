@@ -126,6 +126,8 @@ pub struct Download {
 pub struct Resolution {
     /// The packages to install, dependencies included, without those that are installed.
     pub downloads: Vec<Download>,
+    /// The names of further packages to install, which the vendor's own file holds.
+    pub at_hand: Vec<String>,
     /// The manager's metadata of the files, for [`PackageManager::index`].
     pub described: String,
     /// The proxy that the machine's package manager is configured with.

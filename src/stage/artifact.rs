@@ -27,7 +27,8 @@ pub(super) struct Vendors {
     pub(super) downloaded: (usize, u64),
     /// The licence in it, as a part of the bundle.
     pub(super) licence: Option<BundleFile>,
-    _folder: Folder,
+    /// What the file was unpacked to.
+    pub(super) folder: Folder,
 }
 
 /// Downloads the plan's vendor file into the cache; none if the driver is the distribution's own.
@@ -68,7 +69,7 @@ pub(super) fn fetch_vendor_file(
         let media_type = LICENCE_TYPE.to_owned();
         Ok::<_, anyhow::Error>(BundleFile { title, media_type, digest: blob.digest, size: blob.size })
     });
-    Ok(Some(Vendors { file, vendor_repo, downloaded, licence: licence.transpose()?, _folder: folder }))
+    Ok(Some(Vendors { file, vendor_repo, downloaded, licence: licence.transpose()?, folder }))
 }
 
 /// The licence in an opened file of the vendor: beside the installer of `MLNX_OFED`, or where packages have theirs.

@@ -161,6 +161,7 @@ mod tests {
             packages: Vec::new(),
             repository: None,
             vendor_file: Some(vendor_file),
+            vendor_room: None,
             unsigned: Vec::new(),
             origins: Vec::new(),
             made_by: String::new(),

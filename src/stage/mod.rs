@@ -8,6 +8,7 @@ mod fetch;
 pub mod first_use;
 pub mod for_agent;
 mod origins;
+mod vendor_room;
 
 pub use built_artifacts::add_built;
 pub use cache_source::{Opened, Proven, hash_blobs, open, wait_turn};
@@ -147,6 +148,9 @@ fn fill_unless(
     let index = index(host, manager, (&cache, &mut writer), &resolution, &files, way)?;
     let found = vendors.as_ref().and_then(|vendors| vendors.vendor_repo.trust);
     let licence = vendors.as_ref().and_then(|vendors| vendors.licence.clone());
+    let vendor_room =
+        vendors.as_ref().map(|vendors| vendor_room::count(manager, vendors, &resolution.at_hand));
+    let vendor_room = vendor_room.transpose()?;
     if let Some(vendors) = vendors {
         (count, bytes) = (count + vendors.downloaded.0, bytes + vendors.downloaded.1);
         files.push(vendors.file);
@@ -162,7 +166,8 @@ fn fill_unless(
     let origins = manager.origins(host, &resolution, &arrived(&cache, &files))?;
     let origins = origins::described(against.sources, origins);
     let unsigned = resolution.unsigned;
-    let config = BundleConfig { packages, unsigned, origins, ..config(plan, manager, vendor_file) };
+    let config =
+        BundleConfig { packages, vendor_room, unsigned, origins, ..config(plan, manager, vendor_file) };
     let tag = tag(&config, &files);
     // Modules that were built from these very files before stay in the bundle.
     files.extend(built_artifacts::built_for(&cache, &tag));
@@ -257,6 +262,7 @@ fn config(plan: &Plan, manager: Manager, vendor_file: Option<VendorFile>) -> Bun
         packages: Vec::new(),
         repository: index.map(|index| Repository { kind: Kind::for_manager(manager).repository, index }),
         vendor_file,
+        vendor_room: None,
         unsigned: Vec::new(),
         origins: Vec::new(),
         made_by: concat!("ofedctl ", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -65,6 +65,7 @@ pub fn bundle_config() -> BundleConfig {
         packages: vec!["a".into()],
         repository: Some(Repository { kind: RepositoryKind::Apt, index: "Packages".into() }),
         vendor_file: None,
+        vendor_room: None,
         unsigned: Vec::new(),
         origins: Vec::new(),
         made_by: "ofedctl 0.1.0".into(),

@@ -7,7 +7,7 @@ use crate::packages::{Repository, Rpm};
 use crate::roots::{Identity, SLES15};
 use crate::scene::{Scene, tools};
 use crate::vendor_packages::{self, Brings, Layout, compiled, signed_tgz};
-use crate::vendor_signed::Signed;
+use crate::vendor_signed::{Signed, assert_knows_the_room};
 
 const VERSION: &str = "5.7-1.0.2.0";
 
@@ -118,7 +118,7 @@ fn packages_with_modules_for_the_kernel_of_sles_are_installed_by_their_signature
     let by_key: Vec<&str> = by_key.iter().map(String::as_str).collect();
     let strict = [&by_key[..], &["--set", "trust=signed"]].concat();
     // Nobody signs the packages of the test's distribution.
-    scene.stage(&by_key).expect(0, "staged");
+    assert_knows_the_room(scene.stage(&by_key).expect(0, "staged"));
     let asked = repository.web.requests().len();
     scene.bake(&strict).expect(0, "installed");
     assert_eq!(repository.web.requests().len(), asked);

@@ -64,6 +64,13 @@ impl Signed {
     }
 }
 
+/// Fails unless the bundle says how much room the vendor's packages take.
+#[track_caller]
+pub(crate) fn assert_knows_the_room(staged: &Ran) {
+    let room = &staged.json()["bundle"]["config"]["vendor_room"];
+    assert!(["unpacked", "packages"].iter().all(|part| room[part].as_u64() > Some(10_000)), "{room}");
+}
+
 #[test]
 fn packages_with_modules_for_the_kernel_are_installed_by_their_signatures_and_nothing_unsigned_is() {
     let signed = Signed::new(|folder, key| {
@@ -78,7 +85,7 @@ fn packages_with_modules_for_the_kernel_are_installed_by_their_signatures_and_no
     let (base, _) = signed.args();
     let base: Vec<&str> = base.iter().map(String::as_str).collect();
     run("stage", &image, &signed.shop, &image.beside("cache"), &base).expect(1, "bad-settings");
-    signed.run("stage", &image, &[]).expect(0, "staged");
+    assert_knows_the_room(signed.run("stage", &image, &[]).expect(0, "staged"));
     signed.run("bake", &image, &["--set", "trust=signed"]).expect(0, "installed");
     let receipt = image::receipt(&image);
     assert_eq!(receipt["vendor_file"]["trust"], "signed");

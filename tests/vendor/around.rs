@@ -1,7 +1,9 @@
 //! Everything around a vendor's driver in an image, and the image as it was when the driver is out again.
 
 use super::scene::Scene;
+use crate::common::disk::{leave, moved_to_a_disk};
 use crate::common::image;
+use crate::common::other_driver::{in_initramfs, make_initramfs};
 use crate::common::root::Root;
 use crate::common::tree::{self, Tree};
 use crate::common::vendor;
@@ -30,14 +32,6 @@ const TRACES: &[&str] = &[
     "boot/initrd.img-",
 ];
 
-/// The adapter's modules in the kernel's initial file system.
-fn in_initramfs(root: &Root, kernel: &str) -> Vec<String> {
-    let listing = root.inside(&["lsinitramfs", &format!("/boot/initrd.img-{kernel}")]).stdout;
-    let listing = String::from_utf8(listing).unwrap();
-    let below = |line: &str| Some(line.split_once(&format!("lib/modules/{kernel}/"))?.1.to_owned());
-    listing.lines().filter_map(below).filter(|path| path.contains("mlx5_core.ko")).collect()
-}
-
 fn components(root: &Root) -> Value {
     serde_json::from_str(&root.read(COMPONENTS)).unwrap()
 }
@@ -45,14 +39,12 @@ fn components(root: &Root) -> Value {
 /// Bakes, looks at every edit, takes the driver out, and compares the root with what it was.
 fn goes_in_and_out(shop: &Shop, versions: &Value) {
     let scene = Scene::new(shop, vendor::building_root_as("ubuntu22.04"));
-    let (root, kernel) = (&scene.root, scene.kernel());
+    let root = &scene.root;
     let there = |path: &str| root.path().join(path).exists();
     root.write(COMPONENTS, "{\"HPCX\": \"v2.24\"}\n");
     root.write("etc/waagent.conf", "# OS.EnableRDMA=y\n");
-    root.write("etc/initramfs-tools/conf.d/few", "MODULES=list\n");
-    root.write("etc/initramfs-tools/modules", "mlx5_core\n");
-    assert!(root.inside(&["update-initramfs", "-u", "-k", &kernel]).status.success());
-    let own = in_initramfs(root, &kernel);
+    make_initramfs(root);
+    let own = in_initramfs(root);
     assert!(own[0].starts_with("kernel/"), "{own:?}");
     let before = Tree::of(root.path());
 
@@ -71,7 +63,7 @@ fn goes_in_and_out(shop: &Shop, versions: &Value) {
     assert!(!root.read("etc/security/limits.conf").contains("\n* soft memlock"));
     assert!(root.read("etc/apt/preferences.d/ofedctl").contains("Pin-Priority: 90"));
     assert_eq!(components(root), *versions);
-    let inside = in_initramfs(root, &kernel);
+    let inside = in_initramfs(root);
     assert!(inside.len() == 1 && inside[0].starts_with("updates/"), "{inside:?}");
     image::ask("verify", root).expect(0, "verified");
     scene.bake(&[]).expect(0, "already-installed");
@@ -88,7 +80,7 @@ fn goes_in_and_out(shop: &Shop, versions: &Value) {
 
     image::ask("uninstall", root).expect(0, "uninstalled");
     assert_eq!(components(root), json!({"HPCX": "v2.24", "NCCL": "2"}));
-    assert_eq!(in_initramfs(root, &kernel), own);
+    assert_eq!(in_initramfs(root), own);
     assert!(!there("etc/systemd/system/openibd.service.d") && !there("usr/bin/ofed_info"));
     root.write(COMPONENTS, "{\"HPCX\": \"v2.24\"}\n");
     let after = Tree::of(root.path());
@@ -109,4 +101,45 @@ fn mlnx_ofed_goes_in_with_all_around_it_and_out_without_a_trace() {
 fn doca_goes_in_with_all_around_it_and_out_without_a_trace() {
     let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
     goes_in_and_out(&shop, &json!({"HPCX": "v2.24", "OFED": "25.10-1.7.1", "DOCA": "3.2.1"}));
+}
+
+/// A vendor's modules are larger than the kernel's, and so is the file system that has them: it may not fit where the old
+/// one did.
+const LARGER: &str = "#!/bin/sh\n[ \"$1\" != prereqs ] || exit 0\nset -- /lib/modules/*/updates\n\
+    [ ! -d \"$1\" ] || head -c 4M /dev/urandom >\"$DESTDIR/larger\"\n";
+
+#[test]
+fn a_boot_that_is_too_small_for_a_vendors_modules_is_named_and_its_kernels_still_boot() {
+    let shop = Shop::of(|folder| drop(doca::host_package(folder, &Doca::default())));
+    let scene = Scene::new(&shop, vendor::building_root_as("ubuntu22.04"));
+    let root = &scene.root;
+    make_initramfs(root);
+    let hook = "etc/initramfs-tools/hooks/larger";
+    root.write(hook, LARGER);
+    let runs = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root.path().join(hook), runs).unwrap();
+    moved_to_a_disk(root, "boot");
+    let staged = scene.stage(&[]).json();
+    let counted = &staged["bundle"]["config"]["vendor_room"];
+    assert!(
+        counted["unpacked"].as_u64() > Some(10_000) && counted["packages"].as_u64() > Some(10_000),
+        "{staged}"
+    );
+    let before = Tree::of(&root.path().join("boot"));
+    let old = root.path().join(format!("boot/initrd.img-{}", scene.kernel())).metadata().unwrap().len() >> 10;
+    // Less than is needed by what is known beforehand, and as much.
+    for (kib, comes_far) in [(0, false), (old + 64, true)] {
+        leave(root, "boot", Some(kib));
+        let ran = scene.bake(&[]);
+        ran.expect(14, "no-space");
+        assert!(ran.json()["message"].as_str().unwrap().contains("boot"), "{ran:?}");
+        assert_eq!(root.installed("mlnx-ofed-kernel-dkms").is_some(), comes_far, "{ran:?}");
+        let left = tree::diff(&before, &Tree::of(&root.path().join("boot")));
+        assert!(left.is_empty(), "{kib} KiB:\n{left}");
+    }
+    leave(root, "boot", None);
+    scene.bake(&[]).expect(0, "installed");
+    let inside = in_initramfs(root);
+    assert!(inside.len() == 1 && inside[0].starts_with("updates/"), "{inside:?}");
+    image::ask("verify", root).expect(0, "verified");
 }

@@ -72,6 +72,10 @@ impl DriverOps for Doca {
         manager.repository_in_package(host, file, folder)
     }
 
+    fn unpacks_into(&self) -> &'static str {
+        "/usr/share"
+    }
+
     fn adds_lines(&self) -> &'static [(&'static str, &'static [&'static str])] {
         &[]
     }

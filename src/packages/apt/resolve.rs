@@ -43,6 +43,7 @@ pub(super) fn resolve_closure(
     }
     let printed = printed.check(reason, &doing)?;
     let mut downloads = printed.stdout.lines().filter_map(parse_uri).collect::<Result<Vec<_>>>()?;
+    let mut at_hand = Vec::new();
     if let Some((vendor_repo, vendor)) = request.vendor_repo.zip(vendor) {
         let prefix = format!("file:{vendor}/");
         let below = |it: &Download| {
@@ -57,11 +58,20 @@ pub(super) fn resolve_closure(
         if vendor_repo.goes_first {
             refuse_absent(&vendor_repo.folder, &downloads.iter().filter_map(below).collect::<Vec<_>>())?;
         }
-        downloads.retain(|download| below(download).is_none());
+        let (vendors, others): (Vec<_>, _) = downloads.into_iter().partition(|it| below(it).is_some());
+        at_hand = vendors.iter().filter_map(|it| it.name.split('=').next()).map(str::to_owned).collect();
+        downloads = others;
     }
     let described = index(host, apt, &downloads)?;
     let unsigned = signed::unsigned(host, apt, &downloads)?;
-    Ok(Resolution { downloads, described, unsigned, proxy: apt.proxy(host), ..Resolution::default() })
+    Ok(Resolution {
+        downloads,
+        at_hand,
+        described,
+        unsigned,
+        proxy: apt.proxy(host),
+        ..Resolution::default()
+    })
 }
 
 /// Whether apt says that a package of the target is half installed and no source has it, as apt 2.6 does.

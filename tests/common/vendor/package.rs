@@ -61,8 +61,10 @@ impl Package {
         // Scratch folders are private, and the folder becomes the package's `/`.
         std::fs::set_permissions(tree.path(), PermissionsExt::from_mode(0o755)).unwrap();
         let Self { name, version, arch, fields, .. } = self;
+        // In KiB, each file rounded up, as dpkg-gencontrol counts for every package that debhelper builds.
+        let size: usize = self.files.iter().map(|(_, content, _)| content.len().div_ceil(1024)).sum();
         let control = format!(
-            "Package: {name}\nVersion: {version}\nArchitecture: {arch}\n{fields}\
+            "Package: {name}\nVersion: {version}\nArchitecture: {arch}\n{fields}Installed-Size: {size}\n\
              Maintainer: Tests <tests@example.com>\nDescription: made by a test\n"
         );
         put(tree.path(), "DEBIAN/control", control.as_bytes(), 0o644);

@@ -6,7 +6,7 @@ use super::super::super::{Base, LocalFile, Resolution, ResolveRequest};
 use super::super::database_copy::{self, DATABASE, lend_folders};
 use super::super::{Dialect, vendor_repo};
 use super::script::{
-    Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned,
+    Answer, Package, RUN, SCRIPT, Trust, download, imported_keys, names, question, refused, unsigned,
 };
 use crate::amounts::count;
 use crate::host::Host;
@@ -105,7 +105,8 @@ pub(in super::super) fn resolution(
     }
     keys.extend(imported_keys(&answer, &scratch.join("keys"))?);
     let unsigned = unsigned(&answer, at_hand.as_deref());
-    let wanted: Vec<_> = answer.packages.into_iter().filter(|package| !is_at_hand(&package.url)).collect();
+    let (vendors, wanted): (Vec<_>, Vec<_>) =
+        answer.packages.into_iter().partition(|package| is_at_hand(&package.url));
     let signed = wanted.iter().filter(|package| package.signed).map(|package| package.file.clone()).collect();
     let of = |package: &Package| (package.file.clone(), package.repository.clone());
     let repositories = wanted.iter().map(of).collect();
@@ -124,7 +125,16 @@ pub(in super::super) fn resolution(
         };
         local.insert(download.file.clone(), file);
     }
-    Ok(Resolution { downloads, described, proxy: answer.proxy, local, unsigned, ..Resolution::default() })
+    let at_hand = names(&vendors);
+    Ok(Resolution {
+        downloads,
+        at_hand,
+        described,
+        proxy: answer.proxy,
+        local,
+        unsigned,
+        ..Resolution::default()
+    })
 }
 
 /// A key that lies in the target, copied to where rpm of this machine reads it. A missing one stays missing: what it

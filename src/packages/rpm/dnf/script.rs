@@ -124,6 +124,11 @@ fn headers(devel: &KernelDevel) -> Option<serde_json::Value> {
     Some(json!({"package": vendor_repo::headers(&devel.version), "url": devel.url.as_ref()?}))
 }
 
+/// The names alone of packages that dnf calls `NAME-[EPOCH:]VERSION-RELEASE.ARCHITECTURE`.
+pub(super) fn names(packages: &[Package]) -> Vec<String> {
+    packages.iter().filter_map(|package| package.name.rsplitn(3, '-').nth(2)).map(str::to_owned).collect()
+}
+
 pub(super) fn download(package: Package) -> Result<Download> {
     let Package { name, file, url, others, size, digest_kind, digest, .. } = package;
     if digest_kind != "sha256" {

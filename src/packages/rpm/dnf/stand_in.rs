@@ -3,7 +3,9 @@
 
 use super::super::super::{Base, Resolution, ResolveRequest};
 use super::super::{Dialect, database_copy, sources, vendor_repo};
-use super::script::{Answer, RUN, SCRIPT, Trust, download, imported_keys, question, refused, unsigned};
+use super::script::{
+    Answer, RUN, SCRIPT, Trust, download, imported_keys, names, question, refused, unsigned,
+};
 use crate::amounts::count;
 use crate::host::Host;
 use crate::host::http::asked_directly;
@@ -77,12 +79,12 @@ pub(in super::super) fn resolve(
         repositories: BTreeMap::new(),
     };
     let described = serde_json::to_string(&trust).context("cannot keep what dnf said of keys")?;
-    let mut downloads = answer.packages.into_iter().map(download).collect::<Result<Vec<_>>>()?;
-    if let Some(at_hand) = &at_hand {
-        downloads.retain(|download| !download.url.starts_with(at_hand));
-    }
+    let is_at_hand = |url: &str| at_hand.as_ref().is_some_and(|start| url.starts_with(start));
+    let (vendors, wanted): (Vec<_>, Vec<_>) =
+        answer.packages.into_iter().partition(|package| is_at_hand(&package.url));
     Ok(Resolution {
-        downloads,
+        downloads: wanted.into_iter().map(download).collect::<Result<Vec<_>>>()?,
+        at_hand: names(&vendors),
         described,
         proxy: answer.proxy,
         unsigned,

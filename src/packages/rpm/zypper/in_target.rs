@@ -79,9 +79,10 @@ pub(in super::super) fn resolve(
     let at_hand = request.vendor_repo.map(|vendor| editions_in(&vendor.folder)).transpose()?;
     let at_hand = at_hand.unwrap_or_default();
     let is_at_hand = |it: &&Chosen| at_hand.contains(&(it.name.clone(), it.edition.clone()));
-    let missing: Vec<Chosen> = chosen.iter().filter(|it| !is_at_hand(it)).cloned().collect();
+    let (vendors, missing): (Vec<Chosen>, Vec<Chosen>) = chosen.into_iter().partition(|it| is_at_hand(&it));
     let answer = zypper.download(&missing)?;
     let mut resolution = resolution(request, answer, &scratch, None)?;
+    resolution.at_hand = vendors.into_iter().map(|it| it.name).collect();
     resolution.lent = Some(lent);
     Ok(Some(resolution))
 }
