@@ -4,6 +4,14 @@
 # The program clears environments, changes its root and is killed: so where to note is linked into every program that is
 # built here, not said in a variable; it lies in the devices, which a root sees too; and it is noted line by line (`%c`).
 set -euo pipefail
+# All measured programs of a machine note in one place, so that two runs would take each other's notes away.
+if [ -z "${OFEDCTL_COVERAGE_LOCKED:-}" ]; then
+	export OFEDCTL_COVERAGE_LOCKED=1
+	status=0
+	flock --nonblock --close --conflict-exit-code 75 /dev/ofedctl-coverage.lock "$0" "$@" || status=$?
+	[ $status != 75 ] || echo "another make coverage is under way on this machine; run one at a time" >&2
+	exit $status
+fi
 judge=()
 if [ $# = 0 ]; then
 	judge=(--least 85)
