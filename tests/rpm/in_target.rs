@@ -114,6 +114,25 @@ fn a_key_that_the_images_rpm_knows_vouches_where_the_file_that_a_repository_name
     }
 }
 
+/// The packages themselves are not signed: the index is, which has their digests.
+#[test]
+fn an_index_that_has_to_be_signed_is_taken_by_the_key_that_its_repository_names_and_vouches_for_its_packages()
+{
+    let (right, wrong) = (Key::new(), Key::new());
+    let repository = Repository::of(&stack());
+    let root = ALMA8.root();
+    let line = "repo_gpgcheck=1\ngpgkey=file:///etc/pki/rpm-gpg/KEY-$releasever";
+    root.write("etc/yum.repos.d/a.repo", &repository.file(line));
+    root.write("etc/ofedctl/config.yaml", "{driver: inbox, trust: signed}\n");
+    let stage = || image::stage(&root, &root.beside("cache"));
+    root.write("etc/pki/rpm-gpg/KEY-8", &right.public());
+    stage().expect(14, "repository-key");
+    wrong.sign_index(repository.folder());
+    stage().expect(14, "repository-key");
+    right.sign_index(repository.folder());
+    stage().expect(0, "staged");
+}
+
 #[test]
 fn packages_that_no_key_vouches_for_are_named_and_recorded_unless_settings_ask_for_more() {
     let repository = Repository::of(&stack());

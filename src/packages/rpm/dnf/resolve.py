@@ -285,6 +285,8 @@ def answer(base, question):
             "digest_kind": kind,
             "digest": digest,
             "signed": is_fetched(package) or bool(package.repo.gpgcheck),
+            # A signed index has their digests.
+            "vouched": is_fetched(package) or bool(package.repo.gpgcheck or package.repo.repo_gpgcheck),
             "repository": package.reponame,
         })
     own = own_keys(base.conf.installroot)

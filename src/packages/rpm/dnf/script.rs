@@ -53,7 +53,10 @@ pub(in super::super) struct Package {
     pub(in super::super) size: u64,
     pub(in super::super) digest_kind: String,
     pub(in super::super) digest: String,
+    /// Whether it has to be signed itself.
     pub(in super::super) signed: bool,
+    /// Whether it has to be, or the index that has its digest.
+    pub(in super::super) vouched: bool,
     pub(in super::super) repository: String,
 }
 
@@ -82,7 +85,7 @@ pub(super) fn imported_keys(answer: &Answer, folder: &Path) -> Result<Vec<String
 /// The unsigned repositories of packages, without the vendor's, whose packages are in its file.
 pub(super) fn unsigned(answer: &Answer, at_hand: Option<&str>) -> Vec<String> {
     let is_at_hand = |url: &str| at_hand.is_some_and(|start| url.starts_with(start));
-    let packages = answer.packages.iter().filter(|package| !package.signed && !is_at_hand(&package.url));
+    let packages = answer.packages.iter().filter(|package| !package.vouched && !is_at_hand(&package.url));
     packages.map(|package| package.repository.clone()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
@@ -181,6 +184,7 @@ mod tests {
             digest_kind: digest_kind.to_owned(),
             digest: "ab".to_owned(),
             signed: true,
+            vouched: true,
             repository: "r".to_owned(),
         };
         assert_eq!(download(package("sha256")).unwrap().sha256, "ab");

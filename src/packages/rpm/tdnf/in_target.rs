@@ -243,6 +243,7 @@ fn package(
         None => Some(format!("file:{SCRATCH}/packages/{file}")),
     };
     let url = url.with_context(|| format!("{WHO} named no address of `{}`", offered.location))?;
+    let signed = settings.is_none_or(|it| it.signed);
     Ok(Package {
         name: format!("{}.{}", offered.asked(), offered.arch),
         file,
@@ -251,7 +252,8 @@ fn package(
         size: offered.size,
         digest_kind: offered.digest_kind.clone(),
         digest: offered.digest.clone(),
-        signed: settings.is_none_or(|it| it.signed),
+        signed,
+        vouched: signed,
         repository: offered.repository.clone(),
     })
 }

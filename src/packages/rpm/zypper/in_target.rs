@@ -207,6 +207,7 @@ fn package(
     let file = path.rsplit('/').next().unwrap_or_default().to_owned();
     let of = chosen.iter().find(|it| it.file() == file);
     let name = of.map_or_else(|| file.trim_end_matches(".rpm").to_owned(), Chosen::full_name);
+    let signed = !unchecked.contains(&brought.repository);
     Ok(Package {
         name,
         url: format!("file:{SCRATCH}{path}"),
@@ -214,7 +215,8 @@ fn package(
         size: metadata.len(),
         digest_kind: "sha256".to_owned(),
         digest,
-        signed: !unchecked.contains(&brought.repository),
+        signed,
+        vouched: signed,
         repository: brought.repository.clone(),
         file,
     })
