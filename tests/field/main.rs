@@ -16,6 +16,7 @@ mod roots;
 mod tdnf_program;
 
 mod agents;
+mod archives;
 mod around;
 mod beside_driver;
 mod broken_state;

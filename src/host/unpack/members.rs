@@ -146,6 +146,10 @@ impl Writer<'_> {
         }
         let header = entry.header();
         let (kind, mode) = (header.entry_type(), header.mode().with_reason(Reason::DigestMismatch, shown)?);
+        // As a link, it would take the place of the folder into which all is unpacked.
+        if path.as_os_str().is_empty() && kind != EntryType::Directory {
+            return Err(refused(&self::shown(&raw), "is no name of a file"));
+        }
         // Some programs skip the content of a folder or a link, and some read it as the next member.
         if size > 0 && matches!(kind, EntryType::Directory | EntryType::Symlink | EntryType::Link) {
             return Err(refused(&self::shown(&raw), "is no file and has content"));
