@@ -12,6 +12,7 @@ mod layouts;
 mod stage;
 mod stopped;
 mod tar;
+mod targets;
 
 use common::tree::Tree;
 use ofedctl::outcome::Reason;

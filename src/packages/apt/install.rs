@@ -3,8 +3,8 @@
 
 use super::super::diagnose::{self, Doing, Speaker};
 use super::super::{REPOSITORY, Transaction};
-use super::dpkg;
 use super::states::{self, Entries, Entry, Needs};
+use super::{contents, dpkg};
 use crate::amounts::count;
 use crate::host::Host;
 use crate::host::fs::{Content, Root};
@@ -137,6 +137,7 @@ fn files(root: &Root) -> Result<Vec<File>> {
 }
 
 pub(super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
+    contents::require(host, transaction)?;
     if transaction.holds_dkms {
         let bytes = NO_BUILDS.as_bytes().to_vec();
         host.root.write(&format!("{PROGRAMS}/dkms"), &Content { bytes, mode: 0o755, uid: 0, gid: 0 })?;

@@ -1,5 +1,6 @@
 //! apt: resolves for another root without changing it, and installs from a local repository only.
 
+mod contents;
 mod dpkg;
 mod hold;
 mod in_target;
