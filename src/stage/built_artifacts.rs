@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 pub(super) fn built_for(cache: &Cache, tag: &str) -> Vec<BundleFile> {
     let bundle = cache.bundle(tag).ok().flatten();
     let files = bundle.map(|bundle| bundle.files).unwrap_or_default();
-    files.into_iter().filter(|file| file.media_type == BUILT_TYPE && cache.has(&file.digest)).collect()
+    let is_whole = |file: &BundleFile| cache.size(&file.digest) == Some(file.size);
+    files.into_iter().filter(|file| file.media_type == BUILT_TYPE && is_whole(file)).collect()
 }
 
 /// Adds built files to a bundle. Returns the new bundle. If the cache cannot be written to, it stays as it is, and the

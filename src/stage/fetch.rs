@@ -37,7 +37,9 @@ pub(super) fn fetch_all(
     for download in downloads {
         let digest = Digest::from_hex(&download.sha256)
             .map_err(|error| Reason::ResolveFailed.error(format!("`{}`: {error}", download.file)))?;
-        if !writer.has(&digest) {
+        // One that a power cut left shorter is fetched again. Nobody says how large a vendor's file is.
+        let there = writer.cache().size(&digest);
+        if there.is_none_or(|size| download.size != 0 && size != download.size) {
             let source = match local.get(&download.file) {
                 Some(file) => Source::InRoot(Arc::clone(&file.root), file.path.clone()),
                 None => Source::Address(download.url.clone(), download.others.clone()),

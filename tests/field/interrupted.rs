@@ -3,6 +3,7 @@
 use crate::common::deb::Deb;
 use crate::common::endings;
 use crate::common::image;
+use crate::common::program;
 use crate::common::root::debian_root;
 
 /// An image for Azure pipelines came with what dpkg had not merged into its database, and each `apt-get install` on it was
@@ -55,5 +56,34 @@ fn a_package_of_somebody_else_that_is_half_installed_is_named_with_the_way_out()
     assert_eq!(root.read("var/lib/dpkg/status"), torn);
     assert!(root.inside(&["dpkg", "--remove", "--force-remove-reinstreq", name]).status.success());
     image::stage(&root, &root.beside("cache")).expect(0, "staged");
+    image::bake(&root, &cache).expect(0, "installed");
+}
+
+/// Power cuts left files of an image store at their full names and empty, and what was made of them failed with words about
+/// something else (podman-container-tools/podman 8005, containerd/containerd 5854).
+#[test]
+fn a_blob_that_a_power_cut_left_short_is_named_and_fetched_again() {
+    let root = debian_root("bookworm");
+    let folder = crate::common::scratch();
+    let cache = image::copy_of_staged("bookworm", folder.path());
+    let short = |digest: &str| {
+        let blob = cache.join("blobs/sha256").join(digest);
+        let whole = std::fs::read(&blob).unwrap();
+        std::fs::write(&blob, &whole[..whole.len() / 2]).unwrap();
+        (blob, whole)
+    };
+    let blobs = image::blobs(&cache);
+    for digest in blobs.keys() {
+        let (blob, whole) = short(digest);
+        let refused = program::run(&["cache", "verify", "--json", "--cache", cache.to_str().unwrap()]);
+        assert_eq!(refused.code, 14, "{digest}: {refused:?}");
+        assert!(refused.stdout.contains(digest), "{refused:?}");
+        std::fs::write(blob, whole).unwrap();
+    }
+    for digest in blobs.keys() {
+        short(digest);
+    }
+    assert_eq!(image::bake(&root, &cache).code, 14);
+    image::stage(&root, &cache).expect(0, "staged");
     image::bake(&root, &cache).expect(0, "installed");
 }
