@@ -19,6 +19,7 @@ mod enterprise;
 mod hold;
 mod in_target;
 mod locks;
+mod other_targets;
 mod packages;
 mod removal;
 mod resolve;

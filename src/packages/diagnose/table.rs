@@ -214,8 +214,7 @@ pub(super) const ROWS: &[Row] = &[
     row(Zypper, Is(Reason::NotOnServer),
         &["[*] Valid metadata not found at specified URL"],
         "[maprecosystem|http://package.mapr.com/releases/MEP/MEP-4.1.0//suse/] Valid metadata not found at specified URL"),
-    row(Zypper, Is(Reason::ResolveFailed),
-        &["No repositories defined"],
+    row(Zypper, Is(Reason::ResolveFailed), &["No repositories defined"],
         "No repositories defined. Operating only with the installed resolvables. Nothing can be installed."),
     row(Rpm, Is(Reason::RepositoryKey),
         &["package * does not verify: ", "error: package * does not verify: "],
@@ -242,8 +241,7 @@ pub(super) const ROWS: &[Row] = &[
         &["error: *igest mismatch"],
         "error: unpacking of archive failed on file /usr/bin/x;5f3c: cpio: Digest mismatch"),
     // What was given is not of the target.
-    row(Dnf, Is(Reason::Usage),
-        &["the rpm database is of "],
+    row(Dnf, Is(Reason::Usage), &["the rpm database is of "],
         "the rpm database is of almalinux, and not of sles"),
     row(Dnf, Is(Reason::ResolveFailed),
         &["rpm of this machine cannot read the target's rpm database"],
@@ -281,6 +279,8 @@ pub(super) const ROWS: &[Row] = &[
     row(Installer, Is(Reason::WrongPackage),
         &["Error: The current MLNX_OFED_LINUX is intended for ", "The current MLNX_OFED_LINUX is intended for "],
         "Error: The current MLNX_OFED_LINUX is intended for rhel8.6"),
+    row(Rpm, Is(Reason::CacheUnreadable), &["package * is intended for a different "],
+        "package perftest-4.5-1.aarch64 is intended for a different architecture"),
     // The bundle has no archive of sources, which --add-kernel-support needs (the 5.0 bundle, run without its `src`).
     row(Installer, Is(Reason::WrongPackage),
         &["ERROR: OFED tgz package not found under "],
