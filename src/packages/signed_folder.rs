@@ -59,11 +59,23 @@ impl SignedFolder {
 
 /// Shows the packages that the index of `folder` names, and that index, in the new folder `into`, which holds nothing else.
 /// apt prefers other forms of an index to the one that is read here, `InRelease` and packed ones (apt-secure(8),
-/// `Acquire::CompressionTypes::Order`), and would install what those name.
+/// `Acquire::CompressionTypes::Order`), and would believe what those name. It does not go on without a packed one that
+/// `Release` lists (2.6 and the 5.0 bundle, whose `Release` lists `Packages.bz2`): that is shown where it is the one that
+/// is meant. It can name no more than the packages that are shown, whose bytes are compared with `Packages`.
 pub fn gather(root: &Root, folder: &str, into: &str) -> Result<()> {
     private_folder::begin(root, into)?;
     for name in [INDEX, RELEASE, SIGNATURE] {
         private_folder::add(root, &format!("{folder}/{name}"), &format!("{into}/{name}"))?;
+    }
+    let release = small(root, &format!("{into}/{RELEASE}"))?.unwrap_or_default();
+    for (name, listed) in indexes(&String::from_utf8_lossy(&release)).filter(|(name, _)| *name != INDEX) {
+        let path = format!("{into}/{name}");
+        private_folder::add(root, &format!("{folder}/{name}"), &path)?;
+        let Some((file, _)) = root.open_file(&path)? else { continue };
+        let found = digest(file).with_context(|| format!("cannot read `{path}`"))?;
+        if found != listed {
+            return Err(another_index(&format!("{folder}/{name}"), &found, Some(&listed)));
+        }
     }
     let index = small(root, &format!("{into}/{INDEX}"))?.unwrap_or_default();
     let mut files = BTreeSet::new();
@@ -89,12 +101,10 @@ pub fn read(host: &Host, root: &Root, folder: &str, keys: &[u8]) -> Result<Signe
         return Ok(SignedFolder { signer: None, packages, labels: Vec::new() });
     };
     let said = String::from_utf8_lossy(&release);
-    let listed = digest_of_index(&said);
+    let listed = indexes(&said).find_map(|(name, digest)| (name == INDEX).then_some(digest));
     let found = hex(&Sha256::digest(&index));
     if listed.as_deref() != Some(found.as_str()) {
-        let listed = listed.unwrap_or_else(|| "none".to_owned());
-        let what = format!("`{folder}/{INDEX}` has the SHA-256 {found}, and its `Release` names {listed}");
-        return Err(Reason::DigestMismatch.error(what));
+        return Err(another_index(&format!("{folder}/{INDEX}"), &found, listed.as_deref()));
     }
     let signature = small(root, &format!("{folder}/{SIGNATURE}"))?;
     let signer = match signature {
@@ -156,13 +166,22 @@ fn small(root: &Root, path: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// The SHA-256 of `Packages` that a `Release` lists.
-fn digest_of_index(release: &str) -> Option<String> {
+fn another_index(path: &str, found: &str, listed: Option<&str>) -> anyhow::Error {
+    let listed = listed.unwrap_or("none");
+    Reason::DigestMismatch
+        .error(format!("`{path}` has the SHA-256 {found}, and its `Release` names {listed}"))
+}
+
+/// The forms of `Packages` that a `Release` lists, plain or packed, each with its SHA-256.
+fn indexes(release: &str) -> impl Iterator<Item = (&str, String)> {
     let after = release.lines().skip_while(|line| line.trim_end() != "SHA256:").skip(1);
-    after.take_while(|line| line.starts_with(' ')).find_map(|line| {
+    after.take_while(|line| line.starts_with(' ')).filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [digest, _, name] = words.as_slice() else { return None };
-        (name.trim_start_matches("./") == INDEX).then(|| digest.to_ascii_lowercase())
+        let name = name.trim_start_matches("./");
+        let packed = name.strip_prefix(INDEX)?;
+        let is_one = packed.is_empty() || (packed.starts_with('.') && !packed.contains('/'));
+        is_one.then(|| (name, digest.to_ascii_lowercase()))
     })
 }
 
@@ -268,6 +287,26 @@ mod tests {
         assert!(root.link_target("/shown/a_1-2_all.deb").is_none());
     }
 
+    /// The vendor's bundle of 5.0 lists `Packages` and `Packages.bz2`.
+    #[test]
+    fn a_packed_index_is_shown_where_it_is_the_one_that_is_listed() {
+        let (dir, root) = folder();
+        let at = dir.path().join("DEBS/SET");
+        let release = fs::read_to_string(at.join("Release")).unwrap();
+        let line =
+            format!(" {} 1 ./Packages.bz2\n 0 0 Packages/../x\n 0 0 Release", hex(&Sha256::digest(b"x")));
+        fs::write(at.join("Release"), release.replace(" 0 0 Release", &line)).unwrap();
+        gather(&root, "/DEBS/SET", "/without").unwrap();
+        assert_eq!(root.list("/without"), ["Packages", "Release", "a_1-2_all.deb"]);
+        fs::write(at.join("Packages.bz2"), "x").unwrap();
+        gather(&root, "/DEBS/SET", "/shown").unwrap();
+        assert_eq!(root.list("/shown"), ["Packages", "Packages.bz2", "Release", "a_1-2_all.deb"]);
+        assert_eq!(checked(&root).unwrap(), 0);
+        fs::write(at.join("Packages.bz2"), "y").unwrap();
+        let error = gather(&root, "/DEBS/SET", "/other").unwrap_err();
+        assert_eq!(Reason::from_error(&error), Reason::DigestMismatch, "{error:#}");
+    }
+
     #[test]
     fn an_index_that_its_release_does_not_mean_is_refused() {
         let (dir, root) = folder();
@@ -288,7 +327,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_index_makes_the_reader_panic(text in "(Package: |Filename: |Size: |SHA256:|[a-z./0-9 ]|\n){0,60}") {
-            let _ = digest_of_index(&text);
+            let _ = indexes(&text).count();
             for stanza in stanzas(&text) {
                 let _ = described(&stanza);
             }

@@ -87,17 +87,22 @@ pub(super) fn put(folder: &Path, path: &str, content: &[u8], mode: u32) {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// Makes a folder of packages a flat repository, as the vendor does. `label` is what its Release file says it is.
+/// Makes a folder of packages a flat repository, as the vendor does: with its index plain and packed by bzip2, as in 5.0.
+/// `label` is what its Release file says it is.
 pub(super) fn index(folder: &Path, label: &str) {
     let scan = Command::new("dpkg-scanpackages").args(["--multiversion", "."]).current_dir(folder).output();
     let index = scan.unwrap().stdout;
-    let digest = crate::common::sha256(&index);
+    std::fs::write(folder.join("Packages"), index).unwrap();
+    let packed = Command::new("bzip2").args(["--keep", "--force", "Packages"]).current_dir(folder).status();
+    assert!(packed.unwrap().success());
+    let listed = ["Packages", "Packages.bz2"].map(|name| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        format!(" {} {} {name}\n", crate::common::sha256(&bytes), bytes.len())
+    });
     let date = Command::new("date").args(["-u", "-R"]).env("LC_ALL", "C").output().unwrap().stdout;
     let date = String::from_utf8(date).unwrap().replace("+0000", "UTC");
-    let size = index.len();
     // Bundles of 2020 say nothing of themselves here.
     let label = if label.is_empty() { String::new() } else { format!("Origin: {label}\nLabel: {label}\n") };
-    let release = format!("{label}Date: {date}SHA256:\n {digest} {size} Packages\n");
-    std::fs::write(folder.join("Packages"), index).unwrap();
+    let release = format!("{label}Date: {date}SHA256:\n{}", listed.concat());
     std::fs::write(folder.join("Release"), release).unwrap();
 }
