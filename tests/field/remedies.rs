@@ -69,6 +69,11 @@ const PROVOKED: &[(Cause, &str, &str)] = &[
         "field/updates.rs",
         "suses_way_through_a_snapshot_leads_on_where_the_running_system_is_refused",
     ),
+    (
+        Cause::PackageNotWhole,
+        "field/interrupted.rs",
+        "a_package_of_somebody_else_that_is_half_installed_is_named_with_the_way_out",
+    ),
 ];
 
 /// What is advised of other things than this program: words of the remedy, and where they are from.
