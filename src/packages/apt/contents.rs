@@ -3,6 +3,7 @@
 
 use super::super::{REPOSITORY, Transaction};
 use super::INDEX;
+use super::install::TEMPORARY;
 use crate::host::Host;
 use crate::host::run::Cmd;
 use crate::outcome::Reason;
@@ -11,9 +12,9 @@ use std::collections::HashMap;
 
 /// What makes a package the one that was resolved.
 const FIELDS: [&str; 3] = ["Package", "Version", "Architecture"];
-/// Prints these fields of each package that is named, behind its name.
-const SCRIPT: &str = "for file; do echo \"Filename: $file\"; dpkg-deb --field \"$file\" Package Version Architecture || exit; echo; \
-    done";
+/// Prints these fields of each package that is named, behind its name. dpkg-deb unpacks them to where temporary files are.
+const SCRIPT: &str = "mkdir -p -m 1777 \"$TMPDIR\"; for file; do echo \"Filename: $file\"; \
+    dpkg-deb --field \"$file\" Package Version Architecture || exit; echo; done";
 
 /// Refuses packages of the local repository that are not what its index says.
 pub(super) fn require(host: &Host, transaction: &Transaction) -> Result<()> {
@@ -25,7 +26,8 @@ pub(super) fn require(host: &Host, transaction: &Transaction) -> Result<()> {
     let mut files: Vec<String> = said.keys().map(|name| format!("{REPOSITORY}/{name}")).collect();
     files.retain(|file| host.root.owner(file).is_some());
     files.sort_unstable();
-    let show = Cmd::shell(SCRIPT, "dpkg-deb").args(files).captured().inside(transaction.sandbox(host));
+    let show = Cmd::shell(SCRIPT, "dpkg-deb").args(files).env("TMPDIR", TEMPORARY).captured();
+    let show = show.inside(transaction.sandbox(host));
     let shown = host.run(&show)?.check(Reason::CacheUnreadable, "reading the packages of the bundle")?;
     for (name, is) in by_name(&shown.stdout) {
         if let Some(said) = said.get(name).filter(|said| **said != is) {

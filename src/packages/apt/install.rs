@@ -27,7 +27,7 @@ const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules 
 /// Where apt and package scripts put what they need for a moment. A bake has a `/tmp` of its own; a running VM's would
 /// keep apt's links to packages after a kill (apt's `pkgDPkgPM::Go` makes `apt-dpkg-install-XXXXXX`), and this folder goes
 /// with the repository in any case.
-const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
+pub(super) const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
 /// Lets dpkg not sync each file: a run that dies is repaired by the next one, so one sync at the end is enough.
