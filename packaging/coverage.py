@@ -40,6 +40,14 @@ FROM_OUTSIDE = {
     "verify/": "programs of a running machine, and answers of its peer",
 }
 
+# What of that is not judged, and why.
+NOT_JUDGED = {
+    "drivers/inbox/": "reads nothing from outside",
+    "facts/vm_size_table.rs": "made while the program is compiled",
+    "host/detach.rs": "runs under systemd, in containers and emulated machines that have devices of their own",
+    "packages/diagnose/table.rs": "made while the program is compiled",
+}
+
 
 def tests(path):
     """The lines of the module of tests that a file ends with."""
@@ -78,6 +86,7 @@ def too_low(files, least):
     said = []
     for place, whose in FROM_OUTSIDE.items():
         names = [name for name in files if is_in(name, place)]
+        names = [name for name in names if not any(is_in(name, other) for other in NOT_JUDGED)]
         if not names:
             said.append(f"src/{place}: nothing of it was measured; was it moved? Say so in packaging/coverage.py")
         for name in names:

@@ -169,6 +169,15 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
+    fn each_shell_asks_for_bundles_in_its_own_way() {
+        let zsh = with_bundles(Shell::Zsh, &format!("x ({BUNDLES_MARK})\nif [ y"));
+        assert!(zsh.starts_with("x _ofedctl_bundles") && zsh.ends_with("\nif [ y"), "{zsh}");
+        let fish = with_bundles(Shell::Fish, &format!("-a \"{BUNDLES_MARK}\\t''\""));
+        assert!(fish.ends_with("-a \"(__fish_ofedctl_bundles)\""), "{fish}");
+        assert_eq!(with_bundles(Shell::Elvish, BUNDLES_MARK), "");
+    }
+
+    #[test]
     fn every_example_is_a_command_line_that_is_understood() {
         for (place, line) in EXAMPLES {
             assert!(line.starts_with(place), "{line}");

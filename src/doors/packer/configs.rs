@@ -130,6 +130,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_flags_and_lists_of_a_template_keep_their_kinds() {
+        let inner = map([("a", rmpv::Value::Array(vec![1.into(), "x".into()]))]);
+        let template = map([
+            ("half", 0.5.into()),
+            ("single", rmpv::Value::F32(2.0)),
+            ("far", u64::MAX.into()),
+            ("minus", (-7).into()),
+            ("off", false.into()),
+            ("more", inner),
+            ("nothing", f64::NAN.into()),
+        ]);
+        let wanted = json!({
+            "half": 0.5, "single": 2, "far": u64::MAX, "minus": -7, "off": false, "more": {"a": [1, "x"]},
+            "nothing": null,
+        });
+        assert_eq!(prepare(vec![template]).unwrap(), wanted);
+    }
+
+    #[test]
     fn what_is_no_block_is_an_error_and_no_configs_are_none() {
         for block in [b"".as_slice(), b"[]", b"{}", b"{\"value\":null}", b"\xff"] {
             assert!(prepare(vec![rmpv::Value::Binary(block.to_vec())]).is_err());

@@ -123,3 +123,36 @@ impl Drop for Progress {
 fn megabytes(done: u64, total: u64) -> String {
     format!("{} of {} MiB", done >> 20, total >> 20)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::testing::connected;
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn events_become_lines_by_their_level_and_signs_of_life_are_rare() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        let (caller, _plugin) = connected(move |_, method, line| {
+            heard.lock().unwrap().push(format!("{method} {}", line.as_str().unwrap_or_default()));
+            Ok(Value::Nil)
+        });
+        let events = Ui::new(Arc::new(caller)).events();
+        events.info("a");
+        events.warn("b");
+        events.error("c");
+        events.failed("d");
+        events.working("dpkg", BETWEEN_SIGNS, "x");
+        events.working("dpkg", BETWEEN_SIGNS + 1, "x");
+        events.progress("f", 1, 2);
+        let wanted = [
+            "Ui.Say ofed: detect: a",
+            "Ui.Say ofed: detect: warning: b",
+            "Ui.Error ofed: detect: c",
+            "Ui.Error ofed: detect: d",
+            "Ui.Say ofed: detect: dpkg has worked for 30 s: x",
+        ];
+        assert_eq!(*said.lock().unwrap(), wanted);
+    }
+}

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The plugin's ends of a session with a host that answers its calls.
-pub(super) fn connected(
+pub(in super::super) fn connected(
     answer: impl Fn(&Broker, &str, &Value) -> Result<Value, String> + Send + Sync + 'static,
 ) -> (Caller, Arc<Broker>) {
     let (host, plugin) = UnixStream::pair().unwrap();
