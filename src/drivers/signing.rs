@@ -164,3 +164,27 @@ pub(super) fn check(host: &Host, plan: &Plan, kernel: &str) -> Result<Option<Che
     };
     Ok(Some(Check::new(format!("signed for {kernel}"), unsigned.is_empty(), found)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_module_that_differs_was_signed_only_where_the_plan_signs() {
+        let plan = |signing: Option<serde_json::Value>| -> Plan {
+            serde_json::from_value(json!({
+                "schema_version": 1, "driver": "mlnx_ofed", "driver_version": "5.8-1.1.2.1", "present": null, "why": [],
+                "rejected": [], "artifact": null, "packages": [], "edits": [], "modules": [], "module_signing": signing,
+                "target": {"distro": "debian12", "arch": "x86_64", "kernels": [], "vm_size": null, "nic": null},
+            }))
+            .unwrap()
+        };
+        let module = "S.5......    /lib/modules/4.18.0/extra/mlnx-ofa_kernel/mlx5_core.ko.xz";
+        let signs = plan(Some(json!({"subject": "site", "sha256": "", "certificate": ""})));
+        assert!(is_signed_module(&signs, module) && !is_signed_module(&plan(None), module));
+        for other in ["S.5......    /usr/bin/ibstat", "S.5......    /lib/modules/4.18.0/modules.dep"] {
+            assert!(!is_signed_module(&signs, other), "{other}");
+        }
+    }
+}

@@ -132,6 +132,13 @@ fn a_support_bundle_is_one_file_that_the_program_reads_back_and_that_names_no_ma
     let again = program::run(&args);
     assert!(again.code != 0 && again.stderr.contains("it.tar.gz"), "nothing is overwritten: {again:?}");
 
+    let elsewhere = crate::common::scratch();
+    let mut unnamed = program::program(&args[..3]);
+    unnamed.current_dir(elsewhere.path());
+    let made = program::finish(unnamed);
+    assert!(made.code == 0 && made.stdout.starts_with("ofedctl-support-"), "{made:?}");
+    assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);
+
     let tar = Command::new("tar").arg("-xzf").arg(&file).arg("-C").arg(&folder).status().unwrap();
     assert!(tar.success());
     let found =

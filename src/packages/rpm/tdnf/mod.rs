@@ -63,3 +63,13 @@ pub(in super::super) const DIALECT: Dialect = Dialect {
 fn command(program: &str, action: &str) -> String {
     format!("{program} -y --releasever=0 -c {CONFIG} {action}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_asked_for_by_the_version_of_the_kernel() {
+        assert_eq!((DIALECT.headers)("6.6.57.1-7.azl3"), ["kernel-devel-6.6.57.1-7.azl3"]);
+    }
+}
