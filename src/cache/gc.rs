@@ -41,10 +41,11 @@ impl Writer<'_> {
                     !entries.iter().any(|entry| layout::digest_of(entry).is_ok_and(|it| it == *digest))
                 };
                 if let Some(gone) = gone.filter(is_gone) {
-                    let about = |entry: &Descriptor| about_what(&self.cache, entry, &mut budget);
-                    let about = entries.iter().map(about).collect::<Result<Vec<_>>>()?;
-                    let mut about = about.iter();
-                    entries.retain(|_| about.next().is_none_or(|about| !about.contains(&gone)));
+                    for entry in std::mem::take(entries) {
+                        if !about_what(&self.cache, &entry, &mut budget)?.contains(&gone) {
+                            entries.push(entry);
+                        }
+                    }
                 }
                 anyhow::Ok(())
             })?;
