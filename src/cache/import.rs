@@ -13,6 +13,7 @@ use super::refs::{Budget, References};
 use super::signature::about_what;
 use super::write::Writer;
 use crate::host::owner::Owners;
+use crate::host::unpack::is_padding;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
 use oci_spec::image::{Descriptor, ImageIndex};
@@ -27,8 +28,6 @@ const MAX_EXTENDED_BYTES: u64 = 64 << 10;
 
 /// The most members: a bundle has some hundreds of files, and bundles share most of them.
 const MAX_MEMBERS: usize = 50_000;
-/// The most zeros behind the end of an archive: tapes are written in blocks, of 10 KiB by default.
-const MAX_PADDING: u64 = 1 << 20;
 
 /// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -274,12 +273,10 @@ impl Incoming {
 /// Refuses an archive that goes on behind its end, such as two in one file, of which only the first would be taken in.
 fn require_end(rest: impl Read) -> Result<()> {
     let broken = || "cannot read behind its end".to_owned();
-    let mut padding = Vec::new();
-    rest.take(MAX_PADDING + 1).read_to_end(&mut padding).with_reason(Reason::CacheUnreadable, broken)?;
-    if padding.len() as u64 > MAX_PADDING || padding.iter().any(|byte| *byte != 0) {
-        return Err(Reason::CacheUnreadable.error("it goes on behind its end"));
+    if is_padding(rest).with_reason(Reason::CacheUnreadable, broken)? {
+        return Ok(());
     }
-    Ok(())
+    Err(Reason::CacheUnreadable.error("it goes on behind its end"))
 }
 
 fn small(member: &mut impl Read, size: u64, limit: u64) -> Result<Vec<u8>> {

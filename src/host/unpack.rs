@@ -4,7 +4,10 @@
 
 mod links;
 mod members;
+mod padding;
 mod refusal;
+
+pub(crate) use padding::is_padding;
 
 use super::cancel::Cancel;
 use super::hex;

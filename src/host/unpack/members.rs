@@ -4,6 +4,7 @@
 
 use super::super::cancel::Cancel;
 use super::links::Links;
+use super::padding::is_padding;
 use super::refusal::refused;
 use crate::outcome::{Reason, WithReason};
 use anyhow::{Context, Result};
@@ -26,8 +27,6 @@ const MAX_NAME_BYTES: u64 = 4096;
 const MAX_EXTENDED_BYTES: u64 = 64 << 10;
 /// The deepest nesting of folders; the kernel's source tree is 12 deep.
 const MAX_DEPTH: usize = 64;
-/// The most zeros behind the end: tapes are written in blocks, of 10 KiB by default.
-const MAX_PADDING: u64 = 1 << 20;
 const PIECE: usize = 256 << 10;
 
 /// Writes all members below `root`. Returns how many there were.
@@ -60,12 +59,9 @@ pub(super) fn write(cancel: &Cancel, tar: impl Read, root: &pathrs::Root) -> Res
 /// Reads what is behind the end. Other programs read on there, or stop elsewhere, so an archive with more than padding is
 /// not the same for all.
 fn end(cancel: &Cancel, rest: impl Read) -> Result<()> {
-    let padding = || refused("the archive", "goes on behind its end");
-    let mut piece = Vec::new();
-    let mut rest = rest.take(MAX_PADDING + 1);
-    let read = rest.read_to_end(&mut piece).with_reason(Reason::DigestMismatch, cut_short)?;
+    let is_padding = is_padding(rest).with_reason(Reason::DigestMismatch, cut_short)?;
     cancel.check()?;
-    if read as u64 > MAX_PADDING || piece.iter().any(|byte| *byte != 0) { Err(padding()) } else { Ok(()) }
+    if is_padding { Ok(()) } else { Err(refused("the archive", "goes on behind its end")) }
 }
 
 /// The content of extended headers about the member that follows them.
