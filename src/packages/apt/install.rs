@@ -27,7 +27,7 @@ const NO_BUILDS: &str = "#!/bin/sh\n# Made by ofedctl, which builds the modules 
 /// Where apt and package scripts put what they need for a moment. A bake has a `/tmp` of its own; a running VM's would
 /// keep apt's links to packages after a kill (apt's `pkgDPkgPM::Go` makes `apt-dpkg-install-XXXXXX`), and this folder goes
 /// with the repository in any case.
-pub(super) const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
+const TEMPORARY: &str = "/var/lib/ofedctl/repo/tmp";
 const CONFIG: &str = "/var/lib/ofedctl/repo/apt.conf";
 
 /// Lets dpkg not sync each file: a run that dies is repaired by the next one, so one sync at the end is enough.
@@ -56,7 +56,7 @@ fn own_places() -> [(&'static str, String); 5] {
 /// whose settings files are not noted are unpacked again from their file, and partly removed ones are removed.
 pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
     host.events.info("finishing a package transaction that was interrupted");
-    let files = files(&host.root)?;
+    let files = contents::files(&host.root)?;
     require_files(&states::read(&host.root)?, &files)?;
     dpkg::finish(host, transaction.sandbox(host))?;
     let (mut again, mut gone) = (Vec::new(), Vec::new());
@@ -88,7 +88,7 @@ pub(super) fn repair(host: &Host, transaction: &Transaction) -> Result<()> {
 }
 
 /// Fails where a package must be unpacked again whose file is not there: dpkg and apt refuse every change until then.
-fn require_files(entries: &Entries, files: &[File]) -> Result<()> {
+fn require_files(entries: &Entries, files: &[contents::File]) -> Result<()> {
     let lacks = |((name, arch), entry): &(&(String, String), &Entry)| {
         entry.needs() == Needs::Unpacking && !files.iter().any(|file| file.is_of(name, arch))
     };
@@ -109,35 +109,8 @@ pub(super) fn unpacked_sizes(index: &str) -> Vec<(String, u64)> {
     index.split("\n\n").filter_map(package).collect()
 }
 
-/// A package in the local repository.
-struct File {
-    name: String,
-    arch: String,
-    path: String,
-}
-
-impl File {
-    /// Whether this file belongs to a package in dpkg's database. A package that was never completely installed may
-    /// have no architecture there, or the machine's own instead of `all`.
-    fn is_of(&self, name: &str, arch: &str) -> bool {
-        let is_any = |arch: &str| arch.is_empty() || arch == "all";
-        self.name == name && (is_any(arch) || is_any(&self.arch) || self.arch == arch)
-    }
-}
-
-fn files(root: &Root) -> Result<Vec<File>> {
-    let index = root.read_text(&format!("{REPOSITORY}/{}", super::INDEX))?.unwrap_or_default();
-    let file = |stanza: &str| {
-        let field = |key: &str| stanza.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-        let file = field("Filename: ")?.rsplit('/').next()?;
-        let path = format!("{REPOSITORY}/{file}");
-        Some(File { name: field("Package: ")?.to_owned(), arch: field("Architecture: ")?.to_owned(), path })
-    };
-    Ok(index.split("\n\n").filter_map(file).collect())
-}
-
 pub(super) fn install(host: &Host, transaction: &Transaction) -> Result<()> {
-    contents::require(host, transaction)?;
+    contents::require(host, transaction, TEMPORARY)?;
     if transaction.holds_dkms {
         let bytes = NO_BUILDS.as_bytes().to_vec();
         host.root.write(&format!("{PROGRAMS}/dkms"), &Content { bytes, mode: 0o755, uid: 0, gid: 0 })?;
