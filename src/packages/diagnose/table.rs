@@ -169,7 +169,7 @@ pub(super) const ROWS: &[Row] = &[
         "Error: 404 when downloading https://dl.bintray.com/vmware/photon_updates_2.0_x86_64/repodata/950e9c9b-primary.xml.gz"),
     row(Tdnf, Is(Reason::ServerBusy), &["Error: 429 when downloading ", "Error: 50"],
         "Error: 503 when downloading https://packages.microsoft.com/azurelinux/3.0/prod/base/x86_64/repodata/repomd.xml"),
-    row(Dnf, Is(Reason::RepositoryKey),
+    row(Dnf, Is(Reason::RepositoryKey), // Said of a `repomd.xml.asc` that is missing, too: before what is of any file.
         &["Error: GPG check FAILED", "GPG check FAILED", "Failed to retrieve GPG key for repo ",
           "Public key for * is not installed", "- GPG signature",
           "Failed to download metadata for repo *GPG signature",
