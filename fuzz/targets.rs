@@ -106,8 +106,8 @@ pub fn os_release(input: &[u8]) {
 
 /// Indexes of local repositories.
 pub fn package_indexes(input: &[u8]) {
-    let _ = Manager::Apt.unpacked_sizes("Packages", input);
-    let _ = Manager::Dnf.unpacked_sizes("primary.xml.gz", input);
+    let _ = Manager::Apt.unpacked_sizes(input);
+    let _ = Manager::Dnf.unpacked_sizes(input);
 }
 
 /// What Packer sends to a plugin.

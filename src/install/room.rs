@@ -25,15 +25,16 @@ pub fn require(host: &Host, manager: Manager, (cache, bundle): (&Cache, &Bundle)
     let mut needs = Needs::default();
     let packages = packages(manager, cache, bundle, &installed)?;
     let vendors = vendors(bundle, plan, &installed);
-    if packages > 0 || vendors.is_some() {
-        needs.add("/usr", packages);
-        needs.add("/var", RECORDS);
+    if packages == 0 && vendors.is_none() {
+        return Ok(());
     }
+    needs.add("/usr", packages);
+    needs.add("/var", RECORDS);
     if let Some(VendorRoom { unpacked, packages }) = vendors {
         needs.add(drivers::ops(plan.driver).unpacks_into(), unpacked);
         needs.add("/usr", packages);
     }
-    if (packages > 0 || vendors.is_some()) && drivers::ops(plan.driver).is_vendors() {
+    if drivers::ops(plan.driver).is_vendors() {
         needs.add("/boot", largest_initramfs(host, &plan.target.kernels));
     }
     needs.require(&host.root)
@@ -41,19 +42,17 @@ pub fn require(host: &Host, manager: Manager, (cache, bundle): (&Cache, &Bundle)
 
 /// The unpacked size of the packages that are to come, and once more that of the largest that is to be replaced.
 fn packages(manager: Manager, cache: &Cache, bundle: &Bundle, installed: &Installed) -> Result<u64> {
+    let Some(file) = bundle.file(manager.packages_index().0) else { return Ok(0) };
+    let mut bytes = Vec::new();
+    let mut blob = cache.blob(&file.digest)?;
+    blob.read_to_end(&mut bytes).context("cannot read the index of the bundle")?;
+    blob.finish()?;
     let (mut new, mut largest) = (0_u64, 0_u64);
-    for (name, _) in manager.index_files() {
-        let Some(file) = bundle.file(name) else { continue };
-        let mut bytes = Vec::new();
-        let mut blob = cache.blob(&file.digest)?;
-        blob.read_to_end(&mut bytes).context("cannot read the index of the bundle")?;
-        blob.finish()?;
-        for (package, size) in manager.unpacked_sizes(name, &bytes)? {
-            if installed.versions.contains_key(&package) {
-                largest = largest.max(size.saturating_mul(TWICE));
-            } else {
-                new = new.saturating_add(size);
-            }
+    for (package, size) in manager.unpacked_sizes(&bytes)? {
+        if installed.versions.contains_key(&package) {
+            largest = largest.max(size.saturating_mul(TWICE));
+        } else {
+            new = new.saturating_add(size);
         }
     }
     // A package that is installed in this version stays as it is and needs no room.

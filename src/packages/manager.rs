@@ -101,8 +101,11 @@ pub trait PackageManager {
     /// their titles in a bundle, and their folders inside the repository.
     fn index_files(&self) -> &'static [(&'static str, &'static str)];
 
-    /// The packages of a local repository, by one of its index files, and the room that each takes unpacked.
-    fn unpacked_sizes(&self, index: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>>;
+    /// The one of [`PackageManager::index_files`] that describes the packages.
+    fn packages_index(&self) -> (&'static str, &'static str);
+
+    /// The packages that it describes, and the room that each takes unpacked.
+    fn unpacked_sizes(&self, bytes: &[u8]) -> Result<Vec<(String, u64)>>;
 
     /// What is installed in a root.
     fn installed(&self, host: &Host) -> Result<Installed>;

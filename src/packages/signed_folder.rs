@@ -21,8 +21,8 @@ const INDEX: &str = "Packages";
 const RELEASE: &str = "Release";
 const SIGNATURE: &str = "Release.gpg";
 
-/// A signed index holds the names of some hundred packages; whatever is larger is something else.
-const LARGEST_INDEX: u64 = 64 << 20;
+/// An index of a vendor's folder holds the names of some hundred packages; whatever is larger is something else.
+pub const LARGEST_INDEX: u64 = 64 << 20;
 
 /// What a signed folder says of itself, and who says it.
 #[derive(Debug, Clone, PartialEq, Eq)]

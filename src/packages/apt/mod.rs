@@ -56,7 +56,11 @@ impl PackageManager for Apt {
         &[(INDEX, "")]
     }
 
-    fn unpacked_sizes(&self, _: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
+    fn packages_index(&self) -> (&'static str, &'static str) {
+        (INDEX, "")
+    }
+
+    fn unpacked_sizes(&self, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
         Ok(install::unpacked_sizes(&String::from_utf8_lossy(bytes)))
     }
 

@@ -111,8 +111,12 @@ impl PackageManager for Rpm {
         &INDEX
     }
 
-    fn unpacked_sizes(&self, index: &str, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
-        if index == "primary.xml.gz" { index::unpacked_sizes(bytes) } else { Ok(Vec::new()) }
+    fn packages_index(&self) -> (&'static str, &'static str) {
+        ("primary.xml.gz", "repodata")
+    }
+
+    fn unpacked_sizes(&self, bytes: &[u8]) -> Result<Vec<(String, u64)>> {
+        index::unpacked_sizes(bytes)
     }
 
     fn installed(&self, host: &Host) -> Result<Installed> {
